@@ -1,0 +1,38 @@
+"""distill-prune: sparse networks found with a handful of distilled images.
+
+The names below are the public surface; they are imported on use, so that `import distill_prune` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    # nouns
+    "Images": "artifacts", "Examples": "artifacts", "Transform": "artifacts", "Trajectory": "artifacts",
+    "SyntheticSet": "artifacts", "Mask": "artifacts", "Weights": "artifacts", "Ticket": "artifacts", "Measurements": "artifacts",
+    # tables: names to modules
+    "DATASETS": "data", "MODELS": "models", "METHODS": "distill", "CRITERIA": "prune", "ANALYSES": "analyze",
+    # training
+    "Recipe": "training", "train": "training", "evaluate": "training", "build_model": "models",
+    # the methods themselves
+    "matching_gradient": "distill.unroll", "select": "prune.select", "next_level": "prune.imp",
+    # pipelines and stores
+    "Store": "pipeline.store", "Pipeline": "pipeline.config", "load": "pipeline.config", "build": "pipeline.graph",
+    "run": "pipeline.run", "read": "pipeline.study", "write": "report",
+    # errors
+    "DistillPruneError": "errors", "UserError": "errors", "RunError": "errors",
+}
+
+__all__ = sorted(_PUBLIC)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'distill_prune' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"distill_prune.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,44 @@
+"""Accuracy and mean cross-entropy of retrained copies on every part of the data.
+
+accuracy = share of examples whose largest logit is their class; loss = mean cross-entropy; both in evaluation mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from distill_prune.analyze.estimate import estimate
+from distill_prune.artifacts import Examples, Measurements
+from distill_prune.errors import UserError
+from distill_prune.models import Model
+from distill_prune.settings import Settings as Base
+from distill_prune.training import evaluate
+from distill_prune.tree import State, to
+
+TAKES: Literal["copies"] = "copies"
+
+
+class Settings(Base):
+    name: Literal["accuracy"] = "accuracy"
+
+
+def measure(
+    settings: Settings, model: Model, copies: Sequence[State], parts: Mapping[str, Examples]
+) -> Measurements:
+    """Accuracy (a fraction) and loss of each copy on each part that has examples, and their estimates over copies.
+
+    Numbers: `copies` [{part: {accuracy, loss, count}}], `accuracy` {part: estimate}, `loss` {part: estimate}.
+
+    Raises:
+        UserError: no copy is given.
+    """
+    if not copies:
+        raise UserError("accuracy of no copies", got=0, expected="at least one retrained copy")
+    filled = {name: examples for name, examples in parts.items() if len(examples)}
+    scored = []
+    for copy in copies:
+        scores = {name: evaluate(model, to(copy, examples.x.device), examples) for name, examples in filled.items()}
+        scored.append({n: {"accuracy": 1 - s.error, "loss": s.loss, "count": s.count} for n, s in scores.items()})
+    over = {key: {name: estimate([s[name][key] for s in scored]) for name in filled} for key in ("accuracy", "loss")}
+    return Measurements("accuracy", {"copies": scored, **over})

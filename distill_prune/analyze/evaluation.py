@@ -1,0 +1,97 @@
+"""How good is a synthetic set: fresh networks trained on it alone, scored on real data.
+
+The protocol of trajectory matching: a new initialisation each time, SGD at the set's learned rate, momentum 0.9,
+weight decay 5e-4, batch 256, 1000 epochs, the rate times 0.1 half-way, the set's own augmentation; accuracy at the end,
+not the best over time. There the optimizer is new at the half-way mark; here its momentum is kept.
+
+References:
+    | Dataset Distillation by Matching Training Trajectories (Cazenavette et al., 2022), https://arxiv.org/abs/2203.11932
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+
+from distill_prune.analyze.estimate import estimate
+from distill_prune.artifacts import Cost, Examples, Measurements, SyntheticSet
+from distill_prune.data.augment import Augment
+from distill_prune.errors import UserError
+from distill_prune.models import Model
+from distill_prune.progress import SILENT, Progress, TicksOnly
+from distill_prune.rng import Streams, seed_of
+from distill_prune.settings import Duration
+from distill_prune.settings import Settings as Base
+from distill_prune.training import Recipe, evaluate, train
+from distill_prune.tree import to
+
+TAKES: Literal["set"] = "set"
+
+
+class Settings(Base):
+    name: Literal["evaluation"] = "evaluation"
+    nets: int = Field(5, ge=1)
+    length: Duration = "1000ep"
+    batch: int = Field(256, ge=1)
+    lr: float | None = Field(None, gt=0, description="default: the set's learned rate, else 0.01")
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(5e-4, ge=0)
+    milestone: float = Field(0.5, gt=0, le=1)
+    gamma: float = Field(0.1, gt=0, le=1)
+    augment: Augment | None = Field(None, description="default: the set's own")
+
+    def recipe(self, synthetic: SyntheticSet) -> Recipe:
+        """The recipe, with what is left open taken from the set."""
+        return Recipe(
+            length=self.length, batch=self.batch, lr=self.lr or synthetic.lr or 0.01, momentum=self.momentum,
+            weight_decay=self.weight_decay, schedule="step", milestones=(self.milestone,), gamma=self.gamma,
+            augment=synthetic.augment if self.augment is None else self.augment,
+        )
+
+
+def measure(
+    settings: Settings,
+    model: Model,
+    synthetic: SyntheticSet,
+    parts: Mapping[str, Examples],
+    streams: Streams,
+    device: str | torch.device = "cpu",
+    progress: Progress = SILENT,
+    *,
+    network: str = "",
+) -> Measurements:
+    """Accuracies on each part of `nets` fresh networks trained on `synthetic`. `network` names the architecture.
+
+    Numbers: `network`, `recipe` (as used), `accuracy` and `loss` {part: estimate over nets, for this one set},
+    `nets` [{part: {accuracy, loss, count}}], and the `cost` of all trainings together.
+
+    Raises:
+        UserError: the set's images do not fit the network, or live in another input space than the parts.
+    """
+    if tuple(synthetic.examples.shape) != model.shape:
+        raise UserError(f"the synthetic images do not fit network '{network}'",
+                        got=tuple(synthetic.examples.shape), expected=model.shape)
+    filled = {name: e for name, e in parts.items() if len(e)}
+    for name, examples in filled.items():
+        if examples.transform is not None and not examples.transform.same_space(synthetic.transform):
+            raise UserError(f"the {name} examples and the synthetic images live in different input spaces",
+                            got=f"{examples.transform.kind} and {synthetic.transform.kind}, fitted separately",
+                            mend="evaluate on the data set, split and transform that the set was distilled from")
+    recipe, cost = settings.recipe(synthetic), Cost()
+    steps = recipe.steps(len(synthetic.images))
+    ready = {name: e.to(device).ready() for name, e in filled.items()}
+    nets: list[dict[str, dict[str, Any]]] = []
+    for i in range(settings.nets):
+        noise = streams.under("evaluation", net=i)
+        start = model.fresh(seed_of(noise.seed, *noise.names, "init", **dict(noise.parts)))
+        trained = train(model, start, synthetic.examples, recipe, noise, device=device,
+                        progress=TicksOnly(progress, i * steps, settings.nets * steps))
+        cost += trained.cost
+        scores = {name: evaluate(model, to(trained.state, device), e) for name, e in ready.items()}
+        nets.append({n: {"accuracy": 1 - s.error, "loss": s.loss, "count": s.count} for n, s in scores.items()})
+    over = {key: {name: estimate([n[name][key] for n in nets]) for name in ready} for key in ("accuracy", "loss")}
+    return Measurements("evaluation", {"network": network, "recipe": recipe.model_dump(), **over, "nets": nets,
+                                       "cost": cost.json()})

@@ -1,0 +1,36 @@
+"""Data sets by name. An entry has `Settings`, `fingerprint(settings, remembered)` and `load(settings) -> Loaded`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from distill_prune.table import Table
+
+if TYPE_CHECKING:
+    from distill_prune.artifacts import Images
+    from distill_prune.data.source import Remembered, Source
+
+DATASETS = Table("data set", {
+    "digits": "distill_prune.data.digits",
+    "npz": "distill_prune.data.npz",
+})
+
+
+def fingerprint(settings: Source, remembered: Remembered | None = None) -> str:
+    """What stands for the source's bytes in keys; hashes of files are looked up in and added to `remembered`.
+
+    Raises:
+        DataError: the source is missing.
+    """
+    return str(DATASETS[settings.name].fingerprint(settings, remembered))  # type: ignore[attr-defined]
+
+
+def prepare(settings: Source) -> Images:
+    """Load a data set, hold out its validation part, and fit its transform on what remains of the training part.
+
+    Raises:
+        DataError: the source is missing or does not hold what it should.
+    """
+    from distill_prune.data.preparation import prepared
+
+    return prepared(settings, DATASETS[settings.name].load(settings))  # type: ignore[attr-defined]

@@ -1,0 +1,224 @@
+"""Differentiable augmentation of batches of images (DSA), with parameters drawn apart from their use.
+
+A strategy is written as text:
+
+    none                                       nothing
+    color_crop_cutout_flip_scale_rotate        DSA: ONE of the named families, drawn uniformly a call
+    crop+flip                                  ALL of the named families, in the order written
+
+Parameters are drawn for every sample by itself. With u ~ U[0, 1) and images x (N, C, H, W):
+
+    color     x + (u - 1/2), then (x - m) 2u + m with m the mean over channels, then (x - m) (u + 1/2) + m with m the
+              mean of the image
+    crop      shift by integers in [-s, s] with s = side / 8, zeros beyond the border
+    cutout    a rectangle of half the side set to zero, its centre anywhere in the image
+    flip      left and right exchanged with probability 1/2
+    scale     factors in [1/1.2, 1.2] for width and height each, about the centre
+    rotate    an angle within 15 degrees, about the centre
+
+Scale and rotate sample bilinearly, zeros beyond the border. Every family is linear or affine in x and can be
+differentiated any number of times.
+
+References:
+    | Dataset Condensation with Differentiable Siamese Augmentation (Zhao and Bilen, 2021), https://arxiv.org/abs/2102.08259
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from pydantic import AfterValidator
+from torch import Tensor
+
+from distill_prune.errors import nearest
+from distill_prune.rng import Streams
+
+CROP_RATIO, CUTOUT_RATIO, SCALE_RATIO, ROTATE_DEGREES = 0.125, 0.5, 1.2, 15.0
+
+Parameters = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What one call does: families in order, and each family's parameters; every tensor is on the CPU and (N,)."""
+
+    families: tuple[str, ...]
+    parameters: Mapping[str, Parameters]
+
+
+def _part(side: int, ratio: float) -> int:
+    return int(side * ratio + 0.5)
+
+
+def _draw_color(n: int, height: int, width: int, generator: torch.Generator) -> Parameters:
+    u = torch.rand(3, n, generator=generator)
+    return {"brightness": u[0] - 0.5, "saturation": 2 * u[1], "contrast": u[2] + 0.5}
+
+
+def _color(x: Tensor, p: Parameters) -> Tensor:
+    x = x + p["brightness"].view(-1, 1, 1, 1)
+    mean = x.mean(1, keepdim=True)
+    x = (x - mean) * p["saturation"].view(-1, 1, 1, 1) + mean
+    mean = x.mean((1, 2, 3), keepdim=True)
+    return (x - mean) * p["contrast"].view(-1, 1, 1, 1) + mean
+
+
+def _draw_crop(n: int, height: int, width: int, generator: torch.Generator) -> Parameters:
+    most = {"down": _part(height, CROP_RATIO), "right": _part(width, CROP_RATIO)}
+    return {name: torch.randint(-s, s + 1, (n,), generator=generator) for name, s in most.items()}
+
+
+def _crop(x: Tensor, p: Parameters) -> Tensor:
+    channels, height, width = x.shape[1:]
+    pad_h, pad_w = _part(height, CROP_RATIO), _part(width, CROP_RATIO)
+    row = width + 2 * pad_w
+    rows, columns = torch.arange(height, device=x.device), torch.arange(width, device=x.device)
+    window = ((rows + pad_h).unsqueeze(1) * row + columns + pad_w).view(1, -1)
+    index = window + (p["down"] * row + p["right"]).view(-1, 1)
+    padded = F.pad(x, (pad_w, pad_w, pad_h, pad_h)).flatten(2)
+    return padded.gather(2, index.unsqueeze(1).expand(-1, channels, -1)).view_as(x)
+
+
+def _draw_cutout(n: int, height: int, width: int, generator: torch.Generator) -> Parameters:
+    """The first row and column of the rectangle, which may lie outside; an even size has one more place, as in DSA."""
+    begins = {}
+    for name, side in (("top", height), ("left", width)):
+        size = _part(side, CUTOUT_RATIO)
+        begins[name] = torch.randint(0, side + 1 - size % 2, (n,), generator=generator) - size // 2
+    return begins
+
+
+def _cutout(x: Tensor, p: Parameters) -> Tensor:
+    inside = []
+    for begin, side in ((p["top"], x.shape[2]), (p["left"], x.shape[3])):
+        offset = torch.arange(side, device=x.device) - begin.view(-1, 1)
+        inside.append((offset >= 0) & (offset < _part(side, CUTOUT_RATIO)))
+    hole = inside[0].unsqueeze(2) & inside[1].unsqueeze(1)
+    return x * (~hole).unsqueeze(1).to(x.dtype)
+
+
+def _draw_flip(n: int, height: int, width: int, generator: torch.Generator) -> Parameters:
+    return {"flip": torch.rand(n, generator=generator) < 0.5}
+
+
+def _flip(x: Tensor, p: Parameters) -> Tensor:
+    return torch.where(p["flip"].view(-1, 1, 1, 1), x.flip(3), x)
+
+
+def _draw_scale(n: int, height: int, width: int, generator: torch.Generator) -> Parameters:
+    u = torch.rand(2, n, generator=generator) * (SCALE_RATIO - 1 / SCALE_RATIO) + 1 / SCALE_RATIO
+    return {"horizontal": u[0], "vertical": u[1]}
+
+
+def _scale(x: Tensor, p: Parameters) -> Tensor:
+    zero = torch.zeros_like(p["horizontal"])
+    return _warp(x, [p["horizontal"], zero, zero, p["vertical"]])
+
+
+def _draw_rotate(n: int, height: int, width: int, generator: torch.Generator) -> Parameters:
+    return {"angle": (torch.rand(n, generator=generator) - 0.5) * (2 * ROTATE_DEGREES * math.pi / 180)}
+
+
+def _rotate(x: Tensor, p: Parameters) -> Tensor:
+    cos, sin = p["angle"].cos(), p["angle"].sin()
+    return _warp(x, [cos, -sin, sin, cos])
+
+
+def _warp(x: Tensor, matrix: list[Tensor]) -> Tensor:
+    """Bilinear samples of `x` at (a h + b v, c h + d v), where (h, v) in [-1, 1]^2 runs over the centres of its pixels.
+
+    `matrix` holds a, b, c and d, each (N,). The values are grid_sample's with align_corners and zeros, whose backward
+    pass is not deterministic on CUDA and cannot be differentiated again; a gather's can.
+    """
+    n, channels, height, width = x.shape
+    a, b, c, d = matrix
+    theta = torch.stack([a, b, torch.zeros_like(a), c, d, torch.zeros_like(a)], 1).view(n, 2, 3)
+    grid = F.affine_grid(theta, [n, channels, height, width], align_corners=True).view(n, -1, 2)
+    # Positions (column, row) in an image with one more zero pixel before and two after; what lies further out is zero.
+    last = torch.tensor([width + 1, height + 1], dtype=x.dtype, device=x.device)
+    place = ((grid + 1) * ((last - 2) / 2) + 1).clamp_(min=0).minimum(last)
+    corner = place.floor()
+    share = place - corner
+    shares = torch.stack([1 - share, share], 1)
+    weight = (shares[:, :, None, :, 1] * shares[:, None, :, :, 0]).view(n, 1, 4, -1)
+    row = width + 3
+    first = (corner[..., 1] * row + corner[..., 0]).long()
+    index = first.unsqueeze(1) + torch.tensor([0, 1, row, row + 1], device=x.device).view(1, 4, 1)
+    padded = F.pad(x, (1, 2, 1, 2)).flatten(2)
+    found = padded.gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view(n, channels, 4, -1)
+    return (found * weight).sum(2).view_as(x)
+
+
+_FAMILIES: dict[str, tuple[Callable[[int, int, int, torch.Generator], Parameters],
+                           Callable[[Tensor, Parameters], Tensor]]] = {
+    "color": (_draw_color, _color),
+    "crop": (_draw_crop, _crop),
+    "cutout": (_draw_cutout, _cutout),
+    "flip": (_draw_flip, _flip),
+    "scale": (_draw_scale, _scale),
+    "rotate": (_draw_rotate, _rotate),
+}
+
+FAMILIES = tuple(_FAMILIES)
+
+
+@functools.cache
+def _parse(strategy: str) -> tuple[tuple[str, ...], bool]:
+    """The families that a strategy names, and whether a call uses one of them (rather than all)."""
+    if strategy == "none":
+        return (), False
+    if "+" in strategy and "_" in strategy:
+        raise ValueError(f"augmentation '{strategy}' mixes '+' (all of them) with '_' (one of them): use one sign")
+    one = "_" in strategy
+    names = tuple(strategy.split("_" if one else "+"))
+    for name in names:
+        if name not in _FAMILIES:
+            known = FAMILIES if len(names) > 1 else (*FAMILIES, "none")
+            raise ValueError(f"unknown augmentation '{name}' in '{strategy}': {nearest(name, known)}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"augmentation '{strategy}' names a family twice")
+    return names, one
+
+
+def _check(strategy: str) -> str:
+    _parse(strategy)
+    return strategy
+
+
+Augment = Annotated[str, AfterValidator(_check)]
+"""An augmentation strategy, as the head of this file describes. Enters keys as written."""
+
+
+def draw(strategy: str, shape: tuple[int, ...], generator: torch.Generator) -> Draw:
+    """The parameters of one call on a batch of the given shape (N, C, H, W).
+
+    Raises:
+        ValueError: the strategy cannot be read.
+    """
+    names, one = _parse(strategy)
+    if one:
+        names = (names[int(torch.randint(len(names), (1,), generator=generator))],)
+    n, _, height, width = shape
+    return Draw(names, {name: _FAMILIES[name][0](n, height, width, generator) for name in names})
+
+
+def apply(x: Tensor, draw: Draw) -> Tensor:
+    """The batch `x` (N, C, H, W), augmented as drawn; the same draw gives the same result."""
+    for name in draw.families:
+        parameters = {k: t.to(device=x.device, dtype=x.dtype if t.is_floating_point() else t.dtype)
+                      for k, t in draw.parameters[name].items()}
+        x = _FAMILIES[name][1](x, parameters)
+    return x
+
+
+def augment(x: Tensor, strategy: str, noise: Streams, step: int) -> Tensor:
+    """The batch `x` (N, C, H, W), augmented by the draw of the stream noise("augment", step=step)."""
+    if strategy == "none":
+        return x
+    return apply(x, draw(strategy, tuple(x.shape), noise("augment", step=step)))

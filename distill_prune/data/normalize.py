@@ -1,0 +1,31 @@
+"""Normalization: x' = (x - mean) / std for each channel, population statistics of the training part."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from distill_prune.artifacts import Transform
+from distill_prune.errors import DataError
+
+_CHUNK = 4096
+_CONSTANT = 1e-9
+
+
+def fit_normalize(pixels: Tensor, scale: float) -> Transform:
+    """Mean and standard deviation of each channel of `pixels` (N, C, H, W) / scale, summed in float64, kept in float32.
+
+    Raises:
+        DataError: a channel is constant.
+    """
+    count = pixels.numel() // pixels.shape[1]
+    parts = torch.split(pixels, _CHUNK)
+    mean = torch.stack([part.double().sum((0, 2, 3)) for part in parts]).sum(0) / count
+    centre = mean.view(1, -1, 1, 1)
+    squares = torch.stack([(part.double() - centre).square().sum((0, 2, 3)) for part in parts]).sum(0)
+    mean, std = mean / scale, (squares / count).sqrt() / scale
+    if bool((std < _CONSTANT).any()):
+        channel = int(std.argmin())
+        raise DataError(f"channel {channel} of the training images is constant",
+                        got=f"every pixel {float(mean[channel]):g}", expected="pixels that vary")
+    return Transform("normalize", {"mean": mean.float(), "std": std.float()})

@@ -1,0 +1,131 @@
+"""Images in NumPy's .npz files: a folder with train.npz and test.npz, or one file that is split here.
+
+A file holds images as one of
+
+    x or images     (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3; uint8, or floats in [0, 1]
+    webp or jpeg    every image's encoded bytes, end to end (uint8), with `offsets` (N + 1,)
+
+with labels `y` or `labels` (N,) as integers, and the names of the `classes` where it has them. Other arrays are left
+alone. Nothing in a file is executed: arrays of Python objects are refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from distill_prune.data.npz_file import Archive
+from distill_prune.data.source import Loaded, Remembered, Source, file_hash
+from distill_prune.data.split import stratified
+from distill_prune.errors import DataError
+from distill_prune.rng import stream
+
+_PARTS = ("train.npz", "test.npz")
+
+
+class Settings(Source):
+    """`rows` and `test_rows` take a stratified part of the train and test images; `test_share` splits a single file."""
+
+    OUTSIDE_KEYS: ClassVar[frozenset[str]] = frozenset({"path", "title"})
+
+    name: Literal["npz"] = "npz"
+    path: str
+    rows: int | None = Field(None, ge=1)
+    test_rows: int | None = Field(None, ge=1)
+    test_share: float = Field(0.2, gt=0, lt=1)
+    title: str = ""
+
+
+def _files(settings: Settings) -> list[Path]:
+    """train.npz and test.npz of a folder, or the single file."""
+    path = Path(settings.path).expanduser()
+    if not path.exists():
+        raise DataError(f"there is no data at '{path}'",
+                        mend="give the path of a folder with train.npz and test.npz, or of one .npz file")
+    if not path.is_dir():
+        return [path]
+    files = [path / part for part in _PARTS]
+    for file in files:
+        if not file.is_file():
+            found = ", ".join(sorted(f.name for f in path.iterdir())[:20]) or "nothing"
+            raise DataError(f"the folder '{path}' has no {file.name}", got=found, expected=" and ".join(_PARTS))
+    return files
+
+
+def fingerprint(settings: Settings, remembered: Remembered | None = None) -> str:
+    """sha256 of the file's bytes, or of the names and hashes of a folder's two files.
+
+    Raises:
+        DataError: a file is missing.
+    """
+    files = _files(settings)
+    if len(files) == 1:
+        return file_hash(files[0], remembered)
+    listed = [[file.name, file_hash(file, remembered)] for file in sorted(files)]
+    return hashlib.sha256(json.dumps(listed, separators=(",", ":")).encode("ascii")).hexdigest()
+
+
+def _classes(files: list[Archive]) -> tuple[str, ...]:
+    """The names that the files give, else the numbers 0.. up to the largest label."""
+    named = [file.classes for file in files if file.classes is not None]
+    if len(set(named)) > 1:
+        raise DataError("the two files name different classes", got=f"{list(named[1])} in {files[1].path}",
+                        expected=f"{list(named[0])} as in {files[0].path}")
+    highest = max(int(file.labels.max()) for file in files)
+    classes = named[0] if named else tuple(str(c) for c in range(highest + 1))
+    for file in files:
+        low, high = int(file.labels.min()), int(file.labels.max())
+        if low < 0 or high >= len(classes):
+            raise DataError(f"'{file.path}' has labels outside its classes", got=f"labels {low}..{high}",
+                            expected=f"0..{len(classes) - 1}")
+    return classes
+
+
+def load(settings: Settings) -> Loaded:
+    """The chosen rows of the train part, then those of the test part.
+
+    Raises:
+        DataError: a file is missing, or does not hold what it should.
+    """
+    paths = _files(settings)
+    files = [Archive.read(path) for path in paths]
+    classes = _classes(files)
+    if len(files) == 2:
+        pools = [torch.arange(len(file.labels)) for file in files]
+    else:
+        labels = files[0].labels
+        test = stratified(labels, round(settings.test_share * len(labels)), classes,
+                          stream(settings.split_seed, "data", "test"), what=f"test part of '{paths[0]}'", leave=True)
+        rest = torch.ones(len(labels), dtype=torch.bool)
+        rest[test] = False
+        pools = [rest.nonzero().squeeze(1), test]
+    sources = files if len(files) == 2 else files * 2
+    chosen = [_part(pools[0], sources[0], settings.rows, "rows", classes, settings),
+              _part(pools[1], sources[1], settings.test_rows, "test_rows", classes, settings)]
+    pixels = [file.pixels(rows) for file, rows in zip(sources, chosen, strict=True)]
+    if pixels[0].shape[1:] != pixels[1].shape[1:] or pixels[0].dtype != pixels[1].dtype:
+        raise DataError(f"train and test images of '{settings.path}' differ in kind",
+                        got=f"{tuple(pixels[1].shape[1:])} {pixels[1].dtype} in {paths[1].name}",
+                        expected=f"{tuple(pixels[0].shape[1:])} {pixels[0].dtype} as in {paths[0].name}")
+    labels = torch.cat([file.labels[rows] for file, rows in zip(sources, chosen, strict=True)])
+    test_rows = torch.arange(len(labels)) >= len(chosen[0])
+    scale = 255.0 if pixels[0].dtype == torch.uint8 else 1.0
+    place = Path(settings.path).expanduser().resolve()
+    title = settings.title or (place.name if place.is_dir() else place.stem)
+    return Loaded(torch.cat(pixels), labels, test_rows, classes, scale, title)
+
+
+def _part(pool: Tensor, file: Archive, rows: int | None, name: str, classes: tuple[str, ...],
+          settings: Settings) -> Tensor:
+    """The rows of `pool` to use: all, or a stratified part drawn by the split's seed."""
+    if rows is None:
+        return pool
+    drawn = stratified(file.labels[pool], rows, classes, stream(settings.split_seed, "data", name),
+                       what=f"{name} of '{settings.path}'", leave=False)
+    return pool[drawn]

@@ -1,0 +1,49 @@
+"""Stratified choice of rows: every class keeps its share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from distill_prune.errors import DataError
+
+
+def quotas(counts: Sequence[int], total: int) -> list[int]:
+    """How many of each class are among `total` rows: proportional to `counts`, by largest remainder.
+
+    The quotas sum to `total` exactly; equal remainders go to the lower class first.
+    """
+    whole = sum(counts)
+    shares = [divmod(total * count, whole) for count in counts]
+    by_remainder = sorted(range(len(counts)), key=lambda c: -shares[c][1])
+    extra = set(by_remainder[: total - sum(floor for floor, _ in shares)])
+    return [floor + (c in extra) for c, (floor, _) in enumerate(shares)]
+
+
+def stratified(
+    labels: Tensor, total: int, classes: Sequence[str], generator: torch.Generator, *, what: str, leave: bool
+) -> Tensor:
+    """Positions (total,) of rows drawn at random with every class's share kept, in ascending order.
+
+    `what` names the rows in messages. With `leave`, every class must also keep a row that is not drawn.
+
+    Raises:
+        DataError: there are fewer rows than `total`, or a class has too few for a share of its own.
+    """
+    if total > len(labels):
+        raise DataError(f"{what}: more rows asked for than there are", got=total, expected=f"at most {len(labels)}")
+    counts = torch.bincount(labels, minlength=len(classes)).tolist()
+    chosen = []
+    for c, (count, quota) in enumerate(zip(counts, quotas(counts, total), strict=True)):
+        if quota < 1 or (leave and count - quota < 1):
+            raise DataError(
+                f"{what}: class '{classes[c]}' has too few examples to keep its share",
+                got=f"{quota} of {count}",
+                expected="at least 1 drawn and 1 left" if leave else "at least 1 drawn",
+                mend="more examples of this class, or another share",
+            )
+        rows = (labels == c).nonzero().squeeze(1)
+        chosen.append(rows[torch.randperm(count, generator=generator)[:quota]])
+    return torch.cat(chosen).sort().values

@@ -1,0 +1,37 @@
+"""The one place that imports torchvision."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from types import ModuleType
+
+import torch
+
+
+@functools.cache
+def _missing_schemas() -> torch.library.Library:
+    # Cached, because the schemas vanish with the object.
+    library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")  # type: ignore[no-untyped-call]
+    return library
+
+
+def torchvision() -> ModuleType:
+    """The torchvision package; beside a CPU-only torch its datasets, transforms and models work, its `ops` do not.
+
+    A torchvision built for CUDA fails to import there because its operators are missing; with their schemas declared
+    it imports (https://github.com/pytorch/vision/issues/9085).
+
+    Raises:
+        ImportError: torchvision is not installed.
+        RuntimeError: it cannot be imported for another reason.
+    """
+    try:
+        return importlib.import_module("torchvision")
+    except RuntimeError as problem:
+        if "torchvision::" not in str(problem):
+            raise
+    _missing_schemas()
+    return importlib.import_module("torchvision")

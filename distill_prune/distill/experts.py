@@ -1,0 +1,24 @@
+"""Expert trajectories: teachers trained on real data, their parameters kept at the start and at every epoch's end.
+
+References:
+    | Dataset Distillation by Matching Training Trajectories (Cazenavette et al., 2022), section 3.1
+"""
+
+from __future__ import annotations
+
+from distill_prune.artifacts import Cost, Examples, Trajectory
+from distill_prune.models import Model
+from distill_prune.progress import Progress
+from distill_prune.rng import Streams
+from distill_prune.training import Recipe, train
+from distill_prune.tree import select, shapes
+
+
+def train_expert(model: Model, examples: Examples, recipe: Recipe, streams: Streams, device: str,
+                 progress: Progress) -> tuple[Trajectory, Cost]:
+    """One teacher from its own initialisation and SGD noise; row t of its trajectory is the end of epoch t."""
+    start = model.fresh(streams.seed, *streams.names, "init", **dict(streams.parts))
+    trained = train(model, start, examples, recipe, streams, device=device, progress=progress, keep_epochs=True)
+    assert trained.checkpoints is not None
+    record = tuple({"epoch": e + 1.0, "train_loss": loss} for e, loss in enumerate(trained.losses))
+    return Trajectory(trained.checkpoints, shapes(select(start, model.parameters)), record), trained.cost

@@ -1,0 +1,53 @@
+"""The control: a random real subset, `ipc` images of every class, drawn without replacement from the training part."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from distill_prune.artifacts import Cost, Examples, SyntheticSet
+from distill_prune.data.augment import Augment
+from distill_prune.distill import Distilled, Source
+from distill_prune.errors import DataError
+from distill_prune.progress import Progress
+from distill_prune.rng import Streams
+from distill_prune.settings import Settings as Base
+
+NEEDS_EXPERTS = False
+
+
+class Settings(Base):
+    name: Literal["subset"] = "subset"
+    ipc: int = Field(10, ge=1)
+    augment: Augment = "none"
+
+
+def random_rows(labels: Tensor, classes: tuple[str, ...], ipc: int, streams: Streams) -> Tensor:
+    """Rows of `ipc` random examples of every class, class-major, shape (ipc * classes,).
+
+    Raises:
+        DataError: a class has fewer than `ipc` examples.
+    """
+    rows = []
+    for index, name in enumerate(classes):
+        own = (labels == index).nonzero().squeeze(1)
+        if len(own) < ipc:
+            raise DataError(f"{ipc} images per class are more than class '{name}' has", got=f"ipc {ipc}",
+                            expected=f"at most {len(own)}", mend="a smaller ipc")
+        rows.append(own[torch.randperm(len(own), generator=streams("rows", label=index))[:ipc]])
+    return torch.cat(rows)
+
+
+def real_images(train: Examples, classes: tuple[str, ...], ipc: int, streams: Streams) -> tuple[Tensor, Tensor]:
+    """Network inputs (ipc * classes, C, H, W) and labels of random real examples, class-major."""
+    rows = random_rows(train.y, classes, ipc, streams)
+    return train.inputs(rows).clone(), train.y[rows].clone()
+
+
+def distill(settings: Settings, source: Source, streams: Streams, device: str, progress: Progress) -> Distilled:
+    images, labels = real_images(source.train, source.classes, settings.ipc, streams)
+    made = SyntheticSet(images, labels, source.classes, source.transform, "subset", None, settings.augment)
+    return Distilled(made, Cost())

@@ -1,0 +1,89 @@
+"""Networks by name. An entry has `Settings` and `build(settings, shape, classes) -> nn.Module`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from distill_prune.errors import RunError
+from distill_prune.rng import seed_of, seeded
+from distill_prune.settings import Settings, digest
+from distill_prune.table import Table
+from distill_prune.tree import State, clone
+
+MODELS = Table("model", {
+    "convnet": "distill_prune.models.convnet",
+    "lenet": "distill_prune.models.lenet",
+})
+
+
+def prunable_names(module: nn.Module) -> tuple[str, ...]:
+    """Weights of convolutions and linear layers; never biases, norms or embeddings."""
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    return tuple(f"{name}.weight" for name, layer in module.named_modules() if isinstance(layer, kinds))
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network as a function of its state. `prunable` names its prunable weights, `shape` its input (C, H, W)."""
+
+    build: Callable[[], nn.Module]
+    shape: tuple[int, ...]
+    classes: int
+    identity: str
+    module: nn.Module = field(init=False, repr=False)
+    prunable: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        with seeded(0):
+            module = self.build()
+        object.__setattr__(self, "module", module)
+        object.__setattr__(self, "prunable", getattr(module, "prunable", prunable_names(module)))
+
+    def fresh(self, seed: int, *names: str, **parts: int) -> State:
+        """A new state from the stream (seed, *names, **parts), by torch's default initialisation, on the CPU."""
+        with seeded(seed_of(seed, *names, **parts)):
+            return clone(self.build().state_dict())
+
+    def __call__(self, state: Mapping[str, Tensor], x: Tensor, *, train: bool = False) -> Tensor:
+        """Logits (N, K) of inputs `x` (N, C, H, W) at `state`; with `train`, batch statistics, updated in `state`."""
+        self.module.train(train)
+        return functional_call(self.module, dict(state), (x,))  # type: ignore[no-any-return]
+
+    def instance(self, state: Mapping[str, Tensor], device: str | torch.device = "cpu") -> nn.Module:
+        """A module of its own that holds a copy of `state`."""
+        module = copy.deepcopy(self.module)
+        first = next(t for t in state.values() if t.is_floating_point())
+        module.to(device=device, dtype=first.dtype)
+        module.load_state_dict(dict(state), strict=True)
+        return module
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the trained tensors, in order; the others are buffers."""
+        return tuple(n for n, _ in self.module.named_parameters())
+
+    @property
+    def batch_norms(self) -> bool:
+        """Whether some layer keeps batch statistics."""
+        return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules())
+
+
+def build_model(settings: Settings, shape: tuple[int, ...], classes: int) -> Model:
+    """The model that `settings` (of a `MODELS` entry, with its `name`) describes, for inputs (C, H, W).
+
+    Raises:
+        RunError: the network cannot be built for inputs of this shape.
+    """
+    entry = MODELS[settings.name]  # type: ignore[attr-defined]
+    try:
+        return Model(lambda: entry.build(settings, shape, classes), tuple(shape), classes,
+                     digest([settings, list(shape), classes]))
+    except (ValueError, RuntimeError) as problem:
+        raise RunError(f"model '{entry.__name__.rsplit('.', 1)[-1]}' cannot take inputs of shape {tuple(shape)}",
+                       got=problem, mend="a smaller depth, or larger images") from problem

@@ -1,0 +1,291 @@
+"""Pipeline files: YAML, one per claim. Unknown keys are refused, with the nearest known one named."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, SerializeAsAny, ValidationError, model_validator
+
+from distill_prune.analyze import ANALYSES
+from distill_prune.data import DATASETS
+from distill_prune.distill import METHODS
+from distill_prune.errors import ConfigError, nearest
+from distill_prune.models import MODELS
+from distill_prune.prune import CRITERIA
+from distill_prune.prune.imp import Rewind
+from distill_prune.settings import Settings
+from distill_prune.table import Table
+from distill_prune.training import Recipe
+
+
+class Experts(Settings):
+    """Teachers on real data; `recipe.length` is in epochs, as trajectories are."""
+
+    count: int = Field(5, ge=1)
+    seed: int = Field(0, ge=0)
+    recipe: Recipe = Recipe(length="20ep", lr=0.01, momentum=0.0, batch=256)
+
+
+class Stored(Settings):
+    """A synthetic set that is there already, by key, beginning of a key, or name."""
+
+    name: Literal["stored"] = "stored"
+    ref: str
+
+
+class Arm(Settings):
+    """One source of masks: what the chain prunes with (`real`, or a set of `distill`), its recipe and its criterion."""
+
+    images: str = "real"
+    recipe: Literal["retrain", "prune"] | None = Field(
+        None, description="retrain: the real-data recipe; prune: the recipe for small sets. Default: by images")
+    criterion: SerializeAsAny[Settings] | None = None
+    label: str = ""
+
+
+class Prune(Settings):
+    """Chains: how many levels, how much goes at each, and the training on small sets that finds the masks."""
+
+    levels: int = Field(10, ge=0)
+    rate: float = Field(0.2, gt=0, lt=1)
+    criterion: SerializeAsAny[Settings]
+    rewind: Rewind = Rewind()
+    recipe: Recipe = Recipe(length="1000it", lr=0.01, batch=256, weight_decay=5e-4, schedule="step", milestones=(0.5,))
+
+
+class Retrain(Settings):
+    """Training of tickets on real data: `copies` of each, with SGD noise of their own."""
+
+    copies: int = Field(2, ge=1)
+    recipe: Recipe
+
+
+class Pipeline(Settings):
+    """One study. Everything but `title`, `question`, labels and `device` decides bits."""
+
+    title: str = ""
+    question: str = ""
+    device: str = Field("cpu", description="cpu, cuda or cuda:N; not part of any key")
+    threads: int = Field(1, ge=1, description="threads of one worker; part of every key")
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="one initialisation each: the statistical unit")
+    data: SerializeAsAny[Settings]
+    model: SerializeAsAny[Settings]
+    experts: Experts = Experts()
+    distill: dict[str, SerializeAsAny[Settings]] = {}
+    distill_seed: int = Field(0, ge=0)
+    prune: Prune
+    arms: dict[str, Arm] = Field(min_length=1)
+    retrain: Retrain
+    compare: dict[str, SerializeAsAny[Settings]]
+    versus: str = Field("real", description="the arm that the others are compared with")
+    levels: tuple[int, ...] | None = Field(None, description="levels that are retrained and compared; null: all")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Pipeline:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds {list(self.seeds)} are not all different")
+        for name, arm in self.arms.items():
+            if arm.images != "real" and arm.images not in self.distill:
+                raise ValueError(f"arms.{name}.images is '{arm.images}': {nearest(arm.images, ['real', *self.distill])}")
+        if "real" in self.distill:
+            raise ValueError("distill.real: 'real' stands for the data set itself; give the set another name")
+        if not self.experts.recipe.length.endswith("ep"):
+            raise ValueError("experts.recipe.length must be in epochs, like 20ep: matching starts at epoch ends")
+        for name, method in self.distill.items():
+            last = getattr(method, "last_epoch", 0)
+            if last > int(self.experts.recipe.length[:-2]):
+                raise ValueError(f"distill.{name} matches up to epoch {last} of the experts (max_start - 1 + "
+                                 f"expert_epochs), which train for {self.experts.recipe.length}")
+        if "connectivity" in self.compare and self.retrain.copies < 2:
+            raise ValueError("compare.connectivity needs retrain.copies of at least 2")
+        if self.levels is not None and any(not 0 <= level <= self.prune.levels for level in self.levels):
+            raise ValueError(f"levels {list(self.levels)} must lie in 0..{self.prune.levels} (prune.levels)")
+        return self
+
+    def compared(self) -> tuple[int, ...]:
+        """The levels that are retrained and compared; level 0, the dense network, always."""
+        chosen = range(self.prune.levels + 1) if self.levels is None else self.levels
+        return tuple(sorted({0, *chosen}))
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML whose booleans are `true` and `false` alone: `on`, `off`, `yes` and `no` are words here. Floats may be 1e-3."""
+
+
+_Yaml.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
+    list("-+0123456789."))
+
+
+def parse_yaml(text: str) -> Any:
+    return yaml.load(text, Loader=_Yaml)  # noqa: S506 - a SafeLoader
+
+
+def find_pipeline(name: str) -> Path:
+    """The file that PIPELINE names: a path, or a file of the shipped `pipelines/`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    here = Path(__file__).resolve().parent.parent
+    shipped = [p for p in (here / "pipelines", here.parent / "pipelines") if p.is_dir()]
+    for candidate in (Path(name), *(folder / f for folder in shipped for f in (name, f"{name}.yaml", Path(name).name))):
+        if candidate.is_file():
+            return candidate
+    known = sorted({p.name for folder in shipped for p in folder.glob("*.yaml")})
+    raise ConfigError(f"there is no pipeline file '{name}'", expected=f"a path, or one of those shipped: {nearest(name, known)}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = parse_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"'{path}' is not YAML", got=problem, mend="correct the file at that place") from problem
+    except OSError as problem:
+        raise ConfigError(f"'{path}' cannot be read", got=problem.strerror) from problem
+    if not isinstance(raw, dict):
+        raise ConfigError(f"'{path}' is not a pipeline", got=type(raw).__name__, expected="a mapping of keys to values")
+    return raw
+
+
+def _merge(base: Any, over: Any) -> Any:
+    """`over` laid on `base`, mapping by mapping; a mapping with another `name` replaces the base's whole."""
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return over
+    if "name" in over and "name" in base and over["name"] != base["name"]:
+        return over
+    return {**base, **{k: _merge(base.get(k), v) for k, v in over.items()}}
+
+
+def read_raw(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The file's plain values, with `extends:` (a path beside it) resolved."""
+    if path.resolve() in seen:
+        raise ConfigError(f"'{path}' extends itself", got=" -> ".join(p.name for p in (*seen, path)))
+    raw = _read(path)
+    if (parent := raw.pop("extends", None)) is None:
+        return raw
+    beside = path.parent / str(parent)
+    if not beside.is_file():
+        raise ConfigError(f"'{path}' extends '{parent}', which is not there", expected=f"a file beside {path.name}")
+    merged = _merge(read_raw(beside, (*seen, path.resolve())), raw)
+    assert isinstance(merged, dict)
+    return merged
+
+
+def override(raw: dict[str, Any], assignments: Sequence[str]) -> None:
+    for text in assignments:
+        place, mark, value = text.partition("=")
+        if not mark or not place:
+            raise ConfigError(f"--set {text}", expected="--set a.b=value")
+        *path, last = place.split(".")
+        node = raw
+        for part in path:
+            if node.get(part) is None:
+                node[part] = {}
+            node = node[part]
+            if not isinstance(node, dict):
+                raise ConfigError(f"--set {place}: '{part}' holds a value, not a mapping")
+        try:
+            node[last] = parse_yaml(value)
+        except yaml.YAMLError as problem:
+            raise ConfigError(f"--set {place}: the value is not YAML", got=value) from problem
+
+
+def _describe(problem: ValidationError, model: type[Settings], where: str, file: str) -> ConfigError:
+    """The first of pydantic's complaints, as the person who wrote the file would put it."""
+    first = problem.errors(include_url=False)[0]
+    place = ".".join([where, *map(str, first["loc"])]).strip(".")
+    if first["type"] == "extra_forbidden":
+        return ConfigError(f"unknown key '{place}' in {file}", expected=nearest(str(first["loc"][-1]), _fields(model, first["loc"][:-1])))
+    if first["type"] == "missing":
+        return ConfigError(f"'{place}' is missing in {file}")
+    message = first["msg"].removeprefix("Value error, ")
+    got = first["input"] if not isinstance(first["input"], dict | Settings) else None
+    return ConfigError(f"'{place}' in {file}: {message}" if place else f"{file}: {message}", got=got if place else None)
+
+
+def _fields(model: type[Settings], path: Sequence[Any]) -> list[str]:
+    """The known keys of the settings at `path` below `model`."""
+    for part in path:
+        info = model.model_fields.get(str(part))
+        found = [t for t in (info.annotation, *getattr(info.annotation, "__args__", ())) if info and isinstance(t, type)
+                 and issubclass(t, Settings)] if info else []
+        if found:
+            model = found[0]
+    return sorted(model.model_fields)
+
+
+def validated(model: type[Settings], raw: Any, where: str, file: str) -> Settings:
+    if not isinstance(raw, dict | Settings):
+        raise ConfigError(f"'{where}' in {file}", got=repr(raw), expected="a mapping of keys to values")
+    try:
+        return model.model_validate(raw)
+    except ValidationError as problem:
+        raise _describe(problem, model, where, file) from problem
+
+
+def entry(table: Table, raw: Any, where: str, file: str) -> Settings:
+    """The settings of the table's entry that `raw` names."""
+    if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
+        raise ConfigError(f"'{where}' in {file} needs a name", got=raw, expected=f"name: one of {', '.join(sorted(table))}")
+    if raw["name"] not in table:
+        raise ConfigError(f"unknown {table.kind} '{raw['name']}' at '{where}.name' in {file}", expected=nearest(raw["name"], table))
+    return validated(table[raw["name"]].Settings, raw, where, file)
+
+
+def parse(raw: Mapping[str, Any], file: str) -> Pipeline:
+    """Check plain values and make settings of them.
+
+    Raises:
+        ConfigError: naming the key, the file, what was got and what is known there.
+    """
+    values = dict(raw)
+    unknown = [k for k in values if k not in Pipeline.model_fields]
+    if unknown:
+        raise ConfigError(f"unknown key '{unknown[0]}' in {file}", expected=nearest(str(unknown[0]), Pipeline.model_fields))
+    for key in ("distill", "arms", "compare", "prune"):
+        if not isinstance(values.get(key, {}), dict):
+            raise ConfigError(f"'{key}' in {file}", got=repr(values[key]), expected="a mapping of keys to values")
+    for key, table in (("data", DATASETS), ("model", MODELS)):
+        if key in values:
+            values[key] = entry(table, values[key], key, file)
+    values["distill"] = {
+        name: validated(Stored, body, f"distill.{name}", file) if isinstance(body, dict) and body.get("name") == "stored"
+        else entry(METHODS, body, f"distill.{name}", file) for name, body in values.get("distill", {}).items()}
+    prune = dict(values.get("prune", {}))
+    prune["criterion"] = entry(CRITERIA, prune.get("criterion", {"name": "magnitude"}), "prune.criterion", file)
+    values["prune"] = validated(Prune, prune, "prune", file)
+    arms = {}
+    for name, body in values.get("arms", {}).items():
+        body = dict(body or {}) if isinstance(body, dict | None) else body
+        if isinstance(body, dict) and body.get("criterion") is not None:
+            body["criterion"] = entry(CRITERIA, body["criterion"], f"arms.{name}.criterion", file)
+        arms[name] = validated(Arm, body, f"arms.{name}", file)
+    values["arms"] = arms
+    compare = {}
+    for name, body in values.get("compare", {}).items():
+        if name not in ANALYSES or name == "summary":
+            raise ConfigError(f"unknown analysis 'compare.{name}' in {file}", expected=nearest(name, set(ANALYSES) - {"summary"}))
+        if body is not None:  # `connectivity: null` leaves an inherited analysis out
+            compare[name] = validated(ANALYSES[name].Settings, body, f"compare.{name}", file)
+    values["compare"] = compare
+    checked = validated(Pipeline, values, "", file)
+    assert isinstance(checked, Pipeline)
+    return checked
+
+
+def load(name: str, assignments: Sequence[str] = ()) -> tuple[str, Pipeline]:
+    """The pipeline's name and settings: the file with what it extends, and `--set a.b=c` laid on top."""
+    path = find_pipeline(name)
+    raw = read_raw(path)
+    override(raw, assignments)
+    return path.stem, parse(raw, path.name if not assignments else f"{path.name} (with --set)")

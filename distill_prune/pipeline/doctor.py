@@ -1,0 +1,39 @@
+"""What this machine has."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import torch
+
+from distill_prune.data.vision import torchvision
+from distill_prune.errors import DistillPruneError
+from distill_prune.pipeline.store import Store
+from distill_prune.pipeline.worker import versions
+
+
+def examine(store: Path) -> dict[str, str]:
+    """Versions, devices, cores, memory and the store, in words."""
+    found = {name: version for name, version in versions().items()}
+    try:
+        found["torchvision"] = str(torchvision().__version__)
+    except (ImportError, RuntimeError) as problem:
+        found["torchvision"] = f"cannot be imported: {problem}"
+    gpus = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
+    found["devices"] = ", ".join(["cpu", *gpus])
+    found["cores"] = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
+    found["system"] = f"{platform.system()} {platform.machine()}"
+    try:
+        held = Store(store)
+        inside = sum(1 for _ in held.all())
+        folder = next(p for p in (store.resolve(), *store.resolve().parents) if p.exists())
+        state = "writable" if os.access(folder, os.W_OK) else "NOT writable"
+        found["store"] = f"{store}: {inside} artifacts, {state}, {shutil.disk_usage(folder).free / 2**30:.1f} GiB free"
+    except DistillPruneError as problem:
+        found["store"] = str(problem)
+    return found

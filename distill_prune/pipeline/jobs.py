@@ -1,0 +1,94 @@
+"""One settings model a stage: exactly what an artifact depends on beside its inputs. Its canonical form enters the key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import SerializeAsAny
+
+from distill_prune.data.source import Source
+from distill_prune.prune.imp import Step
+from distill_prune.settings import Duration, Settings, canonical
+from distill_prune.training import Recipe
+
+VERSIONS = {"data": 1, "experts": 1, "distill": 1, "prune": 1, "retrain": 1, "compare": 1}
+"""Raised by one where the meaning of a stage's artifacts changes, so that no old artifact is taken for a new one."""
+
+
+class Job(Settings):
+    """Base of the stages' settings. `threads` is part of every key: it decides the order of additions."""
+
+    threads: int = 1
+
+    def identity(self) -> dict[str, Any]:
+        """What of the settings enters the key."""
+        out = canonical(self)
+        assert isinstance(out, dict)
+        return out
+
+
+class DataJob(Job):
+    """A prepared data set. The path stays outside the key, the fingerprint of the bytes is in it."""
+
+    source: SerializeAsAny[Source]
+    fingerprint: str
+
+    def identity(self) -> dict[str, Any]:
+        return {"threads": self.threads, "source": self.source.identity(), "fingerprint": self.fingerprint}
+
+
+class ExpertsJob(Job):
+    """One teacher."""
+
+    model: SerializeAsAny[Settings]
+    recipe: Recipe
+    seed: int
+    index: int
+
+
+class DistillJob(Job):
+    """One synthetic set; `model` only where the method trains one."""
+
+    method: SerializeAsAny[Settings]
+    model: SerializeAsAny[Settings] | None
+    seed: int
+
+
+class DenseJob(Job):
+    """Level 0 of a seed's chains; `recipe` only where k > 0, for nothing is trained otherwise."""
+
+    model: SerializeAsAny[Settings]
+    seed: int
+    k: Duration
+    recipe: Recipe | None
+    level: int = 0
+
+
+class LevelJob(Job):
+    """A further level of a chain; `model` and `recipe` only where the criterion takes its scores from training."""
+
+    seed: int
+    level: int
+    step: Step
+    model: SerializeAsAny[Settings] | None
+    recipe: Recipe | None
+    first: Duration
+
+
+class RetrainJob(Job):
+    """One copy of one ticket, from step `first` of the recipe's schedule."""
+
+    model: SerializeAsAny[Settings]
+    seed: int
+    copy_index: int
+    recipe: Recipe
+    first: Duration
+
+
+class CompareJob(Job):
+    """One analysis; `seed` names its random streams, `model` is absent where it looks at masks or numbers alone."""
+
+    analysis: SerializeAsAny[Settings]
+    model: SerializeAsAny[Settings] | None = None
+    seed: int | None = None
+    roles: dict[str, Any] = {}

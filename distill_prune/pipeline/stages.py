@@ -1,0 +1,195 @@
+"""How each stage computes one artifact from its job and its inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from distill_prune.analyze import ANALYSES
+from distill_prune.artifacts import Examples, Images, Mask, Measurements, Parts, SyntheticSet, Ticket, Weights
+from distill_prune.data import prepare
+from distill_prune.distill import METHODS, Source
+from distill_prune.distill.experts import train_expert
+from distill_prune.errors import UserError
+from distill_prune.models import Model, build_model
+from distill_prune.pipeline.collect import summarise
+from distill_prune.pipeline.graph import Node
+from distill_prune.pipeline.jobs import CompareJob, DataJob, DenseJob, DistillJob, ExpertsJob, LevelJob, RetrainJob
+from distill_prune.pipeline.store import Store
+from distill_prune.progress import Progress
+from distill_prune.prune.imp import dense_ticket, next_level
+from distill_prune.rng import Streams
+from distill_prune.settings import Settings, digest, steps_of
+from distill_prune.training import train
+
+READY_BYTES = 256 * 2**20
+"""Sets up to this size are transformed once and kept as floats; larger ones batch by batch. The bits are the same."""
+
+
+@dataclass
+class Reader:
+    """Nouns out of a store, on a device; prepared data are kept between the artifacts that one worker makes."""
+
+    store: Store
+    device: str
+    _images: dict[str, Images] = field(default_factory=dict)
+    _parts: dict[tuple[str, str], Examples] = field(default_factory=dict)
+    _models: dict[str, Model] = field(default_factory=dict)
+
+    def images(self, key: str) -> Images:
+        if key not in self._images:
+            self._images = {key: Images.of(self.store.read("data", key))}
+            self._parts = {}
+        return self._images[key]
+
+    def part(self, key: str, name: str) -> Examples:
+        """The examples of a part of a data set, on the device."""
+        images = self.images(key)
+        if (key, name) not in self._parts:
+            examples = images.examples(name)
+            small = examples.x.numel() * 4 <= READY_BYTES
+            self._parts[key, name] = (examples.ready() if small else examples).to(self.device)
+        return self._parts[key, name]
+
+    def set(self, key: str) -> SyntheticSet:
+        return SyntheticSet.of(self.store.read("distill", key))
+
+    def examples(self, key: str) -> Examples:
+        """What a chain prunes with: the training part of a data set, or a synthetic set."""
+        return self.part(key, "train") if self.store.exists("data", key) else self.set(key).examples
+
+    def classes(self, key: str) -> int:
+        """The number of classes of what a chain prunes with."""
+        return len(self.images(key).classes if self.store.exists("data", key) else self.set(key).classes)
+
+    def model(self, settings: Settings, shape: tuple[int, ...], classes: int) -> Model:
+        name = digest([settings, list(shape), classes])
+        if name not in self._models:
+            self._models[name] = build_model(settings, shape, classes)
+        return self._models[name]
+
+    def model_for(self, settings: Settings, data: str) -> Model:
+        images = self.images(data)
+        return self.model(settings, tuple(images.pixels.shape[1:]), len(images.classes))
+
+    def ticket(self, key: str) -> Ticket:
+        """A ticket with its full state: what a level does not hold itself comes from its chain's level 0."""
+        dense = self.store.manifest("prune", key)["inputs"].get("dense")
+        base = None if dense is None else Ticket.of(self.store.read("prune", dense), None).state
+        return Ticket.of(self.store.read("prune", key), base)
+
+    def state(self, key: str) -> dict[str, Any]:
+        return {n: t.to(self.device) for n, t in Weights.of(self.store.read("retrain", key)).state.items()}
+
+
+def compute(node: Node, reader: Reader, progress: Progress) -> Parts:
+    """The artifact's tensors and numbers."""
+    return _STAGES[type(node.job)](node.job, node.inputs, reader, progress)
+
+
+def _data(job: DataJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
+    return prepare(job.source).parts()
+
+
+def _experts(job: ExpertsJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
+    model, train_part = reader.model_for(job.model, inputs["data"]), reader.part(inputs["data"], "train")
+    streams = Streams(job.seed, ("experts",)).under(index=job.index)
+    trajectory, cost = train_expert(model, train_part, job.recipe, streams, reader.device, progress)
+    parts = trajectory.parts()
+    return Parts(parts.tensors, {**parts.numbers, "cost": cost.json()})
+
+
+def _distill(job: DistillJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
+    images = reader.images(inputs["data"])
+    experts = [reader.store.trajectory(key) for name, key in sorted(inputs.items(), key=_numbered) if name != "data"]
+    model = reader.model_for(job.model, inputs["data"]) if job.model is not None else None
+    source = Source(reader.part(inputs["data"], "train"), images.classes, images.transform, model, experts)
+    made = METHODS[job.method.name].distill(job.method, source, Streams(job.seed, ("distill",)), reader.device, progress)  # type: ignore[attr-defined]
+    parts = made.set.parts()
+    return Parts(parts.tensors, {**parts.numbers, "cost": made.cost.json(), "record": made.record})
+
+
+def _numbered(item: tuple[str, str]) -> tuple[int, str]:
+    """expert10 comes after expert9."""
+    return len(item[0]), item[0]
+
+
+def _dense(job: DenseJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
+    model = reader.model_for(job.model, inputs["data"])
+    examples, steps = None, 0
+    if job.recipe is not None:
+        examples = reader.examples(inputs.get("images", inputs["data"]))
+        steps = steps_of(job.k, len(examples), job.recipe.batch)
+    return dense_ticket(model, job.seed, examples, job.recipe, steps, reader.device, progress).parts(None)
+
+
+def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
+    previous, dense = reader.ticket(inputs["previous"]), reader.ticket(inputs["dense"])
+    model, examples, first = None, None, 0
+    if job.model is not None and job.recipe is not None:
+        examples = reader.examples(inputs["images"])
+        classes = reader.classes(inputs["images"])
+        model = reader.model(job.model, tuple(examples.shape), classes)
+        first = steps_of(job.first, len(examples), job.recipe.batch)
+    ticket = next_level(model, previous, dense, job.step, Streams(job.seed, ("prune",)).under(level=job.level),
+                        examples=examples, recipe=job.recipe, first=first, device=reader.device, progress=progress)
+    return ticket.parts(dense.state)
+
+
+def _retrain(job: RetrainJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
+    model, ticket = reader.model_for(job.model, inputs["data"]), reader.ticket(inputs["ticket"])
+    examples = reader.part(inputs["data"], "train")
+    trained = train(model, ticket.state, examples, job.recipe, Streams(job.seed, ("retrain",)).under(copy=job.copy_index),
+                    mask=ticket.mask, first=steps_of(job.first, len(examples), job.recipe.batch),
+                    device=reader.device, progress=progress)
+    return Weights(trained.state, {"cost": trained.cost.json(), "train_loss": list(trained.losses)}).parts()
+
+
+def _compare(job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
+    analysis = ANALYSES[job.analysis.name]  # type: ignore[attr-defined]
+    return _TUPLES[analysis.TAKES](analysis, job, inputs, reader, progress).parts()
+
+
+def _copies(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Measurements:
+    assert job.model is not None and job.seed is not None
+    data = inputs["data"]
+    model, mask = reader.model_for(job.model, data), reader.ticket(inputs["ticket"]).mask
+    states = [reader.state(key) for name, key in sorted(inputs.items(), key=_numbered) if name.startswith("copy")]
+    masks = [Mask(dict(mask.kept)).to(reader.device)] * len(states)
+    parts = {name: reader.part(data, name) for name in ("train", "validation", "test")}
+    streams = Streams(job.seed, ("compare",))
+    name = job.analysis.name  # type: ignore[attr-defined]
+    if name == "accuracy":
+        return analysis.measure(job.analysis, model, states, parts)  # type: ignore[no-any-return]
+    if name == "connectivity":
+        return analysis.measure(job.analysis, model, states, masks, parts["train"], parts["test"], streams, progress)  # type: ignore[no-any-return]
+    return analysis.measure(job.analysis, model, states, masks, parts["train"], streams, progress)  # type: ignore[no-any-return]
+
+
+def _pair(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Measurements:
+    return analysis.measure(job.analysis, reader.ticket(inputs["a"]).mask, reader.ticket(inputs["b"]).mask)  # type: ignore[no-any-return]
+
+
+def _set(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Measurements:
+    assert job.model is not None
+    synthetic, images = reader.set(inputs["set"]), reader.images(inputs["data"])
+    if synthetic.images.shape[1:] != images.pixels.shape[1:] or len(synthetic.classes) != len(images.classes):
+        raise UserError("the synthetic set does not fit the data",
+                        got=f"images {tuple(synthetic.images.shape[1:])}, {len(synthetic.classes)} classes",
+                        expected=f"images {tuple(images.pixels.shape[1:])}, {len(images.classes)} classes")
+    parts = {name: reader.part(inputs["data"], name) for name in ("validation", "test")}
+    model = reader.model_for(job.model, inputs["data"])
+    return analysis.measure(job.analysis, model, synthetic, parts, Streams(0, ("evaluation",)), reader.device,  # type: ignore[no-any-return]
+                            progress, network=job.model.name)  # type: ignore[attr-defined]
+
+
+def _study(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Measurements:
+    return summarise(analysis, job, inputs, reader.store)
+
+
+_TUPLES: dict[str, Callable[[Any, CompareJob, Mapping[str, str], Reader, Progress], Measurements]] = {
+    "copies": _copies, "pair": _pair, "set": _set, "study": _study}
+_STAGES: dict[type, Callable[[Any, Mapping[str, str], Reader, Progress], Parts]] = {
+    DataJob: _data, ExpertsJob: _experts, DistillJob: _distill, DenseJob: _dense, LevelJob: _level,
+    RetrainJob: _retrain, CompareJob: _compare}

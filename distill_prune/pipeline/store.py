@@ -1,0 +1,309 @@
+"""The store: artifacts by stage and key, whole or not at all, readable by a stranger, nothing in them can execute.
+
+`<store>/<stage>/<key>/` holds `manifest.json`, `tensors.safetensors` and `numbers.json`. An artifact is written aside in
+`<store>/.work/<key>/`, flushed, then renamed; it is never overwritten. One kernel lock a key stands in `<store>/.locks/`:
+it is free as soon as its owner is dead. Reading checks the sha256 of every file (of a trajectory, the sizes). A damaged
+artifact is moved to `<store>/.damaged/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from distill_prune.errors import DamagedArtifact, RunError, StoreError, nearest
+from distill_prune.settings import digest
+
+if TYPE_CHECKING:
+    from distill_prune.artifacts import Parts, Trajectory
+
+STAGES = ("data", "experts", "distill", "prune", "retrain", "compare")
+MANIFEST, TENSORS, NUMBERS = "manifest.json", "tensors.safetensors", "numbers.json"
+
+
+def identity(stage: str, version: int, settings: Any, inputs: Mapping[str, str]) -> str:
+    """The key: sha256 over the canonical JSON of stage, VERSION, settings and input keys, and nothing else."""
+    return digest({"stage": stage, "version": version, "settings": settings, "inputs": dict(inputs)})
+
+
+def write_json(path: Path, value: Any) -> None:
+    """JSON, indented and flushed to the disk; floats round-trip exactly."""
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, sort_keys=True, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_json(path: Path, value: Any) -> None:
+    """The same, replacing `path` in one step."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    write_json(aside, value)
+    aside.replace(path)
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _flush_folder(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """One artifact of a store."""
+
+    stage: str
+    key: str
+
+
+class Store:
+    """The artifacts below one folder.
+
+    Raises:
+        StoreError: with `create`, the folder cannot be made or written to, or is a file.
+    """
+
+    def __init__(self, root: Path | str, *, create: bool = False) -> None:
+        self.root = Path(root)
+        if self.root.exists() and not self.root.is_dir():
+            raise StoreError(f"the store '{self.root}' is a file", expected="a folder", mend="another --store")
+        if create:
+            try:
+                for name in (*STAGES, ".work", ".locks"):
+                    (self.root / name).mkdir(parents=True, exist_ok=True)
+            except OSError as problem:
+                raise StoreError(f"the store '{self.root}' cannot be made", got=problem.strerror,
+                                 mend="another --store, or $DISTILL_PRUNE_STORE") from problem
+            if not os.access(self.root / ".work", os.W_OK):
+                raise StoreError(f"the store '{self.root}' cannot be written to", mend="another --store")
+
+    def path(self, stage: str, key: str) -> Path:
+        return self.root / stage / key
+
+    def work(self, key: str) -> Path:
+        """The folder of the unfinished work on `key`."""
+        return self.root / ".work" / key
+
+    # -- looking
+
+    def has(self, stage: str, key: str) -> bool:
+        """Whether the artifact is there, every file of its manifest with its right size."""
+        folder = self.path(stage, key)
+        try:
+            manifest = json.loads((folder / MANIFEST).read_bytes())
+            return all((folder / n).stat().st_size == f["size"] for n, f in manifest["files"].items())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+
+    def exists(self, stage: str, key: str) -> bool:
+        """Whether something stands under the key, whole or damaged."""
+        return self.path(stage, key).exists()
+
+    def manifest(self, stage: str, key: str) -> dict[str, Any]:
+        """The artifact's manifest.
+
+        Raises:
+            DamagedArtifact: it cannot be read.
+        """
+        try:
+            found = json.loads((self.path(stage, key) / MANIFEST).read_bytes())
+            if not isinstance(found, dict) or not isinstance(found.get("files"), dict):
+                raise ValueError("not a manifest")
+            return found
+        except (OSError, ValueError) as problem:
+            raise DamagedArtifact(stage, key, f"manifest: {problem}") from problem
+
+    def check(self, stage: str, key: str, *, sizes_only: bool = False) -> dict[str, Any]:
+        """The manifest, after comparing every file with it.
+
+        Raises:
+            DamagedArtifact: a file is missing, or its size or sha256 differs, or the manifest is another key's.
+        """
+        manifest, folder = self.manifest(stage, key), self.path(stage, key)
+        if manifest.get("key") != key or identity(
+                manifest.get("stage", ""), manifest.get("version", 0), manifest.get("settings"), manifest.get("inputs", {})) != key:
+            raise DamagedArtifact(stage, key, "the manifest does not belong to the key")
+        for name, file in manifest["files"].items():
+            path = folder / name
+            size = path.stat().st_size if path.exists() else -1
+            if size != file["size"]:
+                raise DamagedArtifact(stage, key, f"{name}: {size} bytes, expected {file['size']}")
+            if not sizes_only and file_digest(path) != file["sha256"]:
+                raise DamagedArtifact(stage, key, f"{name}: wrong sha256")
+        return manifest
+
+    def keys(self, stage: str) -> list[str]:
+        folder = self.root / stage
+        return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+
+    def all(self) -> Iterator[Ref]:
+        for stage in STAGES:
+            for key in self.keys(stage):
+                yield Ref(stage, key)
+
+    # -- reading
+
+    def read(self, stage: str, key: str) -> Parts:
+        """The artifact's tensors, in fresh memory, and numbers, checked.
+
+        Raises:
+            DamagedArtifact: the files are not what was written.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        from distill_prune.artifacts import Parts
+
+        self.check(stage, key)
+        folder = self.path(stage, key)
+        try:
+            tensors = load_file(folder / TENSORS) if (folder / TENSORS).exists() else {}
+            return Parts({n: t.clone() for n, t in tensors.items()}, json.loads((folder / NUMBERS).read_bytes()))
+        except (OSError, ValueError, SafetensorError) as problem:
+            raise DamagedArtifact(stage, key, str(problem)) from problem
+
+    def numbers(self, stage: str, key: str) -> dict[str, Any]:
+        """The artifact's numbers alone, checked."""
+        self.check(stage, key)
+        try:
+            return json.loads((self.path(stage, key) / NUMBERS).read_bytes())  # type: ignore[no-any-return]
+        except (OSError, ValueError) as problem:
+            raise DamagedArtifact(stage, key, str(problem)) from problem
+
+    def trajectory(self, key: str) -> Trajectory:
+        """An expert's trajectory whose checkpoints are read from the file one row at a time."""
+        from distill_prune.artifacts import Parts, Trajectory
+
+        self.check("experts", key, sizes_only=True)
+        folder = self.path("experts", key)
+        numbers = json.loads((folder / NUMBERS).read_bytes())
+        return Trajectory.of(Parts({}, numbers), _FileRows(folder / TENSORS, key))
+
+    # -- writing
+
+    @contextlib.contextmanager
+    def lock(self, key: str) -> Iterator[bool]:
+        """Hold the key's lock, or yield False at once where somebody else holds it."""
+        lock = FileLock(self.root / ".locks" / key, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def write(self, manifest: Mapping[str, Any], parts: Parts) -> None:
+        """Publish an artifact. The caller holds its lock; `manifest` has everything but `files`.
+
+        Raises:
+            RunError: the disk is full or cannot be written; nothing half written is left under the key.
+        """
+        from safetensors.torch import save_file
+
+        stage, key = manifest["stage"], manifest["key"]
+        aside = self.work(key) / "publish"
+        try:
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            if parts.tensors:
+                save_file({n: t.detach().cpu().contiguous() for n, t in parts.tensors.items()}, aside / TENSORS)
+                with (aside / TENSORS).open("rb") as file:
+                    os.fsync(file.fileno())
+            write_json(aside / NUMBERS, parts.numbers)
+            files = {p.name: {"sha256": file_digest(p), "size": p.stat().st_size} for p in sorted(aside.iterdir())}
+            write_json(aside / MANIFEST, {**manifest, "files": files})
+            _flush_folder(aside)
+            if self.exists(stage, key):
+                self.set_aside(stage, key)
+            aside.rename(self.path(stage, key))
+            _flush_folder(self.root / stage)
+        except OSError as problem:
+            shutil.rmtree(aside, ignore_errors=True)
+            raise RunError(f"{stage} {key[:12]} could not be written to '{self.root}'", got=problem.strerror,
+                           mend="make room on the disk and run again: all finished artifacts are kept") from problem
+        shutil.rmtree(self.work(key), ignore_errors=True)
+
+    def set_aside(self, stage: str, key: str) -> Path:
+        """Move a damaged artifact to `.damaged/` and say where it went."""
+        folder = self.root / ".damaged"
+        folder.mkdir(exist_ok=True)
+        n = 0
+        while (target := folder / f"{stage}-{key}-{n}").exists():
+            n += 1
+        self.path(stage, key).rename(target)
+        return target
+
+    # -- names
+
+    def tags(self) -> dict[str, str]:
+        """Names given to keys."""
+        try:
+            return dict(json.loads((self.root / "tags.json").read_bytes()))
+        except FileNotFoundError:
+            return {}
+        except ValueError as problem:
+            raise StoreError(f"'{self.root / 'tags.json'}' is not JSON", got=problem, mend="repair or delete it") from problem
+
+    def tag(self, ref: str, name: str) -> Ref:
+        """Give a name to an artifact; a name moves where it stood on another."""
+        if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+            raise StoreError("a name is made of letters, digits, '-', '_' and '.'", got=name)
+        found = self.find(ref)
+        with FileLock(self.root / ".locks" / "tags"):
+            replace_json(self.root / "tags.json", {**self.tags(), name: found.key})
+        return found
+
+    def find(self, ref: str) -> Ref:
+        """The artifact that a name or the beginning of a key stands for.
+
+        Raises:
+            StoreError: none, or more than one.
+        """
+        tags = self.tags()
+        prefix = tags.get(ref, ref)
+        found = [r for r in self.all() if r.key.startswith(prefix)] if len(prefix) >= 4 else []
+        if len(found) == 1:
+            return found[0]
+        if found:
+            raise StoreError(f"'{ref}' stands for {len(found)} artifacts of '{self.root}'",
+                             got=", ".join(f"{r.stage}/{r.key[:12]}" for r in found[:5]), mend="more digits of the key")
+        raise StoreError(f"'{ref}' names no artifact of the store '{self.root}'",
+                         expected="a name, or at least 4 digits of a key" + (f"; {nearest(ref, tags)}" if tags else ""),
+                         mend="`distill-prune ls` lists them")
+
+
+class _FileRows:
+    """Rows of the tensor `checkpoints` of a file, each read when it is asked for, into fresh memory."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            self._slice = safe_open(path, framework="pt").get_slice("checkpoints")
+        except (OSError, SafetensorError) as problem:
+            raise DamagedArtifact("experts", key, str(problem)) from problem
+
+    def __len__(self) -> int:
+        return int(self._slice.get_shape()[0])
+
+    def __getitem__(self, index: int) -> Any:
+        return self._slice[index].clone()

@@ -1,0 +1,145 @@
+"""What a report is laid out from: plain data read from the store, with what is missing said as missing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import yaml
+
+from distill_prune.errors import DamagedArtifact
+from distill_prune.pipeline.collect import gather
+from distill_prune.pipeline.graph import Graph, Node
+from distill_prune.pipeline.store import Store
+from distill_prune.settings import canonical
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """One study as plain data. Shares are fractions; `summary` is None until every measurement is there."""
+
+    name: str
+    title: str
+    question: str
+    config_text: str
+    store: str
+    summary: Record | None
+    missing: list[Record]
+    units: list[Record]
+    curves: list[Record]
+    layers: list[Record]
+    synthetic: np.ndarray[Any, Any] | None
+    synthetic_labels: list[int]
+    classes: list[str]
+    evaluations: list[Record]
+    distillation: Record | None
+    provenance: list[Record]
+    versions: dict[str, str]
+    sets: list[str] = field(default_factory=list)
+    data: Record = field(default_factory=dict)
+
+
+def read(name: str, graph: Graph, store: Store) -> Study:
+    """Everything that the report shows, as far as the store holds it; damaged artifacts count as missing."""
+    missing, provenance, numbers = [], [], {}
+    versions: dict[str, str] = {}
+    for key, node in graph.nodes.items():
+        try:
+            manifest = store.check(node.stage, key, sizes_only=True)
+            if node.stage in ("prune", "compare", "distill", "experts", "data"):
+                numbers[key] = store.numbers(node.stage, key)
+        except DamagedArtifact:
+            missing.append({"stage": node.stage, "key": key, "label": node.label})
+            continue
+        versions |= manifest["versions"]
+        provenance.append({k: manifest[k] for k in ("stage", "key", "seconds", "peak_mb", "device", "created")} | {"label": node.label})
+    job = graph.nodes[graph.summary].job
+    roles = job.roles["inputs"]  # type: ignore[attr-defined]
+    summary_inputs = graph.nodes[graph.summary].inputs
+    found = {role: numbers[k] for role, k in summary_inputs.items() if k in numbers}
+    images, labels, record = _synthetic(graph, store, numbers)
+    data = numbers.get(graph.data, {})
+    return Study(
+        name=name, title=graph.pipeline.title or name, question=graph.pipeline.question,
+        config_text=yaml.safe_dump(canonical(graph.pipeline), sort_keys=False, allow_unicode=True), store=str(store.root),
+        summary=numbers.get(graph.summary), missing=missing, units=gather(roles, found)["units"],
+        curves=_curves(graph, numbers), layers=_layers(graph, numbers), synthetic=images, synthetic_labels=labels,
+        classes=list(data.get("classes", [])), evaluations=_evaluations(graph, numbers), distillation=record,
+        provenance=provenance, versions=versions, sets=list(graph.sets),
+        data={k: data[k] for k in ("title", "counts", "shape", "transform") if k in data})
+
+
+def _curves(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
+    out = []
+    for u in graph.units:
+        found = numbers.get(u.measured.get("connectivity", ""))
+        if found and u.ticket in numbers:
+            out.append({"arm": u.arm, "seed": u.seed, "level": u.level, "sparsity": numbers[u.ticket]["sparsity"],
+                        "alphas": found["alphas"], **{k: found["curves"][k] for k in ("test_error", "train_error")}})
+    return out
+
+
+def _layers(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
+    """Remaining weights by layer, means over seeds."""
+    held: dict[tuple[str, int, str], list[Record]] = {}
+    for (arm, _), chain in graph.chains.items():
+        for level, key in enumerate(chain):
+            for layer, counts in numbers.get(key, {}).get("layers", {}).items():
+                held.setdefault((arm, level, layer), []).append(counts)
+    return [{"arm": a, "level": n, "layer": layer, "remaining": sum(c["remaining"] for c in found) / len(found),
+             "total": found[0]["total"]} for (a, n, layer), found in held.items()]
+
+
+def _synthetic(graph: Graph, store: Store, numbers: dict[str, Record]) -> tuple[Any, list[int], Record | None]:
+    """The first learned set (else the first) as 8-bit pixels, its labels, and the record of its distillation."""
+    from distill_prune.artifacts import SyntheticSet
+
+    there = {n: k for n, k in graph.sets.items() if k in numbers or store.has("distill", k)}
+    if not there:
+        return None, [], None
+    learned = [k for k in there.values() if (numbers.get(k) or store.numbers("distill", k)).get("lr") is not None]
+    key = (learned or list(there.values()))[0]
+    made = SyntheticSet.of(store.read("distill", key))
+    pixels = (made.transform.invert(made.images).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
+    record = store.numbers("distill", key).get("record") or None
+    shown = None if not record else {"iterations": record["iteration"], "loss": record["loss"], "lr": record["lr"]}
+    return (pixels[..., 0] if pixels.shape[-1] == 1 else pixels), made.labels.tolist(), shown
+
+
+def _evaluations(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
+    out = []
+    for name, key in graph.evaluations.items():
+        if key in numbers:
+            n = numbers[key]
+            out.append({"label": f"set {name}", "set": name, "network": n["network"], "accuracy": n["accuracy"]["test"],
+                        "validation": n["accuracy"].get("validation"),
+                        "accuracies": [net["test"]["accuracy"] for net in n["nets"]]})
+    return out
+
+
+def cost_of(graph: Graph, store: Store) -> dict[str, float]:
+    """A rough cost in seconds of every artifact: the mean of finished ones of its kind, else a guess by steps."""
+    seconds: dict[str, list[float]] = {}
+    for key, node in graph.nodes.items():
+        if store.has(node.stage, key) and len(seconds.get(node.kind, [])) < 8:
+            seconds.setdefault(node.kind, []).append(float(store.manifest(node.stage, key)["seconds"]))
+    return {key: sum(known) / len(known) if (known := seconds.get(node.kind)) else _guess(node)
+            for key, node in graph.nodes.items()}
+
+
+GUESS = {"data": 2.0, "experts": 10.0, "distill": 60.0, "prune": 2.0, "retrain": 2.0, "compare": 1.0}
+
+
+def _guess(node: Node) -> float:
+    """A guess from the length of training, where it is known: 1.5 ms a step of a small network on one core."""
+    job: Any = node.job
+    steps = 0
+    if (method := getattr(job, "method", None)) is not None:
+        steps = getattr(method, "iterations", 0) * getattr(method, "inner_steps", 1) * 3
+    elif (recipe := getattr(job, "recipe", None)) is not None:
+        count = int(recipe.length[:-2])
+        steps = count if recipe.length.endswith("it") else count * max(1, 2000 // recipe.batch)
+    return 0.05 + 1.5e-3 * steps if steps else GUESS[node.stage] / 20

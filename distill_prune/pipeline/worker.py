@@ -1,0 +1,159 @@
+"""Making one artifact: lock, look again, compute under fixed conditions, publish. The same under every executor."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import resource
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from distill_prune.errors import DamagedArtifact
+from distill_prune.pipeline.graph import Node
+from distill_prune.pipeline.jobs import VERSIONS
+from distill_prune.pipeline.stages import Reader, compute
+from distill_prune.pipeline.store import Store
+from distill_prune.progress import Progress, Snapshot
+
+Tick = Callable[[int, int, str], None]
+SAVE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of an artifact: `made`, `hit` (somebody else made it), `busy` (somebody is making it) or `damaged`
+    (an input was, and has been moved aside)."""
+
+    status: str
+    seconds: float = 0.0
+    damaged: tuple[str, str, str] | None = None
+
+
+class WorkProgress(Progress):
+    """Ticks to the driver, snapshots into the artifact's working folder."""
+
+    def __init__(self, folder: Path, tick: Tick, save_seconds: float = SAVE_SECONDS) -> None:
+        self._file, self._tick, self._every = folder / "snapshot.safetensors", tick, save_seconds
+        self._saved = self._ticked = time.monotonic()
+
+    def tick(self, done: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self._ticked >= 0.2:
+            self._ticked = now
+            self._tick(done, total, note)
+
+    def due(self) -> bool:
+        return time.monotonic() - self._saved >= self._every
+
+    def save(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        aside = self._file.with_suffix(".new")
+        save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, aside, {"numbers": json.dumps(numbers)})
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(self._file)
+        self._saved = time.monotonic()
+
+    def load(self) -> Snapshot | None:
+        if not self._file.exists():
+            return None
+        try:
+            with safe_open(self._file, framework="pt") as file:
+                tensors = {n: file.get_tensor(n).clone() for n in file.keys()}  # noqa: SIM118 - not a mapping
+                return Snapshot(tensors, json.loads(file.metadata()["numbers"]))
+        except (OSError, ValueError, KeyError, TypeError, SafetensorError):
+            return None  # a snapshot only saves time: begin again
+
+
+@contextlib.contextmanager
+def conditions(threads: int) -> Iterator[None]:
+    """Equal bits for equal keys: the pipeline's number of threads, deterministic algorithms; put back afterwards."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before[0])
+        torch.use_deterministic_algorithms(before[1])
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of what decides bits."""
+    names = ("distill-prune", "torch", "numpy", "scipy", "scikit-learn", "kornia", "higher", "safetensors")
+    found = {"python": platform.python_version()}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _reset_peak() -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def _peak_mb() -> float:
+    """Peak resident memory of this process, since `_reset_peak` where the system can tell."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Worker:
+    """Makes artifacts of one store on one device, keeping prepared data between them."""
+
+    def __init__(self, store: Store, device: str) -> None:
+        self.store, self.device = store, device
+        self._reader = Reader(store, device)
+
+    def make(self, node: Node, tick: Tick) -> Outcome:
+        """Make the node's artifact unless it is there or being made.
+
+        Raises:
+            DistillPruneError: the computation failed or cannot be done.
+        """
+        with self.store.lock(node.key) as mine:
+            if not mine:
+                return Outcome("busy")
+            if self.store.has(node.stage, node.key):
+                return Outcome("hit")
+            began = time.perf_counter()
+            _reset_peak()
+            try:
+                with conditions(node.job.threads):
+                    parts = compute(node, self._reader, WorkProgress(self.store.work(node.key), tick))
+            except DamagedArtifact as found:
+                if self.store.exists(found.stage, found.key):
+                    self.store.set_aside(found.stage, found.key)
+                return Outcome("damaged", damaged=(found.stage, found.key, found.reason))
+            seconds = time.perf_counter() - began
+            self.store.write({
+                "key": node.key, "stage": node.stage, "version": VERSIONS[node.stage], "label": node.label,
+                "settings": node.job.identity(), "inputs": dict(node.inputs), "versions": versions(),
+                "device": self._device_name(), "threads": node.job.threads,
+                "seconds": round(seconds, 4), "peak_mb": round(_peak_mb(), 1),
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            }, parts)
+            return Outcome("made", seconds)
+
+    def _device_name(self) -> str:
+        if self.device.startswith("cuda"):
+            return f"{self.device} ({torch.cuda.get_device_name(self.device)})"
+        return f"cpu ({platform.machine()})"

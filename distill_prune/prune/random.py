@@ -1,0 +1,28 @@
+"""Random: score ~ U[0, 1), drawn anew at every level. The control that keeps nothing but the sparsity.
+
+With `scope: layer` every layer loses the same share; with `global` the expected shares are equal.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from distill_prune.artifacts import Mask
+from distill_prune.prune.select import Scope
+from distill_prune.rng import Streams
+from distill_prune.settings import Settings as Base
+from distill_prune.tree import State
+
+NEEDS_TRAINING = False
+
+
+class Settings(Base):
+    name: Literal["random"] = "random"
+    scope: Scope = "global"
+
+
+def scores(state: State, mask: Mask, streams: Streams) -> State:
+    generator = streams("scores")
+    return {n: torch.rand(t.shape, generator=generator) for n, t in mask.kept.items()}

@@ -1,0 +1,86 @@
+"""Tables, figures and one page: lays out what a study holds, computes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from distill_prune.errors import UserError
+from distill_prune.report.figures import FIGURES, draw
+from distill_prune.report.page import page
+from distill_prune.report.tables import tables, to_csv, to_json
+from distill_prune.settings import digest
+
+if TYPE_CHECKING:
+    from distill_prune.pipeline.study import Study
+
+__all__ = ["fingerprint", "write"]
+
+TABLES = (
+    "arms",
+    "dense",
+    "levels",
+    "paired",
+    "costs",
+    "runs",
+    "interpolation",
+    "layers",
+    "evaluation",
+    "provenance",
+    "missing",
+)
+
+
+def fingerprint(*made_of: object) -> str:
+    """What a report is made of: the given values and the code that lays it out."""
+    code = [(p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in sorted(Path(__file__).parent.iterdir()) if p.is_file()]
+    return digest([list(made_of), code])
+
+
+def write(study: Study, out: Path) -> Path:
+    """Write `out`/report.html, `out`/figures/ (PNG and SVG) and `out`/tables/ (CSV and JSON); returns the page's path.
+
+    Every file is written aside and renamed, the page last. Figures and tables of an earlier report that this study
+    does not have are removed; other files in `out` are left alone.
+
+    Raises:
+        UserError: `out` cannot be written.
+    """
+    drawings, records = draw(study), tables(study)
+    files: dict[str, bytes] = {}
+    for name, drawing in drawings.items():
+        files[f"figures/{name}.png"], files[f"figures/{name}.svg"] = drawing.png, drawing.svg.encode()
+    for name, table in records.items():
+        files[f"tables/{name}.csv"], files[f"tables/{name}.json"] = to_csv(table).encode(), to_json(table).encode()
+    html, pictures = page(study, drawings)
+    files |= {f"figures/{name}.png": png for name, png in pictures.items()}
+    files["report.html"] = html.encode()
+    known = {f"figures/{n}.{e}" for n in (*FIGURES, "synthetic") for e in ("png", "svg")}
+    known |= {f"tables/{n}.{e}" for n in TABLES for e in ("csv", "json")}
+    try:
+        _replace(files, known, out)
+    except OSError as error:
+        raise UserError(
+            f"the report cannot be written to {out}",
+            got=error.strerror or error,
+            expected="a folder that can be written",
+            mend="name another folder with -o",
+        ) from error
+    return out / "report.html"
+
+
+def _replace(files: dict[str, bytes], known: set[str], out: Path) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=out, prefix=".report-") as aside:
+        for name, content in files.items():
+            path = Path(aside, name)
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        # Nothing of the old report is touched before everything new lies on the disk.
+        for name in files:
+            (out / name).parent.mkdir(exist_ok=True)
+            Path(aside, name).replace(out / name)
+    for name in known - files.keys():
+        (out / name).unlink(missing_ok=True)

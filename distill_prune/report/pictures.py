@@ -1,0 +1,63 @@
+"""The synthetic images as one picture: one row a class, pixels enlarged and left square."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from distill_prune.pipeline.study import Study
+
+_GAP = 2
+_PER_CLASS = 10
+_CLASSES = 100
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """PNG bytes, its size in pixels, and which images it shows."""
+
+    png: bytes
+    width: int
+    height: int
+    classes: list[str]
+    per_class: int
+    total: int
+    alt: str
+
+
+def sheet(study: Study) -> Sheet | None:
+    """The first images of every class, a row a class; None where the study has no synthetic set.
+
+    Classes beyond the first hundred and images beyond the tenth of a class are left out.
+    """
+    images = study.synthetic
+    if images is None or len(images) == 0:
+        return None
+    from PIL import Image
+
+    labels = np.asarray(study.synthetic_labels)
+    present = [int(c) for c in dict.fromkeys(sorted(study.synthetic_labels))][:_CLASSES]
+    columns = min(max(int((labels == c).sum()) for c in present), _PER_CLASS)
+    # Few columns leave the page empty to the right: then classes lie side by side instead of below one another.
+    across = max(1, 10 // columns) if columns < 6 else 1
+    side_y, side_x = images.shape[1:3]
+    zoom = max(1, 64 // max(side_y, side_x))
+    cell_y, cell_x = side_y * zoom + _GAP * 2, side_x * zoom + _GAP * 2
+    rows = -(-len(present) // across)
+    canvas = np.full((rows * cell_y, across * columns * cell_x, 3), 255, dtype=np.uint8)
+    for i, label in enumerate(present):
+        for j, image in enumerate(images[labels == label][:columns]):
+            pixels = image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2)
+            big = pixels.repeat(zoom, axis=0).repeat(zoom, axis=1)
+            y, x = (i // across) * cell_y + _GAP, ((i % across) * columns + j) * cell_x + _GAP
+            canvas[y : y + big.shape[0], x : x + big.shape[1]] = big
+    out = io.BytesIO()
+    Image.fromarray(canvas).save(out, format="png", optimize=False)
+    names = [study.classes[c] if c < len(study.classes) else str(c) for c in present]
+    order = "one row for each class" if across == 1 else f"{across} classes in a row"
+    alt = f"{len(images)} synthetic images of {len(set(study.synthetic_labels))} classes, {order}: {', '.join(names)}."
+    return Sheet(out.getvalue(), canvas.shape[1], canvas.shape[0], names, columns, len(images), alt)

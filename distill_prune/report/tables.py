@@ -1,0 +1,80 @@
+"""The tables of a study as files: CSV for a spreadsheet, JSON as it is. Estimates become one column per part."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distill_prune.pipeline.study import Study
+
+
+def tables(study: Study) -> dict[str, list[dict[str, Any]]]:
+    """Records by table name; tables without a record are left out."""
+    summary = study.summary or {}
+    found: dict[str, Sequence[Mapping[str, Any]]] = {
+        "arms": summary.get("arms") or [],
+        "dense": [{"metric": k, "estimate": v} for k, v in (summary.get("dense") or {}).items()],
+        "levels": summary.get("rows") or [],
+        "paired": summary.get("paired") or [],
+        "costs": summary.get("costs") or [],
+        "runs": study.units,
+        "interpolation": [point for c in study.curves for point in _points(c)],
+        "layers": study.layers,
+        "evaluation": study.evaluations,
+        "provenance": study.provenance,
+        "missing": study.missing,
+    }
+    return {name: [clean(dict(r)) for r in records] for name, records in found.items() if records}
+
+
+def _points(curve: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A curve as one record a point."""
+    fixed = {k: v for k, v in curve.items() if k not in ("alphas", "test_error", "train_error")}
+    points = zip(curve["alphas"], curve["test_error"], curve["train_error"], strict=True)
+    return [{**fixed, "alpha": a, "test_error": test, "train_error": train} for a, test, train in points]
+
+
+def clean(value: Any) -> Any:
+    """Plain JSON: numbers that JSON does not know become null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(k): clean(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [clean(v) for v in value]
+    return value if value is None or isinstance(value, str | int | bool) else clean(value.item())
+
+
+def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping):
+            flat |= {f"{name}_{part}": v for part, v in _flat(value).items()}
+        else:
+            flat[name] = json.dumps(value) if isinstance(value, list) else value
+    return flat
+
+
+def to_csv(records: Sequence[Mapping[str, Any]]) -> str:
+    """CSV text with a header line; a value that is not there is an empty cell."""
+    flat = [_flat(r) for r in records]
+    columns = dict.fromkeys(c for r in flat for c in r)
+    # A null estimate has no parts: its bare name is not a column beside the parts that others have.
+    names = [
+        c for c in columns if not (all(r.get(c) is None for r in flat) and any(o.startswith(f"{c}_") for o in columns))
+    ]
+    out = io.StringIO()
+    writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(flat)
+    return out.getvalue()
+
+
+def to_json(records: Sequence[Mapping[str, Any]]) -> str:
+    """Indented JSON text."""
+    return json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -1,0 +1,113 @@
+"""What a run looks like: live progress with time left in a terminal, plain lines in a pipe."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from distill_prune.pipeline.graph import Node
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 8 s, 3 min 20 s, 2 h 5 min."""
+    s = round(seconds)
+    if s < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{s} s"
+    return f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"
+
+
+class Quiet:
+    """Says nothing but warnings, on stderr; counts what is left for the other watchers."""
+
+    def __init__(self, workers: int = 1) -> None:
+        self._workers, self._began = workers, time.monotonic()
+        self._total = self._done = 0
+        self._cost = self._spent = 0.0
+
+    def begin(self, total: int, hits: int, cost_s: float) -> None:
+        self._total, self._done, self._cost = total, hits, cost_s
+
+    def started(self, node: Node) -> None:
+        pass
+
+    def ticked(self, node: Node, done: int, total: int, note: str) -> None:
+        pass
+
+    def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None:
+        self._done += 1
+
+    def warn(self, message: str) -> None:
+        print(f"warning: {message}", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        pass
+
+    def left(self, left_s: float) -> float:
+        """Seconds left: what the guesses say is left, at the pace that held so far."""
+        spent, elapsed = self._cost - left_s, time.monotonic() - self._began
+        pace = elapsed / spent if spent > 0.05 * self._cost else 1 / self._workers
+        return left_s * pace
+
+
+class Lines(Quiet):
+    """One line an artifact."""
+
+    def begin(self, total: int, hits: int, cost_s: float) -> None:
+        super().begin(total, hits, cost_s)
+        if total - hits:
+            print(f"{total} artifacts: {hits} there already, {total - hits} to make", flush=True)
+
+    def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None:
+        super().finished(node, status, seconds, left_s)
+        how = "made elsewhere" if status == "hit" else duration(seconds)
+        print(f"[{self._done}/{self._total}] {node.stage} {node.key[:12]} {node.label}: {how}; "
+              f"about {duration(self.left(left_s))} left", flush=True)
+
+
+class Live(Quiet):
+    """A bar for the whole run and one for every artifact in the making."""
+
+    def __init__(self, workers: int = 1) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+
+        super().__init__(workers)
+        self._console = Console(stderr=True)
+        self._bars = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28),
+                              MofNCompleteColumn(), TextColumn("[dim]{task.fields[note]}"), console=self._console, transient=True)
+        self._rows: dict[str, Any] = {}
+        self._whole: Any = None
+
+    def begin(self, total: int, hits: int, cost_s: float) -> None:
+        super().begin(total, hits, cost_s)
+        if total > hits:
+            self._bars.start()
+            self._whole = self._bars.add_task("[bold]artifacts", total=total, completed=hits,
+                                              note=f"about {duration(cost_s / self._workers)} left")
+
+    def started(self, node: Node) -> None:
+        self._rows[node.key] = self._bars.add_task(f"  {node.stage}: {node.label}", total=None, note="")
+
+    def ticked(self, node: Node, done: int, total: int, note: str) -> None:
+        self._bars.update(self._rows[node.key], completed=done, total=total, note=note)
+
+    def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None:
+        super().finished(node, status, seconds, left_s)
+        self._bars.remove_task(self._rows.pop(node.key))
+        self._bars.update(self._whole, completed=self._done, note=f"about {duration(self.left(left_s))} left")
+
+    def warn(self, message: str) -> None:
+        self._console.print("[yellow]warning:[/] ", end="")
+        self._console.print(message, markup=False)
+
+    def close(self) -> None:
+        self._bars.stop()
+
+
+def watcher(workers: int, *, json: bool = False) -> Quiet:
+    """The watcher for this stream."""
+    if json:
+        return Quiet(workers)
+    return Live(workers) if sys.stderr.isatty() and sys.stdout.isatty() else Lines(workers)

@@ -1,0 +1,215 @@
+"""The one training loop, and evaluation. Experts, dense networks, tickets, controls and retraining all pass through it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from distill_prune.artifacts import Cost, Examples, Mask
+from distill_prune.data.augment import Augment, augment
+from distill_prune.errors import NonFiniteError
+from distill_prune.models import Model
+from distill_prune.progress import SILENT, Progress, Snapshot
+from distill_prune.rng import Streams
+from distill_prune.settings import Duration, Settings, steps_of
+from distill_prune.tree import State, clone, flatten
+
+
+class Recipe(Settings):
+    """How a network is trained. Milestones are shares of the whole length; weight decay is coupled (in the gradient)."""
+
+    length: Duration = "30ep"
+    batch: int = Field(128, ge=1)
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    lr: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "step", "cosine"] = "constant"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    gamma: float = Field(0.1, gt=0, le=1)
+    warmup: Duration = "0it"
+    augment: Augment = "none"
+
+    def steps(self, examples: int) -> int:
+        """The length in steps on a set of so many examples."""
+        return steps_of(self.length, examples, self.batch)
+
+    def lr_at(self, step: int, examples: int) -> float:
+        """The learning rate of the step with index `step`."""
+        total, warm = self.steps(examples), steps_of(self.warmup, examples, self.batch)
+        if step < warm:
+            return self.lr * (step + 1) / warm
+        share = step / max(total, 1)
+        if self.schedule == "step":
+            return self.lr * self.gamma ** sum(share >= m for m in self.milestones)
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
+        return self.lr
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained state, what it cost, the mean training loss of each epoch that was run, and (where asked for) the
+    parameters at the start and at every epoch's end as rows of (T, P)."""
+
+    state: State
+    cost: Cost
+    losses: tuple[float, ...]
+    checkpoints: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Score:
+    """Mean cross-entropy and error rate on `count` examples."""
+
+    loss: float
+    error: float
+    count: int
+
+
+_flops: dict[tuple[str, int, torch.Size], int] = {}
+
+
+def flops_of_step(model: Model, batch: int, shape: torch.Size) -> int:
+    """Floating-point operations of one forward and backward pass over a batch, counted by torch, zeros not skipped."""
+    key = (model.identity, batch, shape)
+    if key not in _flops:
+        module = model.instance(model.module.state_dict()).to("meta").train()
+        with FlopCounterMode(display=False) as counter:
+            module(torch.empty(batch, *shape, device="meta")).sum().backward()
+        _flops[key] = counter.get_total_flops()
+    return _flops[key]
+
+
+def training_cost(model: Model, examples: int, shape: torch.Size, batch: int, first: int, last: int) -> Cost:
+    """The cost of the steps first..last-1 over a set of so many examples of the given shape."""
+    per_epoch = -(-examples // batch)
+    short = examples - (per_epoch - 1) * batch
+    n_short = sum(1 for e in range(first // per_epoch, -(-last // per_epoch)) if first <= (e + 1) * per_epoch - 1 < last)
+    full = (last - first) - n_short
+    flops = full * flops_of_step(model, min(batch, examples), shape) + n_short * flops_of_step(model, short, shape)
+    return Cost(full * min(batch, examples) + n_short * short, last - first, flops)
+
+
+def _optimizer(recipe: Recipe, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum,
+                               weight_decay=recipe.weight_decay, fused=True)
+    return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+
+
+def _pack(state: State, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    packed = {f"state/{n}": t for n, t in state.items()}
+    for index, slots in optimizer.state_dict()["state"].items():
+        packed |= {f"optimizer/{index}/{slot}": value for slot, value in slots.items() if isinstance(value, Tensor)}
+    return packed
+
+
+def _unpack(snapshot: Snapshot, module: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    module.load_state_dict({n.removeprefix("state/"): t for n, t in snapshot.tensors.items() if n.startswith("state/")})
+    slots: dict[int, dict[str, Any]] = {}
+    for name, tensor in snapshot.tensors.items():
+        if name.startswith("optimizer/"):
+            _, index, slot = name.split("/")
+            slots.setdefault(int(index), {})[slot] = tensor
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def train(
+    model: Model,
+    start: State,
+    examples: Examples,
+    recipe: Recipe,
+    noise: Streams,
+    *,
+    mask: Mask | None = None,
+    first: int = 0,
+    last: int | None = None,
+    device: str | torch.device = "cpu",
+    progress: Progress = SILENT,
+    keep_epochs: bool = False,
+) -> Trained:
+    """Train from `start` over the steps first..last-1 of the recipe's schedule, with zero optimizer state at `first`.
+
+    Epoch e visits the examples in the order of the stream noise("order", epoch=e), the last batch short where need be;
+    step i draws its augmentation from noise("augment", step=i). Where a mask is given, pruned weights are set to exactly
+    zero after every step, so neither momentum nor weight decay brings one back. With `keep_epochs` the parameters are
+    copied at the start and at every epoch's end. Labels (N,) are classes, (N, K) probabilities.
+
+    Raises:
+        NonFiniteError: the training loss became infinite or NaN.
+    """
+    n, batch = len(examples), recipe.batch
+    last = recipe.steps(n) if last is None else last
+    per_epoch = -(-n // batch)
+    examples = examples.to(device)
+    module = model.instance(start if mask is None else mask.apply(start), device).train()
+    parameters = list(module.parameters())
+    optimizer = _optimizer(recipe, parameters)
+    live = module.state_dict()
+    pruned = [] if mask is None else [(live[name], kept.to(device=device, dtype=live[name].dtype))
+                                      for name, kept in mask.kept.items()]
+    losses: list[float] = []
+    epoch_loss = torch.zeros((), device=device)
+    step, begun, order = first, first, torch.empty(0, dtype=torch.int64)
+    names = model.parameters
+    kept_rows = [flatten(live, names).cpu()] if keep_epochs else []  # flatten copies: a view would follow the training
+    if (snapshot := progress.load()) is not None:
+        _unpack(snapshot, module, optimizer)
+        kept_rows = list(snapshot.tensors["checkpoints"]) if keep_epochs else []
+        step, begun, losses = snapshot.numbers["step"], snapshot.numbers["begun"], list(snapshot.numbers["losses"])
+        epoch_loss = snapshot.tensors["epoch_loss"].to(device)
+    drawn = -1
+    while step < last:
+        epoch, position = divmod(step, per_epoch)
+        if epoch != drawn:
+            order, drawn = torch.randperm(n, generator=noise("order", epoch=epoch)).to(device), epoch
+        rows = order[position * batch : (position + 1) * batch]
+        x = augment(examples.inputs(rows), recipe.augment, noise, step)
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.lr_at(step, n)
+        optimizer.zero_grad(set_to_none=True)
+        loss = F.cross_entropy(module(x), examples.y[rows])
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        with torch.no_grad():
+            for weight, kept in pruned:
+                weight.mul_(kept)
+            epoch_loss += loss.detach()
+        step += 1
+        if position == per_epoch - 1 or step == last:
+            mean = float(epoch_loss) / (step - begun)
+            if not math.isfinite(mean):
+                raise NonFiniteError(f"the training loss is not finite in epoch {epoch + 1}", got=mean,
+                                     mend="a smaller learning rate, or a warm-up")
+            losses.append(mean)
+            epoch_loss, begun = torch.zeros((), device=device), step
+            progress.tick(step - first, last - first, f"loss {mean:.3f}")
+            if keep_epochs and position == per_epoch - 1:
+                kept_rows.append(flatten(live, names).cpu())
+        if step < last and progress.due():
+            rows_so_far = {"checkpoints": torch.stack(kept_rows)} if keep_epochs else {}
+            progress.save(_pack(live, optimizer) | {"epoch_loss": epoch_loss} | rows_so_far,
+                          {"step": step, "begun": begun, "losses": losses})
+    cost = training_cost(model, n, examples.shape, batch, first, last)
+    checkpoints = torch.stack(kept_rows) if keep_epochs else None
+    return Trained({k: v.cpu() for k, v in clone(live).items()}, cost, tuple(losses), checkpoints)
+
+
+@torch.no_grad()
+def evaluate(model: Model, state: State, examples: Examples, *, batch: int = 2048) -> Score:
+    """Mean cross-entropy and error of the network in evaluation mode, on the device that `examples` live on."""
+    loss, wrong, n = 0.0, 0, len(examples)
+    for begin in range(0, n, batch):
+        rows = slice(begin, begin + batch)
+        logits, y = model(state, examples.inputs(rows)), examples.y[rows]
+        loss += float(F.cross_entropy(logits, y, reduction="sum"))
+        wrong += int((logits.argmax(1) != y).sum())
+    return Score(loss / n, wrong / n, n)

@@ -1,0 +1,165 @@
+"""Images in .npz files: what is read, what is split, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from reference_data import GOOD, LABELS, PIXELS, folder, packed, part, save
+
+from distill_prune import data
+from distill_prune.data import npz
+from distill_prune.errors import DataError
+
+
+@pytest.mark.parametrize(("names", "axes"), [
+    (("x", "y"), (0, 1, 2, 3)), (("images", "labels"), (0, 3, 1, 2)), (("x", "labels"), (0, 1, 2, 3))])
+def test_channel_axis_is_found(tmp_path: Path, names: tuple[str, str], axes: tuple[int, ...]) -> None:
+    images = data.prepare(folder(tmp_path, {names[0]: PIXELS.transpose(axes), names[1]: LABELS}))
+    assert images.pixels.shape == (120, 3, 6, 5) and images.scale == 255
+    assert np.array_equal(images.pixels[:60].permute(0, 2, 3, 1).numpy(), PIXELS)
+    assert images.labels.tolist() == [*LABELS, *LABELS]
+    assert part(images, "test").tolist() == [False] * 60 + [True] * 60
+    assert images.classes == ("0", "1", "2") and images.title == tmp_path.name
+
+
+def test_gray_images_get_a_channel(tmp_path: Path) -> None:
+    images = data.prepare(folder(tmp_path, {"x": PIXELS[..., 0], "y": LABELS}))
+    assert images.pixels.shape == (120, 1, 6, 5)
+
+
+def test_float_images(tmp_path: Path) -> None:
+    images = data.prepare(folder(tmp_path, {"x": PIXELS / 255, "y": LABELS}))
+    assert images.pixels.dtype == torch.float32 and images.scale == 1
+    torch.testing.assert_close(images.pixels[:60].permute(0, 2, 3, 1) * 255, torch.from_numpy(PIXELS).float())
+
+
+def test_single_file_is_split(tmp_path: Path) -> None:
+    path = save(tmp_path / "letters.npz", x=PIXELS, y=LABELS)
+    settings = npz.Settings(path=str(path), test_share=0.25)
+    images = data.prepare(settings)
+    assert [int(part(images, p).sum()) for p in ("train", "validation", "test")] == [41, 4, 15]
+    assert images.labels[part(images, "test")].bincount().tolist() == [5, 5, 5]
+    seen = sorted(p.numpy().tobytes() for p in images.pixels.permute(0, 2, 3, 1))
+    assert seen == sorted(p.tobytes() for p in PIXELS)
+    assert images.title == "letters"
+    assert not torch.equal(images.pixels, data.prepare(settings.model_copy(update={"split_seed": 1})).pixels)
+    assert data.prepare(settings.model_copy(update={"title": "Letters"})).title == "Letters"
+
+
+def test_rows_take_a_stratified_random_part(tmp_path: Path) -> None:
+    settings = folder(tmp_path, {"x": PIXELS, "y": np.sort(LABELS)})
+    images = data.prepare(settings.model_copy(update={"rows": 30, "test_rows": 9}))
+    train = ~part(images, "test")
+    assert images.labels[train].bincount().tolist() == [10, 10, 10]
+    assert images.labels[~train].bincount().tolist() == [3, 3, 3]
+    by_pixels = {p.tobytes(): i for i, p in enumerate(PIXELS)}
+    rows = [by_pixels[p.numpy().tobytes()] for p in images.pixels[train].permute(0, 2, 3, 1)]
+    assert len(set(rows)) == 30 and rows[:10] != list(range(10))
+    assert np.array_equal(images.labels[train].numpy(), np.sort(LABELS)[rows])
+
+
+@pytest.mark.parametrize("field", ["rows", "test_rows"])
+def test_more_rows_than_there_are(tmp_path: Path, field: str) -> None:
+    settings = folder(tmp_path, {"x": PIXELS, "y": LABELS}).model_copy(update={field: 61})
+    with pytest.raises(DataError, match=f"^{field} of .*more rows asked for than there are\n  got:      61\n"
+                                        "  expected: at most 60"):
+        data.prepare(settings)
+
+
+@pytest.mark.parametrize(("train", "message"), [
+    ({**GOOD, "x": PIXELS[..., :2]}, r"not to be found\n  got:      \(60, 6, 5, 2\)"),
+    ({**GOOD, "x": PIXELS[:, :3]}, r"ambiguous\n  got:      \(60, 3, 5, 3\)"),
+    ({**GOOD, "x": PIXELS[:, 0, 0]}, r"wrong shape\n  got:      \(60, 3\)"),
+    ({**GOOD, "x": PIXELS.astype(np.int64)}, "got:      int64\n  expected: uint8, or floats"),
+    ({**GOOD, "x": PIXELS / 127.5 - 1}, r"lie outside \[0, 1\]\n  got:      values -1 to 1, first in row 0\n"),
+    ({**GOOD, "x": np.where(np.arange(60)[:, None, None, None] == 7, np.nan, 0.5 * PIXELS / 255)},
+     "are not finite\n  got:      row 7"),
+    ({"pictures": PIXELS, "y": LABELS}, "no array of images\n  got:      arrays pictures, y\n  expected: one of x, im"),
+    ({"x": PIXELS, "target": LABELS}, "no array of labels\n  got:      arrays target, x\n  expected: one of y, labels"),
+    ({**GOOD, "images": PIXELS}, "more than one array of images"),
+    ({**GOOD, "y": LABELS[:-1]}, r"labels of .*\n  got:      uint8 \(59,\)\n  expected: integers \(60,\)"),
+    ({**GOOD, "y": LABELS.astype(float)}, r"labels of .*\n  got:      float64"),
+    ({**GOOD, "y": LABELS.astype(int) - 1}, "labels outside its classes\n  got:      labels -1..1\n"),
+    ({**GOOD, "classes": np.array(["a", "b"])}, "labels outside its classes\n  got:      labels 0..2\n"
+                                                "  expected: 0..1"),
+    ({**GOOD, "classes": np.array([1, 2, 3])}, r"classes of .*\n  got:      int64"),
+    ({**GOOD, "classes": np.array(["a", "b", "c", "d"])}, "no training examples of class 'd'"),
+    ({**GOOD, "y": LABELS * 0}, "has a single class"),
+    ({"x": PIXELS[:0], "y": LABELS[:0]}, "at least one image"),
+    ({**GOOD, "x": np.array([object()] * 60)}, "is refused\n  got:      pickled Python objects"),
+    ({"webp": np.zeros(9, np.uint8), "y": LABELS}, "without 'offsets'"),
+    ({"webp": np.zeros(9, np.uint8), "offsets": np.arange(61), "y": LABELS}, "do not fit together"),
+])
+def test_refused_files(tmp_path: Path, train: dict[str, Any], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        data.prepare(folder(tmp_path, train))
+
+
+def test_parts_that_differ(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"differ in kind\n  got:      \(1, 6, 5\) torch.uint8 in test.npz"):
+        data.prepare(folder(tmp_path, GOOD, {"x": PIXELS[..., 0], "y": LABELS}))
+    named = [{**GOOD, "classes": np.array(list(names))} for names in ("abc", "acb")]
+    with pytest.raises(DataError, match="the two files name different classes"):
+        data.prepare(folder(tmp_path, *named))
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    for ask in (data.fingerprint, data.prepare):
+        with pytest.raises(DataError, match=r"there is no data at '.*/nowhere'\n  mend: "):
+            ask(npz.Settings(path=str(tmp_path / "nowhere")))
+        with pytest.raises(DataError, match=r"has no train.npz\n  got:      nothing\n"):
+            ask(npz.Settings(path=str(tmp_path)))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\x80\x04K\x00.", "cut"])
+def test_files_that_are_no_npz(tmp_path: Path, content: bytes | str) -> None:
+    path = save(tmp_path / "a.npz", **GOOD)
+    path.write_bytes(path.read_bytes()[:-100] if isinstance(content, str) else content)
+    with pytest.raises(DataError, match=r"is not an .npz file, or only a part of one"):
+        data.prepare(npz.Settings(path=str(path)))
+
+
+def test_damaged_npz(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", **GOOD)
+    content = bytearray(path.read_bytes())
+    content[500:600] = bytes(100)
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"cannot be read as an .npz file\n  got:      Bad CRC"):
+        data.prepare(npz.Settings(path=str(path)))
+
+
+@pytest.mark.parametrize(("kind", "exact"), [("webp", True), ("jpeg", False)])
+def test_packed_images(tmp_path: Path, kind: str, exact: bool) -> None:
+    smooth = np.repeat(np.repeat(PIXELS[:, :2, :2], 8, 1), 8, 2)
+    contents = {**packed(list(smooth), kind), "labels": LABELS, "classes": np.array(["a", "b", "c"])}
+    images = data.prepare(folder(tmp_path, contents))
+    assert images.pixels.shape == (120, 3, 16, 16) and images.classes == ("a", "b", "c")
+    difference = (images.pixels[:60].permute(0, 2, 3, 1).numpy().astype(int) - smooth).__abs__().mean()
+    assert difference == 0 if exact else 0 < difference < 20
+    part_of_it = data.prepare(npz.Settings(path=str(tmp_path), rows=15, validation=0.2))
+    assert len(part_of_it.pixels) == 75
+    known = {p.numpy().tobytes() for p in images.pixels[:60]}
+    assert all(p.numpy().tobytes() in known for p in part_of_it.pixels[:15])
+
+
+def test_gray_packed_images(tmp_path: Path) -> None:
+    contents = {**packed([p[..., 0] for p in PIXELS], "jpeg"), "labels": LABELS}
+    assert data.prepare(folder(tmp_path, contents)).pixels.shape == (120, 1, 6, 5)
+
+
+def test_broken_packed_image_is_named(tmp_path: Path) -> None:
+    contents = {**packed(list(PIXELS)), "labels": LABELS}
+    contents["webp"] = contents["webp"].copy()
+    contents["webp"][contents["offsets"][17] : contents["offsets"][18]] = 1
+    with pytest.raises(DataError, match=r"image in row 17 of '.*train.npz' cannot be decoded"):
+        data.prepare(folder(tmp_path, contents))
+
+
+def test_packed_image_of_another_shape_is_named(tmp_path: Path) -> None:
+    contents = {**packed([*PIXELS[:20], PIXELS[20][:4], *PIXELS[21:]]), "labels": LABELS}
+    with pytest.raises(DataError, match=r"image in row 20 of .* differs in shape\n  got:      \(4, 5, 3\)"):
+        data.prepare(folder(tmp_path, contents))
