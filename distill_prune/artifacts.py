@@ -223,12 +223,12 @@ class Trajectory:
     def parts(self) -> Parts:
         rows = self.checkpoints if isinstance(self.checkpoints, Tensor) else torch.stack(
             [self.checkpoints[i] for i in range(len(self.checkpoints))])
-        layout = {n: list(s) for n, s in self.shapes.items()}
+        layout = [[n, list(s)] for n, s in self.shapes.items()]  # the order is the layout of a row
         return Parts({"checkpoints": rows}, {"layout": layout, "record": list(self.record)})
 
     @classmethod
     def of(cls, p: Parts, rows: Rows | None = None) -> Trajectory:
-        layout = {n: torch.Size(s) for n, s in p.numbers["layout"].items()}
+        layout = {n: torch.Size(s) for n, s in p.numbers["layout"]}
         return cls(p.tensors["checkpoints"] if rows is None else rows, layout, tuple(p.numbers["record"]))
 
 
@@ -362,11 +362,12 @@ class Ticket:
         own = {n: t for n, t in self.state.items() if n not in rewound or not torch.equal(rewound[n], t)}
         tensors = {f"mask/{n}": t for n, t in self.mask.kept.items()} | {f"state/{n}": t for n, t in own.items()}
         return Parts(tensors, {"level": self.level, "sparsity": self.mask.sparsity, "remaining": self.mask.remaining,
-                               "total": self.mask.total, "layers": self.mask.layers(), **self.numbers})
+                               "total": self.mask.total, "order": list(self.mask.kept), "layers": self.mask.layers(),
+                               **self.numbers})
 
     @classmethod
     def of(cls, p: Parts, base: State | None) -> Ticket:
-        mask = Mask({n.removeprefix("mask/"): t for n, t in p.tensors.items() if n.startswith("mask/")})
+        mask = Mask({n: p.tensors[f"mask/{n}"] for n in p.numbers["order"]})
         own = {n.removeprefix("state/"): t for n, t in p.tensors.items() if n.startswith("state/")}
         return cls(mask, own if base is None else {**mask.apply(base), **own}, p.numbers["level"], dict(p.numbers))
 

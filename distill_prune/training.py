@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from distill_prune.artifacts import Cost, Examples, Mask
 from distill_prune.data.augment import Augment, augment
@@ -74,6 +75,21 @@ class Score:
     count: int
 
 
+class CountFlops(TorchDispatchMode):
+    """Counts the floating-point operations of every call inside it by torch's own table.
+
+    torch's FlopCounterMode adds hooks to modules, which do not stand a gradient with respect to leaves.
+    """
+
+    total = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if (count := flop_registry.get(func.overloadpacket)) is not None:
+            self.total += count(*args, **(kwargs or {}), out_val=out)
+        return out
+
+
 _flops: dict[tuple[str, int, torch.Size], int] = {}
 
 
@@ -82,9 +98,9 @@ def flops_of_step(model: Model, batch: int, shape: torch.Size) -> int:
     key = (model.identity, batch, shape)
     if key not in _flops:
         module = model.instance(model.module.state_dict()).to("meta").train()
-        with FlopCounterMode(display=False) as counter:
+        with CountFlops() as counter:
             module(torch.empty(batch, *shape, device="meta")).sum().backward()
-        _flops[key] = counter.get_total_flops()
+        _flops[key] = counter.total
     return _flops[key]
 
 

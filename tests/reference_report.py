@@ -125,6 +125,7 @@ def study(levels: int = 10, seeds: int = 3, arms: int = 5, **changes: Any) -> Si
                 if name == "real" or not level
                 else estimate(list(0.64 ** (level * 0.4) + rng.normal(0, 0.01, seeds)))
             )
+            row["chance"] = None if row["iou"] is None else estimate([0.64**level / (2 - 0.64**level)] * seeds)
             rows.append(row)
             for m in ("accuracy", "barrier_test", "trace_per_weight"):
                 if name != "real" and level:
@@ -216,6 +217,8 @@ def study(levels: int = 10, seeds: int = 3, arms: int = 5, **changes: Any) -> Si
             }
             for i in range(30)
         ],
+        "sets": ["mtt"],
+        "data": {"title": "Digits", "counts": {"train": 1293, "validation": 144, "test": 360}, "shape": [1, 8, 8]},
         "versions": {"distill-prune": "0.1.0", "torch": "2.13.0"},
     }
     return SimpleNamespace(**{**fields, **changes})

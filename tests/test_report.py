@@ -159,6 +159,19 @@ def test_numbers_on_the_page_are_those_of_the_summary(page: Page) -> None:
     assert page.text.count("0 (dense)") == 1
 
 
+def test_data_are_named_with_their_counts(page: Page) -> None:
+    assert "Data: Digits, 1,293 train, 144 validation, 360 test examples of 1 × 8 × 8" in page.text
+
+
+def test_a_unit_without_its_ticket_is_left_out(tmp_path: Path) -> None:
+    study = small(summary=None, curves=[], layers=[], distillation=None)
+    for unit in study.units[1:]:
+        del unit["sparsity"]
+    write(study, tmp_path)
+    assert (tmp_path / "figures" / "accuracy.svg").exists()
+    assert len(list(csv.DictReader((tmp_path / "tables" / "runs.csv").open()))) == len(study.units)
+
+
 def test_dense_rows_that_differ_are_all_shown(tmp_path: Path) -> None:
     study = small()
     study.summary["rows"][0]["accuracy"] = reference.estimate([0.5, 0.6, 0.7])
@@ -212,6 +225,8 @@ def test_an_empty_study_is_a_page_too(tmp_path: Path) -> None:
         distillation=None,
         provenance=[],
         versions={},
+        sets=[],
+        data={},
     )
     text = Page(write(study, tmp_path).read_text()).text
     assert text.count("Not measured: the pipeline file does not ask for it.") >= 8

@@ -20,7 +20,6 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from distill_prune.artifacts import Cost, SyntheticSet, Trajectory
 from distill_prune.data.augment import Augment, draw
@@ -32,6 +31,7 @@ from distill_prune.errors import NonFiniteError
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
 from distill_prune.settings import Settings as Base
+from distill_prune.training import CountFlops
 from distill_prune.tree import unflatten
 
 NEEDS_EXPERTS = True
@@ -169,9 +169,9 @@ def _segment(settings: Settings, inner: Inner, theta: Tensor) -> int:
 def _flops(inner: Inner, start: Tensor, target: Tensor) -> int:
     """Operations of one iteration: one differentiated inner step, counted, times N. What the adjoint computes again to
     save memory (up to a third more) is left out, so that the count does not depend on the segment length."""
-    with FlopCounterMode(display=False) as counter:
+    with CountFlops() as counter:
         matching_gradient(replace(inner, batches=inner.batches[:1]), start, target, segment=1)
-    return counter.get_total_flops() * len(inner.batches)
+    return counter.total * len(inner.batches)
 
 
 def _bad(matched: Matched) -> str | None:

@@ -31,10 +31,12 @@ class Experts(Settings):
 
 
 class Stored(Settings):
-    """A synthetic set that is there already, by key, beginning of a key, or name."""
+    """A synthetic set that is there already, by key, beginning of a key, or name. One that was made from other data
+    (another split, transform or source) is refused unless `other_data` says that this is meant."""
 
     name: Literal["stored"] = "stored"
     ref: str
+    other_data: bool = False
 
 
 class Arm(Settings):

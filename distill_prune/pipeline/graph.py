@@ -88,7 +88,7 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
         experts[f"expert{i}"] = g.add("experts", job, {"data": g.data}, f"expert {i}")
     for name, method in p.distill.items():
         if isinstance(method, Stored):
-            g.sets[name] = _stored(method, store, name)
+            g.sets[name] = _stored(method, store, name, g.data)
             continue
         trains = METHODS[method.name].NEEDS_EXPERTS  # type: ignore[attr-defined]
         job = DistillJob(method=method, model=p.model if trains else None, seed=p.distill_seed, **common)
@@ -113,10 +113,15 @@ def _fingerprint(p: Pipeline, store: Store) -> str:
     return found
 
 
-def _stored(method: Stored, store: Store, name: str) -> str:
+def _stored(method: Stored, store: Store, name: str, data: str) -> str:
     ref = store.find(method.ref)
     if ref.stage != "distill":
         raise StoreError(f"distill.{name}: '{method.ref}' is not a synthetic set", got=f"{ref.stage}/{ref.key[:12]}")
+    made_from = store.manifest("distill", ref.key)["inputs"].get("data", "")
+    if made_from != data and not method.other_data:
+        raise ConfigError(f"distill.{name}: the set '{method.ref}' was made from other data than this pipeline's",
+                          got=f"data {made_from[:12]}", expected=f"data {data[:12]}",
+                          mend=f"the same data section, or distill.{name}.other_data: true where this is meant")
     return ref.key
 
 

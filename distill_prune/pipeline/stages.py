@@ -178,6 +178,9 @@ def _set(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Read
         raise UserError("the synthetic set does not fit the data",
                         got=f"images {tuple(synthetic.images.shape[1:])}, {len(synthetic.classes)} classes",
                         expected=f"images {tuple(images.pixels.shape[1:])}, {len(images.classes)} classes")
+    if not synthetic.transform.same_space(images.transform):
+        raise UserError("the synthetic set lives in another input space than the data it would be tested on",
+                        got=synthetic.transform.kind, expected=f"{images.transform.kind}, fitted on the same images")
     parts = {name: reader.part(inputs["data"], name) for name in ("validation", "test")}
     model = reader.model_for(job.model, inputs["data"])
     return analysis.measure(job.analysis, model, synthetic, parts, Streams(0, ("evaluation",)), reader.device,  # type: ignore[no-any-return]

@@ -36,9 +36,9 @@ def identity(stage: str, version: int, settings: Any, inputs: Mapping[str, str])
 
 
 def write_json(path: Path, value: Any) -> None:
-    """JSON, indented and flushed to the disk; floats round-trip exactly."""
+    """JSON in the order given, indented and flushed to the disk; floats round-trip exactly."""
     with path.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, sort_keys=True, allow_nan=False)
+        json.dump(value, file, indent=1, allow_nan=False)
         file.write("\n")
         file.flush()
         os.fsync(file.fileno())

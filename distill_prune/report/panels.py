@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from distill_prune.report.formats import count, finite, sparsity
+from distill_prune.report.formats import count, finite, number, sparsity
 from distill_prune.report.style import GREY, arms, chosen_levels, sparsities
 
 if TYPE_CHECKING:
@@ -232,7 +232,7 @@ def costs(study: Study) -> tuple[Figure, str] | None:
         axes.grid(False, axis="y")
         axes.xaxis.set_major_locator(LogLocator(numticks=4))
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: count(x).replace(" ", "")))
+        axes.xaxis.set_major_formatter(FuncFormatter(_power))
     grid[0][0].set_yticks(range(len(shown)), [a.label for a in shown])
     grid[0][0].set_ylim(len(shown) - 0.5, -0.5)
     from matplotlib.lines import Line2D
@@ -248,6 +248,11 @@ def costs(study: Study) -> tuple[Figure, str] | None:
         f"{a.label}: {count((listed[a.name].get('search') or {}).get('images'))} images seen in mask search."
         for a in shown
     )
+
+
+def _power(x: float, _: int) -> str:
+    """A power of ten in little room: 10k, 1M, 10¹²."""
+    return count(x).replace(" ", "") if x < 1e9 else number(x).split(" × ")[-1]
 
 
 def distillation(study: Study) -> tuple[Figure, str] | None:

@@ -126,7 +126,9 @@ def rows(study: Study) -> list[dict[str, Any]]:
 
 def sparsities(study: Study) -> dict[tuple[str, int], float]:
     """Sparsity by (arm, level), from whatever knows it."""
-    return {(r["arm"], r["level"]): r["sparsity"] for r in (*study.curves, *study.units, *rows(study))}
+    known = (*study.curves, *study.units, *rows(study))
+    # A unit whose ticket is missing has measurements without a sparsity.
+    return {(r["arm"], r["level"]): r["sparsity"] for r in known if r.get("sparsity") is not None}
 
 
 def chosen_levels(levels: set[int]) -> list[int]:

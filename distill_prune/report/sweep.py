@@ -130,7 +130,7 @@ def metric(study: Study, name: str) -> tuple[Figure, str] | None:
     """
     what = METRICS[name]
     lines = _estimates(study, name)
-    dots = [u for u in study.units if finite(u.get(name))]
+    dots = [u for u in study.units if finite(u.get(name)) and finite(u.get("sparsity"))]
     if not lines and not dots:
         return None
     figure, axes = _panel(what.heading)
@@ -260,18 +260,12 @@ def overlap(study: Study) -> tuple[Figure, str] | None:
     bounds: list[float] = []
     for arm, points in lines:
         bounds += _line(axes, arm, points, 1.0)
-    for arm, points in _estimates(study, "chance"):
+    for i, (arm, points) in enumerate(_estimates(study, "chance")):
         points = sorted(points, key=lambda p: p[0])
-        axes.plot(
-            [1 - s for s, _ in points],
-            [e["mean"] for _, e in points],
-            color=arm.color,
-            linewidth=0.9,
-            linestyle=(0, (1, 2)),
-            zorder=1,
-            label=f"{arm.label}: chance",
-        )
-        values += [e["mean"] for _, e in points]
+        xs, means = [1 - s for s, _ in points], [e["mean"] for _, e in points]
+        label = None if i else "by chance (dotted, its arm's colour)"
+        axes.plot(xs, means, color=arm.color, linewidth=1, linestyle=(0, (1, 2)), label=label, zorder=1)
+        values += means
     _limits(axes, values, bounds, log=False)
     axes.set_ylim(max(axes.get_ylim()[0], 0), min(axes.get_ylim()[1], 1.02))
     sparsity_axis(axes, [s for _, points in lines for s, _ in points])
