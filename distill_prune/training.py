@@ -220,7 +220,7 @@ def train(
 
 
 @torch.no_grad()
-def evaluate(model: Model, state: State, examples: Examples, *, batch: int = 2048) -> Score:
+def evaluate(model: Model, state: State, examples: Examples, *, batch: int = 512) -> Score:
     """Mean cross-entropy and error of the network in evaluation mode, on the device that `examples` live on."""
     loss, wrong, n = 0.0, 0, len(examples)
     for begin in range(0, n, batch):

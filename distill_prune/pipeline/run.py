@@ -37,16 +37,20 @@ class Report:
 
 
 def needed(graph: Graph, store: Store, until: str) -> tuple[set[str], set[str]]:
-    """(all artifacts that `until` is for, those that have to be made): what is missing, back from the goals."""
+    """(all artifacts that `until` is for, those that have to be made): what is missing, back from the goals.
+
+    Goals are hashed, for nothing in the run may read them; what lies behind them is hashed when it is read.
+    """
     missing: set[str] = set()
     hits: set[str] = set()
-    stack = list(graph.goals(until))
+    goals = set(graph.goals(until))
+    stack = list(goals)
     while stack:
         key = stack.pop()
         if key in missing or key in hits:
             continue
         node = graph.nodes[key]
-        if store.has(node.stage, key):
+        if store.sound(node.stage, key) if key in goals else store.has(node.stage, key):
             hits.add(key)
         else:
             missing.add(key)
@@ -74,10 +78,8 @@ def check_device(device: str) -> None:
     """
     import torch
 
-    if device == "cpu":
-        return
-    if not device.startswith("cuda") or not torch.cuda.is_available():
-        have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count()))]
+    have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0))]
+    if device not in have and not (device == "cuda" and len(have) > 1):
         raise DeviceError(f"there is no device '{device}' on this machine", expected=", ".join(have), mend="--device cpu")
 
 
@@ -141,8 +143,10 @@ class _Running:
     def _damaged(self, event: Event) -> None:
         """Make a damaged input again, and what it needs in turn, and then this node."""
         stage, key, reason = event.payload.damaged
-        self.watcher.warn(f"{stage} {key[:12]} was damaged ({reason}); moved to {self.store.root / '.damaged'} and made again")
         self.waiting.add(event.key)
+        if key in self.waiting | self.flying or self.store.has(stage, key):
+            return  # several workers met it: said already, and being made or made again
+        self.watcher.warn(f"{stage} {key[:12]} was damaged ({reason}); moved to {self.store.root / '.damaged'} and made again")
         if key not in self.graph.nodes:
             self.failure = RunError(f"{stage} {key[:12]} was damaged ({reason}) and is not made by this pipeline",
                                     mend="make or import it again")

@@ -111,6 +111,14 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return False
 
+    def sound(self, stage: str, key: str) -> bool:
+        """Whether the artifact is there, every file of its manifest with its right sha256."""
+        try:
+            self.check(stage, key)
+        except DamagedArtifact:
+            return False
+        return True
+
     def exists(self, stage: str, key: str) -> bool:
         """Whether something stands under the key, whole or damaged."""
         return self.path(stage, key).exists()
@@ -123,10 +131,10 @@ class Store:
         """
         try:
             found = json.loads((self.path(stage, key) / MANIFEST).read_bytes())
-            if not isinstance(found, dict) or not isinstance(found.get("files"), dict):
-                raise ValueError("not a manifest")
-            return found
-        except (OSError, ValueError) as problem:
+            if not all(isinstance(f["size"], int) and isinstance(f["sha256"], str) for f in found["files"].values()):
+                raise ValueError("sizes and hashes of files are missing")
+            return dict(found)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
             raise DamagedArtifact(stage, key, f"manifest: {problem}") from problem
 
     def check(self, stage: str, key: str, *, sizes_only: bool = False) -> dict[str, Any]:
@@ -136,8 +144,11 @@ class Store:
             DamagedArtifact: a file is missing, or its size or sha256 differs, or the manifest is another key's.
         """
         manifest, folder = self.manifest(stage, key), self.path(stage, key)
-        if manifest.get("key") != key or identity(
-                manifest.get("stage", ""), manifest.get("version", 0), manifest.get("settings"), manifest.get("inputs", {})) != key:
+        try:
+            own = identity(*(manifest[name] for name in ("stage", "version", "settings", "inputs")))
+        except (KeyError, TypeError, ValueError):
+            own = ""
+        if not manifest.get("key") == own == key:
             raise DamagedArtifact(stage, key, "the manifest does not belong to the key")
         for name, file in manifest["files"].items():
             path = folder / name
@@ -170,10 +181,9 @@ class Store:
 
         from distill_prune.artifacts import Parts
 
-        self.check(stage, key)
-        folder = self.path(stage, key)
+        files, folder = self.check(stage, key)["files"], self.path(stage, key)
         try:
-            tensors = load_file(folder / TENSORS) if (folder / TENSORS).exists() else {}
+            tensors = load_file(folder / TENSORS) if TENSORS in files else {}
             return Parts({n: t.clone() for n, t in tensors.items()}, json.loads((folder / NUMBERS).read_bytes()))
         except (OSError, ValueError, SafetensorError) as problem:
             raise DamagedArtifact(stage, key, str(problem)) from problem
@@ -257,11 +267,11 @@ class Store:
     def tags(self) -> dict[str, str]:
         """Names given to keys."""
         try:
-            return dict(json.loads((self.root / "tags.json").read_bytes()))
+            return dict(json.loads((self.root / "tags.json").read_bytes()).items())
         except FileNotFoundError:
             return {}
-        except ValueError as problem:
-            raise StoreError(f"'{self.root / 'tags.json'}' is not JSON", got=problem, mend="repair or delete it") from problem
+        except (ValueError, AttributeError) as problem:
+            raise StoreError(f"'{self.root / 'tags.json'}' is not a JSON object", got=problem, mend="repair or delete it") from problem
 
     def tag(self, ref: str, name: str) -> Ref:
         """Give a name to an artifact; a name moves where it stood on another."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import platform
@@ -103,6 +104,17 @@ def versions() -> dict[str, str]:
     return found
 
 
+@cache
+def keep_pages() -> None:
+    """Ask glibc to keep freed memory in the process. Its default maps fresh pages for every large tensor and gives them
+    back at once, which doubles the time of a training step on virtual machines. No effect on values, or elsewhere."""
+    trim_threshold, mmap_threshold = -1, -3
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.mallopt(mmap_threshold, 2**30)
+        libc.mallopt(trim_threshold, 2**31 - 1)
+
+
 def _reset_peak() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
@@ -120,6 +132,7 @@ class Worker:
     """Makes artifacts of one store on one device, keeping prepared data between them."""
 
     def __init__(self, store: Store, device: str) -> None:
+        keep_pages()
         self.store, self.device = store, device
         self._reader = Reader(store, device)
 
@@ -132,7 +145,7 @@ class Worker:
         with self.store.lock(node.key) as mine:
             if not mine:
                 return Outcome("busy")
-            if self.store.has(node.stage, node.key):
+            if self.store.sound(node.stage, node.key):
                 return Outcome("hit")
             began = time.perf_counter()
             _reset_peak()
@@ -140,8 +153,7 @@ class Worker:
                 with conditions(node.job.threads):
                     parts = compute(node, self._reader, WorkProgress(self.store.work(node.key), tick))
             except DamagedArtifact as found:
-                if self.store.exists(found.stage, found.key):
-                    self.store.set_aside(found.stage, found.key)
+                self._set_aside(found)
                 return Outcome("damaged", damaged=(found.stage, found.key, found.reason))
             seconds = time.perf_counter() - began
             self.store.write({
@@ -152,6 +164,12 @@ class Worker:
                 "created": datetime.now(UTC).isoformat(timespec="seconds"),
             }, parts)
             return Outcome("made", seconds)
+
+    def _set_aside(self, found: DamagedArtifact) -> None:
+        """Move a damaged input away, unless another worker that met it has, or is making it again."""
+        with self.store.lock(found.key) as mine:
+            if mine and self.store.exists(found.stage, found.key) and not self.store.sound(found.stage, found.key):
+                self.store.set_aside(found.stage, found.key)
 
     def _device_name(self) -> str:
         if self.device.startswith("cuda"):

@@ -1,0 +1,75 @@
+"""Fixtures of the pipeline's tests: one finished store a session, and copies of it to break."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny
+
+from distill_prune.pipeline.graph import Graph
+from distill_prune.pipeline.store import Store
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Graph]:
+    """A store that holds all of the tiny pipeline, made serially; not to be changed."""
+    store = Store(tmp_path_factory.mktemp("finished") / "store", create=True)
+    graph, report = tiny.execute(store)
+    assert report.made == len(graph.nodes)
+    return store, graph
+
+
+@pytest.fixture
+def graph(finished: tuple[Store, Graph]) -> Graph:
+    return finished[1]
+
+
+@pytest.fixture
+def store(finished: tuple[Store, Graph], tmp_path: Path) -> Store:
+    """A copy of the finished store, to be changed at will."""
+    shutil.copytree(finished[0].root, tmp_path / "store")
+    return Store(tmp_path / "store", create=True)
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Store:
+    return Store(tmp_path / "empty", create=True)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> str:
+    """The tiny pipeline as a file."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(tiny.TINY, encoding="utf-8")
+    return str(path)
+
+
+Cli = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Cli]:
+    """The command in this process: `cli("ls", "--store", ...)` gives `code`, `out` and `err`; a traceback fails."""
+    from distill_prune import cli as module
+
+    before = signal.getsignal(signal.SIGTERM)
+
+    def call(*arguments: object) -> SimpleNamespace:
+        monkeypatch.setattr("sys.argv", ["distill-prune", *map(str, arguments)])
+        capfd.readouterr()
+        code: object = 0
+        try:
+            module.main()
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = capfd.readouterr()
+        assert "Traceback" not in err, err
+        return SimpleNamespace(code=code, out=out, err=err)
+
+    yield call
+    signal.signal(signal.SIGTERM, before)

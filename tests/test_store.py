@@ -1,0 +1,344 @@
+"""The store under attack: half writes, damage, hostile files, two writers, no space."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pickle
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import torch
+
+from distill_prune.artifacts import Parts
+from distill_prune.errors import DamagedArtifact, RunError, StoreError
+from distill_prune.pipeline.graph import Graph
+from distill_prune.pipeline.store import MANIFEST, NUMBERS, TENSORS, Store, identity
+from distill_prune.pipeline.worker import Worker
+
+
+def head(number: int = 0) -> dict[str, Any]:
+    """The manifest of an artifact that stands for nothing, without its files."""
+    settings = {"number": number}
+    return {"key": identity("data", 1, settings, {}), "stage": "data", "version": 1, "settings": settings, "inputs": {}}
+
+
+PARTS = Parts({"a": torch.arange(6.0).view(2, 3)}, {"one": 1 / 3})
+
+
+def published(store: Store) -> str:
+    store.write(head(), PARTS)
+    return str(head()["key"])
+
+
+def flip(path: Path) -> None:
+    """Change the last byte and nothing else."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+# writing
+
+def test_what_is_written_is_read(empty: Store) -> None:
+    key = published(empty)
+    back = empty.read("data", key)
+    assert torch.equal(back.tensors["a"], PARTS.tensors["a"]) and back.numbers == PARTS.numbers
+    assert empty.has("data", key) and empty.keys("data") == [key] and empty.numbers("data", key) == PARTS.numbers
+    assert sorted(p.name for p in empty.path("data", key).iterdir()) == [MANIFEST, NUMBERS, TENSORS]
+    assert not empty.work(key).exists()
+
+
+def test_files_are_readable_by_a_stranger(empty: Store) -> None:
+    from safetensors.numpy import load_file
+
+    folder = empty.path("data", published(empty))
+    assert load_file(folder / TENSORS)["a"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert json.loads((folder / NUMBERS).read_text()) == {"one": 1 / 3}
+    files = json.loads((folder / MANIFEST).read_text())["files"]
+    assert {n: f["size"] for n, f in files.items()} == {n: (folder / n).stat().st_size for n in (NUMBERS, TENSORS)}
+
+
+def test_loaded_tensors_do_not_hang_on_the_file(empty: Store) -> None:
+    key = published(empty)
+    loaded = empty.read("data", key).tensors["a"]
+    (empty.path("data", key) / TENSORS).write_bytes(b"\0" * 1000)
+    assert torch.equal(loaded, PARTS.tensors["a"])
+
+
+def test_everything_is_flushed_before_the_rename(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    sync, rename = os.fsync, Path.rename
+
+    def fsync(handle: int) -> None:
+        order.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        sync(handle)
+
+    def renamed(self: Path, target: Path) -> Path:
+        order.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(Path, "rename", renamed)
+    published(empty)
+    assert order == [TENSORS, NUMBERS, MANIFEST, "publish", "rename", "data"]
+
+
+@pytest.mark.parametrize("name", ["save_file", "fsync", "rename"])
+def test_full_disk_leaves_nothing_half_written(empty: Store, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    def full(*_: object) -> None:
+        if name == "save_file":
+            Path(str(_[1])).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr({"save_file": "safetensors.torch.save_file", "fsync": "os.fsync", "rename": "pathlib.Path.rename"}[name], full)
+        with pytest.raises(RunError, match=r"(?s)could not be written to .*No space left on device.*make room on the disk"):
+            published(empty)
+    assert empty.keys("data") == [] and not [p for p in (empty.root / ".work").rglob("*") if p.is_file()]
+    assert empty.has("data", published(empty))
+
+
+def test_full_disk_fails_a_run_and_keeps_the_rest(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from safetensors import torch as safetensors
+
+    kept = safetensors.save_file
+
+    def full(tensors: dict[str, torch.Tensor], path: Path, *more: object) -> None:
+        if "checkpoints" in tensors:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        kept(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors, "save_file", full)
+        with pytest.raises(RunError, match=r"(?s)experts .* could not be written.*No space left"):
+            tiny.execute(empty, until="distill")
+    assert len(empty.keys("data")) == 1 and empty.keys("experts") == [] and tiny.damaged(empty) == []
+
+
+def test_an_artifact_is_never_overwritten(store: Store, graph: Graph) -> None:
+    node = tiny.node_of(graph, "set subset")
+    folder = store.path("distill", node.key)
+    before = {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.iterdir()}
+    assert Worker(store, "cpu").make(node, lambda *_: None).status == "hit"
+    assert {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.iterdir()} == before
+
+
+# locks
+
+def test_one_lock_a_key(empty: Store) -> None:
+    with empty.lock("k" * 64) as mine, Store(empty.root).lock("k" * 64) as other, empty.lock("j" * 64) as free:
+        assert (mine, other, free) == (True, False, True)
+    with empty.lock("k" * 64) as mine:
+        assert mine
+
+
+def test_a_busy_key_is_not_computed(store: Store, graph: Graph) -> None:
+    node = tiny.node_of(graph, "set subset")
+    shutil.rmtree(store.path("distill", node.key))
+    with Store(store.root).lock(node.key):
+        assert Worker(store, "cpu").make(node, lambda *_: None).status == "busy"
+    assert Worker(store, "cpu").make(node, lambda *_: None).status == "made"
+
+
+def test_the_lock_of_a_killed_owner_is_free(empty: Store) -> None:
+    code = ("import sys, time; from distill_prune.pipeline.store import Store\n"
+            "with Store(sys.argv[1]).lock('k') as mine: print(mine, flush=True); time.sleep(60)")
+    root = Path(__file__).resolve().parent.parent
+    with subprocess.Popen([sys.executable, "-c", code, str(empty.root)], stdout=subprocess.PIPE, text=True, cwd=root) as owner:
+        assert owner.stdout is not None and owner.stdout.readline() == "True\n"
+        with empty.lock("k") as mine:
+            assert not mine
+        owner.send_signal(signal.SIGKILL)
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        with empty.lock("k") as mine:
+            if mine:
+                return
+    pytest.fail("the lock outlived its owner")
+
+
+# damage
+
+def truncate(folder: Path) -> None:
+    path = folder / TENSORS
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def other_manifest(folder: Path) -> None:
+    manifest = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps({**manifest, **{k: head(1)[k] for k in ("key", "settings")}}))
+
+
+def mangled(**changes: object) -> Any:
+    def change(folder: Path) -> None:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        (folder / MANIFEST).write_text(json.dumps({**manifest, **changes}))
+    return change
+
+
+class Hostile:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, ("touch /tmp/distill-prune-was-executed",)
+
+
+def pickled(folder: Path, *, cover: bool) -> None:
+    """A pickle that executes a command, in place of the tensors; with `cover`, the manifest vouches for it."""
+    from distill_prune.pipeline.store import file_digest
+
+    path = folder / TENSORS
+    path.write_bytes(pickle.dumps(Hostile()))
+    if cover:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest["files"][TENSORS] = {"sha256": file_digest(path), "size": path.stat().st_size}
+        (folder / MANIFEST).write_text(json.dumps(manifest))
+
+
+DAMAGE: dict[str, tuple[Any, str]] = {
+    "truncated": (truncate, "tensors.safetensors: .* bytes, expected"),
+    "wrong hash": (lambda f: flip(f / TENSORS), "tensors.safetensors: wrong sha256"),
+    "wrong numbers": (lambda f: flip(f / NUMBERS), "numbers.json: wrong sha256"),
+    "file missing": (lambda f: (f / NUMBERS).unlink(), "numbers.json: -1 bytes"),
+    "manifest missing": (lambda f: (f / MANIFEST).unlink(), "manifest: .*No such file"),
+    "manifest cut": (lambda f: (f / MANIFEST).write_text('{"key": '), "manifest: "),
+    "manifest of another key": (other_manifest, "does not belong to the key"),
+    "manifest without sizes": (mangled(files={TENSORS: {}}), "manifest: "),
+    "manifest of a list": (lambda f: (f / MANIFEST).write_text("[]"), "manifest: "),
+    "inputs of nothing": (mangled(inputs=None), "does not belong to the key"),
+    "settings that are no JSON": (mangled(settings=float("nan")), "does not belong to the key"),
+    "hostile pickle": (lambda f: pickled(f, cover=False), "tensors.safetensors: "),
+    "hostile pickle, vouched for": (lambda f: pickled(f, cover=True), "header"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_refused_and_nothing_executed(empty: Store, kind: str) -> None:
+    harm, reason = DAMAGE[kind]
+    executed = Path("/tmp/distill-prune-was-executed")
+    executed.unlink(missing_ok=True)
+    key = published(empty)
+    harm(empty.path("data", key))
+    with pytest.raises(DamagedArtifact, match=f"damaged artifact data/{key[:12]}: .*{reason}"):
+        empty.read("data", key)
+    assert not executed.exists()
+
+
+def test_a_file_that_no_manifest_names_is_not_read(empty: Store) -> None:
+    empty.write(head(), Parts({}, {"one": 1}))
+    folder = empty.path("data", str(head()["key"]))
+    pickled(folder, cover=False)
+    assert empty.read("data", str(head()["key"])).tensors == {}
+
+
+def test_a_truncated_trajectory_is_refused(store: Store, graph: Graph) -> None:
+    node = tiny.node_of(graph, "expert 0")
+    whole = store.trajectory(node.key)
+    assert len(whole.checkpoints) == 4 and whole.checkpoints[3].shape == whole.checkpoints[0].shape
+    truncate(store.path("experts", node.key))
+    with pytest.raises(DamagedArtifact, match=r"tensors.safetensors: .* bytes, expected"):
+        store.trajectory(node.key)
+
+
+@pytest.mark.parametrize("harm", [truncate, lambda f: flip(f / TENSORS), lambda f: pickled(f, cover=True)],
+                         ids=["truncated", "wrong hash", "pickle"])
+@pytest.mark.parametrize(("label", "executor"), [("dense seed 0", "serial"), ("data", "serial")])
+def test_a_damaged_input_is_moved_and_made_again_with_one_warning(
+        store: Store, graph: Graph, harm: Any, label: str, executor: str) -> None:
+    whole, node = tiny.contents(store), tiny.node_of(graph, label)
+    for key in store.keys("retrain") + store.keys("compare"):
+        for stage in ("retrain", "compare"):
+            shutil.rmtree(store.path(stage, key), ignore_errors=True)
+    harm(store.path(node.stage, node.key))
+    watch = tiny.Watch()
+    tiny.execute(store, watch=watch)
+    assert len(watch.warnings) == 1 and node.key[:12] in watch.warnings[0] and ".damaged" in watch.warnings[0]
+    assert [p.name for p in (store.root / ".damaged").iterdir()] == [f"{node.stage}-{node.key}-0"]
+    assert tiny.contents(store) == whole
+
+
+def test_damage_that_several_workers_meet_is_one_warning(store: Store, graph: Graph) -> None:
+    whole = tiny.contents(store)
+    for key in store.keys("retrain"):
+        shutil.rmtree(store.path("retrain", key))
+    for key in store.keys("compare"):
+        shutil.rmtree(store.path("compare", key))
+    flip(store.path("data", graph.data) / TENSORS)
+    watch = tiny.Watch()
+    tiny.execute(store, executor="processes", workers=2, watch=watch)
+    assert len(watch.warnings) == 1, watch.warnings
+    assert tiny.contents(store) == whole
+
+
+@pytest.mark.parametrize("label", ["summary", "curvature of dense seed 0"])
+def test_a_damaged_result_is_made_again(store: Store, graph: Graph, label: str) -> None:
+    """Of the same size, so that only its hash tells."""
+    whole, node = tiny.contents(store), tiny.node_of(graph, label)
+    flip(store.path("compare", node.key) / NUMBERS)
+    watch = tiny.Watch()
+    tiny.execute(store, watch=watch)
+    assert tiny.contents(store) == whole and [n.label for n in watch.made] == [label]
+    assert len(watch.warnings) == 1 and node.key[:12] in watch.warnings[0]
+
+
+# names
+
+def test_find_by_prefix_and_name(store: Store, graph: Graph) -> None:
+    key = graph.sets["synthetic"]
+    assert store.find(key).key == store.find(key[:8]).key == key
+    assert store.tag(key[:12], "digits-1.ipc_a").key == key
+    assert store.tags() == {"digits-1.ipc_a": key} and store.find("digits-1.ipc_a").stage == "distill"
+    store.tag(graph.sets["subset"], "digits-1.ipc_a")
+    assert store.find("digits-1.ipc_a").key == graph.sets["subset"]
+
+
+def test_find_refuses_what_is_unknown_or_ambiguous(empty: Store) -> None:
+    for name in ("abcd" + "0" * 60, "abcd" + "1" * 60):
+        empty.path("data", name).mkdir()
+    with pytest.raises(StoreError, match=r"(?s)'abcd' stands for 2 artifacts.*data/abcd00000000, data/abcd11111111.*more digits"):
+        empty.find("abcd")
+    with pytest.raises(StoreError, match=r"(?s)'ffff' names no artifact of the store .*at least 4 digits.*distill-prune ls"):
+        empty.find("ffff")
+    with pytest.raises(StoreError, match="'abc' names no artifact"):
+        empty.find("abc")
+    empty.tag("abcd0", "digits")
+    with pytest.raises(StoreError, match="did you mean 'digits'"):
+        empty.find("digit")
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../a", "a b"])
+def test_names_are_words(empty: Store, name: str) -> None:
+    with pytest.raises(StoreError, match="a name is made of letters"):
+        empty.tag("abcd", name)
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "3"])
+def test_names_that_cannot_be_read(empty: Store, content: str) -> None:
+    (empty.root / "tags.json").write_text(content)
+    with pytest.raises(StoreError, match=r"tags.json' is not a JSON object"):
+        empty.find("abcd")
+
+
+# stores that cannot be used
+
+def test_a_store_that_is_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("")
+    with pytest.raises(StoreError, match=r"(?s)is a file.*a folder.*another --store"):
+        Store(path)
+    with pytest.raises(StoreError, match=r"(?s)cannot be made.*Not a directory"):
+        Store(path / "below", create=True)
+
+
+def test_a_store_that_cannot_be_written(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(StoreError, match=r"(?s)cannot be written to.*another --store"):
+        Store(empty.root, create=True)
+    Store(empty.root)

@@ -1,0 +1,172 @@
+"""A pipeline of seconds, and what the tests of the pipeline do with it: run it, break it, compare stores bit by bit."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distill_prune.pipeline.config import Pipeline, override, parse
+from distill_prune.pipeline.graph import Graph, Node, build
+from distill_prune.pipeline.run import Report, run
+from distill_prune.pipeline.store import Ref, Store
+
+TINY = """
+title: tiny
+seeds: [0]
+data: {name: digits}
+model: {name: convnet, depth: 2, width: 4, norm: instance}
+experts:
+  count: 2
+  recipe: {length: 3ep, batch: 256, lr: 0.1, momentum: 0.0}
+distill:
+  synthetic: {name: trajectory, ipc: 1, iterations: 4, inner_steps: 3, expert_epochs: 1, max_start: 2, inner_lr: 0.1,
+              lr_pixels: 1.0, optimizer: adam, augment: color_crop}
+  subset: {name: subset, ipc: 1}
+prune:
+  levels: 2
+  rate: 0.3
+  recipe: {length: 6it, batch: 10, lr: 0.1}
+arms:
+  real: {images: real}
+  synthetic: {images: synthetic}
+  subset: {images: subset}
+  random: {criterion: {name: random}}
+retrain:
+  copies: 2
+  recipe: {length: 8it, batch: 32, lr: 0.1, momentum: 0.9}
+levels: [0, 2]
+compare:
+  accuracy: {}
+  connectivity: {points: 3, train_rows: 100}
+  curvature: {rows: 32, probes_min: 16, probes_max: 16}
+  overlap: {}
+  evaluation: {nets: 2, length: 6it}
+"""
+
+
+def raw() -> dict[str, Any]:
+    """The plain values of the tiny pipeline, to be changed by a test."""
+    values = yaml.safe_load(TINY)
+    assert isinstance(values, dict)
+    return values
+
+
+def pipeline(*assignments: str) -> Pipeline:
+    """The tiny pipeline with `a.b=c` laid on top."""
+    values = raw()
+    override(values, assignments)
+    return parse(values, "tiny.yaml")
+
+
+class Watch:
+    """Remembers what a run says; `after(n)` is called when the n-th artifact is finished."""
+
+    def __init__(self, after: Callable[[int], None] = lambda n: None) -> None:
+        self.warnings: list[str] = []
+        self.made: list[Node] = []
+        self._after = after
+
+    def begin(self, total: int, hits: int, cost_s: float) -> None: ...
+    def started(self, node: Node) -> None: ...
+    def ticked(self, node: Node, done: int, total: int, note: str) -> None: ...
+
+    def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None:
+        self.made.append(node)
+        self._after(len(self.made))
+
+    def warn(self, message: str) -> None:
+        self.warnings.append(message)
+
+    def stages(self) -> list[str]:
+        return sorted({n.stage for n in self.made})
+
+
+def execute(store: Store, *assignments: str, until: str = "compare", executor: str = "serial", workers: int = 1,
+            watch: Watch | None = None) -> tuple[Graph, Report]:
+    """Run the tiny pipeline on a store, in this process or with workers of it."""
+    graph = build(pipeline(*assignments), store)
+    return graph, run(graph, store, executor, "cpu", workers, until, watch or Watch(), lambda node: 1.0)
+
+
+def contents(store: Store) -> dict[str, Any]:
+    """All that must be equal bit for bit: the sha256 of every tensor file, every number; and all but time of manifests."""
+    found: dict[str, Any] = {}
+    for ref in store.all():
+        folder = store.path(ref.stage, ref.key)
+        for path in sorted(folder.iterdir()):
+            name = f"{ref.stage}/{ref.key}/{path.name}"
+            if path.name == "manifest.json":
+                manifest = json.loads(path.read_text())
+                found[name] = {k: v for k, v in manifest.items() if k not in ("seconds", "peak_mb", "created")}
+            else:
+                found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def damaged(store: Store) -> list[Ref]:
+    return [ref for ref in store.all() if not store.sound(ref.stage, ref.key)]
+
+
+def node_of(graph: Graph, label: str) -> Node:
+    return next(n for n in graph.nodes.values() if n.label == label)
+
+
+# -- processes
+
+def start(*arguments: str, pipe: bool = True) -> subprocess.Popen[str]:
+    """The command in a process group of its own, as a shell starts it."""
+    root = Path(__file__).resolve().parent.parent
+    env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen([sys.executable, "-m", "distill_prune", *arguments], env=env, text=True, start_new_session=True,
+                            stdout=subprocess.PIPE if pipe else subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def lines_until(process: subprocess.Popen[str], enough: Callable[[str], bool]) -> Sequence[str]:
+    """Read the process's lines up to one that is enough."""
+    assert process.stdout is not None
+    seen = []
+    for line in process.stdout:
+        seen.append(line)
+        if enough(line):
+            break
+    return seen
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Every process below `pid` that is alive."""
+    parents: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if fields[0] != "Z":
+            parents.setdefault(int(fields[1]), []).append(int(stat.parent.name))
+    below = parents.get(pid, [])
+    for child in below:
+        yield child
+        yield from descendants(child)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def gone(pids: Sequence[int], within: float = 15.0) -> bool:
+    """Whether all the processes end by themselves in time."""
+    end = time.monotonic() + within
+    while any(alive(p) for p in pids) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not any(alive(p) for p in pids)
