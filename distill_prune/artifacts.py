@@ -165,7 +165,7 @@ class Images:
         """The examples of `train`, `validation` or `test`."""
         rows = (self.split == SPLITS.index(part)).nonzero().squeeze(1)
         whole = Examples(self.pixels[rows], self.labels[rows], self.transform, self.scale)
-        return whole.ready() if self.transform.kind == "zca" or not whole.x.dtype == torch.uint8 else whole
+        return whole.ready() if self.transform.kind == "zca" or whole.x.dtype != torch.uint8 else whole
 
     def parts(self) -> Parts:
         tensors = {"pixels": self.pixels, "labels": self.labels, "split": self.split}

@@ -152,7 +152,7 @@ def plan(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, json:
     held = _store(store)
     _, graph = _graph(pipeline, sets, held)
     costs = cost_of(graph, held)
-    rows = [{"stage": n.stage, "key": k, "status": "hit" if held.has(n.stage, k) else "miss", "label": n.label,
+    rows: list[dict[str, Any]] = [{"stage": n.stage, "key": k, "status": "hit" if held.has(n.stage, k) else "miss", "label": n.label,
              "inputs": list(n.inputs.values()), "cost_s": round(costs[k], 2)} for k, n in graph.nodes.items()]
     if json:
         print(json_.dumps({"artifacts": rows}))
@@ -191,7 +191,7 @@ def ls(stage: Annotated[str | None, typer.Argument(metavar="STAGE", help="data, 
     names: dict[str, list[str]] = {}
     for name, key in held.tags().items():
         names.setdefault(key, []).append(name)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for ref in held.all():
         if stage not in (None, ref.stage):
             continue

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -22,12 +21,10 @@ class Quiet:
     """Says nothing but warnings, on stderr; counts what is left for the other watchers."""
 
     def __init__(self, workers: int = 1) -> None:
-        self._workers, self._began = workers, time.monotonic()
-        self._total = self._done = 0
-        self._cost = self._spent = 0.0
+        self._workers, self._total, self._done = workers, 0, 0
 
     def begin(self, total: int, hits: int, cost_s: float) -> None:
-        self._total, self._done, self._cost = total, hits, cost_s
+        self._total, self._done = total, hits
 
     def started(self, node: Node) -> None:
         pass
@@ -45,10 +42,8 @@ class Quiet:
         pass
 
     def left(self, left_s: float) -> float:
-        """Seconds left: what the guesses say is left, at the pace that held so far."""
-        spent, elapsed = self._cost - left_s, time.monotonic() - self._began
-        pace = elapsed / spent if spent > 0.05 * self._cost else 1 / self._workers
-        return left_s * pace
+        """Seconds left, where `left_s` seconds of work are left for the workers."""
+        return left_s / self._workers
 
 
 class Lines(Quiet):

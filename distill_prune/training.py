@@ -75,13 +75,13 @@ class Score:
     count: int
 
 
-class CountFlops(TorchDispatchMode):
+class CountFlops(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts the floating-point operations of every call inside it by torch's own table.
 
     torch's FlopCounterMode adds hooks to modules, which do not stand a gradient with respect to leaves.
     """
 
-    total = 0
+    total: int = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
@@ -98,7 +98,7 @@ def flops_of_step(model: Model, batch: int, shape: torch.Size) -> int:
     key = (model.identity, batch, shape)
     if key not in _flops:
         module = model.instance(model.module.state_dict()).to("meta").train()
-        with CountFlops() as counter:
+        with CountFlops() as counter:  # type: ignore[no-untyped-call]
             module(torch.empty(batch, *shape, device="meta")).sum().backward()
         _flops[key] = counter.total
     return _flops[key]

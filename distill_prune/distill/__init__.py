@@ -27,7 +27,7 @@ class Source:
     train: Examples
     classes: tuple[str, ...]
     transform: Transform
-    model: Model
+    model: Model | None = None
     experts: Sequence[Trajectory] = ()
 
 

@@ -140,7 +140,7 @@ def _batches(settings: Settings, shape: torch.Size, streams: Streams, iteration:
     for i in range(settings.inner_steps):
         rows = None
         if batch is not None and batch < n:
-            queue = queue or list(torch.randperm(n, generator=generator).split(batch))
+            queue = queue or list(torch.split(torch.randperm(n, generator=generator), batch))
             rows = queue.pop(0).to(device)
         size = (n if rows is None else len(rows), *shape[1:])
         drawn = None if settings.augment == "none" else draw(
@@ -169,9 +169,9 @@ def _segment(settings: Settings, inner: Inner, theta: Tensor) -> int:
 def _flops(inner: Inner, start: Tensor, target: Tensor) -> int:
     """Operations of one iteration: one differentiated inner step, counted, times N. What the adjoint computes again to
     save memory (up to a third more) is left out, so that the count does not depend on the segment length."""
-    with CountFlops() as counter:
+    with CountFlops() as counter:  # type: ignore[no-untyped-call]
         matching_gradient(replace(inner, batches=inner.batches[:1]), start, target, segment=1)
-    return counter.total * len(inner.batches)
+    return int(counter.total) * len(inner.batches)
 
 
 def _bad(matched: Matched) -> str | None:
@@ -197,6 +197,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         good = (snapshot.numbers["iteration"] // KEEP_EVERY * KEEP_EVERY,
                 {n.removeprefix("good/"): t for n, t in snapshot.tensors.items() if n.startswith("good/")})
     model, shapes = source.model, source.experts[0].shapes
+    assert model is not None
 
     def forward(theta: Tensor, x: Tensor) -> Tensor:
         return model(unflatten(theta, shapes), x, train=True)

@@ -19,6 +19,7 @@ References:
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -97,12 +98,12 @@ def matching_gradient(inner: Inner, start: Tensor, target: Tensor, *, segment: i
     steps = len(inner.batches)
     bounds = [*range(0, steps, segment), steps]
     states = [(start.detach(), torch.zeros_like(start))]
-    for begin, end in zip(bounds[:-2], bounds[1:-1], strict=True):
+    for begin, end in itertools.pairwise(bounds[:-1]):
         states.append(inner.run(*states[-1], begin, end))
 
     loss, adjoint = torch.zeros(()), []
     d_pixels, d_log_lr = torch.zeros_like(inner.pixels), torch.zeros_like(inner.log_lr)
-    for begin, end in reversed(list(zip(bounds[:-1], bounds[1:], strict=True))):
+    for begin, end in reversed(list(itertools.pairwise(bounds))):
         theta_in, velocity_in = (t.requires_grad_() for t in states.pop())
         theta, velocity = inner.trace(theta_in, velocity_in, begin, end)
         if end == steps:

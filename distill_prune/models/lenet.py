@@ -7,6 +7,7 @@ References:
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Annotated, Literal
 
@@ -25,6 +26,6 @@ def build(settings: Settings, shape: tuple[int, ...], classes: int) -> nn.Module
     """Logits (N, classes) of images (N, *shape)."""
     sizes = [math.prod(shape), *settings.hidden]
     layers: list[nn.Module] = [nn.Flatten()]
-    for before, after in zip(sizes, sizes[1:], strict=False):
+    for before, after in itertools.pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(sizes[-1], classes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from distill_prune.artifacts import Measurements
+from distill_prune.artifacts import Cost, Measurements
 from distill_prune.pipeline.jobs import CompareJob
 from distill_prune.pipeline.store import Store
 
@@ -46,14 +46,14 @@ def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping
         if kind == "overlap":
             pairs.append({**place, "versus": role["versus"], "iou": found["iou"], "chance": found["chance"]["iou"], "z": found["z"]})
         elif kind == "set":
-            sets[role["set"]] = {"distill": found["cost"], "needs_experts": found["method"] == "trajectory"}
+            sets[role["set"]] = {"distill": found["cost"], "by_experts": role["experts"]}
         elif kind == "expert":
             experts = {k: (experts or {}).get(k, 0) + v for k, v in found["cost"].items()}
         elif tuple(place.values()) in measured or not measured:
             units.setdefault((place["arm"], place["seed"], place["level"]), dict(place)).update(record_of(kind, found))
-    nothing = {"images": 0, "steps": 0, "flops": 0}
-    costs = {"search": search, "sets": {n: {"distill": s["distill"], "experts": experts if s["needs_experts"] else nothing}
-                                        for n, s in sets.items()}}
+    # A stored set was made with experts that this study does not know: their cost is unknown, not nothing.
+    known = {True: experts, False: Cost().json(), None: None}
+    costs = {"search": search, "sets": {n: {"distill": s["distill"], "experts": known[s["by_experts"]]} for n, s in sets.items()}}
     return {"units": list(units.values()), "pairs": pairs, "costs": costs}
 
 

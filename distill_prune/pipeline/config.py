@@ -77,7 +77,7 @@ class Pipeline(Settings):
     data: SerializeAsAny[Settings]
     model: SerializeAsAny[Settings]
     experts: Experts = Experts()
-    distill: dict[str, SerializeAsAny[Settings]] = {}
+    distill: dict[str, SerializeAsAny[Settings]] = Field(default_factory=dict)
     distill_seed: int = Field(0, ge=0)
     prune: Prune
     arms: dict[str, Arm] = Field(min_length=1)
@@ -129,7 +129,7 @@ _Yaml.add_implicit_resolver(
 
 
 def parse_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Yaml)  # noqa: S506 - a SafeLoader
+    return yaml.load(text, Loader=_Yaml)
 
 
 def find_pipeline(name: str) -> Path:

@@ -17,7 +17,7 @@ from distill_prune.pipeline.worker import versions
 
 def examine(store: Path) -> dict[str, str]:
     """Versions, devices, cores, memory and the store, in words."""
-    found = {name: version for name, version in versions().items()}
+    found = dict(versions())
     try:
         found["torchvision"] = str(torchvision().__version__)
     except (ImportError, RuntimeError) as problem:

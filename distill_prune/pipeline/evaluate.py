@@ -43,4 +43,4 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str]) -> tupl
 
 def _bare(threads: int) -> Pipeline:
     """A pipeline of nothing but its number of threads."""
-    return Pipeline.model_construct(threads=threads, device="cpu")
+    return Pipeline.model_construct(threads=threads, device="cpu")  # type: ignore[call-arg]

@@ -73,9 +73,9 @@ def _make(worker: Any, node: Node, tick: Callable[..., None]) -> Event:
     except MemoryError:
         return Event(node.key, "failed", RunError(f"{node.label}: out of memory", mend="fewer --workers, or smaller batches"))
     except Exception as problem:
-        error = RunError(f"{node.label} failed: {type(problem).__name__}: {problem}")
-        error.trace = traceback.format_exc()  # type: ignore[attr-defined]
-        return Event(node.key, "failed", error)
+        failure = RunError(f"{node.label} failed: {type(problem).__name__}: {problem}")
+        failure.trace = traceback.format_exc()  # type: ignore[attr-defined]
+        return Event(node.key, "failed", failure)
     return Event(node.key, outcome.status, outcome)
 
 

@@ -9,11 +9,20 @@ from typing import Any
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.data import fingerprint
+from distill_prune.data.source import Source as SourceSettings
 from distill_prune.distill import METHODS
 from distill_prune.errors import ConfigError, StoreError
 from distill_prune.pipeline.config import Arm, Pipeline, Stored
 from distill_prune.pipeline.jobs import (
-    VERSIONS, CompareJob, DataJob, DenseJob, DistillJob, ExpertsJob, Job, LevelJob, RetrainJob,
+    VERSIONS,
+    CompareJob,
+    DataJob,
+    DenseJob,
+    DistillJob,
+    ExpertsJob,
+    Job,
+    LevelJob,
+    RetrainJob,
 )
 from distill_prune.pipeline.store import STAGES, Store, identity, replace_json
 from distill_prune.prune import CRITERIA
@@ -80,12 +89,13 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
     """
     p, g = pipeline, Graph(pipeline)
     common = {"threads": p.threads}
+    assert isinstance(p.data, SourceSettings)
     g.data = g.add("data", DataJob(source=p.data, fingerprint=_fingerprint(p, store), **common), {}, "data")
     needs = [m for m in p.distill.values() if not isinstance(m, Stored) and METHODS[m.name].NEEDS_EXPERTS]  # type: ignore[attr-defined]
     experts = {}
     for i in range(p.experts.count if needs else 0):
-        job = ExpertsJob(model=p.model, recipe=p.experts.recipe, seed=p.experts.seed, index=i, **common)
-        experts[f"expert{i}"] = g.add("experts", job, {"data": g.data}, f"expert {i}")
+        teacher = ExpertsJob(model=p.model, recipe=p.experts.recipe, seed=p.experts.seed, index=i, **common)
+        experts[f"expert{i}"] = g.add("experts", teacher, {"data": g.data}, f"expert {i}")
     for name, method in p.distill.items():
         if isinstance(method, Stored):
             g.sets[name] = _stored(method, store, name, g.data)
@@ -205,7 +215,9 @@ def _compare(g: Graph) -> None:
         for level, key in enumerate(chain):
             role(f"ticket/{arm}/{seed}/{level}", key, kind="ticket", arm=arm, seed=seed, level=level)
     for name, key in g.sets.items():
-        role(f"set/{name}", key, kind="set", set=name)
+        made = g.nodes.get(key)
+        by_experts = None if made is None else "expert0" in made.inputs
+        role(f"set/{name}", key, kind="set", set=name, experts=by_experts)
         if "evaluation" in p.compare:
             job = CompareJob(analysis=p.compare["evaluation"], model=p.model, threads=p.threads)
             g.evaluations[name] = g.add("compare", job, {"data": g.data, "set": key}, f"evaluation of set {name}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import SerializeAsAny
+from pydantic import Field, SerializeAsAny
 
 from distill_prune.data.source import Source
 from distill_prune.prune.imp import Step
@@ -91,4 +91,4 @@ class CompareJob(Job):
     analysis: SerializeAsAny[Settings]
     model: SerializeAsAny[Settings] | None = None
     seed: int | None = None
-    roles: dict[str, Any] = {}
+    roles: dict[str, Any] = Field(default_factory=dict)

@@ -98,6 +98,7 @@ class _Running:
     flying: set[str] = field(default_factory=set)
     later: dict[str, float] = field(default_factory=dict)
     tries: dict[str, int] = field(default_factory=dict)
+    seen: dict[str, tuple[int, float]] = field(default_factory=dict)
     failure: BaseException | None = None
     report: Report = field(default_factory=Report)
 
@@ -109,7 +110,12 @@ class _Running:
         return sorted(found, key=lambda k: (-self.rank[k], k))
 
     def left(self) -> float:
-        return sum(self.cost(self.graph.nodes[k]) for k in self.waiting | self.flying)
+        """Seconds of work left: artifacts cost what those of their kind took in this run, else what was guessed."""
+        total = 0.0
+        for node in (self.graph.nodes[k] for k in self.waiting | self.flying):
+            count, seconds = self.seen.get(node.kind, (0, 0.0))
+            total += seconds / count if count else self.cost(node)
+        return total
 
     def again(self, key: str, why: str) -> None:
         """Put a node back, a bounded number of times."""
@@ -138,6 +144,9 @@ class _Running:
         else:
             self.report.made += event.kind == "made"
             self.report.elsewhere += event.kind == "hit"
+            if event.kind == "made":
+                count, seconds = self.seen.get(node.kind, (0, 0.0))
+                self.seen[node.kind] = count + 1, seconds + event.payload.seconds
             self.watcher.finished(node, event.kind, event.payload.seconds, self.left())
 
     def _damaged(self, event: Event) -> None:
@@ -146,10 +155,11 @@ class _Running:
         self.waiting.add(event.key)
         if key in self.waiting | self.flying or self.store.has(stage, key):
             return  # several workers met it: said already, and being made or made again
+        self.tries[key] = self.tries.get(key, 0) + 1
         self.watcher.warn(f"{stage} {key[:12]} was damaged ({reason}); moved to {self.store.root / '.damaged'} and made again")
-        if key not in self.graph.nodes:
-            self.failure = RunError(f"{stage} {key[:12]} was damaged ({reason}) and is not made by this pipeline",
-                                    mend="make or import it again")
+        if key not in self.graph.nodes or self.tries[key] >= TRIES:
+            why = f"{TRIES} times" if key in self.graph.nodes else "and is not made by this pipeline"
+            self.failure = RunError(f"{stage} {key[:12]} was damaged ({reason}) {why}", mend="make or import it again")
             return
         stack = [key]
         while stack:

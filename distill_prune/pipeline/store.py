@@ -308,7 +308,7 @@ class _FileRows:
         from safetensors import SafetensorError, safe_open
 
         try:
-            self._slice = safe_open(path, framework="pt").get_slice("checkpoints")
+            self._slice = safe_open(path, framework="pt").get_slice("checkpoints")  # type: ignore[no-untyped-call]
         except (OSError, SafetensorError) as problem:
             raise DamagedArtifact("experts", key, str(problem)) from problem
 

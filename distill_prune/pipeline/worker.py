@@ -168,7 +168,7 @@ class Worker:
     def _set_aside(self, found: DamagedArtifact) -> None:
         """Move a damaged input away, unless another worker that met it has, or is making it again."""
         with self.store.lock(found.key) as mine:
-            if mine and self.store.exists(found.stage, found.key) and not self.store.sound(found.stage, found.key):
+            if mine and self.store.exists(found.stage, found.key):
                 self.store.set_aside(found.stage, found.key)
 
     def _device_name(self) -> str:

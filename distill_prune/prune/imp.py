@@ -64,7 +64,8 @@ def next_level(model: Model | None, previous: Ticket, dense: Ticket, step: Step,
     `model`, `examples` and `recipe` may be None where the criterion takes its scores without training.
     """
     criterion = CRITERIA[step.criterion.name]  # type: ignore[attr-defined]
-    state, cost, losses = previous.state, Cost(), ()
+    state, cost = previous.state, Cost()
+    losses: tuple[float, ...] = ()
     if criterion.NEEDS_TRAINING:
         assert model is not None and examples is not None and recipe is not None
         trained = train(model, previous.state, examples, recipe, streams, mask=previous.mask, first=first,

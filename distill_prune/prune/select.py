@@ -40,5 +40,5 @@ def select(scores: Mapping[str, Tensor], mask: Mask, rate: float, scope: Scope) 
     if scope == "layer":
         return Mask({n: _keep(scores[n].flatten(), mask.kept[n].flatten(), rate).view_as(mask.kept[n]) for n in names})
     flat = _keep(torch.cat([scores[n].flatten() for n in names]), torch.cat([mask.kept[n].flatten() for n in names]), rate)
-    parts = flat.split([mask.kept[n].numel() for n in names])
+    parts = torch.split(flat, [mask.kept[n].numel() for n in names])
     return Mask({n: part.view_as(mask.kept[n]).clone() for n, part in zip(names, parts, strict=True)})
