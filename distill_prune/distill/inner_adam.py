@@ -1,6 +1,9 @@
 """The matching gradient where the inner optimizer is Adam: a full unroll by the library `higher`.
 
-    theta_{i+1} = theta_i - eta m_hat_i / (sqrt(v_hat_i) + eps),   L as in unroll.py
+    theta_{i+1} = theta_i - eta sqrt(1 - b2^i) / (1 - b1^i) m_i / (sqrt(v_i) + eps),   L as in unroll.py
+
+with m and v the running means of the gradient and of its square: the form at the end of section 2 of Adam (Kingma and
+Ba, 2015), whose eps stands before the correction for bias. Where v is zero, its root is taken to have no derivative.
 
 Adam's state makes an adjoint of our own poor value: the library differentiates through it, at the memory of N graphs.
 """

@@ -198,9 +198,10 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
                 {n.removeprefix("good/"): t for n, t in snapshot.tensors.items() if n.startswith("good/")})
     model, shapes = source.model, source.experts[0].shapes
     assert model is not None
+    buffers = {n: t.to(device, copy=True) for n, t in model.module.named_buffers()}  # in training written, never read
 
     def forward(theta: Tensor, x: Tensor) -> Tensor:
-        return model(unflatten(theta, shapes), x, train=True)
+        return model({**buffers, **unflatten(theta, shapes)}, x, train=True)
 
     segment = 0
     while run.iteration < settings.iterations:

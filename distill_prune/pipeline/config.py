@@ -104,6 +104,10 @@ class Pipeline(Settings):
                                  f"expert_epochs), which train for {self.experts.recipe.length}")
         if "connectivity" in self.compare and self.retrain.copies < 2:
             raise ValueError("compare.connectivity needs retrain.copies of at least 2")
+        k, length = self.prune.rewind.k, self.retrain.recipe.length
+        if self.prune.rewind.schedule == "continue" and k[-2:] == length[-2:] and int(k[:-2]) > int(length[:-2]):
+            raise ValueError(f"prune.rewind.k {k} lies behind the end of the schedule that it is a part of "
+                             f"(retrain.recipe.length {length})")
         if self.levels is not None and any(not 0 <= level <= self.prune.levels for level in self.levels):
             raise ValueError(f"levels {list(self.levels)} must lie in 0..{self.prune.levels} (prune.levels)")
         return self
