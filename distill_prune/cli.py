@@ -315,9 +315,19 @@ for _name, _instead in (
     _not_yet(_name, _instead)
 
 
+class _Interrupted(BaseException):
+    """An interrupt under a name of our own: typer answers KeyboardInterrupt itself, without a word."""
+
+
+def _interrupt(*_: object) -> None:
+    raise _Interrupted
+
+
 def main() -> None:
     """The command. Exit codes: 0 done, 2 the user's mistake, 1 a failed run, 130 interrupted."""
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except DistillPruneError as error:
@@ -326,7 +336,7 @@ def main() -> None:
         if os.environ.get("DISTILL_PRUNE_DEBUG") and (trace := getattr(error, "trace", None)):
             print(trace, file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except (_Interrupted, KeyboardInterrupt):
         print("interrupted; what was finished is kept, run again to go on", file=sys.stderr)
         sys.exit(130)
     except PermissionError as problem:

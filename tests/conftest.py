@@ -57,7 +57,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> I
     """The command in this process: `cli("ls", "--store", ...)` gives `code`, `out` and `err`; a traceback fails."""
     from distill_prune import cli as module
 
-    before = signal.getsignal(signal.SIGTERM)
+    before = [(s, signal.getsignal(s)) for s in (signal.SIGTERM, signal.SIGINT)]
 
     def call(*arguments: object) -> SimpleNamespace:
         monkeypatch.setattr("sys.argv", ["distill-prune", *map(str, arguments)])
@@ -72,4 +72,5 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> I
         return SimpleNamespace(code=code, out=out, err=err)
 
     yield call
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before:
+        signal.signal(number, handler)

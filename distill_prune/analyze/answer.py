@@ -13,7 +13,7 @@ def answer(arms: Sequence[Record], rows: Sequence[Record], control: str, claims_
     each is matching and stable. `rows` are the summary's; accuracies are fractions.
     """
     labels = {a["name"]: a.get("label") or a["name"] for a in arms}
-    shown = [a["name"] for a in arms if a["images"] == "synthetic"]
+    shown = [a["name"] for a in arms if a.get("learned", a["images"] == "synthetic")]
     if not shown:
         return "This study has no arm on synthetic images, so its question has no answer here."
     shown += [control] if control in labels else []

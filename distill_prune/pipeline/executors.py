@@ -88,7 +88,6 @@ def _leave_with(lifeline: Connection) -> None:
 
 def _work(store: str, device: str, tasks: Connection, lifeline: Connection) -> None:
     """A worker process: nodes in, events out, until the driver closes the pipe or dies."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the driver decides what an interrupt means
     threading.Thread(target=_leave_with, args=(lifeline,), daemon=True).start()
     from distill_prune.pipeline.worker import Worker
 
@@ -125,7 +124,12 @@ class Processes:
         ours, theirs = self._context.Pipe()
         theirs_alive, ours_alive = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_work, args=(self._store, self._device, theirs, theirs_alive), daemon=True)
-        process.start()
+        # Blocked while the worker starts, which inherits it: an interrupt of the terminal is the driver's alone.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
         theirs_alive.close()
         return _Process(process, ours, ours_alive)

@@ -225,7 +225,8 @@ def _compare(g: Graph) -> None:
     for key, node in g.nodes.items():
         if node.stage == "experts":
             role(f"expert/{len([r for r in roles.values() if r['kind'] == 'expert'])}", key, kind="expert")
-    arms = [{"name": n, "images": a.images, "recipe": _recipe_name(a), "criterion": (a.criterion or p.prune.criterion).name}  # type: ignore[attr-defined]
+    learned = {n: m.name != "subset" for n, m in p.distill.items()}  # type: ignore[attr-defined]
+    arms = [{"name": n, "label": a.label, "images": a.images, "learned": learned.get(a.images, False), "recipe": _recipe_name(a), "criterion": (a.criterion or p.prune.criterion).name}  # type: ignore[attr-defined]
             for n, a in p.arms.items()]
     summary = CompareJob(analysis=ANALYSES["summary"].Settings(versus=p.versus), threads=p.threads,
                          roles={"arms": arms, "inputs": roles})
