@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -49,11 +49,8 @@ def file(tmp_path: Path) -> str:
     return str(path)
 
 
-Cli = Callable[..., SimpleNamespace]
-
-
 @pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[Cli]:
+def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Iterator[tiny.Cli]:
     """The command in this process: `cli("ls", "--store", ...)` gives `code`, `out` and `err`; a traceback fails."""
     from distill_prune import cli as module
 

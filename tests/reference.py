@@ -105,7 +105,7 @@ def trained_by_hand(network: Callable[[Named, Tensor], Tensor], w: Named, steps:
             if n in kept:
                 w[n] = w[n] * kept[n]
         path.append(w)
-        losses.append(float(loss))
+        losses.append(float(loss.detach()))
     return path, losses
 
 

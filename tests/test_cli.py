@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 import tiny
 import yaml
-from conftest import Cli
-from test_store import flip
+from tiny import Cli, flip
 
 from distill_prune.pipeline.graph import Graph
 from distill_prune.pipeline.store import NUMBERS, TENSORS, Store
@@ -21,10 +20,10 @@ from distill_prune.pipeline.store import NUMBERS, TENSORS, Store
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def npz(path: Path, *, shape: tuple[int, ...] = (60, 8, 8), classes: int = 3, **arrays: Any) -> Path:
+def npz(path: Path, *, shape: tuple[int, ...] = (60, 8, 8), **arrays: Any) -> Path:
     rng = np.random.default_rng(0)
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez(path, **{"x": rng.integers(0, 256, shape, np.uint8), "y": np.arange(shape[0]) % classes, **arrays})
+    np.savez(path, **{"x": rng.integers(0, 256, shape, np.uint8), "y": np.arange(shape[0]) % 10, **arrays})
     return path
 
 
@@ -265,9 +264,9 @@ def test_every_shipped_pipeline_runs(cli: Cli, tmp_path: Path, name: str) -> Non
         fields = load(name)[1].distill[key].model_fields_set if raw["data"]["name"] == "digits" else set(method)
         sets |= {f"distill.{key}.{f}": v for f, v in DISTILL.items() if f in fields}
     if raw["data"]["name"] == "npz":
-        for part, count in (("train", 160), ("test", 40)):
-            npz(tmp_path / "data" / f"{part}.npz", shape=(count, 32, 32, 3), classes=10)
-        sets |= {"data.path": str(tmp_path / "data"), "data.rows": "120", "data.test_rows": "30"}
+        for part, count in (("train", 400), ("test", 40)):
+            npz(tmp_path / "data" / f"{part}.npz", shape=(count, 32, 32, 3))
+        sets |= {"data.path": str(tmp_path / "data"), "data.rows": "300", "data.test_rows": "30"}
     done = cli("run", name, "--store", tmp_path / "s", "--executor", "serial", *(x for k, v in sets.items() for x in ("--set", f"{k}={v}")))
     assert done.code == 0, done.err
     assert (tmp_path / "s" / "reports" / Path(name).stem / "report.html").exists()

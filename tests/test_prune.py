@@ -182,7 +182,8 @@ def test_a_level_is_training_ranking_and_rewinding_by_hand():
         noise = Streams(0, ("prune",), (("level", k),))
         trained = train(model, previous.state, examples, RECIPE, noise, mask=previous.mask)
         scores = {n: trained.state[n].abs() for n in model.prunable}
-        assert {n: t.flatten().tolist() for n, t in ticket.mask.kept.items()} == survivors(scores, previous.mask.kept, 0.3, "global")
+        expected = survivors(scores, previous.mask.kept, 0.3, "global")
+        assert {n: t.flatten().tolist() for n, t in ticket.mask.kept.items()} == expected
         assert ticket.level == k and ticket.mask.inside(previous.mask)
         assert ticket.numbers == {"cost": trained.cost.json(), "train_loss": trained.losses[-1]}
 
@@ -218,8 +219,9 @@ def test_level_0_at_step_k_is_the_beginning_of_the_schedule(k):
     examples = examples_of(model, 11, dtype=torch.float32)
     ticket = dense_ticket(model, 7, examples, recipe, k, "cpu", SILENT)
     start, noise = model.fresh(7, "init"), Streams(7, ("rewind",))
-    steps = [(examples.x[r], examples.y[r]) for e in range(2) for r in torch.randperm(11, generator=noise("order", epoch=e)).split(4)]
-    path, _ = trained_by_hand(logits, start, steps[:k], [recipe.lr_at(i, 11) for i in range(k)], momentum=0.9, weight_decay=0.01)
+    rows = [r for e in range(2) for r in torch.randperm(11, generator=noise("order", epoch=e)).split(4)][:k]
+    path, _ = trained_by_hand(logits, start, [(examples.x[r], examples.y[r]) for r in rows],
+                              [recipe.lr_at(i, 11) for i in range(k)], momentum=0.9, weight_decay=0.01)
     for n, t in path[-1].items():
         torch.testing.assert_close(ticket.state[n], t, rtol=1e-4, atol=1e-6)
     assert not torch.equal(ticket.state["0.weight"], start["0.weight"])

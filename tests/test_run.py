@@ -21,7 +21,7 @@ from distill_prune.pipeline import run as module
 from distill_prune.pipeline.graph import Graph
 from distill_prune.pipeline.stages import Reader, compute
 from distill_prune.pipeline.store import Store
-from distill_prune.pipeline.worker import WorkProgress, Worker, conditions
+from distill_prune.pipeline.worker import Worker, WorkProgress, conditions
 
 
 def whole(store: Store) -> bool:

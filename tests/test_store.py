@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
+from tiny import flip
 
 from distill_prune.artifacts import Parts
 from distill_prune.errors import DamagedArtifact, RunError, StoreError
@@ -37,13 +38,6 @@ PARTS = Parts({"a": torch.arange(6.0).view(2, 3)}, {"one": 1 / 3})
 def published(store: Store) -> str:
     store.write(head(), PARTS)
     return str(head()["key"])
-
-
-def flip(path: Path) -> None:
-    """Change the last byte and nothing else."""
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
 
 
 # writing

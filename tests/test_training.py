@@ -57,9 +57,10 @@ def test_the_loop_is_the_naive_loop(recipe, masked):
     start, examples, mask = uneven(model), examples_of(model, N), half(model) if masked else None
     found = train(model, start, examples, recipe, NOISE, mask=mask)
     steps = recipe.steps(N)
-    path, losses = trained_by_hand(logits, start, batches(examples, recipe, 0, steps), [recipe.lr_at(i, N) for i in range(steps)],
-                                   momentum=recipe.momentum, weight_decay=recipe.weight_decay,
-                                   kept=mask.kept if mask else None, adam=recipe.optimizer == "adam")
+    path, losses = trained_by_hand(logits, start, batches(examples, recipe, 0, steps),
+                                   [recipe.lr_at(i, N) for i in range(steps)], momentum=recipe.momentum,
+                                   weight_decay=recipe.weight_decay, kept=mask.kept if mask else None,
+                                   adam=recipe.optimizer == "adam")
     close(found.state, path[-1])
     assert any(not torch.equal(found.state[n], start[n]) for n in start)
     per_epoch = math.ceil(N / recipe.batch)
@@ -114,7 +115,8 @@ def test_epochs_are_counted_in_steps_of_the_set():
 @pytest.mark.parametrize(("settings", "message"), [
     ({"length": "3epochs"}, "written like 500it"), ({"warmup": "-1it"}, "written like 500it"), ({"batch": 0}, "greater than"),
     ({"lr": 0}, "greater than 0"), ({"momentum": 1.0}, "less than 1"), ({"weight_decay": -1}, "greater than or equal"),
-    ({"optimizer": "sdg"}, "'sgd' or 'adam'"), ({"nesterov": True}, "Extra inputs"), ({"augment": "fip"}, "unknown augmentation"),
+    ({"optimizer": "sdg"}, "'sgd' or 'adam'"), ({"nesterov": True}, "Extra inputs"),
+    ({"augment": "fip"}, "unknown augmentation"),
 ])
 def test_recipes_that_cannot_be_used_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
@@ -130,7 +132,8 @@ def test_first_and_last_are_a_part_of_the_schedule_with_fresh_momentum():
     weights = start
     for (first, last), found in (((0, 5), head), ((5, 8), tail)):
         rates = [recipe.lr_at(i, N) for i in range(first, last)]
-        path, _ = trained_by_hand(logits, weights, batches(examples, recipe, first, last), rates, momentum=0.9, weight_decay=0.01)
+        steps = batches(examples, recipe, first, last)
+        path, _ = trained_by_hand(logits, weights, steps, rates, momentum=0.9, weight_decay=0.01)
         close(found.state, path[-1])
         weights = path[-1]
     assert head.cost + tail.cost == train(model, start, examples, recipe, NOISE).cost

@@ -90,7 +90,7 @@ def test_gradient_is_the_difference_quotient():
 
 def test_rate_gradient_of_plain_sgd_is_a_sum_of_inner_products():
     """At s = 1: d log eta = -eta sum_i <lambda_{i+1}, g_i>, lambda_i = lambda_{i+1} - eta H_i lambda_{i+1}."""
-    model, inner, start, target = problem(rows=True, augment="crop+flip")
+    _, inner, start, target = problem(rows=True, augment="crop+flip")
     eta, thetas = inner.log_lr.exp(), [flatten(start)]
     for i in range(STEPS):
         thetas.append(inner.run(thetas[-1], torch.zeros_like(thetas[-1]), i, i + 1)[0])
@@ -131,7 +131,7 @@ def test_inputs_are_left_as_they_were():
 
 
 def test_a_target_already_reached_is_zero_loss_and_no_gradient():
-    model, inner, start, _ = problem()
+    _, inner, start, _ = problem()
     theta, velocity = flatten(start), torch.zeros_like(flatten(start))
     reached, _ = inner.run(theta, velocity, 0, STEPS)
     found = matching_gradient(inner, theta, reached, segment=2)

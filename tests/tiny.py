@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import yaml
@@ -51,6 +52,8 @@ compare:
   overlap: {}
   evaluation: {nets: 2, length: 6it}
 """
+
+Cli = Callable[..., SimpleNamespace]
 
 
 def raw() -> dict[str, Any]:
@@ -110,6 +113,13 @@ def contents(store: Store) -> dict[str, Any]:
             else:
                 found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
+
+
+def flip(path: Path) -> None:
+    """Change the last byte and nothing else."""
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
 
 
 def damaged(store: Store) -> list[Ref]:

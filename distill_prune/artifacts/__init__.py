@@ -1,0 +1,14 @@
+"""The nouns that stages make and read: frozen, and checked where they are built, so that later code has no checks.
+
+Each noun turns into `Parts` (tensors by name, and JSON numbers) and back; where those lie is the store's business.
+"""
+
+from distill_prune.artifacts.basis import Cost, Measurements, Parts
+from distill_prune.artifacts.images import SPLITS, Examples, Images, Transform
+from distill_prune.artifacts.synthetic import Rows, SyntheticSet, Trajectory
+from distill_prune.artifacts.tickets import Mask, Ticket, Weights
+
+__all__ = [
+    "SPLITS", "Cost", "Examples", "Images", "Mask", "Measurements", "Parts", "Rows", "SyntheticSet", "Ticket", "Trajectory",
+    "Transform", "Weights",
+]

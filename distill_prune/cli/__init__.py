@@ -1,0 +1,42 @@
+"""Commands: parse, call, print; nothing else. Heavy rooms are imported by the commands that need them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+
+from distill_prune.cli import runs, stores  # noqa: F401 - commands register themselves, in the order of the help
+from distill_prune.cli.options import app
+from distill_prune.errors import DistillPruneError, StoreError
+
+__all__ = ["app", "main"]
+
+
+class _Interrupted(BaseException):
+    """An interrupt under a name of our own: typer answers KeyboardInterrupt itself, without a word."""
+
+
+def _interrupt(*_: object) -> None:
+    raise _Interrupted
+
+
+def main() -> None:
+    """The command. Exit codes: 0 done, 2 the user's mistake, 1 a failed run, 130 interrupted."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
+        signal.signal(signal.SIGINT, _interrupt)
+    try:
+        app()
+    except DistillPruneError as error:
+        label = getattr(error, "label", None)
+        print(f"error: {label}: {error}" if label else f"error: {error}", file=sys.stderr)
+        if os.environ.get("DISTILL_PRUNE_DEBUG") and (trace := getattr(error, "trace", None)):
+            print(trace, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except (_Interrupted, KeyboardInterrupt):
+        print("interrupted; what was finished is kept, run again to go on", file=sys.stderr)
+        sys.exit(130)
+    except PermissionError as problem:
+        print(f"error: {StoreError(f'no permission for {problem.filename!r}', mend='another --store or -o')}", file=sys.stderr)
+        sys.exit(2)

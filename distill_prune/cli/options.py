@@ -1,0 +1,71 @@
+"""What commands share: the application, their options, and how a store, a graph and a run are begun."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distill_prune.errors import UserError
+
+if TYPE_CHECKING:
+    from distill_prune.pipeline.graph import Graph
+    from distill_prune.pipeline.store import Store
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Find sparse networks with a few distilled images; compare their stability, curvature and accuracy with "
+         "real-data pruning.\n\nBegin with:  distill-prune run digits.yaml",
+)
+
+PipelineArg = Annotated[str, typer.Argument(metavar="PIPELINE", help="a pipeline file, or the name of a shipped one")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="override a value, e.g. --set retrain.recipe.lr=0.1")]
+StoreDir = Annotated[Path | None, typer.Option("--store", metavar="DIR", help="the store [default: $DISTILL_PRUNE_STORE, else ./artifacts]")]
+Device = Annotated[str | None, typer.Option("--device", metavar="D", help="cpu, cuda or cuda:N [default: the pipeline's]")]
+ExecutorName = Annotated[str, typer.Option("--executor", metavar="serial|processes|ray", help="where artifacts are made")]
+Workers = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, help="worker processes [default: one a core]")]
+Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="where the report goes")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
+RefArg = Annotated[str, typer.Argument(metavar="REF", help="the beginning of a key, or a name given by `tag`")]
+
+
+def open_store(folder: Path | None, *, create: bool = False) -> Store:
+    """The store that a command works on."""
+    from distill_prune.pipeline.store import Store
+
+    return Store(folder or Path(os.environ.get("DISTILL_PRUNE_STORE") or "artifacts"), create=create)
+
+
+def open_graph(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str, Graph]:
+    """A pipeline's name and its graph."""
+    from distill_prune.pipeline.config import load
+    from distill_prune.pipeline.graph import build
+
+    name, settings = load(pipeline, sets or ())
+    return name, build(settings, store)
+
+
+def execute(graph: Graph, store: Store, until: str, device: str | None, executor: str, workers: int | None, json: bool) -> dict[str, Any]:
+    """Make what is missing, with progress for this stream; what was done, as plain data."""
+    from dataclasses import asdict
+
+    from distill_prune.pipeline.run import run
+    from distill_prune.pipeline.study import cost_of
+    from distill_prune.terminal import watcher
+
+    if executor == "ray":
+        raise UserError("--executor ray is not there yet", expected="serial or processes", mend="--executor processes")
+    if executor not in ("serial", "processes"):
+        raise UserError("unknown executor", got=executor, expected="serial or processes")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    count = 1 if executor == "serial" else workers or max(1, cores // graph.pipeline.threads)
+    watch = watcher(count, json=json)
+    costs = cost_of(graph, store)
+    try:
+        done = run(graph, store, executor, device or graph.pipeline.device, count, until, watch, lambda n: costs[n.key])
+    finally:
+        watch.close()
+    return asdict(done)

@@ -1,0 +1,130 @@
+"""Commands on pipelines: run, its stages, plan, report."""
+
+from __future__ import annotations
+
+import json as json_
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from distill_prune.cli.options import (
+    AsJson,
+    Device,
+    ExecutorName,
+    Out,
+    PipelineArg,
+    Sets,
+    StoreDir,
+    Workers,
+    app,
+    execute,
+    open_graph,
+    open_store,
+)
+
+if TYPE_CHECKING:
+    from distill_prune.pipeline.graph import Graph
+    from distill_prune.pipeline.store import Store
+
+
+def _run(pipeline: str, until: str, sets: list[str] | None, folder: Path | None, device: str | None, executor: str,
+         workers: int | None, out: Path | None, json: bool) -> None:
+    from distill_prune.terminal import duration
+
+    store = open_store(folder, create=True)
+    name, graph = open_graph(pipeline, sets, store)
+    done = execute(graph, store, until, device, executor, workers, json)
+    page = _report(name, graph, store, out) if until == "compare" else None
+    if json:
+        keys = [k for k in graph.goals(until) if graph.nodes[k].stage == until]
+        print(json_.dumps({**done, "report": str(page) if page else None, "artifacts": keys}))
+        return
+    print(f"{done['made']} made, {done['hits'] + done['elsewhere']} found, {duration(done['seconds'])}")
+    if page is not None:
+        from distill_prune.pipeline.study import read
+
+        summary = read(name, graph, store).summary if done["made"] else None
+        if summary:
+            print(f"\n{summary['answer']}\n")
+        print(f"report: {page}")
+    else:
+        for key in graph.goals(until):
+            if graph.nodes[key].stage == until:
+                print(f"{until} {key[:12]} {graph.nodes[key].label}")
+
+
+def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
+    """Write the report, unless the one that stands there was made of the very same artifacts by the same code."""
+    from distill_prune.pipeline.store import replace_json
+    from distill_prune.report import fingerprint, write
+
+    folder = out or store.root / "reports" / name
+    there = sorted(k for k, n in graph.nodes.items() if store.has(n.stage, k))
+    mark, stamp = folder / "report.json", fingerprint(name, graph.pipeline, there)
+    if (folder / "report.html").exists() and mark.exists() and json_.loads(mark.read_bytes()).get("made_of") == stamp:
+        return folder / "report.html"
+    from distill_prune.pipeline.study import read
+
+    page = write(read(name, graph, store), folder)
+    replace_json(mark, {"made_of": stamp, "pipeline": name})
+    return page
+
+
+@app.command()
+def run(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, device: Device = None,
+        executor: ExecutorName = "processes", workers: Workers = None, out: Out = None, json: AsJson = False) -> None:
+    """Make everything that a pipeline asks for and is not in the store yet, then its report.
+
+    Example:  distill-prune run digits.yaml --set seeds=[0,1]
+    """
+    _run(pipeline, "compare", sets, store, device, executor, workers, out, json)
+
+
+def _stage_command(stage: str, what: str) -> None:
+    def command(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, device: Device = None,
+                executor: ExecutorName = "processes", workers: Workers = None, out: Out = None, json: AsJson = False) -> None:
+        _run(pipeline, stage, sets, store, device, executor, workers, out, json)
+
+    app.command(stage, help=f"{what}\n\nExample:  distill-prune {stage} digits.yaml")(command)
+
+
+for _stage, _what in (
+        ("data", "Prepare the data set."), ("experts", "Train the experts (and what they need)."),
+        ("distill", "Distil the synthetic sets (and what they need)."), ("prune", "Find the tickets of every chain (and what they need)."),
+        ("retrain", "Retrain the tickets' copies on real data (and what they need)."),
+        ("compare", "Measure everything: all of `run`, and the report.")):
+    _stage_command(_stage, _what)
+
+
+@app.command()
+def plan(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, json: AsJson = False) -> None:
+    """List every artifact of a pipeline: stage, key, hit or miss, and a rough cost, before any is spent.
+
+    Example:  distill-prune plan digits.yaml
+    """
+    from distill_prune.pipeline.study import cost_of
+    from distill_prune.terminal import duration
+
+    held = open_store(store)
+    _, graph = open_graph(pipeline, sets, held)
+    costs = cost_of(graph, held)
+    rows: list[dict[str, Any]] = [{"stage": n.stage, "key": k, "status": "hit" if held.has(n.stage, k) else "miss", "label": n.label,
+             "inputs": list(n.inputs.values()), "cost_s": round(costs[k], 2)} for k, n in graph.nodes.items()]
+    if json:
+        print(json_.dumps({"artifacts": rows}))
+        return
+    for row in rows:
+        print(f"{row['status']:4} {row['stage']:8} {row['key'][:12]}  {row['cost_s']:8.2f} s  {row['label']}")
+    misses = [r for r in rows if r["status"] == "miss"]
+    print(f"{len(rows)} artifacts: {len(rows) - len(misses)} hits, {len(misses)} misses, "
+          f"roughly {duration(sum(r['cost_s'] for r in misses))} on one core")
+
+
+@app.command()
+def report(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, out: Out = None) -> None:
+    """Write the report of what the store holds; what is missing is shown as missing.
+
+    Example:  distill-prune report digits.yaml -o report
+    """
+    held = open_store(store)
+    name, graph = open_graph(pipeline, sets, held)
+    print(f"report: {_report(name, graph, held, out)}")
