@@ -156,6 +156,7 @@ def test_a_row_of_a_trajectory_is_laid_out_in_the_order_of_its_names():
 
 def test_interpolation_is_exact_at_the_ends_and_linear_between():
     a, b = uneven(convnet(norm="batch"), 0), uneven(convnet(norm="batch"), 1)
+    a["wild"], b["wild"] = torch.tensor([math.inf, 1e300, 1.0]), torch.tensor([1.0, 1.0, -math.inf])
     for alpha, end in ((0.0, a), (1.0, b), (0, a), (1, b)):
         assert all(torch.equal(t, end[n]) for n, t in lerp(a, b, alpha).items())
     quarter = lerp(a, b, 0.25)

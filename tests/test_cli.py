@@ -34,7 +34,7 @@ def npz(path: Path, *, shape: tuple[int, ...] = (60, 8, 8), **arrays: Any) -> Pa
     (["--set", "seeds=["], ["--set seeds: the value is not YAML"]),
     (["--set", "seeds"], ["--set seeds", "--set a.b=value"]),
     (["--set", "data={name: npz, path: /nowhere/x.npz}"], ["there is no data at '/nowhere/x.npz'", "mend:"]),
-    (["--set", "distill.subset.ipc=1000"], ["set subset", "1000 images per class are more than class", "mend:     a smaller ipc"]),
+    (["--set", "distill.subset.ipc=1000"], ["set subset", "1000 images per class are more", "mend:     a smaller ipc"]),
     (["--device", "cuda:99"], ["there is no device 'cuda:99'", "--device cpu"]),
     (["--device", "tpu"], ["there is no device 'tpu'"]),
     (["--executor", "threads"], ["unknown executor", "threads", "serial or processes"]),
@@ -64,7 +64,8 @@ def test_mistakes_in_data(cli: Cli, file: str, tmp_path: Path, arrays: dict[str,
 
 @pytest.mark.parametrize(("content", "said"), [
     ("a: [", "is not YAML"), ("[]", "is not a pipeline"), ("extends: none.yaml", "which is not there"),
-    (tiny.TINY.replace("seeds: [0]", "seeds: zero"), "'seeds' in bad.yaml"), (tiny.TINY + "zeal: 1", "unknown key 'zeal' in bad.yaml"),
+    (tiny.TINY.replace("seeds: [0]", "seeds: zero"), "'seeds' in bad.yaml"),
+    (tiny.TINY + "zeal: 1", "unknown key 'zeal' in bad.yaml"),
 ])
 @pytest.mark.parametrize("command", ["run", "plan", "report"])
 def test_mistakes_in_a_file(cli: Cli, tmp_path: Path, command: str, content: str, said: str) -> None:
@@ -75,7 +76,8 @@ def test_mistakes_in_a_file(cli: Cli, tmp_path: Path, command: str, content: str
 
 
 def test_a_store_that_is_a_file(cli: Cli, file: str) -> None:
-    for command in (["run", file], ["plan", file], ["report", file], ["ls"], ["verify"], ["show", "abcd"], ["evaluate", "abcd"]):
+    for command in (["run", file], ["plan", file], ["report", file], ["ls"], ["verify"], ["show", "abcd"],
+                    ["evaluate", "abcd"]):
         done = cli(*command, "--store", file)
         assert done.code == 2 and "is a file" in done.err and "another --store" in done.err
 
@@ -231,15 +233,16 @@ def test_doctor(cli: Cli, store: Store, tmp_path: Path) -> None:
 
 
 def test_looking_at_a_store_does_not_import_torch(store: Store, graph: Graph) -> None:
-    commands = [["--help"], ["run", "--help"], ["ls"], ["ls", "--json"], ["show", graph.data], ["tag", graph.data, "x"], ["verify"],
-                ["verify", "x"]]
+    commands = [["--help"], ["run", "--help"], ["ls"], ["ls", "--json"], ["show", graph.data], ["tag", graph.data, "x"],
+                ["verify"], ["verify", "x"]]
     code = ("import sys, json\nfrom distill_prune.cli import main\nfor arguments in json.loads(sys.argv[1]):\n"
             "    sys.argv = ['distill-prune', *arguments]\n    try:\n        main()\n    except SystemExit as end:\n"
             "        assert not end.code, (arguments, end.code)\n"
             "    heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules)\n"
             "    assert not heavy, (arguments, heavy)\n")
     with_store = [c if "--help" in c else [*c, "--store", str(store.root)] for c in commands]
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(with_store)], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code, json.dumps(with_store)],
+                          cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -251,7 +254,8 @@ SHRINK = {
     "compare.connectivity.points": "3", "compare.curvature.rows": "16", "compare.evaluation.nets": "1",
     "compare.evaluation.length": "2it",
 }
-DISTILL = {"ipc": "1", "iterations": "2", "inner_steps": "2", "expert_epochs": "1", "max_start": "2", "min_start": "0", "batch": "null"}
+DISTILL = {"ipc": "1", "iterations": "2", "inner_steps": "2", "expert_epochs": "1", "max_start": "2", "min_start": "0",
+           "batch": "null"}
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "pipelines").glob("*.yaml")))
@@ -267,7 +271,8 @@ def test_every_shipped_pipeline_runs(cli: Cli, tmp_path: Path, name: str) -> Non
         for part, count in (("train", 400), ("test", 40)):
             npz(tmp_path / "data" / f"{part}.npz", shape=(count, 32, 32, 3))
         sets |= {"data.path": str(tmp_path / "data"), "data.rows": "300", "data.test_rows": "30"}
-    done = cli("run", name, "--store", tmp_path / "s", "--executor", "serial", *(x for k, v in sets.items() for x in ("--set", f"{k}={v}")))
+    assignments = [x for k, v in sets.items() for x in ("--set", f"{k}={v}")]
+    done = cli("run", name, "--store", tmp_path / "s", "--executor", "serial", *assignments)
     assert done.code == 0, done.err
     assert (tmp_path / "s" / "reports" / Path(name).stem / "report.html").exists()
     assert yaml.safe_load((ROOT / "pipelines" / name).read_text())["title"]

@@ -53,7 +53,8 @@ def test_unknown_entries(assignment: str, said: str) -> None:
 
 
 @pytest.mark.parametrize(("assignment", "place"), [
-    ("seeds=3", "seeds"), ("seeds=[a]", "seeds.0"), ("seeds=[]", "seeds"), ("threads=0", "threads"), ("threads=many", "threads"),
+    ("seeds=3", "seeds"), ("seeds=[a]", "seeds.0"), ("seeds=[]", "seeds"), ("threads=0", "threads"),
+    ("threads=many", "threads"),
     ("model.width=wide", "model.width"), ("model.depth=0", "model.depth"), ("experts.count=0", "experts.count"),
     ("distill.synthetic.ipc=0", "distill.synthetic.ipc"), ("prune.rate=1", "prune.rate"), ("prune.rate=.nan", "prune.rate"),
     ("prune.levels=-1", "prune.levels"), ("retrain.copies=0", "retrain.copies"), ("retrain.recipe.lr=-1", "retrain.recipe.lr"),
@@ -110,7 +111,7 @@ def test_an_arm_of_equal_compute_needs_a_length_in_steps(empty: Store) -> None:
     values["arms"]["short"] = {"images": "real", "recipe": "prune"}
     build(parse(values, "tiny.yaml"), empty)
     override(values, ["prune.recipe.length=2ep"])
-    with pytest.raises(ConfigError, match=r"(?s)arms.short prunes on real data for as long as.*got: +2ep.*write the length in steps"):
+    with pytest.raises(ConfigError, match=r"(?s)arms.short prunes on real data.*got: +2ep.*write the length in steps"):
         build(parse(values, "tiny.yaml"), empty)
 
 
@@ -122,7 +123,8 @@ def written(tmp_path: Path, content: str | bytes, name: str = "study.yaml") -> s
     return str(path)
 
 
-@pytest.mark.parametrize("content", ["a: [1", "a: b: c", "\t- x", b"\xff\xfe\x00a", "a: !!python/object/apply:os.system [ls]", "{[1]: 2"])
+@pytest.mark.parametrize("content", ["a: [1", "a: b: c", "\t- x", b"\xff\xfe\x00a", "{[1]: 2",
+                                     "a: !!python/object/apply:os.system [ls]"])
 def test_what_is_not_yaml(tmp_path: Path, content: str | bytes) -> None:
     with pytest.raises(ConfigError, match=r"(?s)study.yaml' is not YAML.*correct the file"):
         load(written(tmp_path, content))
@@ -150,7 +152,7 @@ def test_shipped_files_are_found_by_name(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_keys_that_are_no_words(tmp_path: Path) -> None:
     for content in ("1: 2", "seeds: {1: 2}", "null: 3"):
-        with pytest.raises(ConfigError, match="study.yaml"):
+        with pytest.raises(ConfigError, match=r"study\.yaml"):
             load(written(tmp_path, content))
 
 

@@ -36,13 +36,17 @@ def number(*path: str | int) -> Callable[[Parts], float]:
 
 
 NUMBERS: dict[str, dict[str, Callable[[Parts], float]]] = {
-    "data": {"pixels": total("pixels"), "split": total("split"), "mean": total("transform.mean"), "std": total("transform.std")},
-    "experts": {"checkpoints": total("checkpoints"), "loss": number("record", 2, "train_loss"), "flops": number("cost", "flops")},
-    "distill": {"images": total("images"), "lr": number("lr"), "loss": number("record", "loss", 0), "flops": number("cost", "flops")},
+    "data": {"pixels": total("pixels"), "split": total("split"), "mean": total("transform.mean"),
+             "std": total("transform.std")},
+    "experts": {"checkpoints": total("checkpoints"), "loss": number("record", 2, "train_loss"),
+                "flops": number("cost", "flops")},
+    "distill": {"images": total("images"), "lr": number("lr"), "loss": number("record", "loss", 0),
+                "flops": number("cost", "flops")},
     "prune": {"remaining": number("remaining"), "loss": number("train_loss"), "images": number("cost", "images"),
               "place": lambda parts: float(torch.arange(144.0).dot(parts.tensors["mask/4.weight"].flatten().float()))},
     "retrain": {"first layer": total("0.weight"), "last layer": total("9.weight"), "loss": number("train_loss", 0)},
-    "compare": {"trace": number("trace", "mean"), "invariant": number("invariant", "mean"), "norm": number("weight_norm", "mean")},
+    "compare": {"trace": number("trace", "mean"), "invariant": number("invariant", "mean"),
+                "norm": number("weight_norm", "mean")},
 }
 PINNED: dict[tuple[str, int], dict[str, float]] = {
     ("data", 1): {

@@ -180,7 +180,8 @@ def test_methods(finished: tuple[Store, Graph], name: str) -> None:
 def test_criteria(name: str) -> None:
     criterion: Any = CRITERIA[name]
     generator = torch.Generator().manual_seed(0)
-    state = {"a.weight": torch.randn(4, 3, generator=generator), "a.bias": torch.zeros(4), "b.weight": torch.randn(5, 4, generator=generator)}
+    state = {"a.weight": torch.randn(4, 3, generator=generator), "a.bias": torch.zeros(4),
+             "b.weight": torch.randn(5, 4, generator=generator)}
     mask = Mask.dense(state, ("a.weight", "b.weight"))
     for level in range(3):
         scores = criterion.scores(state, mask, Streams(0).under(level=level))

@@ -242,6 +242,14 @@ def test_level_0_without_steps_is_the_initialisation_and_free():
 
 # -- parts
 
+def test_the_order_of_a_mask_comes_back(tmp_path):
+    mask = Mask({n: torch.tensor([True, False]) for n in ("4.weight", "13.weight", "0.weight")})
+    ticket = Ticket(mask, {n: torch.tensor([1.0, 0.0]) for n in mask.kept}, 1)
+    store, key = Store(tmp_path, create=True), identity("prune", 1, {}, {})
+    store.write({"key": key, "stage": "prune", "version": 1, "settings": {}, "inputs": {}}, ticket.parts(None))
+    assert list(Ticket.of(store.read("prune", key), None).mask.kept) == ["4.weight", "13.weight", "0.weight"]
+
+
 @pytest.mark.parametrize("rewind", ["all", "prunable"])
 def test_tickets_come_back_from_the_store(tmp_path, rewind):
     _, _, tickets = chain("batch", rewind=rewind)

@@ -73,7 +73,7 @@ def test_everything_is_flushed_before_the_rename(empty: Store, monkeypatch: pyte
     sync, rename = os.fsync, Path.rename
 
     def fsync(handle: int) -> None:
-        order.append(Path(os.readlink(f"/proc/self/fd/{handle}")).name)
+        order.append(Path(f"/proc/self/fd/{handle}").readlink().name)
         sync(handle)
 
     def renamed(self: Path, target: Path) -> Path:
@@ -94,7 +94,8 @@ def test_full_disk_leaves_nothing_half_written(empty: Store, monkeypatch: pytest
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr({"save_file": "safetensors.torch.save_file", "fsync": "os.fsync", "rename": "pathlib.Path.rename"}[name], full)
+        place = {"save_file": "safetensors.torch.save_file", "fsync": "os.fsync", "rename": "pathlib.Path.rename"}[name]
+        patch.setattr(place, full)
         with pytest.raises(RunError, match=r"(?s)could not be written to .*No space left on device.*make room on the disk"):
             published(empty)
     assert empty.keys("data") == [] and not [p for p in (empty.root / ".work").rglob("*") if p.is_file()]
@@ -296,7 +297,7 @@ def test_find_by_prefix_and_name(store: Store, graph: Graph) -> None:
 def test_find_refuses_what_is_unknown_or_ambiguous(empty: Store) -> None:
     for name in ("abcd" + "0" * 60, "abcd" + "1" * 60):
         empty.path("data", name).mkdir()
-    with pytest.raises(StoreError, match=r"(?s)'abcd' stands for 2 artifacts.*data/abcd00000000, data/abcd11111111.*more digits"):
+    with pytest.raises(StoreError, match=r"(?s)'abcd' stands for 2 artifacts.*data/abcd00000000, data/abcd1111.*more digits"):
         empty.find("abcd")
     with pytest.raises(StoreError, match=r"(?s)'ffff' names no artifact of the store .*at least 4 digits.*distill-prune ls"):
         empty.find("ffff")
