@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -54,7 +55,8 @@ class Spy:
     """Stands before `matching_gradient`: remembers what it is asked, and spoils the answer where `spoil` says so."""
 
     def __init__(self, monkeypatch, spoil=lambda spy, inner: None) -> None:
-        self.inner, self.ends, self.pixels, self.losses, self.spoil, self.spoiled = [], [], [], [], spoil, 0
+        self.inner, self.ends, self.pixels, self.log_lr, self.losses, self.matched = [], [], [], [], [], []
+        self.spoil, self.spoiled = spoil, 0
         monkeypatch.setattr(trajectory, "matching_gradient", self)
 
     def __call__(self, inner, start, target, *, segment):
@@ -64,7 +66,9 @@ class Spy:
         self.inner.append(inner)
         self.ends.append((start.clone(), target.clone()))
         self.pixels.append(inner.pixels.detach().clone())
+        self.log_lr.append(float(inner.log_lr.detach()))
         self.losses.append(float(matched.loss))
+        self.matched.append(matched)
         if (name := self.spoil(self, inner)) is not None:
             self.spoiled += 1
             return replace(matched, **{name: getattr(matched, name) * float("nan")})
@@ -98,6 +102,19 @@ def test_segments_change_no_more_than_rounding(source):
     assert one.cost == whole.cost
 
 
+@pytest.mark.parametrize("decay", ["none", "cosine"])
+def test_the_outer_steps_are_momentum_sgd_by_hand(source, monkeypatch, decay):
+    spy = Spy(monkeypatch)
+    run(source, momentum=0.5, decay=decay, lr_log_lr=0.02, iterations=8)
+    v_pixels, v_rate = 0, 0
+    for i in range(7):
+        share = (1 + math.cos(math.pi * i / 8)) / 2 if decay == "cosine" else 1
+        v_pixels, v_rate = 0.5 * v_pixels + spy.matched[i].pixels, 0.5 * v_rate + float(spy.matched[i].log_lr)
+        torch.testing.assert_close(spy.pixels[i + 1], spy.pixels[i] - 5 * share * v_pixels)
+        assert spy.log_lr[i + 1] == pytest.approx(spy.log_lr[i] - 0.02 * share * v_rate, rel=1e-5)
+    assert spy.log_lr[0] == pytest.approx(math.log(TINY.inner_lr))
+
+
 # -- the guard
 
 def test_a_bad_gradient_goes_back_to_the_last_good_state_with_half_the_step(source, monkeypatch):
@@ -112,6 +129,7 @@ def test_a_bad_gradient_goes_back_to_the_last_good_state_with_half_the_step(sour
     full, half = calm.pixels[21] - calm.pixels[20], spy.pixels[24] - spy.pixels[23]
     assert float(full.norm()) > 0
     torch.testing.assert_close(half, full / 2, rtol=1e-3, atol=1e-5)
+    assert spy.log_lr[24] - spy.log_lr[23] == pytest.approx((calm.log_lr[21] - calm.log_lr[20]) / 2, rel=1e-3)
     assert found.record["iteration"] == [10, 20, 24]
     assert len(spy.inner) == TINY.iterations + 23 - KEEP_EVERY
 

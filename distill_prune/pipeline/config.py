@@ -23,8 +23,10 @@ from distill_prune.training import Recipe
 
 
 class Experts(Settings):
-    """Teachers on real data; `recipe.length` is in epochs, as trajectories are."""
+    """Teachers on real data; `recipe.length` is in epochs, as trajectories are. `model` is the network that sets are
+    distilled and evaluated with, where it is not the one that is pruned."""
 
+    model: SerializeAsAny[Settings] | None = None
     count: int = Field(5, ge=1)
     seed: int = Field(0, ge=0)
     recipe: Recipe = Recipe(length="20ep", lr=0.01, momentum=0.0, batch=256)
@@ -111,6 +113,11 @@ class Pipeline(Settings):
         if self.levels is not None and any(not 0 <= level <= self.prune.levels for level in self.levels):
             raise ValueError(f"levels {list(self.levels)} must lie in 0..{self.prune.levels} (prune.levels)")
         return self
+
+    @property
+    def teacher(self) -> Settings:
+        """The network that sets are distilled and evaluated with."""
+        return self.experts.model or self.model
 
     def compared(self) -> tuple[int, ...]:
         """The levels that are retrained and compared; level 0, the dense network, always."""
@@ -267,6 +274,8 @@ def parse(raw: Mapping[str, Any], file: str) -> Pipeline:
     values["distill"] = {
         name: validated(Stored, body, f"distill.{name}", file) if isinstance(body, dict) and body.get("name") == "stored"
         else entry(METHODS, body, f"distill.{name}", file) for name, body in values.get("distill", {}).items()}
+    if isinstance(values.get("experts"), dict) and values["experts"].get("model") is not None:
+        values["experts"] = {**values["experts"], "model": entry(MODELS, values["experts"]["model"], "experts.model", file)}
     prune = dict(values.get("prune", {}))
     prune["criterion"] = entry(CRITERIA, prune.get("criterion", {"name": "magnitude"}), "prune.criterion", file)
     values["prune"] = validated(Prune, prune, "prune", file)

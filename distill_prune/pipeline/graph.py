@@ -94,14 +94,14 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
     needs = [m for m in p.distill.values() if not isinstance(m, Stored) and METHODS[m.name].NEEDS_EXPERTS]  # type: ignore[attr-defined]
     experts = {}
     for i in range(p.experts.count if needs else 0):
-        teacher = ExpertsJob(model=p.model, recipe=p.experts.recipe, seed=p.experts.seed, index=i, **common)
+        teacher = ExpertsJob(model=p.teacher, recipe=p.experts.recipe, seed=p.experts.seed, index=i, **common)
         experts[f"expert{i}"] = g.add("experts", teacher, {"data": g.data}, f"expert {i}")
     for name, method in p.distill.items():
         if isinstance(method, Stored):
             g.sets[name] = _stored(method, store, name, g.data)
             continue
         trains = METHODS[method.name].NEEDS_EXPERTS  # type: ignore[attr-defined]
-        job = DistillJob(method=method, model=p.model if trains else None, seed=p.distill_seed, **common)
+        job = DistillJob(method=method, model=p.teacher if trains else None, seed=p.distill_seed, **common)
         g.sets[name] = g.add("distill", job, {"data": g.data, **(experts if trains else {})}, f"set {name}", f"distill {name}")
     for arm in p.arms:
         for seed in p.seeds:
@@ -219,7 +219,7 @@ def _compare(g: Graph) -> None:
         by_experts = None if made is None else "expert0" in made.inputs
         role(f"set/{name}", key, kind="set", set=name, experts=by_experts)
         if "evaluation" in p.compare:
-            job = CompareJob(analysis=p.compare["evaluation"], model=p.model, threads=p.threads)
+            job = CompareJob(analysis=p.compare["evaluation"], model=p.teacher, threads=p.threads)
             g.evaluations[name] = g.add("compare", job, {"data": g.data, "set": key}, f"evaluation of set {name}",
                                         "compare evaluation")
     for key, node in g.nodes.items():
