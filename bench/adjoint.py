@@ -30,10 +30,19 @@ def measure(segment: int, steps: int, width: int, images: int) -> dict[str, floa
     start, target = model.fresh(0, "start"), model.fresh(0, "target")
     layout = shapes(start)
     x = torch.randn(images, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    inner = Inner(lambda theta, x: model(unflatten(theta, layout), x, train=True), x, torch.arange(images) % 10,
-                  torch.tensor(-3.0), [Batch(None, None)] * steps)
-    matching_gradient(Inner(inner.forward, x[:2], inner.labels[:2], inner.log_lr, inner.batches[:1]), flatten(start),
-                      flatten(target), segment=1)
+    inner = Inner(
+        lambda theta, x: model(unflatten(theta, layout), x, train=True),
+        x,
+        torch.arange(images) % 10,
+        torch.tensor(-3.0),
+        [Batch(None, None)] * steps,
+    )
+    matching_gradient(
+        Inner(inner.forward, x[:2], inner.labels[:2], inner.log_lr, inner.batches[:1]),
+        flatten(start),
+        flatten(target),
+        segment=1,
+    )
     _reset_peak()
     idle, began = _peak_mb(), time.perf_counter()
     matching_gradient(inner, flatten(start), flatten(target), segment=segment)
@@ -51,8 +60,23 @@ def main() -> None:
     found: dict[int, list[dict[str, float]]] = {a.steps: [], 1: []}
     for _ in range(a.rounds):
         for segment in found:
-            out = subprocess.run([sys.executable, __file__, "--segment", str(segment), "--steps", str(a.steps), "--width",
-                                  str(a.width), "--images", str(a.images)], check=True, capture_output=True, text=True)
+            out = subprocess.run(
+                [
+                    sys.executable,
+                    __file__,
+                    "--segment",
+                    str(segment),
+                    "--steps",
+                    str(a.steps),
+                    "--width",
+                    str(a.width),
+                    "--images",
+                    str(a.images),
+                ],
+                check=True,
+                capture_output=True,
+                text=True,
+            )
             found[segment].append(json.loads(out.stdout))
     middle = {s: {k: statistics.median(m[k] for m in runs) for k in ("seconds", "mb")} for s, runs in found.items()}
     full, least = middle[a.steps], middle[1]

@@ -1,6 +1,6 @@
 """Wall time of the main job: from an empty store, again with all hits, `plan`, and `--help`.
 
-    python bench/digits.py [PIPELINE] [--rounds 5]
+python bench/digits.py [PIPELINE] [--rounds 5]
 """
 
 from __future__ import annotations
@@ -26,9 +26,15 @@ def main() -> None:
     a = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         print(f"run, empty store   {timed('run', a.pipeline, '--store', folder):8.1f} s (once)", flush=True)
-        for name, command in (("run, all hits", ("run", a.pipeline, "--store", folder)),
-                              ("plan", ("plan", a.pipeline, "--store", folder)), ("--help", ("--help",))):
-            print(f"{name:18} {statistics.median(timed(*command) for _ in range(a.rounds)):8.2f} s (median of {a.rounds})", flush=True)
+        for name, command in (
+            ("run, all hits", ("run", a.pipeline, "--store", folder)),
+            ("plan", ("plan", a.pipeline, "--store", folder)),
+            ("--help", ("--help",)),
+        ):
+            print(
+                f"{name:18} {statistics.median(timed(*command) for _ in range(a.rounds)):8.2f} s (median of {a.rounds})",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

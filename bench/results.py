@@ -47,25 +47,39 @@ def section(record: dict[str, Any]) -> str:
     """One study as Markdown."""
     s, data = record["summary"], record["data"]
     counts = ", ".join(f"{n} {part}" for part, n in data["counts"].items())
-    lines = [f"## {record['title']}", "", f"`{record['command']}`", "",
-             f"Data: {data['title']} ({counts}; {data['transform']}). Hardware: {', '.join(record['devices'])}, torch "
-             f"{record['versions']['torch']}, {record['core_seconds_total'] / 60:.0f} core-minutes, peak "
-             f"{record['peak_mb'] / 1000:.1f} GB a worker.", "", s["answer"], "",
-             "| arm | level | sparsity % | n | accuracy % | test barrier | train barrier | trace / weight | matching | stable | "
-             "IoU with control (chance) |", "|---|---|---|---|---|---|---|---|---|---|---|"]
+    lines = [
+        f"## {record['title']}",
+        "",
+        f"`{record['command']}`",
+        "",
+        f"Data: {data['title']} ({counts}; {data['transform']}). Hardware: {', '.join(record['devices'])}, torch "
+        f"{record['versions']['torch']}, {record['core_seconds_total'] / 60:.0f} core-minutes, peak "
+        f"{record['peak_mb'] / 1000:.1f} GB a worker.",
+        "",
+        s["answer"],
+        "",
+        "| arm | level | sparsity % | n | accuracy % | test barrier | train barrier | trace / weight | matching | stable | "
+        "IoU with control (chance) |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
     shown_dense = False
     for r in s["rows"]:
         if r["level"] == 0 and shown_dense:
             continue
         shown_dense |= r["level"] == 0
         iou = "" if r.get("iou") is None else f"{r['iou']['mean']:.3f} ({r['chance']['mean']:.3f})"
-        lines.append(f"| {'dense' if r['level'] == 0 else r['arm']} | {r['level']} | {100 * r['sparsity']:.1f} | {r['n']} | "
-                     f"{cell(r['accuracy'], 100, 1)} | {cell(r['barrier_test'], 100, 1)} | {cell(r['barrier_train'], 100, 1)} | "
-                     f"{cell(r['trace_per_weight'], 1, 5)} | {r['matching']} | {r['stable']} | {iou} |")
+        lines.append(
+            f"| {'dense' if r['level'] == 0 else r['arm']} | {r['level']} | {100 * r['sparsity']:.1f} | {r['n']} | "
+            f"{cell(r['accuracy'], 100, 1)} | {cell(r['barrier_test'], 100, 1)} | {cell(r['barrier_train'], 100, 1)} | "
+            f"{cell(r['trace_per_weight'], 1, 5)} | {r['matching']} | {r['stable']} | {iou} |"
+        )
     for e in record["evaluations"]:
         a = e["accuracy"]
-        lines += ["", f"Set `{e['set']}`: {100 * a['mean']:.2f}% ± {100 * (a['sd'] or 0):.2f} test accuracy, mean and standard "
-                  f"deviation of {a['n']} fresh {e['network']} networks trained on it."]
+        lines += [
+            "",
+            f"Set `{e['set']}`: {100 * a['mean']:.2f}% ± {100 * (a['sd'] or 0):.2f} test accuracy, mean and standard "
+            f"deviation of {a['n']} fresh {e['network']} networks trained on it.",
+        ]
     return "\n".join([*lines, "", *(f"- {note}" for note in s["notes"])]) + "\n"
 
 
@@ -83,13 +97,25 @@ def main() -> None:
         raise SystemExit(f"the study is not finished: {len(study.missing)} artifacts are missing")
     FOLDER.mkdir(parents=True, exist_ok=True)
     target = FOLDER / (a.name or name)
-    spent = {s: round(sum(p["seconds"] for p in study.provenance if p["stage"] == s), 1)
-             for s in ("data", "experts", "distill", "prune", "retrain", "compare")}
+    spent = {
+        s: round(sum(p["seconds"] for p in study.provenance if p["stage"] == s), 1)
+        for s in ("data", "experts", "distill", "prune", "retrain", "compare")
+    }
     sets = "".join(f" --set {x.split('=')[0]}={'...' if '/' in x else x.split('=', 1)[1]}" for x in a.sets)
-    record = {"pipeline": name, "title": study.title, "command": f"distill-prune run {name}.yaml{sets}",
-              "core_seconds_total": round(sum(spent.values()), 1), "data": study.data, "summary": study.summary, "evaluations": study.evaluations,
-              "units": study.units, "versions": study.versions, "core_seconds": spent,
-              "peak_mb": max(p["peak_mb"] for p in study.provenance), "devices": sorted({p["device"] for p in study.provenance})}
+    record = {
+        "pipeline": name,
+        "title": study.title,
+        "command": f"distill-prune run {name}.yaml{sets}",
+        "core_seconds_total": round(sum(spent.values()), 1),
+        "data": study.data,
+        "summary": study.summary,
+        "evaluations": study.evaluations,
+        "units": study.units,
+        "versions": study.versions,
+        "core_seconds": spent,
+        "peak_mb": max(p["peak_mb"] for p in study.provenance),
+        "devices": sorted({p["device"] for p in study.provenance}),
+    }
     target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     target.with_suffix(".csv").write_text(to_csv(tables(study)["levels"]), encoding="utf-8")
     found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(FOLDER.glob("*.json"))]

@@ -10,19 +10,42 @@ from typing import Any
 
 _PUBLIC = {
     # nouns
-    "Images": "artifacts", "Examples": "artifacts", "Transform": "artifacts", "Trajectory": "artifacts",
-    "SyntheticSet": "artifacts", "Mask": "artifacts", "Weights": "artifacts", "Ticket": "artifacts", "Measurements": "artifacts",
+    "Images": "artifacts",
+    "Examples": "artifacts",
+    "Transform": "artifacts",
+    "Trajectory": "artifacts",
+    "SyntheticSet": "artifacts",
+    "Mask": "artifacts",
+    "Weights": "artifacts",
+    "Ticket": "artifacts",
+    "Measurements": "artifacts",
     # tables: names to modules
-    "DATASETS": "data", "MODELS": "models", "METHODS": "distill", "CRITERIA": "prune", "ANALYSES": "analyze",
+    "DATASETS": "data",
+    "MODELS": "models",
+    "METHODS": "distill",
+    "CRITERIA": "prune",
+    "ANALYSES": "analyze",
     # training
-    "Recipe": "training", "train": "training", "evaluate": "training", "build_model": "models",
+    "Recipe": "training",
+    "train": "training",
+    "evaluate": "training",
+    "build_model": "models",
     # the methods themselves
-    "matching_gradient": "distill.unroll", "select": "prune.select", "next_level": "prune.imp",
+    "matching_gradient": "distill.unroll",
+    "select": "prune.select",
+    "next_level": "prune.imp",
     # pipelines and stores
-    "Store": "pipeline.store", "Pipeline": "pipeline.config", "load": "pipeline.config", "build": "pipeline.graph",
-    "run": "pipeline.run", "read": "pipeline.study", "write": "report",
+    "Store": "pipeline.store",
+    "Pipeline": "pipeline.config",
+    "load": "pipeline.config",
+    "build": "pipeline.graph",
+    "run": "pipeline.run",
+    "read": "pipeline.study",
+    "write": "report",
     # errors
-    "DistillPruneError": "errors", "UserError": "errors", "RunError": "errors",
+    "DistillPruneError": "errors",
+    "UserError": "errors",
+    "RunError": "errors",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -11,9 +11,7 @@ class DistillPruneError(Exception):
 
     exit_code = 1
 
-    def __init__(
-        self, what: str, *, got: object = None, expected: object = None, mend: str | None = None
-    ) -> None:
+    def __init__(self, what: str, *, got: object = None, expected: object = None, mend: str | None = None) -> None:
         self.what, self.got, self.expected, self.mend = what, got, expected, mend
         lines = [what]
         if got is not None:

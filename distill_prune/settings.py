@@ -18,6 +18,12 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+class Entry(Settings):
+    """Base of the settings of a table's entry; `name` says which entry, and has its name as the default."""
+
+    name: str
+
+
 def _check_duration(text: str) -> str:
     if not re.fullmatch(r"\d+(it|ep)", text):
         raise ValueError(f"a duration is written like 500it (steps) or 2ep (epochs), not '{text}'")

@@ -57,8 +57,11 @@ class Lines(Quiet):
     def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None:
         super().finished(node, status, seconds, left_s)
         how = "made elsewhere" if status == "hit" else duration(seconds)
-        print(f"[{self._done}/{self._total}] {node.stage} {node.key[:12]} {node.label}: {how}; "
-              f"about {duration(self.left(left_s))} left", flush=True)
+        print(
+            f"[{self._done}/{self._total}] {node.stage} {node.key[:12]} {node.label}: {how}; "
+            f"about {duration(self.left(left_s))} left",
+            flush=True,
+        )
 
 
 class Live(Quiet):
@@ -70,8 +73,15 @@ class Live(Quiet):
 
         super().__init__(workers)
         self._console = Console(stderr=True)
-        self._bars = Progress(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(bar_width=28),
-                              MofNCompleteColumn(), TextColumn("[dim]{task.fields[note]}"), console=self._console, transient=True)
+        self._bars = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=self._console,
+            transient=True,
+        )
         self._rows: dict[str, Any] = {}
         self._whole: Any = None
 
@@ -79,8 +89,9 @@ class Live(Quiet):
         super().begin(total, hits, cost_s)
         if total > hits:
             self._bars.start()
-            self._whole = self._bars.add_task("[bold]artifacts", total=total, completed=hits,
-                                              note=f"about {duration(cost_s / self._workers)} left")
+            self._whole = self._bars.add_task(
+                "[bold]artifacts", total=total, completed=hits, note=f"about {duration(cost_s / self._workers)} left"
+            )
 
     def started(self, node: Node) -> None:
         self._rows[node.key] = self._bars.add_task(f"  {node.stage}: {node.label}", total=None, note="")

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import flop_registry
 
 from distill_prune.artifacts import Cost, Examples, Mask
 from distill_prune.data.augment import Augment, augment
-from distill_prune.errors import NonFiniteError
+from distill_prune.errors import NonFiniteError, UserError
 from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress, Snapshot
 from distill_prune.rng import Streams
@@ -116,8 +116,7 @@ def training_cost(model: Model, examples: int, shape: torch.Size, batch: int, fi
 
 def _optimizer(recipe: Recipe, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum,
-                               weight_decay=recipe.weight_decay, fused=True)
+        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
     return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
 
 
@@ -161,17 +160,28 @@ def train(
 
     Raises:
         NonFiniteError: the training loss became infinite or NaN.
+        UserError: `first` lies beyond the end.
     """
     n, batch = len(examples), recipe.batch
     last = recipe.steps(n) if last is None else last
+    if not 0 <= first <= last:
+        raise UserError(
+            "training would end before it begins",
+            got=f"from step {first} to step {last}",
+            expected="a rewinding step k below the length of the recipe",
+            mend="a smaller prune.rewind.k",
+        )
     per_epoch = -(-n // batch)
     examples = examples.to(device)
     module = model.instance(start if mask is None else mask.apply(start), device).train()
     parameters = list(module.parameters())
     optimizer = _optimizer(recipe, parameters)
     live = module.state_dict()
-    pruned = [] if mask is None else [(live[name], kept.to(device=device, dtype=live[name].dtype))
-                                      for name, kept in mask.kept.items()]
+    pruned = (
+        []
+        if mask is None
+        else [(live[name], kept.to(device=device, dtype=live[name].dtype)) for name, kept in mask.kept.items()]
+    )
     losses: list[float] = []
     epoch_loss = torch.zeros((), device=device)
     step, begun, order = first, first, torch.empty(0, dtype=torch.int64)
@@ -203,8 +213,11 @@ def train(
         if position == per_epoch - 1 or step == last:
             mean = float(epoch_loss) / (step - begun)
             if not math.isfinite(mean):
-                raise NonFiniteError(f"the training loss is not finite in epoch {epoch + 1}", got=mean,
-                                     mend="a smaller learning rate, or a warm-up")
+                raise NonFiniteError(
+                    f"the training loss is not finite in epoch {epoch + 1}",
+                    got=mean,
+                    mend="a smaller learning rate, or a warm-up",
+                )
             losses.append(mean)
             epoch_loss, begun = torch.zeros((), device=device), step
             progress.tick(step - first, last - first, f"loss {mean:.3f}")
@@ -212,8 +225,10 @@ def train(
                 kept_rows.append(flatten(live, names).cpu())
         if step < last and progress.due():
             rows_so_far = {"checkpoints": torch.stack(kept_rows)} if keep_epochs else {}
-            progress.save(_pack(live, optimizer) | {"epoch_loss": epoch_loss} | rows_so_far,
-                          {"step": step, "begun": begun, "losses": losses})
+            progress.save(
+                _pack(live, optimizer) | {"epoch_loss": epoch_loss} | rows_so_far,
+                {"step": step, "begun": begun, "losses": losses},
+            )
     cost = training_cost(model, n, examples.shape, batch, first, last)
     checkpoints = torch.stack(kept_rows) if keep_epochs else None
     return Trained({k: v.cpu() for k, v in clone(live).items()}, cost, tuple(losses), checkpoints)

@@ -20,6 +20,7 @@ Named = dict[str, Tensor]
 
 # -- twins
 
+
 def logits(w: Mapping[str, Tensor], x: Tensor, depth: int = 1, norm: str = "instance") -> Tensor:
     """The ConvNet written out. Batch statistics where norm is "batch", as in training."""
     layer = 0
@@ -42,8 +43,17 @@ def cross_entropy(out: Tensor, y: Tensor) -> Tensor:
     return -(p * out.log_softmax(1)).sum(1).mean()
 
 
-def unrolled(network: Callable[[Named, Tensor], Tensor], start: Named, target: Named, pixels: Tensor, labels: Tensor,
-             log_lr: Tensor, batches: Sequence, momentum: float = 0.0, adam: bool = False) -> tuple[Tensor, ...]:
+def unrolled(
+    network: Callable[[Named, Tensor], Tensor],
+    start: Named,
+    target: Named,
+    pixels: Tensor,
+    labels: Tensor,
+    log_lr: Tensor,
+    batches: Sequence,
+    momentum: float = 0.0,
+    adam: bool = False,
+) -> tuple[Tensor, ...]:
     """Matching loss, d pixels and d log eta: all steps in one graph, one autograd call, no adjoint."""
     pixels, log_lr = pixels.clone().requires_grad_(), log_lr.clone().requires_grad_()
     w = {n: t.clone().requires_grad_() for n, t in start.items()}
@@ -73,16 +83,28 @@ def survivors(scores: Mapping[str, Tensor], kept: Mapping[str, Tensor], rate: fl
     """The next mask as flat lists: a list of (score, place) sorted by Python, and its beginning struck out."""
     out = {n: t.flatten().tolist() for n, t in kept.items()}
     for group in [[n] for n in kept] if scope == "layer" else [list(kept)]:
-        alive = [(float(s), order, place, n) for order, n in enumerate(group)
-                 for place, s in enumerate(scores[n].flatten().tolist()) if out[n][place]]
+        alive = [
+            (float(s), order, place, n)
+            for order, n in enumerate(group)
+            for place, s in enumerate(scores[n].flatten().tolist())
+            if out[n][place]
+        ]
         for _, _, place, n in sorted(alive)[: round(rate * len(alive))]:
             out[n][place] = False
     return out
 
 
-def trained_by_hand(network: Callable[[Named, Tensor], Tensor], w: Named, steps: Sequence[tuple[Tensor, Tensor]],
-                    lrs: Sequence[float], *, momentum: float = 0.0, weight_decay: float = 0.0,
-                    kept: Mapping[str, Tensor] | None = None, adam: bool = False) -> tuple[list[Named], list[float]]:
+def trained_by_hand(
+    network: Callable[[Named, Tensor], Tensor],
+    w: Named,
+    steps: Sequence[tuple[Tensor, Tensor]],
+    lrs: Sequence[float],
+    *,
+    momentum: float = 0.0,
+    weight_decay: float = 0.0,
+    kept: Mapping[str, Tensor] | None = None,
+    adam: bool = False,
+) -> tuple[list[Named], list[float]]:
     """Weights after every step (the start first), and every step's loss; `steps` holds a batch (x, y) a step."""
     kept = kept or {}
     w = {n: t * kept[n] if n in kept else t.clone() for n, t in w.items()}
@@ -111,6 +133,7 @@ def trained_by_hand(network: Callable[[Named, Tensor], Tensor], w: Named, steps:
 
 # -- fakes
 
+
 def convnet(depth: int = 1, norm: str = "instance", width: int = 2, side: int = 4, classes: int = 3) -> Model:
     return build_model(ConvNet(depth=depth, width=width, norm=norm), (1, side, side), classes)
 
@@ -118,8 +141,10 @@ def convnet(depth: int = 1, norm: str = "instance", width: int = 2, side: int = 
 def uneven(model: Model, seed: int = 0, dtype: torch.dtype = torch.float64) -> Named:
     """A state whose norms and biases are not at their defaults, so that one left out shows."""
     generator = torch.Generator().manual_seed(seed)
-    return {n: t + 0.3 * torch.rand(t.shape, generator=generator, dtype=dtype) if t.is_floating_point() else t
-            for n, t in model.fresh(seed, "init").items()}
+    return {
+        n: t + 0.3 * torch.rand(t.shape, generator=generator, dtype=dtype) if t.is_floating_point() else t
+        for n, t in model.fresh(seed, "init").items()
+    }
 
 
 def examples_of(model: Model, n: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Examples:

@@ -16,17 +16,22 @@ from distill_prune.models import Model
 
 def tiny(kind: str = "instance", classes: int = 3) -> Model:
     """A network of about 60 prunable weights on (1, 4, 4) inputs, smooth enough for second derivatives."""
+
     def build() -> nn.Module:
         norm = {"instance": [nn.GroupNorm(2, 2)], "batch": [nn.BatchNorm2d(2)], "none": []}[kind]
-        return nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), *norm, nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(),
-                             nn.Linear(8, classes))
+        return nn.Sequential(
+            nn.Conv2d(1, 2, 3, padding=1), *norm, nn.Tanh(), nn.AvgPool2d(2), nn.Flatten(), nn.Linear(8, classes)
+        )
+
     return Model(build, (1, 4, 4), classes, f"tiny-{kind}-{classes}")
 
 
 def linear(features: int = 4, classes: int = 3) -> Model:
     """Multinomial logistic regression: its loss is convex in the weights."""
+
     def build() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(features, classes))
+
     return Model(build, (1, 1, features), classes, f"linear-{features}-{classes}")
 
 
@@ -55,9 +60,7 @@ def mask_of(model: Model, state: dict[str, torch.Tensor], seed: int, keep: float
     return Mask({n: torch.rand(state[n].shape, generator=generator) < keep for n in model.prunable})
 
 
-def dense_hessian(
-    model: Model, state: dict[str, torch.Tensor], examples: Examples
-) -> tuple[torch.Tensor, dict[str, slice]]:
+def dense_hessian(model: Model, state: dict[str, torch.Tensor], examples: Examples) -> tuple[torch.Tensor, dict[str, slice]]:
     """The whole Hessian (P, P) of the mean cross-entropy over prunable weights, and where each layer lies in it."""
     names = list(model.prunable)
     sizes = [state[n].numel() for n in names]
@@ -74,7 +77,11 @@ def dense_hessian(
 
 
 def error_on_line(
-    model: Model, a: dict[str, torch.Tensor], b: dict[str, torch.Tensor], alpha: float, examples: Examples,
+    model: Model,
+    a: dict[str, torch.Tensor],
+    b: dict[str, torch.Tensor],
+    alpha: float,
+    examples: Examples,
     batches: list[torch.Tensor] | None = None,
 ) -> tuple[float, float]:
     """(error, loss) at one alpha by a module of its own; batch-norm statistics by torch's own routine."""
@@ -96,15 +103,19 @@ def error_on_line(
 def sign_flips(differences: list[float]) -> float:
     """The share of all signings whose sum is at least as far from zero, one by one."""
     observed = abs(sum(differences))
-    sums = [abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
-            for signs in itertools.product((1, -1), repeat=len(differences))]
+    sums = [
+        abs(sum(s * d for s, d in zip(signs, differences, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(differences))
+    ]
     return sum(s >= observed - 1e-9 for s in sums) / len(sums)
 
 
 def shared_by_chance(total: int, a: int, b: int) -> tuple[float, float]:
     """Mean and sd of the overlap of two random masks, by its probabilities."""
-    chance = {k: math.comb(a, k) * math.comb(total - a, b - k) / math.comb(total, b)
-              for k in range(max(0, a + b - total), min(a, b) + 1)}
+    chance = {
+        k: math.comb(a, k) * math.comb(total - a, b - k) / math.comb(total, b)
+        for k in range(max(0, a + b - total), min(a, b) + 1)
+    }
     mean = sum(k * p for k, p in chance.items())
     return mean, math.sqrt(sum((k - mean) ** 2 * p for k, p in chance.items()))
 
@@ -124,10 +135,13 @@ ARMS = [
     {"name": "real", "images": "real", "recipe": "long", "criterion": "magnitude", "label": "Real IMP"},
 ]
 COSTS = {
-    "distill": {"images": 1000, "steps": 10, "flops": 100}, "experts": {"images": 5000, "steps": 50, "flops": 500},
+    "distill": {"images": 1000, "steps": 10, "flops": 100},
+    "experts": {"images": 5000, "steps": 50, "flops": 500},
     "search": [
         {"arm": arm, "seed": seed, "level": level, "images": 10 * level * (seed + 1), "steps": level, "flops": 7}
-        for arm in ("syn", "real") for seed in (0, 1) for level in (1, 2)
+        for arm in ("syn", "real")
+        for seed in (0, 1)
+        for level in (1, 2)
     ],
 }
 
@@ -139,9 +153,28 @@ def units_of(seeds, *, gap=0.0, barrier=0.01, levels=(1, 2)):
         base = 0.9 + 0.001 * (seed % 3)
         made.append({"arm": "real", "seed": seed, "level": 0, "sparsity": 0.0, "accuracy": base, "barrier_test": 0.1})
         for level in levels:
-            made.append({"arm": "real", "seed": seed, "level": level, "sparsity": 0.2 * level, "accuracy": base,
-                         "barrier_test": 0.05, "trace": 10.0, "trace_per_weight": 0.1})
-            made.append({"arm": "syn", "seed": seed, "level": level, "sparsity": 0.2 * level,
-                         "accuracy": base + (gap + 0.0001 * seed if level == 1 else -0.1), "barrier_test": barrier,
-                         "trace": 5.0, "trace_per_weight": None})
+            made.append(
+                {
+                    "arm": "real",
+                    "seed": seed,
+                    "level": level,
+                    "sparsity": 0.2 * level,
+                    "accuracy": base,
+                    "barrier_test": 0.05,
+                    "trace": 10.0,
+                    "trace_per_weight": 0.1,
+                }
+            )
+            made.append(
+                {
+                    "arm": "syn",
+                    "seed": seed,
+                    "level": level,
+                    "sparsity": 0.2 * level,
+                    "accuracy": base + (gap + 0.0001 * seed if level == 1 else -0.1),
+                    "barrier_test": barrier,
+                    "trace": 5.0,
+                    "trace_per_weight": None,
+                }
+            )
     return made

@@ -65,7 +65,9 @@ def warp(image: Tensor, a: float, b: float, c: float, d: float) -> Tensor:
         left, top = math.floor(column), math.floor(row)
         result[channel, i, j] = sum(
             pixel(image, channel, r, k) * (1 - abs(row - r)) * (1 - abs(column - k))
-            for r in (top, top + 1) for k in (left, left + 1))
+            for r in (top, top + 1)
+            for k in (left, left + 1)
+        )
     return result
 
 
@@ -137,8 +139,7 @@ def packed(images: list[np.ndarray], kind: str = "webp") -> dict[str, Any]:
         else:
             Image.fromarray(image).save(file, "JPEG", quality=95)
         encoded.append(file.getvalue())
-    return {kind: np.frombuffer(b"".join(encoded), np.uint8),
-            "offsets": np.cumsum([0, *map(len, encoded)]).astype(np.int64)}
+    return {kind: np.frombuffer(b"".join(encoded), np.uint8), "offsets": np.cumsum([0, *map(len, encoded)]).astype(np.int64)}
 
 
 def part(images: Images, name: str) -> torch.Tensor:

@@ -121,9 +121,7 @@ def study(levels: int = 10, seeds: int = 3, arms: int = 5, **changes: Any) -> Si
             row["matching"] = ("yes" if row["accuracy"]["mean"] >= bar else "no") if enough else "not decidable"
             row["stable"] = "yes" if row["barrier_test"]["mean"] < 0.02 else "no"
             row["iou"] = (
-                None
-                if name == "real" or not level
-                else estimate(list(0.64 ** (level * 0.4) + rng.normal(0, 0.01, seeds)))
+                None if name == "real" or not level else estimate(list(0.64 ** (level * 0.4) + rng.normal(0, 0.01, seeds)))
             )
             row["chance"] = None if row["iou"] is None else estimate([0.64**level / (2 - 0.64**level)] * seeds)
             rows.append(row)

@@ -54,8 +54,9 @@ def test_estimate_is_scipys_t_interval():
     values = [0.3, 1.9, -0.4, 2.2, 0.8]
     held = estimate(values)
     low, high = scipy.stats.t.interval(0.95, 4, np.mean(values), scipy.stats.sem(values))
-    assert held == pytest.approx({"mean": np.mean(values), "sd": np.std(values, ddof=1),
-                                  "se": scipy.stats.sem(values), "low": low, "high": high, "n": 5})
+    assert held == pytest.approx(
+        {"mean": np.mean(values), "sd": np.std(values, ddof=1), "se": scipy.stats.sem(values), "low": low, "high": high, "n": 5}
+    )
 
 
 def test_one_value_has_no_uncertainty():
@@ -64,7 +65,8 @@ def test_one_value_has_no_uncertainty():
 
 def test_dependent_values_have_a_spread_and_no_interval():
     assert dependent([1.0, 3.0]) == pytest.approx(
-        {"mean": 2.0, "sd": math.sqrt(2), "se": None, "low": None, "high": None, "n": 2})
+        {"mean": 2.0, "sd": math.sqrt(2), "se": None, "low": None, "high": None, "n": 2}
+    )
 
 
 def test_combined_errors_add_in_quadrature():
@@ -79,10 +81,20 @@ def test_combined_errors_add_in_quadrature():
     assert exact["low"] == exact["high"] == 2.0
 
 
-@pytest.mark.parametrize("differences", [
-    [1.0], [1.0, 2.0], [0.1, -0.3, 0.2], [0.3, 0.2, 0.1, 0.6], [0.0, 0.0, 0.0], [1.0, -1.0],
-    [0.5, 0.4, -0.2, 0.9, 0.1, 0.3, -0.1], [0.01] * 6, [-3.0, -1.0, -2.0, -5.0, -0.5],
-])
+@pytest.mark.parametrize(
+    "differences",
+    [
+        [1.0],
+        [1.0, 2.0],
+        [0.1, -0.3, 0.2],
+        [0.3, 0.2, 0.1, 0.6],
+        [0.0, 0.0, 0.0],
+        [1.0, -1.0],
+        [0.5, 0.4, -0.2, 0.9, 0.1, 0.3, -0.1],
+        [0.01] * 6,
+        [-3.0, -1.0, -2.0, -5.0, -0.5],
+    ],
+)
 def test_sign_flips_are_counted_exactly(differences):
     assert sign_flip_p(differences) == pytest.approx(sign_flips(differences))
     assert sign_flip_p(differences) >= smallest_p(len(differences))
@@ -223,6 +235,7 @@ def test_accuracy_is_that_of_the_trained_network():
 
 # ---------------------------------------------------------------- summary
 
+
 def summarise(units, arms=ARMS, pairs=(), costs=COSTS, **settings):
     numbers = summary.measure(summary.Settings(**settings), units, arms, pairs, costs).numbers
     json.dumps(numbers, allow_nan=False)
@@ -271,8 +284,11 @@ def test_stable_is_below_two_points_on_average():
 
 
 def test_overlap_with_the_real_arm_enters_the_row():
-    pairs = [{"arm": "syn", "versus": v, "seed": s, "level": 1, "iou": 0.3 + 0.1 * s + (v == "random"),
-              "chance": 0.2, "z": 4.0} for s in range(3) for v in ("real", "random")]
+    pairs = [
+        {"arm": "syn", "versus": v, "seed": s, "level": 1, "iou": 0.3 + 0.1 * s + (v == "random"), "chance": 0.2, "z": 4.0}
+        for s in range(3)
+        for v in ("real", "random")
+    ]
     row = row_of(summarise(units_of(range(3)), pairs=pairs), "syn", 1)
     assert row["iou"] == estimate([0.3, 0.4, 0.5]) and row["chance"]["mean"] == pytest.approx(0.2)
     assert row["z"]["n"] == 3
@@ -289,8 +305,7 @@ def test_paired_differences_are_taken_seed_by_seed():
     numbers = summarise(units)
     held = paired_of(numbers, "accuracy")
     assert held["difference"] == pytest.approx(estimate([0.01, 0.0101, 0.0102]))
-    assert (held["arm"], held["versus"], held["p"], held["p_smallest"], held["claim"]) == (
-        "syn", "real", 0.25, 0.25, None)
+    assert (held["arm"], held["versus"], held["p"], held["p_smallest"], held["claim"]) == ("syn", "real", 0.25, 0.25, None)
     assert not [p for p in numbers["paired"] if p["level"] == 0 or p["metric"] == "trace_per_weight"]
     assert summarise(units, arms=ARMS[:1])["paired"] == []
 

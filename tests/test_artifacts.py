@@ -36,15 +36,28 @@ NORMALIZE = Transform("normalize", {"mean": torch.tensor([0.25]), "std": torch.t
 
 
 def images(**changes) -> Images:
-    whole = {"pixels": torch.arange(6 * 4).view(6, 1, 2, 2).to(torch.uint8), "labels": torch.tensor([0, 1, 0, 1, 0, 1]),
-             "split": torch.tensor([0, 0, 0, 1, 2, 2]), "classes": ("a", "b"), "transform": NORMALIZE,
-             "scale": 16.0, "title": "tiny"}
+    whole = {
+        "pixels": torch.arange(6 * 4).view(6, 1, 2, 2).to(torch.uint8),
+        "labels": torch.tensor([0, 1, 0, 1, 0, 1]),
+        "split": torch.tensor([0, 0, 0, 1, 2, 2]),
+        "classes": ("a", "b"),
+        "transform": NORMALIZE,
+        "scale": 16.0,
+        "title": "tiny",
+    }
     return Images(**{**whole, **changes})
 
 
 def synthetic(**changes) -> SyntheticSet:
-    whole = {"images": torch.ones(2, 1, 2, 2), "labels": torch.tensor([0, 1]), "classes": ("a", "b"), "transform": NORMALIZE,
-             "method": "trajectory", "lr": 0.02, "augment": "flip"}
+    whole = {
+        "images": torch.ones(2, 1, 2, 2),
+        "labels": torch.tensor([0, 1]),
+        "classes": ("a", "b"),
+        "transform": NORMALIZE,
+        "method": "trajectory",
+        "lr": 0.02,
+        "augment": "flip",
+    }
     return SyntheticSet(**{**whole, **changes})
 
 
@@ -54,40 +67,63 @@ def mask(*kept) -> Mask:
 
 # -- nouns refuse to be wrong
 
-@pytest.mark.parametrize(("make", "error", "message"), [
-    (lambda: Transform("whiten", {}), DataError, "transform 'whiten'"),
-    (lambda: Transform("normalize", {"mean": torch.zeros(1)}), DataError, "expected: normalize or zca, whole"),
-    (lambda: Transform("normalize", {"mean": torch.zeros(1), "std": torch.tensor([NAN])}), NonFiniteError,
-     r"'transform\.std' is not finite"),
-    (lambda: Examples(torch.zeros(3, 1, 2, 2), torch.zeros(2)), DataError, "differ in number\n  got:      3 and 2"),
-    (lambda: images(pixels=torch.zeros(6, 2, 2)), DataError,
-     r"data 'tiny' has the wrong shape\n  got:      pixels \(6, 2, 2\)"),
-    (lambda: images(labels=torch.zeros(5, dtype=torch.int64)), DataError, r"labels \(5,\)"),
-    (lambda: images(split=torch.zeros(5)), DataError, "has the wrong shape"),
-    (lambda: images(labels=torch.tensor([0, 1, 2, 0, 1, 0])), DataError,
-     r"outside its classes\n  got:      labels 0\.\.2\n  expected: 0\.\.1"),
-    (lambda: images(labels=torch.tensor([0, 1, -1, 0, 1, 0])), DataError, r"labels -1\.\.1"),
-    (lambda: images(pixels=torch.full((6, 1, 2, 2), NAN)), NonFiniteError, "'pixels' is not finite\n  got:      24 bad values"),
-    (lambda: images(split=torch.tensor([0, 0, 0, 1, 1, 1])), DataError, "data 'tiny' has no test examples"),
-    (lambda: images(split=torch.tensor([1, 1, 1, 1, 2, 2])), DataError, "data 'tiny' has no train examples"),
-    (lambda: Trajectory(torch.zeros(1, 4), {"w": torch.Size((4,))}), RunError,
-     r"1 checkpoints of \(4,\)\n  expected: at least 2 of \(4,\)"),
-    (lambda: Trajectory(torch.zeros(3, 5), {"w": torch.Size((2, 2))}), RunError,
-     r"3 checkpoints of \(5,\)\n  expected: at least 2 of \(4,\)"),
-    (lambda: synthetic(images=torch.ones(2, 4)), RunError, "a synthetic set of the wrong shape"),
-    (lambda: synthetic(labels=torch.tensor([0])), RunError, r"labels \(1,\)"),
-    (lambda: synthetic(images=torch.full((2, 1, 2, 2), math.inf)), NonFiniteError, "'images' is not finite"),
-    (lambda: synthetic(lr=0.0), NonFiniteError, "the learned learning rate is not a positive number\n  got:      0.0"),
-    (lambda: synthetic(lr=math.inf), NonFiniteError, "not a positive number"),
-    (lambda: synthetic(lr=NAN), NonFiniteError, "not a positive number"),
-    (lambda: Mask({"w": torch.ones(3)}), RunError, "mask 'w' is not binary\n  got:      torch.float32"),
-    (lambda: mask(0, 0), RunError, "a mask that keeps no weight\n  got:      0 of 2\n  mend:     prune fewer levels"),
-    (lambda: Mask({}), RunError, "keeps no weight"),
-    (lambda: Weights({"w": torch.tensor([1.0, NAN])}), NonFiniteError, "'w' is not finite\n  got:      1 bad values"),
-    (lambda: Ticket(mask(1, 0), {"v": torch.zeros(2)}, 1), RunError, "the mask of 'w' does not fit the network"),
-    (lambda: Ticket(mask(1, 0), {"w": torch.zeros(3)}, 1), RunError, "the mask of 'w' does not fit the network"),
-    (lambda: Ticket(mask(1, 0), {"w": torch.ones(2)}, 1), RunError, "pruned weights of 'w' are not zero"),
-])
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: Transform("whiten", {}), DataError, "transform 'whiten'"),
+        (lambda: Transform("normalize", {"mean": torch.zeros(1)}), DataError, "expected: normalize or zca, whole"),
+        (
+            lambda: Transform("normalize", {"mean": torch.zeros(1), "std": torch.tensor([NAN])}),
+            NonFiniteError,
+            r"'transform\.std' is not finite",
+        ),
+        (lambda: Examples(torch.zeros(3, 1, 2, 2), torch.zeros(2)), DataError, "differ in number\n  got:      3 and 2"),
+        (
+            lambda: images(pixels=torch.zeros(6, 2, 2)),
+            DataError,
+            r"data 'tiny' has the wrong shape\n  got:      pixels \(6, 2, 2\)",
+        ),
+        (lambda: images(labels=torch.zeros(5, dtype=torch.int64)), DataError, r"labels \(5,\)"),
+        (lambda: images(split=torch.zeros(5)), DataError, "has the wrong shape"),
+        (
+            lambda: images(labels=torch.tensor([0, 1, 2, 0, 1, 0])),
+            DataError,
+            r"outside its classes\n  got:      labels 0\.\.2\n  expected: 0\.\.1",
+        ),
+        (lambda: images(labels=torch.tensor([0, 1, -1, 0, 1, 0])), DataError, r"labels -1\.\.1"),
+        (
+            lambda: images(pixels=torch.full((6, 1, 2, 2), NAN)),
+            NonFiniteError,
+            "'pixels' is not finite\n  got:      24 bad values",
+        ),
+        (lambda: images(split=torch.tensor([0, 0, 0, 1, 1, 1])), DataError, "data 'tiny' has no test examples"),
+        (lambda: images(split=torch.tensor([1, 1, 1, 1, 2, 2])), DataError, "data 'tiny' has no train examples"),
+        (
+            lambda: Trajectory(torch.zeros(1, 4), {"w": torch.Size((4,))}),
+            RunError,
+            r"1 checkpoints of \(4,\)\n  expected: at least 2 of \(4,\)",
+        ),
+        (
+            lambda: Trajectory(torch.zeros(3, 5), {"w": torch.Size((2, 2))}),
+            RunError,
+            r"3 checkpoints of \(5,\)\n  expected: at least 2 of \(4,\)",
+        ),
+        (lambda: synthetic(images=torch.ones(2, 4)), RunError, "a synthetic set of the wrong shape"),
+        (lambda: synthetic(labels=torch.tensor([0])), RunError, r"labels \(1,\)"),
+        (lambda: synthetic(images=torch.full((2, 1, 2, 2), math.inf)), NonFiniteError, "'images' is not finite"),
+        (lambda: synthetic(lr=0.0), NonFiniteError, "the learned learning rate is not a positive number\n  got:      0.0"),
+        (lambda: synthetic(lr=math.inf), NonFiniteError, "not a positive number"),
+        (lambda: synthetic(lr=NAN), NonFiniteError, "not a positive number"),
+        (lambda: Mask({"w": torch.ones(3)}), RunError, "mask 'w' is not binary\n  got:      torch.float32"),
+        (lambda: mask(0, 0), RunError, "a mask that keeps no weight\n  got:      0 of 2\n  mend:     prune fewer levels"),
+        (lambda: Mask({}), RunError, "keeps no weight"),
+        (lambda: Weights({"w": torch.tensor([1.0, NAN])}), NonFiniteError, "'w' is not finite\n  got:      1 bad values"),
+        (lambda: Ticket(mask(1, 0), {"v": torch.zeros(2)}, 1), RunError, "the mask of 'w' does not fit the network"),
+        (lambda: Ticket(mask(1, 0), {"w": torch.zeros(3)}, 1), RunError, "the mask of 'w' does not fit the network"),
+        (lambda: Ticket(mask(1, 0), {"w": torch.ones(2)}, 1), RunError, "pruned weights of 'w' are not zero"),
+    ],
+)
 def test_what_cannot_be_is_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
@@ -109,8 +145,9 @@ def test_examples_are_the_rows_of_their_part_in_network_space():
 
 def test_whitening_turns_back_and_spaces_are_told_apart():
     matrix = torch.randn(4, 4, generator=stream(0), dtype=torch.float64) + 3 * torch.eye(4)
-    zca = Transform("zca", {"mean_vector": torch.ones(1, 4).double(), "transform_matrix": matrix,
-                            "transform_inv": matrix.inverse()})
+    zca = Transform(
+        "zca", {"mean_vector": torch.ones(1, 4).double(), "transform_matrix": matrix, "transform_inv": matrix.inverse()}
+    )
     x = torch.randn(3, 1, 2, 2, generator=stream(1), dtype=torch.float64)
     torch.testing.assert_close(zca.apply(x)[1].flatten(), (x[1].flatten() - 1) @ matrix)
     torch.testing.assert_close(zca.invert(zca.apply(x)), x)
@@ -134,12 +171,18 @@ def test_costs_add_up():
     assert cost.times(2) == Cost(8, 6, 22) and cost.times(2).json() == {"images": 8, "steps": 6, "flops": 22}
 
 
-@pytest.mark.parametrize("noun", [
-    images(), synthetic(), synthetic(lr=None),
-    Trajectory(torch.rand(3, 6), {"b": torch.Size((2,)), "a": torch.Size((2, 2))}, ({"epoch": 1.0}, {"epoch": 2.0})),
-    Weights({"w": torch.rand(2), "n": torch.tensor(3)}, {"cost": {"steps": 1}}),
-    Measurements("accuracy", {"mean": {"test": 0.5}}),
-], ids=lambda noun: type(noun).__name__)
+@pytest.mark.parametrize(
+    "noun",
+    [
+        images(),
+        synthetic(),
+        synthetic(lr=None),
+        Trajectory(torch.rand(3, 6), {"b": torch.Size((2,)), "a": torch.Size((2, 2))}, ({"epoch": 1.0}, {"epoch": 2.0})),
+        Weights({"w": torch.rand(2), "n": torch.tensor(3)}, {"cost": {"steps": 1}}),
+        Measurements("accuracy", {"mean": {"test": 0.5}}),
+    ],
+    ids=lambda noun: type(noun).__name__,
+)
 def test_parts_hold_the_whole_noun(noun):
     parts = noun.parts()
     again = type(noun).of(Parts(parts.tensors, json.loads(json.dumps(parts.numbers)))).parts()
@@ -153,6 +196,7 @@ def test_a_row_of_a_trajectory_is_laid_out_in_the_order_of_its_names():
 
 
 # -- tree
+
 
 def test_interpolation_is_exact_at_the_ends_and_linear_between():
     a, b = uneven(convnet(norm="batch"), 0), uneven(convnet(norm="batch"), 1)
@@ -182,6 +226,7 @@ def test_vectors_and_states_are_the_same_thing():
 
 # -- random streams
 
+
 def test_streams_have_golden_values():
     """Changing these orphans every artifact."""
     assert seed_of(0) == 2773445141643772037
@@ -190,13 +235,22 @@ def test_streams_have_golden_values():
     assert seed_of(7, "retrain", "order", epoch=3, copy=1) == int(hashlib.sha256(name).hexdigest()[:16], 16) // 2
     assert torch.randperm(8, generator=stream(0, "init")).tolist() == [6, 2, 3, 5, 4, 1, 7, 0]
     assert torch.rand(2, generator=stream(7, "retrain", "order", copy=1, epoch=3)).tolist() == pytest.approx(
-        [0.3961865305900574, 0.37227487564086914], abs=1e-7)
+        [0.3961865305900574, 0.37227487564086914], abs=1e-7
+    )
 
 
 def test_every_part_of_a_name_makes_another_stream():
-    names = [(0, ("a", "b"), {"x": 1}), (1, ("a", "b"), {"x": 1}), (0, ("ab",), {"x": 1}), (0, ("b", "a"), {"x": 1}),
-             (0, ("a", "b"), {"x": 2}), (0, ("a", "b"), {"y": 1}), (0, ("a", "b"), {}), (0, ("a",), {"x": 1}),
-             (0, ("a,b",), {"x": 1})]
+    names = [
+        (0, ("a", "b"), {"x": 1}),
+        (1, ("a", "b"), {"x": 1}),
+        (0, ("ab",), {"x": 1}),
+        (0, ("b", "a"), {"x": 1}),
+        (0, ("a", "b"), {"x": 2}),
+        (0, ("a", "b"), {"y": 1}),
+        (0, ("a", "b"), {}),
+        (0, ("a",), {"x": 1}),
+        (0, ("a,b",), {"x": 1}),
+    ]
     assert len({seed_of(s, *n, **p) for s, n, p in names}) == len(names)
 
 
@@ -232,6 +286,7 @@ def test_a_seeded_block_puts_the_generator_back_even_after_a_failure():
 
 # -- settings
 
+
 class Inner(Settings):
     name: Literal["inner"] = "inner"
     rate: float = 0.5
@@ -259,12 +314,17 @@ def test_canonical_json_is_ascii_sorted_and_without_nan():
         canonical_json({"a": NAN})
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"lenght": "2ep"}, "Extra inputs are not permitted"), ({"length": "2"}, "written like 500it"),
-    ({"length": "2 ep"}, "not '2 ep'"),
-    ({"length": "1.5ep"}, "not '1.5ep'"), ({"inner": {"rate": NAN}}, "finite number"),
-    ({"length": "-2it"}, "written like 500it"),
-])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lenght": "2ep"}, "Extra inputs are not permitted"),
+        ({"length": "2"}, "written like 500it"),
+        ({"length": "2 ep"}, "not '2 ep'"),
+        ({"length": "1.5ep"}, "not '1.5ep'"),
+        ({"inner": {"rate": NAN}}, "finite number"),
+        ({"length": "-2it"}, "written like 500it"),
+    ],
+)
 def test_settings_refuse(settings, message):
     with pytest.raises(ValidationError, match=message):
         Outer(**settings)
@@ -281,6 +341,7 @@ def test_durations():
 
 
 # -- errors and tables
+
 
 def test_errors_say_what_got_expected_and_mend_and_survive_a_worker():
     error = NonFiniteError("what", got=1, expected="2", mend="do")

@@ -127,15 +127,18 @@ def test_augment_draws_from_the_stream_of_the_step() -> None:
     assert not torch.equal(result, augment(x, "crop+rotate", noise, 6))
 
 
-@pytest.mark.parametrize(("text", "message"), [
-    ("flop", "unknown augmentation 'flop' in 'flop': did you mean 'flip'"),
-    ("color_noise", "unknown augmentation 'noise' in 'color_noise'"),
-    ("crop+rotat", "did you mean 'rotate'"),
-    ("", "unknown augmentation ''"),
-    ("crop_flip+color", "mixes '\\+' \\(all of them\\) with '_' \\(one of them\\)"),
-    ("crop_crop", "names a family twice"),
-    ("none+crop", "unknown augmentation 'none' in 'none\\+crop': known: color"),
-])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("flop", "unknown augmentation 'flop' in 'flop': did you mean 'flip'"),
+        ("color_noise", "unknown augmentation 'noise' in 'color_noise'"),
+        ("crop+rotat", "did you mean 'rotate'"),
+        ("", "unknown augmentation ''"),
+        ("crop_flip+color", "mixes '\\+' \\(all of them\\) with '_' \\(one of them\\)"),
+        ("crop_crop", "names a family twice"),
+        ("none+crop", "unknown augmentation 'none' in 'none\\+crop': known: color"),
+    ],
+)
 def test_refused_strategies(text: str, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         TypeAdapter(Augment).validate_python(text)

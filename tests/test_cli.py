@@ -29,20 +29,24 @@ def npz(path: Path, *, shape: tuple[int, ...] = (60, 8, 8), **arrays: Any) -> Pa
 
 # the user's mistakes: exit code 2, one message, no traceback
 
-@pytest.mark.parametrize(("arguments", "said"), [
-    (["--set", "modl.width=3"], ["error: unknown key 'modl'", "did you mean 'model'"]),
-    (["--set", "seeds=["], ["--set seeds: the value is not YAML"]),
-    (["--set", "seeds"], ["--set seeds", "--set a.b=value"]),
-    (["--set", "data={name: npz, path: /nowhere/x.npz}"], ["there is no data at '/nowhere/x.npz'", "mend:"]),
-    (["--set", "distill.subset.ipc=1000"], ["set subset", "1000 images per class are more", "mend:     a smaller ipc"]),
-    (["--device", "cuda:99"], ["there is no device 'cuda:99'", "--device cpu"]),
-    (["--device", "tpu"], ["there is no device 'tpu'"]),
-    (["--executor", "threads"], ["unknown executor", "threads", "serial or processes"]),
-    (["--executor", "ray"], ["--executor ray is not there yet", "--executor processes"]),
-    (["--workers", "0"], ["Invalid value for '--workers'"]),
-    (["--wrong"], ["No such option: --wrong"]),
-    (["--set", "distill.synthetic={name: stored, ref: nothing}"], ["'nothing' names no artifact"]),
-])
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "modl.width=3"], ["error: unknown key 'modl'", "did you mean 'model'"]),
+        (["--set", "seeds=["], ["--set seeds: the value is not YAML"]),
+        (["--set", "seeds"], ["--set seeds", "--set a.b=value"]),
+        (["--set", "data={name: npz, path: /nowhere/x.npz}"], ["there is no data at '/nowhere/x.npz'", "mend:"]),
+        (["--set", "distill.subset.ipc=1000"], ["set subset", "1000 images per class are more", "mend:     a smaller ipc"]),
+        (["--device", "cuda:99"], ["there is no device 'cuda:99'", "--device cpu"]),
+        (["--device", "tpu"], ["there is no device 'tpu'"]),
+        (["--executor", "threads"], ["unknown executor", "threads", "serial or processes"]),
+        (["--executor", "ray"], ["--executor ray is not there yet", "--executor processes"]),
+        (["--workers", "0"], ["Invalid value for '--workers'"]),
+        (["--wrong"], ["No such option: --wrong"]),
+        (["--set", "distill.synthetic={name: stored, ref: nothing}"], ["'nothing' names no artifact"]),
+    ],
+)
 def test_mistakes_in_a_run(cli: Cli, file: str, tmp_path: Path, arguments: list[str], said: list[str]) -> None:
     executor = [] if "--executor" in arguments else ["--executor", "serial"]
     done = cli("distill", file, "--store", tmp_path / "store", *executor, *arguments)
@@ -50,23 +54,31 @@ def test_mistakes_in_a_run(cli: Cli, file: str, tmp_path: Path, arguments: list[
     assert "error: " in done.err.lower()
 
 
-@pytest.mark.parametrize(("arrays", "said"), [
-    ({"x": np.zeros((60, 64), np.uint8)}, "have the wrong shape"),
-    ({"y": np.arange(60) % 3, "classes": np.array(["a", "b"])}, "has labels outside its classes"),
-    ({"x": np.full((60, 8, 8), np.nan)}, "are not finite"),
-    ({"y": np.array([{}] * 60)}, "which can execute"),
-])
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        ({"x": np.zeros((60, 64), np.uint8)}, "have the wrong shape"),
+        ({"y": np.arange(60) % 3, "classes": np.array(["a", "b"])}, "has labels outside its classes"),
+        ({"x": np.full((60, 8, 8), np.nan)}, "are not finite"),
+        ({"y": np.array([{}] * 60)}, "which can execute"),
+    ],
+)
 def test_mistakes_in_data(cli: Cli, file: str, tmp_path: Path, arrays: dict[str, Any], said: str) -> None:
     path = npz(tmp_path / "bad.npz", **arrays)
     done = cli("data", file, "--store", tmp_path / "s", "--executor", "serial", "--set", f"data={{name: npz, path: {path}}}")
     assert done.code == 2 and said in done.err and "bad.npz" in done.err
 
 
-@pytest.mark.parametrize(("content", "said"), [
-    ("a: [", "is not YAML"), ("[]", "is not a pipeline"), ("extends: none.yaml", "which is not there"),
-    (tiny.TINY.replace("seeds: [0]", "seeds: zero"), "'seeds' in bad.yaml"),
-    (tiny.TINY + "zeal: 1", "unknown key 'zeal' in bad.yaml"),
-])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("a: [", "is not YAML"),
+        ("[]", "is not a pipeline"),
+        ("extends: none.yaml", "which is not there"),
+        (tiny.TINY.replace("seeds: [0]", "seeds: zero"), "'seeds' in bad.yaml"),
+        (tiny.TINY + "zeal: 1", "unknown key 'zeal' in bad.yaml"),
+    ],
+)
 @pytest.mark.parametrize("command", ["run", "plan", "report"])
 def test_mistakes_in_a_file(cli: Cli, tmp_path: Path, command: str, content: str, said: str) -> None:
     path = tmp_path / "bad.yaml"
@@ -76,8 +88,15 @@ def test_mistakes_in_a_file(cli: Cli, tmp_path: Path, command: str, content: str
 
 
 def test_a_store_that_is_a_file(cli: Cli, file: str) -> None:
-    for command in (["run", file], ["plan", file], ["report", file], ["ls"], ["verify"], ["show", "abcd"],
-                    ["evaluate", "abcd"]):
+    for command in (
+        ["run", file],
+        ["plan", file],
+        ["report", file],
+        ["ls"],
+        ["verify"],
+        ["show", "abcd"],
+        ["evaluate", "abcd"],
+    ):
         done = cli(*command, "--store", file)
         assert done.code == 2 and "is a file" in done.err and "another --store" in done.err
 
@@ -114,6 +133,7 @@ def test_a_failed_artifact_is_exit_1(cli: Cli, file: str, tmp_path: Path) -> Non
 
 
 # plan, run, report
+
 
 def test_plan(cli: Cli, file: str, store: Store, graph: Graph, tmp_path: Path) -> None:
     done = cli("plan", file, "--store", tmp_path / "none", "--json")
@@ -157,6 +177,7 @@ def test_the_report_of_a_half_finished_store(cli: Cli, file: str, store: Store, 
 
 
 # the store
+
 
 def test_ls_show_and_tag(cli: Cli, store: Store, graph: Graph) -> None:
     key = graph.sets["synthetic"]
@@ -233,29 +254,56 @@ def test_doctor(cli: Cli, store: Store, tmp_path: Path) -> None:
 
 
 def test_looking_at_a_store_does_not_import_torch(store: Store, graph: Graph) -> None:
-    commands = [["--help"], ["run", "--help"], ["ls"], ["ls", "--json"], ["show", graph.data], ["tag", graph.data, "x"],
-                ["verify"], ["verify", "x"]]
-    code = ("import sys, json\nfrom distill_prune.cli import main\nfor arguments in json.loads(sys.argv[1]):\n"
-            "    sys.argv = ['distill-prune', *arguments]\n    try:\n        main()\n    except SystemExit as end:\n"
-            "        assert not end.code, (arguments, end.code)\n"
-            "    heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules)\n"
-            "    assert not heavy, (arguments, heavy)\n")
+    commands = [
+        ["--help"],
+        ["run", "--help"],
+        ["ls"],
+        ["ls", "--json"],
+        ["show", graph.data],
+        ["tag", graph.data, "x"],
+        ["verify"],
+        ["verify", "x"],
+    ]
+    code = (
+        "import sys, json\nfrom distill_prune.cli import main\nfor arguments in json.loads(sys.argv[1]):\n"
+        "    sys.argv = ['distill-prune', *arguments]\n    try:\n        main()\n    except SystemExit as end:\n"
+        "        assert not end.code, (arguments, end.code)\n"
+        "    heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules)\n"
+        "    assert not heavy, (arguments, heavy)\n"
+    )
     with_store = [c if "--help" in c else [*c, "--store", str(store.root)] for c in commands]
-    done = subprocess.run([sys.executable, "-c", code, json.dumps(with_store)],
-                          cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(with_store)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
 
 
 # shipped pipelines
 
 SHRINK = {
-    "seeds": "[0]", "model.width": "2", "experts.count": "1", "experts.recipe.length": "3ep", "prune.levels": "1",
-    "prune.recipe.length": "2it", "retrain.recipe.length": "2it", "prune.rewind.k": "0it", "levels": "null",
-    "compare.connectivity.points": "3", "compare.curvature.rows": "16", "compare.evaluation.nets": "1",
+    "seeds": "[0]",
+    "model.width": "2",
+    "experts.count": "1",
+    "experts.recipe.length": "3ep",
+    "prune.levels": "1",
+    "prune.recipe.length": "2it",
+    "retrain.recipe.length": "2it",
+    "prune.rewind.k": "0it",
+    "levels": "null",
+    "compare.connectivity.points": "3",
+    "compare.curvature.rows": "16",
+    "compare.evaluation.nets": "1",
     "compare.evaluation.length": "2it",
 }
-DISTILL = {"ipc": "1", "iterations": "2", "inner_steps": "2", "expert_epochs": "1", "max_start": "2", "min_start": "0",
-           "batch": "null"}
+DISTILL = {
+    "ipc": "1",
+    "iterations": "2",
+    "inner_steps": "2",
+    "expert_epochs": "1",
+    "max_start": "2",
+    "min_start": "0",
+    "batch": "null",
+}
 
 
 @pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "pipelines").glob("*.yaml")))

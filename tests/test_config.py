@@ -22,14 +22,29 @@ def refused(*assignments: str) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("place", "near"), [
-    ("thread", "threads"), ("data.split_sed", "split_seed"), ("model.widht", "width"), ("experts.cuont", "count"),
-    ("experts.recipe.momentun", "momentum"), ("distill.synthetic.iteration", "iterations"), ("distill.subset.icp", "ipc"),
-    ("prune.levls", "levels"), ("prune.rewind.shedule", "schedule"), ("prune.recipe.lenght", "length"),
-    ("prune.criterion.scop", "scope"), ("arms.real.image", "images"), ("arms.random.criterion.scop", "scope"),
-    ("retrain.copy", "copies"), ("retrain.recipe.weight_deacy", "weight_decay"), ("compare.curvature.probes", "probes_min"),
-    ("compare.connectivity.point", "points"), ("compare.accuracy.rows", ""),
-])
+@pytest.mark.parametrize(
+    ("place", "near"),
+    [
+        ("thread", "threads"),
+        ("data.split_sed", "split_seed"),
+        ("model.widht", "width"),
+        ("experts.cuont", "count"),
+        ("experts.recipe.momentun", "momentum"),
+        ("distill.synthetic.iteration", "iterations"),
+        ("distill.subset.icp", "ipc"),
+        ("prune.levls", "levels"),
+        ("prune.rewind.shedule", "schedule"),
+        ("prune.recipe.lenght", "length"),
+        ("prune.criterion.scop", "scope"),
+        ("arms.real.image", "images"),
+        ("arms.random.criterion.scop", "scope"),
+        ("retrain.copy", "copies"),
+        ("retrain.recipe.weight_deacy", "weight_decay"),
+        ("compare.curvature.probes", "probes_min"),
+        ("compare.connectivity.point", "points"),
+        ("compare.accuracy.rows", ""),
+    ],
+)
 def test_unknown_keys_anywhere(place: str, near: str) -> None:
     start = ("prune.criterion.name=magnitude",) if "prune.criterion" in place else ()
     message = refused(*start, f"{place}=1")
@@ -37,39 +52,78 @@ def test_unknown_keys_anywhere(place: str, near: str) -> None:
     assert (f"did you mean '{near}'" if near else "known: name") in message
 
 
-@pytest.mark.parametrize(("assignment", "said"), [
-    ("data.name=digit", "unknown data set 'digit' at 'data.name' in tiny.yaml.*did you mean 'digits'"),
-    ("model.name=convent", "unknown model 'convent' at 'model.name' in tiny.yaml.*did you mean 'convnet'"),
-    ("distill.subset.name=subsets", "unknown distillation method 'subsets' at 'distill.subset.name'.*did you mean 'subset'"),
-    ("prune.criterion.name=magnitud", "unknown pruning criterion 'magnitud' at 'prune.criterion.name'.*'magnitude'"),
-    ("arms.random.criterion.name=rand", "unknown pruning criterion 'rand' at 'arms.random.criterion.name'.*'random'"),
-    ("compare.curvatur={}", "unknown analysis 'compare.curvatur' in tiny.yaml.*did you mean 'curvature'"),
-    ("compare.summary={}", "unknown analysis 'compare.summary'"),
-    ("arms.real.images=sinthetic", "arms.real.images is 'sinthetic': did you mean 'synthetic'"),
-])
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("data.name=digit", "unknown data set 'digit' at 'data.name' in tiny.yaml.*did you mean 'digits'"),
+        ("model.name=convent", "unknown model 'convent' at 'model.name' in tiny.yaml.*did you mean 'convnet'"),
+        (
+            "distill.subset.name=subsets",
+            "unknown distillation method 'subsets' at 'distill.subset.name'.*did you mean 'subset'",
+        ),
+        ("prune.criterion.name=magnitud", "unknown pruning criterion 'magnitud' at 'prune.criterion.name'.*'magnitude'"),
+        ("arms.random.criterion.name=rand", "unknown pruning criterion 'rand' at 'arms.random.criterion.name'.*'random'"),
+        ("compare.curvatur={}", "unknown analysis 'compare.curvatur' in tiny.yaml.*did you mean 'curvature'"),
+        ("compare.summary={}", "unknown analysis 'compare.summary'"),
+        ("arms.real.images=sinthetic", "arms.real.images is 'sinthetic': did you mean 'synthetic'"),
+    ],
+)
 def test_unknown_entries(assignment: str, said: str) -> None:
     with pytest.raises(ConfigError, match=f"(?s){said}"):
         tiny.pipeline(assignment)
 
 
-@pytest.mark.parametrize(("assignment", "place"), [
-    ("seeds=3", "seeds"), ("seeds=[a]", "seeds.0"), ("seeds=[]", "seeds"), ("threads=0", "threads"),
-    ("threads=many", "threads"),
-    ("model.width=wide", "model.width"), ("model.depth=0", "model.depth"), ("experts.count=0", "experts.count"),
-    ("distill.synthetic.ipc=0", "distill.synthetic.ipc"), ("prune.rate=1", "prune.rate"), ("prune.rate=.nan", "prune.rate"),
-    ("prune.levels=-1", "prune.levels"), ("retrain.copies=0", "retrain.copies"), ("retrain.recipe.lr=-1", "retrain.recipe.lr"),
-    ("retrain.recipe.length=8", "retrain.recipe.length"), ("retrain.recipe.length=8 it", "retrain.recipe.length"),
-    ("retrain.recipe.optimizer=sgdd", "retrain.recipe.optimizer"), ("retrain.recipe.augment=crops", "retrain.recipe.augment"),
-    ("arms.real.recipe=short", "arms.real.recipe"), ("compare.connectivity.points=x", "compare.connectivity.points"),
-    ("prune.rewind.k=1", "prune.rewind.k"), ("data.validation=1", "data.validation"), ("levels=2", "levels"),
-    ("distill.synthetic.min_start=2", "distill.synthetic"),
-])
+@pytest.mark.parametrize(
+    ("assignment", "place"),
+    [
+        ("seeds=3", "seeds"),
+        ("seeds=[a]", "seeds.0"),
+        ("seeds=[]", "seeds"),
+        ("threads=0", "threads"),
+        ("threads=many", "threads"),
+        ("model.width=wide", "model.width"),
+        ("model.depth=0", "model.depth"),
+        ("experts.count=0", "experts.count"),
+        ("distill.synthetic.ipc=0", "distill.synthetic.ipc"),
+        ("prune.rate=1", "prune.rate"),
+        ("prune.rate=.nan", "prune.rate"),
+        ("prune.levels=-1", "prune.levels"),
+        ("retrain.copies=0", "retrain.copies"),
+        ("retrain.recipe.lr=-1", "retrain.recipe.lr"),
+        ("retrain.recipe.length=8", "retrain.recipe.length"),
+        ("retrain.recipe.length=8 it", "retrain.recipe.length"),
+        ("retrain.recipe.optimizer=sgdd", "retrain.recipe.optimizer"),
+        ("retrain.recipe.augment=crops", "retrain.recipe.augment"),
+        ("arms.real.recipe=short", "arms.real.recipe"),
+        ("compare.connectivity.points=x", "compare.connectivity.points"),
+        ("prune.rewind.k=1", "prune.rewind.k"),
+        ("data.validation=1", "data.validation"),
+        ("levels=2", "levels"),
+        ("distill.synthetic.min_start=2", "distill.synthetic"),
+    ],
+)
 def test_wrong_values(assignment: str, place: str) -> None:
     assert f"'{place}" in refused(assignment).splitlines()[0] and "in tiny.yaml" in refused(assignment).splitlines()[0]
 
 
-@pytest.mark.parametrize("key", ["data", "model", "experts", "distill", "prune", "arms", "retrain", "compare", "distill.subset",
-                                 "arms.real", "compare.curvature", "prune.recipe", "prune.criterion"])
+@pytest.mark.parametrize(
+    "key",
+    [
+        "data",
+        "model",
+        "experts",
+        "distill",
+        "prune",
+        "arms",
+        "retrain",
+        "compare",
+        "distill.subset",
+        "arms.real",
+        "compare.curvature",
+        "prune.recipe",
+        "prune.criterion",
+    ],
+)
 def test_a_value_where_a_mapping_belongs(key: str) -> None:
     message = refused(f"{key}=3")
     assert f"'{key}' in tiny.yaml" in message, message
@@ -86,17 +140,22 @@ def test_sections_that_must_be_there(key: str) -> None:
         parse(values, "tiny.yaml")
 
 
-@pytest.mark.parametrize(("assignments", "said"), [
-    (["seeds=[0,0]"], r"seeds \[0, 0\] are not all different"),
-    (["distill.real={name: subset, ipc: 1}"], "'real' stands for the data set itself"),
-    (["experts.recipe.length=30it"], "experts.recipe.length must be in epochs"),
-    (["distill.synthetic.max_start=3", "distill.synthetic.expert_epochs=2"],
-     "distill.synthetic matches up to epoch 4 of the experts .* which train for 3ep"),
-    (["retrain.copies=1"], "compare.connectivity needs retrain.copies of at least 2"),
-    (["levels=[0,3]"], r"levels \[0, 3\] must lie in 0..2"),
-    (["levels=[-1]"], r"levels \[-1\] must lie in 0..2"),
-    (["prune.rewind.k=9it"], "prune.rewind.k"),
-])
+@pytest.mark.parametrize(
+    ("assignments", "said"),
+    [
+        (["seeds=[0,0]"], r"seeds \[0, 0\] are not all different"),
+        (["distill.real={name: subset, ipc: 1}"], "'real' stands for the data set itself"),
+        (["experts.recipe.length=30it"], "experts.recipe.length must be in epochs"),
+        (
+            ["distill.synthetic.max_start=3", "distill.synthetic.expert_epochs=2"],
+            "distill.synthetic matches up to epoch 4 of the experts .* which train for 3ep",
+        ),
+        (["retrain.copies=1"], "compare.connectivity needs retrain.copies of at least 2"),
+        (["levels=[0,3]"], r"levels \[0, 3\] must lie in 0..2"),
+        (["levels=[-1]"], r"levels \[-1\] must lie in 0..2"),
+        (["prune.rewind.k=9it"], "prune.rewind.k"),
+    ],
+)
 def test_settings_that_do_not_fit_together(assignments: list[str], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         tiny.pipeline(*assignments)
@@ -117,14 +176,16 @@ def test_an_arm_of_equal_compute_needs_a_length_in_steps(empty: Store) -> None:
 
 # files
 
+
 def written(tmp_path: Path, content: str | bytes, name: str = "study.yaml") -> str:
     path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
     return str(path)
 
 
-@pytest.mark.parametrize("content", ["a: [1", "a: b: c", "\t- x", b"\xff\xfe\x00a", "{[1]: 2",
-                                     "a: !!python/object/apply:os.system [ls]"])
+@pytest.mark.parametrize(
+    "content", ["a: [1", "a: b: c", "\t- x", b"\xff\xfe\x00a", "{[1]: 2", "a: !!python/object/apply:os.system [ls]"]
+)
 def test_what_is_not_yaml(tmp_path: Path, content: str | bytes) -> None:
     with pytest.raises(ConfigError, match=r"(?s)study.yaml' is not YAML.*correct the file"):
         load(written(tmp_path, content))
@@ -158,7 +219,13 @@ def test_keys_that_are_no_words(tmp_path: Path) -> None:
 
 def test_words_numbers_and_truth_of_yaml() -> None:
     assert parse_yaml("{on: source, a: off, b: yes, c: no, d: true, e: false}") == {
-        "on": "source", "a": "off", "b": "yes", "c": "no", "d": True, "e": False}
+        "on": "source",
+        "a": "off",
+        "b": "yes",
+        "c": "no",
+        "d": True,
+        "e": False,
+    }
     assert parse_yaml("[1e-3, 5e-4, 1.5, .5, 2, -1e3, 1.0e+2]") == [0.001, 0.0005, 1.5, 0.5, 2, -1000.0, 100.0]
     assert parse_yaml("[2ep, 500it, .inf, '1e3']") == ["2ep", "500it", ".inf", "1e3"]
     assert tiny.pipeline("prune.rewind={on: source, k: 2it}").prune.rewind.on == "source"  # type: ignore[comparison-overlap]
@@ -166,16 +233,22 @@ def test_words_numbers_and_truth_of_yaml() -> None:
 
 # extends
 
+
 def test_extends(tmp_path: Path) -> None:
     written(tmp_path, tiny.TINY, "base.yaml")
-    name, settings = load(written(tmp_path, """
+    name, settings = load(
+        written(
+            tmp_path,
+            """
         extends: base.yaml
         title: wider
         model: {width: 6}
         distill: {subset: {name: trajectory, ipc: 2, max_start: 2, expert_epochs: 1}}
         compare: {connectivity: null, accuracy: }
         retrain: {copies: 1}
-    """))
+    """,
+        )
+    )
     assert (name, settings.title, settings.seeds) == ("study", "wider", (0,))
     assert settings.model.model_dump() == {"name": "convnet", "depth": 2, "width": 6, "norm": "instance"}
     subset = settings.distill["subset"].model_dump()
@@ -194,16 +267,22 @@ def test_extends_that_leads_nowhere(tmp_path: Path) -> None:
 
 # --set
 
+
 def test_overrides() -> None:
     values: dict[str, Any] = {"a": {"b": 1}, "n": None}
     override(values, ["a.b=2", "a.c=[1, x]", "n.m=1e-3", "s=x=y", "e="])
     assert values == {"a": {"b": 2, "c": [1, "x"]}, "n": {"m": 0.001}, "s": "x=y", "e": None}
 
 
-@pytest.mark.parametrize(("assignment", "said"), [
-    ("seeds", r"(?s)--set seeds\n.*--set a.b=value"), ("=3", "--set =3"), ("seeds=[", "--set seeds: the value is not YAML"),
-    ("title.a.b=3", "--set title.a.b: 'title' holds a value, not a mapping"),
-])
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("seeds", r"(?s)--set seeds\n.*--set a.b=value"),
+        ("=3", "--set =3"),
+        ("seeds=[", "--set seeds: the value is not YAML"),
+        ("title.a.b=3", "--set title.a.b: 'title' holds a value, not a mapping"),
+    ],
+)
 def test_overrides_that_cannot_be(assignment: str, said: str) -> None:
     with pytest.raises(UserError, match=said):
         override({"title": "t", "seeds": []}, [assignment])

@@ -73,8 +73,11 @@ def test_trace_converges_to_the_truth(kind):
     trace, layers, invariant = exact(model, state, mask, examples)
     one = numbers["copies"][0]
     assert one["stopped"] == "cap" and one["probes"] == 400
-    for held, truth in [(one["trace"], trace), (one["invariant"], invariant),
-                        *((one["layers"][n]["trace"], t) for n, t in layers.items())]:
+    for held, truth in [
+        (one["trace"], trace),
+        (one["invariant"], invariant),
+        *((one["layers"][n]["trace"], t) for n, t in layers.items()),
+    ]:
         assert abs(held["mean"] - truth) < 4 * held["se"]
     unmasked = exact(model, state, mask.dense(state, model.prunable), examples)[0]
     assert abs(one["trace"]["mean"] - unmasked) > 4 * one["trace"]["se"], "pruned coordinates would not be noticed"

@@ -26,6 +26,7 @@ from distill_prune.settings import digest
 
 # digits
 
+
 def test_digits() -> None:
     images = data.prepare(digits.Settings())
     assert images.pixels.shape == (1797, 1, 8, 8) and images.pixels.dtype == torch.uint8
@@ -71,11 +72,13 @@ def test_changed_digits_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # transforms
 
+
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 def test_normalize_is_fitted_on_the_training_part_alone(tmp_path: Path, dtype: torch.dtype) -> None:
     x = PIXELS if dtype == torch.uint8 else (PIXELS / 255).astype(np.float32)
-    settings = folder(tmp_path, {"x": x, "y": LABELS}, {"x": x[:9] // 2 if dtype == torch.uint8 else x[:9] / 2,
-                                                       "y": LABELS[:9]})
+    settings = folder(
+        tmp_path, {"x": x, "y": LABELS}, {"x": x[:9] // 2 if dtype == torch.uint8 else x[:9] / 2, "y": LABELS[:9]}
+    )
     images = data.prepare(settings.model_copy(update={"validation": 0.2}))
     assert int(part(images, "validation").sum()) == 12
     train = images.pixels[part(images, "train")].double().numpy() / images.scale
@@ -118,6 +121,7 @@ def test_constant_channel(tmp_path: Path) -> None:
 
 # splits
 
+
 @pytest.mark.parametrize(("counts", "total"), [([178, 182, 177], 36), ([5, 5, 5], 7), ([1, 2, 3], 6), ([10, 1], 3)])
 def test_quotas_equal_their_twin(counts: list[int], total: int) -> None:
     found = quotas(counts, total)
@@ -144,13 +148,13 @@ def test_class_too_small_for_its_share(tmp_path: Path) -> None:
 
 # identity
 
+
 def test_identity_leaves_paths_and_titles_out(tmp_path: Path) -> None:
     here, there = (npz.Settings(path=p, title=t) for p, t in (("a", "A"), ("b", "B")))
     assert here.identity() == there.identity()
     assert set(here.identity()) == {"name", "split_seed", "validation", "transform", "rows", "test_rows", "test_share"}
     assert digest(here.identity()) != digest(here.model_copy(update={"rows": 9}).identity())
-    assert digits.Settings().identity() == {"name": "digits", "split_seed": 0, "validation": 0.1,
-                                            "transform": "normalize"}
+    assert digits.Settings().identity() == {"name": "digits", "split_seed": 0, "validation": 0.1, "transform": "normalize"}
 
 
 def test_fingerprint_of_files(tmp_path: Path) -> None:
@@ -183,6 +187,7 @@ def test_fingerprint_of_digits_holds_the_pinned_hash() -> None:
 
 # the table
 
+
 def test_every_data_set_is_an_entry() -> None:
     for name in data.DATASETS:
         entry = data.DATASETS[name]
@@ -196,18 +201,22 @@ def test_every_data_set_is_an_entry() -> None:
 
 def test_importing_is_light() -> None:
     """Planning imports every entry and asks for a fingerprint."""
-    code = ("import sys; from distill_prune import data; "
-            "from distill_prune.data import augment, normalize, npz, preparation, split, vision, whiten; "
-            "data.fingerprint(data.DATASETS['digits'].Settings()); "
-            "print([m for m in ('sklearn', 'kornia', 'PIL', 'torchvision', 'scipy') if m in sys.modules])")
+    code = (
+        "import sys; from distill_prune import data; "
+        "from distill_prune.data import augment, normalize, npz, preparation, split, vision, whiten; "
+        "data.fingerprint(data.DATASETS['digits'].Settings()); "
+        "print([m for m in ('sklearn', 'kornia', 'PIL', 'torchvision', 'scipy') if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
 def test_torchvision_imports() -> None:
     """Here, beside whichever torch is installed, with or without its operators."""
-    code = ("from distill_prune.data.vision import torchvision; "
-            "assert torchvision() is torchvision(); import torchvision.datasets, torchvision.transforms; print('ok')")
+    code = (
+        "from distill_prune.data.vision import torchvision; "
+        "assert torchvision() is torchvision(); import torchvision.datasets, torchvision.transforms; print('ok')"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "ok", done.stderr
 

@@ -17,8 +17,14 @@ from distill_prune.pipeline.store import STAGES, Store
 from distill_prune.pipeline.worker import conditions
 from distill_prune.progress import SILENT
 
-LABELS = {"data": "data", "experts": "expert 1", "distill": "set synthetic", "prune": "real seed 0 level 1",
-          "retrain": "dense seed 0 copy 1", "compare": "curvature of dense seed 0"}
+LABELS = {
+    "data": "data",
+    "experts": "expert 1",
+    "distill": "set synthetic",
+    "prune": "real seed 0 level 1",
+    "retrain": "dense seed 0 copy 1",
+    "compare": "curvature of dense seed 0",
+}
 
 
 def total(name: str) -> Callable[[Parts], float]:
@@ -32,50 +38,53 @@ def number(*path: str | int) -> Callable[[Parts], float]:
         for part in path:
             found = found[part]
         return float(found)
+
     return read
 
 
 NUMBERS: dict[str, dict[str, Callable[[Parts], float]]] = {
-    "data": {"pixels": total("pixels"), "split": total("split"), "mean": total("transform.mean"),
-             "std": total("transform.std")},
-    "experts": {"checkpoints": total("checkpoints"), "loss": number("record", 2, "train_loss"),
-                "flops": number("cost", "flops")},
-    "distill": {"images": total("images"), "lr": number("lr"), "loss": number("record", "loss", 0),
-                "flops": number("cost", "flops")},
-    "prune": {"remaining": number("remaining"), "loss": number("train_loss"), "images": number("cost", "images"),
-              "place": lambda parts: float(torch.arange(144.0).dot(parts.tensors["mask/4.weight"].flatten().float()))},
+    "data": {
+        "pixels": total("pixels"),
+        "split": total("split"),
+        "mean": total("transform.mean"),
+        "std": total("transform.std"),
+    },
+    "experts": {
+        "checkpoints": total("checkpoints"),
+        "loss": number("record", 2, "train_loss"),
+        "flops": number("cost", "flops"),
+    },
+    "distill": {
+        "images": total("images"),
+        "lr": number("lr"),
+        "loss": number("record", "loss", 0),
+        "flops": number("cost", "flops"),
+    },
+    "prune": {
+        "remaining": number("remaining"),
+        "loss": number("train_loss"),
+        "images": number("cost", "images"),
+        "place": lambda parts: float(torch.arange(144.0).dot(parts.tensors["mask/4.weight"].flatten().float())),
+    },
     "retrain": {"first layer": total("0.weight"), "last layer": total("9.weight"), "loss": number("train_loss", 0)},
-    "compare": {"trace": number("trace", "mean"), "invariant": number("invariant", "mean"),
-                "norm": number("weight_norm", "mean")},
+    "compare": {
+        "trace": number("trace", "mean"),
+        "invariant": number("invariant", "mean"),
+        "norm": number("weight_norm", "mean"),
+    },
 }
 PINNED: dict[tuple[str, int], dict[str, float]] = {
     ("data", 1): {
         "pixels": 2628.119479780172,
         "split": 39.7994974842648,
         "mean": 0.30585363507270813,
-        "std": 0.37650275230407715},
-    ("experts", 1): {
-        "checkpoints": 7.638044009218176,
-        "loss": 2.2356165250142417,
-        "flops": 93096000.0},
-    ("distill", 1): {
-        "images": 56.18249869035232,
-        "lr": 0.07582567632198334,
-        "loss": 0.7107250094413757,
-        "flops": 8640000.0},
-    ("prune", 1): {
-        "remaining": 238.0,
-        "loss": 2.297773838043213,
-        "images": 256.0,
-        "place": 6518.0},
-    ("retrain", 1): {
-        "first layer": 1.230000774064514,
-        "last layer": 1.7792055961880988,
-        "loss": 2.2798194885253906},
-    ("compare", 1): {
-        "trace": 10.453041849373903,
-        "invariant": 0.2020939236877411,
-        "norm": 2.5485403095068517},
+        "std": 0.37650275230407715,
+    },
+    ("experts", 1): {"checkpoints": 7.638044009218176, "loss": 2.2356165250142417, "flops": 93096000.0},
+    ("distill", 1): {"images": 56.18249869035232, "lr": 0.07582567632198334, "loss": 0.7107250094413757, "flops": 8640000.0},
+    ("prune", 1): {"remaining": 238.0, "loss": 2.297773838043213, "images": 256.0, "place": 6518.0},
+    ("retrain", 1): {"first layer": 1.230000774064514, "last layer": 1.7792055961880988, "loss": 2.2798194885253906},
+    ("compare", 1): {"trace": 10.453041849373903, "invariant": 0.2020939236877411, "norm": 2.5485403095068517},
 }
 
 

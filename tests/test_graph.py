@@ -58,10 +58,18 @@ def test_every_key_has_inputs_before_it() -> None:
         seen.add(key)
 
 
-@pytest.mark.parametrize("assignment", [
-    "title=other", "question=why", "device=cuda:1", "data.validation=0.1", "threads=1",
-    "versus=real", "model.norm=instance",
-])
+@pytest.mark.parametrize(
+    "assignment",
+    [
+        "title=other",
+        "question=why",
+        "device=cuda:1",
+        "data.validation=0.1",
+        "threads=1",
+        "versus=real",
+        "model.norm=instance",
+    ],
+)
 def test_what_does_not_decide_bits_is_not_in_a_key(assignment: str) -> None:
     assert set(of(assignment).nodes) == set(of().nodes)
 
@@ -73,12 +81,22 @@ def test_a_label_is_in_the_key_of_the_words_alone() -> None:
     assert before.summary != after.summary
 
 
-@pytest.mark.parametrize(("assignment", "first"), [
-    ("threads=2", "data"), ("data.split_seed=1", "data"), ("data.transform=zca", "data"), ("data.validation=0.2", "data"),
-    ("experts.count=3", "experts"), ("distill_seed=1", "distill"), ("distill.synthetic.ipc=2", "distill"),
-    ("prune.rate=0.4", "prune"), ("prune.recipe.lr=0.2", "prune"), ("retrain.copies=3", "retrain"),
-    ("compare.curvature.rows=16", "compare"),
-])
+@pytest.mark.parametrize(
+    ("assignment", "first"),
+    [
+        ("threads=2", "data"),
+        ("data.split_seed=1", "data"),
+        ("data.transform=zca", "data"),
+        ("data.validation=0.2", "data"),
+        ("experts.count=3", "experts"),
+        ("distill_seed=1", "distill"),
+        ("distill.synthetic.ipc=2", "distill"),
+        ("prune.rate=0.4", "prune"),
+        ("prune.recipe.lr=0.2", "prune"),
+        ("retrain.copies=3", "retrain"),
+        ("compare.curvature.rows=16", "compare"),
+    ],
+)
 def test_what_decides_bits_is_in_the_key(assignment: str, first: str) -> None:
     """New keys from the first stage that looks at the setting, and in every stage behind it."""
     before, after = of(), of(assignment)
@@ -89,8 +107,10 @@ def test_what_decides_bits_is_in_the_key(assignment: str, first: str) -> None:
 
 
 def test_a_retrain_setting_leaves_the_search_alone() -> None:
-    before, after = of("arms.real=null", "arms.real.recipe=prune"), of(
-        "arms.real=null", "arms.real.recipe=prune", "retrain.recipe.lr=0.2")
+    before, after = (
+        of("arms.real=null", "arms.real.recipe=prune"),
+        of("arms.real=null", "arms.real.recipe=prune", "retrain.recipe.lr=0.2"),
+    )
     assert keys(before, "data", "experts", "distill", "prune") == keys(after, "data", "experts", "distill", "prune")
     assert not keys(before, "retrain") & keys(after, "retrain")
     stay = {tiny.node_of(before, f"overlap of {a} and real seed 0 level 2").key for a in ("synthetic", "subset", "random")}
@@ -157,6 +177,7 @@ def test_a_field_added_later_leaves_keys() -> None:
 
 
 # stored sets
+
 
 def stored(store: Store, ref: str, *assignments: str) -> Graph:
     return of(f"distill.synthetic={{name: stored, ref: {ref}}}", *assignments, store=store)

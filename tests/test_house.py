@@ -33,8 +33,17 @@ from distill_prune.table import Table
 
 PACKAGE = Path(distill_prune.__file__).parent
 FLOORS = (
-    {"__init__", "__main__"}, {"cli"}, {"terminal"}, {"report"}, {"pipeline"}, {"distill", "prune", "analyze", "interop"},
-    {"training"}, {"data", "models"}, {"artifacts"}, {"tree", "rng", "settings", "progress", "table"}, {"errors"},
+    {"__init__", "__main__"},
+    {"cli"},
+    {"terminal"},
+    {"report"},
+    {"pipeline"},
+    {"distill", "prune", "analyze", "interop"},
+    {"training"},
+    {"data", "models"},
+    {"artifacts"},
+    {"tree", "rng", "settings", "progress", "table"},
+    {"errors"},
 )
 """From the top down. A room imports from itself and from the floors below it; rooms of one floor do not know each other."""
 
@@ -115,8 +124,13 @@ def test_public_names() -> None:
 # conformance
 
 TABLES: tuple[Table, ...] = (DATASETS, MODELS, METHODS, CRITERIA, ANALYSES)
-ASKED = {"data set": ("fingerprint", "load"), "model": ("build",), "distillation method": ("NEEDS_EXPERTS", "distill"),
-         "pruning criterion": ("NEEDS_TRAINING", "scores"), "analysis": ("TAKES", "measure")}
+ASKED = {
+    "data set": ("fingerprint", "load"),
+    "model": ("build",),
+    "distillation method": ("NEEDS_EXPERTS", "distill"),
+    "pruning criterion": ("NEEDS_TRAINING", "scores"),
+    "analysis": ("TAKES", "measure"),
+}
 ENTRIES = [pytest.param(table, name, id=f"{table.kind}: {name}") for table in TABLES for name in table]
 
 
@@ -180,8 +194,11 @@ def test_methods(finished: tuple[Store, Graph], name: str) -> None:
 def test_criteria(name: str) -> None:
     criterion: Any = CRITERIA[name]
     generator = torch.Generator().manual_seed(0)
-    state = {"a.weight": torch.randn(4, 3, generator=generator), "a.bias": torch.zeros(4),
-             "b.weight": torch.randn(5, 4, generator=generator)}
+    state = {
+        "a.weight": torch.randn(4, 3, generator=generator),
+        "a.bias": torch.zeros(4),
+        "b.weight": torch.randn(5, 4, generator=generator),
+    }
     mask = Mask.dense(state, ("a.weight", "b.weight"))
     for level in range(3):
         scores = criterion.scores(state, mask, Streams(0).under(level=level))

@@ -15,8 +15,9 @@ from distill_prune.data import npz
 from distill_prune.errors import DataError
 
 
-@pytest.mark.parametrize(("names", "axes"), [
-    (("x", "y"), (0, 1, 2, 3)), (("images", "labels"), (0, 3, 1, 2)), (("x", "labels"), (0, 1, 2, 3))])
+@pytest.mark.parametrize(
+    ("names", "axes"), [(("x", "y"), (0, 1, 2, 3)), (("images", "labels"), (0, 3, 1, 2)), (("x", "labels"), (0, 1, 2, 3))]
+)
 def test_channel_axis_is_found(tmp_path: Path, names: tuple[str, str], axes: tuple[int, ...]) -> None:
     images = data.prepare(folder(tmp_path, {names[0]: PIXELS.transpose(axes), names[1]: LABELS}))
     assert images.pixels.shape == (120, 3, 6, 5) and images.scale == 255
@@ -65,35 +66,40 @@ def test_rows_take_a_stratified_random_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize("field", ["rows", "test_rows"])
 def test_more_rows_than_there_are(tmp_path: Path, field: str) -> None:
     settings = folder(tmp_path, {"x": PIXELS, "y": LABELS}).model_copy(update={field: 61})
-    with pytest.raises(DataError, match=f"^{field} of .*more rows asked for than there are\n  got:      61\n"
-                                        "  expected: at most 60"):
+    with pytest.raises(
+        DataError, match=f"^{field} of .*more rows asked for than there are\n  got:      61\n  expected: at most 60"
+    ):
         data.prepare(settings)
 
 
-@pytest.mark.parametrize(("train", "message"), [
-    ({**GOOD, "x": PIXELS[..., :2]}, r"not to be found\n  got:      \(60, 6, 5, 2\)"),
-    ({**GOOD, "x": PIXELS[:, :3]}, r"ambiguous\n  got:      \(60, 3, 5, 3\)"),
-    ({**GOOD, "x": PIXELS[:, 0, 0]}, r"wrong shape\n  got:      \(60, 3\)"),
-    ({**GOOD, "x": PIXELS.astype(np.int64)}, "got:      int64\n  expected: uint8, or floats"),
-    ({**GOOD, "x": PIXELS / 127.5 - 1}, r"lie outside \[0, 1\]\n  got:      values -1 to 1, first in row 0\n"),
-    ({**GOOD, "x": np.where(np.arange(60)[:, None, None, None] == 7, np.nan, 0.5 * PIXELS / 255)},
-     "are not finite\n  got:      row 7"),
-    ({"pictures": PIXELS, "y": LABELS}, "no array of images\n  got:      arrays pictures, y\n  expected: one of x, im"),
-    ({"x": PIXELS, "target": LABELS}, "no array of labels\n  got:      arrays target, x\n  expected: one of y, labels"),
-    ({**GOOD, "images": PIXELS}, "more than one array of images"),
-    ({**GOOD, "y": LABELS[:-1]}, r"labels of .*\n  got:      uint8 \(59,\)\n  expected: integers \(60,\)"),
-    ({**GOOD, "y": LABELS.astype(float)}, r"labels of .*\n  got:      float64"),
-    ({**GOOD, "y": LABELS.astype(int) - 1}, "labels outside its classes\n  got:      labels -1..1\n"),
-    ({**GOOD, "classes": np.array(["a", "b"])}, "labels outside its classes\n  got:      labels 0..2\n"
-                                                "  expected: 0..1"),
-    ({**GOOD, "classes": np.array([1, 2, 3])}, r"classes of .*\n  got:      int64"),
-    ({**GOOD, "classes": np.array(["a", "b", "c", "d"])}, "no training examples of class 'd'"),
-    ({**GOOD, "y": LABELS * 0}, "has a single class"),
-    ({"x": PIXELS[:0], "y": LABELS[:0]}, "at least one image"),
-    ({**GOOD, "x": np.array([object()] * 60)}, "is refused\n  got:      pickled Python objects"),
-    ({"webp": np.zeros(9, np.uint8), "y": LABELS}, "without 'offsets'"),
-    ({"webp": np.zeros(9, np.uint8), "offsets": np.arange(61), "y": LABELS}, "do not fit together"),
-])
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ({**GOOD, "x": PIXELS[..., :2]}, r"not to be found\n  got:      \(60, 6, 5, 2\)"),
+        ({**GOOD, "x": PIXELS[:, :3]}, r"ambiguous\n  got:      \(60, 3, 5, 3\)"),
+        ({**GOOD, "x": PIXELS[:, 0, 0]}, r"wrong shape\n  got:      \(60, 3\)"),
+        ({**GOOD, "x": PIXELS.astype(np.int64)}, "got:      int64\n  expected: uint8, or floats"),
+        ({**GOOD, "x": PIXELS / 127.5 - 1}, r"lie outside \[0, 1\]\n  got:      values -1 to 1, first in row 0\n"),
+        (
+            {**GOOD, "x": np.where(np.arange(60)[:, None, None, None] == 7, np.nan, 0.5 * PIXELS / 255)},
+            "are not finite\n  got:      row 7",
+        ),
+        ({"pictures": PIXELS, "y": LABELS}, "no array of images\n  got:      arrays pictures, y\n  expected: one of x, im"),
+        ({"x": PIXELS, "target": LABELS}, "no array of labels\n  got:      arrays target, x\n  expected: one of y, labels"),
+        ({**GOOD, "images": PIXELS}, "more than one array of images"),
+        ({**GOOD, "y": LABELS[:-1]}, r"labels of .*\n  got:      uint8 \(59,\)\n  expected: integers \(60,\)"),
+        ({**GOOD, "y": LABELS.astype(float)}, r"labels of .*\n  got:      float64"),
+        ({**GOOD, "y": LABELS.astype(int) - 1}, "labels outside its classes\n  got:      labels -1..1\n"),
+        ({**GOOD, "classes": np.array(["a", "b"])}, "labels outside its classes\n  got:      labels 0..2\n  expected: 0..1"),
+        ({**GOOD, "classes": np.array([1, 2, 3])}, r"classes of .*\n  got:      int64"),
+        ({**GOOD, "classes": np.array(["a", "b", "c", "d"])}, "no training examples of class 'd'"),
+        ({**GOOD, "y": LABELS * 0}, "has a single class"),
+        ({"x": PIXELS[:0], "y": LABELS[:0]}, "at least one image"),
+        ({**GOOD, "x": np.array([object()] * 60)}, "is refused\n  got:      pickled Python objects"),
+        ({"webp": np.zeros(9, np.uint8), "y": LABELS}, "without 'offsets'"),
+        ({"webp": np.zeros(9, np.uint8), "offsets": np.arange(61), "y": LABELS}, "do not fit together"),
+    ],
+)
 def test_refused_files(tmp_path: Path, train: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         data.prepare(folder(tmp_path, train))

@@ -27,6 +27,7 @@ def dense_mask(*sizes) -> Mask:
 
 # -- selection
 
+
 @st.composite
 def rankings(draw):
     """Scores with many ties, a mask that keeps some, a rate and a scope. Names are not in alphabetical order."""
@@ -105,6 +106,7 @@ def test_scores_that_are_not_numbers_are_refused_where_a_weight_survives():
 
 # -- criteria
 
+
 def test_magnitude_is_the_absolute_value():
     model = convnet()
     state = uneven(model)
@@ -117,8 +119,9 @@ def test_magnitude_is_the_absolute_value():
 
 def test_random_scores_are_uniform_and_their_own_at_every_level():
     mask = dense_mask((40, 50))
-    one, again, other = (CRITERIA["random"].scores({}, mask, Streams(0, ("prune",), (("level", k),)))["9.weight"]
-                         for k in (1, 1, 2))
+    one, again, other = (
+        CRITERIA["random"].scores({}, mask, Streams(0, ("prune",), (("level", k),)))["9.weight"] for k in (1, 1, 2)
+    )
     assert torch.equal(one, again) and not torch.equal(one, other)
     assert bool((one >= 0).all()) and bool((one < 1).all()) and abs(float(one.mean()) - 0.5) < 0.03
 
@@ -135,10 +138,12 @@ def test_every_criterion_scores_every_prunable_weight(name):
 
 # -- levels
 
+
 def level(model, previous, dense, examples, recipe=RECIPE, streams=STREAMS, first=0, progress=SILENT, **step):
     step = Step(**{"rate": 0.3, "criterion": MAGNITUDE(), **step})
-    return next_level(model, previous, dense, step, streams, examples=examples, recipe=recipe, first=first, device="cpu",
-                      progress=progress)
+    return next_level(
+        model, previous, dense, step, streams, examples=examples, recipe=recipe, first=first, device="cpu", progress=progress
+    )
 
 
 def chain(norm="batch", levels=2, **step):
@@ -191,8 +196,18 @@ def test_a_level_is_training_ranking_and_rewinding_by_hand():
 def test_a_random_level_trains_nothing():
     _, _, tickets = chain("batch", criterion=RANDOM(scope="layer"))
     dense, first = tickets[:2]
-    bare = next_level(None, dense, dense, Step(rate=0.3, criterion=RANDOM(scope="layer")), STREAMS, examples=None, recipe=None,
-                      first=0, device="cpu", progress=SILENT)
+    bare = next_level(
+        None,
+        dense,
+        dense,
+        Step(rate=0.3, criterion=RANDOM(scope="layer")),
+        STREAMS,
+        examples=None,
+        recipe=None,
+        first=0,
+        device="cpu",
+        progress=SILENT,
+    )
     assert bare.numbers == {"cost": {"images": 0, "steps": 0, "flops": 0}, "train_loss": None}
     assert all(torch.equal(t, first.mask.kept[n]) for n, t in bare.mask.kept.items())
     assert all(int(t.sum()) == t.numel() - round(0.3 * t.numel()) for t in bare.mask.kept.values())
@@ -220,8 +235,14 @@ def test_level_0_at_step_k_is_the_beginning_of_the_schedule(k):
     ticket = dense_ticket(model, 7, examples, recipe, k, "cpu", SILENT)
     start, noise = model.fresh(7, "init"), Streams(7, ("rewind",))
     rows = [r for e in range(2) for r in torch.randperm(11, generator=noise("order", epoch=e)).split(4)][:k]
-    path, _ = trained_by_hand(logits, start, [(examples.x[r], examples.y[r]) for r in rows],
-                              [recipe.lr_at(i, 11) for i in range(k)], momentum=0.9, weight_decay=0.01)
+    path, _ = trained_by_hand(
+        logits,
+        start,
+        [(examples.x[r], examples.y[r]) for r in rows],
+        [recipe.lr_at(i, 11) for i in range(k)],
+        momentum=0.9,
+        weight_decay=0.01,
+    )
     for n, t in path[-1].items():
         torch.testing.assert_close(ticket.state[n], t, rtol=1e-4, atol=1e-6)
     assert not torch.equal(ticket.state["0.weight"], start["0.weight"])
@@ -241,6 +262,7 @@ def test_level_0_without_steps_is_the_initialisation_and_free():
 
 
 # -- parts
+
 
 def test_the_order_of_a_mask_comes_back(tmp_path):
     mask = Mask({n: torch.tensor([True, False]) for n in ("4.weight", "13.weight", "0.weight")})

@@ -190,9 +190,7 @@ def test_tables_keep_every_digit_and_part(whole: Path) -> None:
 
 
 def test_numbers_that_json_lacks_become_null() -> None:
-    study = small(
-        layers=[{"arm": "real", "level": 1, "layer": "a", "remaining": float("nan"), "total": np.float32(2.0)}]
-    )
+    study = small(layers=[{"arm": "real", "level": 1, "layer": "a", "remaining": float("nan"), "total": np.float32(2.0)}])
     (record,) = tables(study)["layers"]
     assert record["remaining"] is None and record["total"] == 2.0
     assert to_csv([record]) == "arm,level,layer,remaining,total\nreal,1,a,,2.0\n"
@@ -204,9 +202,9 @@ def test_an_unfinished_study_says_so_and_draws_what_there_is(tmp_path: Path) -> 
     study = small(summary=None, missing=missing, synthetic=None, synthetic_labels=[], evaluations=[], distillation=None)
     path = write(study, tmp_path)
     text = Page(path.read_text()).text
-    assert "This study is not finished. 3 artifacts are missing ( 2 compare, 1 retrain )" in text.replace(
-        "(2", "( 2"
-    ).replace("retrain)", "retrain )")
+    assert "This study is not finished. 3 artifacts are missing ( 2 compare, 1 retrain )" in text.replace("(2", "( 2").replace(
+        "retrain)", "retrain )"
+    )
     assert text.index("not finished") < text.index("No answer yet") < text.index("Accuracy against sparsity")
     assert "curvature of seed 1" in text
     assert "Not measured yet" in text

@@ -164,6 +164,7 @@ def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # only what is missing and needed
 
+
 def test_a_second_run_makes_nothing(store: Store, graph: Graph) -> None:
     before = {p: p.stat().st_mtime_ns for p in store.root.rglob("*")}
     watch = tiny.Watch()
@@ -173,10 +174,16 @@ def test_a_second_run_makes_nothing(store: Store, graph: Graph) -> None:
     assert {p: p.stat().st_mtime_ns for p in store.root.rglob("*")} == before
 
 
-@pytest.mark.parametrize(("until", "stages"), [
-    ("data", {"data"}), ("experts", {"data", "experts"}), ("distill", {"data", "experts", "distill"}),
-    ("prune", {"data", "experts", "distill", "prune"}), ("retrain", {"data", "experts", "distill", "prune", "retrain"}),
-])
+@pytest.mark.parametrize(
+    ("until", "stages"),
+    [
+        ("data", {"data"}),
+        ("experts", {"data", "experts"}),
+        ("distill", {"data", "experts", "distill"}),
+        ("prune", {"data", "experts", "distill", "prune"}),
+        ("retrain", {"data", "experts", "distill", "prune", "retrain"}),
+    ],
+)
 def test_a_stage_is_a_goal(graph: Graph, empty: Store, until: str, stages: set[str]) -> None:
     wanted, missing = module.needed(graph, empty, until)
     assert wanted == missing == {k for k, n in graph.nodes.items() if n.stage in stages}
@@ -209,6 +216,7 @@ def test_the_longest_path_is_the_most_urgent(graph: Graph) -> None:
 
 
 # resuming
+
 
 class Interrupted(Exception):
     pass

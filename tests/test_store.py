@@ -42,6 +42,7 @@ def published(store: Store) -> str:
 
 # writing
 
+
 def test_what_is_written_is_read(empty: Store) -> None:
     key = published(empty)
     back = empty.read("data", key)
@@ -129,6 +130,7 @@ def test_an_artifact_is_never_overwritten(store: Store, graph: Graph) -> None:
 
 # locks
 
+
 def test_one_lock_a_key(empty: Store) -> None:
     with empty.lock("k" * 64) as mine, Store(empty.root).lock("k" * 64) as other, empty.lock("j" * 64) as free:
         assert (mine, other, free) == (True, False, True)
@@ -145,8 +147,10 @@ def test_a_busy_key_is_not_computed(store: Store, graph: Graph) -> None:
 
 
 def test_the_lock_of_a_killed_owner_is_free(empty: Store) -> None:
-    code = ("import sys, time; from distill_prune.pipeline.store import Store\n"
-            "with Store(sys.argv[1]).lock('k') as mine: print(mine, flush=True); time.sleep(60)")
+    code = (
+        "import sys, time; from distill_prune.pipeline.store import Store\n"
+        "with Store(sys.argv[1]).lock('k') as mine: print(mine, flush=True); time.sleep(60)"
+    )
     root = Path(__file__).resolve().parent.parent
     with subprocess.Popen([sys.executable, "-c", code, str(empty.root)], stdout=subprocess.PIPE, text=True, cwd=root) as owner:
         assert owner.stdout is not None and owner.stdout.readline() == "True\n"
@@ -163,6 +167,7 @@ def test_the_lock_of_a_killed_owner_is_free(empty: Store) -> None:
 
 # damage
 
+
 def truncate(folder: Path) -> None:
     path = folder / TENSORS
     path.write_bytes(path.read_bytes()[:-1])
@@ -177,6 +182,7 @@ def mangled(**changes: object) -> Any:
     def change(folder: Path) -> None:
         manifest = json.loads((folder / MANIFEST).read_text())
         (folder / MANIFEST).write_text(json.dumps({**manifest, **changes}))
+
     return change
 
 
@@ -242,11 +248,13 @@ def test_a_truncated_trajectory_is_refused(store: Store, graph: Graph) -> None:
         store.trajectory(node.key)
 
 
-@pytest.mark.parametrize("harm", [truncate, lambda f: flip(f / TENSORS), lambda f: pickled(f, cover=True)],
-                         ids=["truncated", "wrong hash", "pickle"])
+@pytest.mark.parametrize(
+    "harm", [truncate, lambda f: flip(f / TENSORS), lambda f: pickled(f, cover=True)], ids=["truncated", "wrong hash", "pickle"]
+)
 @pytest.mark.parametrize(("label", "executor"), [("dense seed 0", "serial"), ("data", "serial")])
 def test_a_damaged_input_is_moved_and_made_again_with_one_warning(
-        store: Store, graph: Graph, harm: Any, label: str, executor: str) -> None:
+    store: Store, graph: Graph, harm: Any, label: str, executor: str
+) -> None:
     whole, node = tiny.contents(store), tiny.node_of(graph, label)
     for key in store.keys("retrain") + store.keys("compare"):
         for stage in ("retrain", "compare"):
@@ -285,6 +293,7 @@ def test_a_damaged_result_is_made_again(store: Store, graph: Graph, label: str) 
 
 # names
 
+
 def test_find_by_prefix_and_name(store: Store, graph: Graph) -> None:
     key = graph.sets["synthetic"]
     assert store.find(key).key == store.find(key[:8]).key == key
@@ -322,6 +331,7 @@ def test_names_that_cannot_be_read(empty: Store, content: str) -> None:
 
 
 # stores that cannot be used
+
 
 def test_a_store_that_is_a_file(tmp_path: Path) -> None:
     path = tmp_path / "file"

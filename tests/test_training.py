@@ -46,21 +46,33 @@ def close(state, by_hand) -> None:
 
 
 @pytest.mark.parametrize("masked", [False, True])
-@pytest.mark.parametrize("recipe", [
-    Recipe(length="9it", batch=4, lr=0.1, momentum=0.9, weight_decay=0.05, schedule="step", milestones=(0.3, 0.6)),
-    Recipe(length="2ep", batch=4, lr=0.1, momentum=0.0, schedule="cosine", warmup="2it", augment="crop+flip"),
-    Recipe(length="7it", batch=3, lr=0.01, optimizer="adam", weight_decay=0.1, augment="color_crop_cutout_flip_scale_rotate"),
-    Recipe(length="3it", batch=50, lr=0.1),
-], ids=["sgd", "cosine", "adam", "batch larger than the set"])
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        Recipe(length="9it", batch=4, lr=0.1, momentum=0.9, weight_decay=0.05, schedule="step", milestones=(0.3, 0.6)),
+        Recipe(length="2ep", batch=4, lr=0.1, momentum=0.0, schedule="cosine", warmup="2it", augment="crop+flip"),
+        Recipe(
+            length="7it", batch=3, lr=0.01, optimizer="adam", weight_decay=0.1, augment="color_crop_cutout_flip_scale_rotate"
+        ),
+        Recipe(length="3it", batch=50, lr=0.1),
+    ],
+    ids=["sgd", "cosine", "adam", "batch larger than the set"],
+)
 def test_the_loop_is_the_naive_loop(recipe, masked):
     model = convnet()
     start, examples, mask = uneven(model), examples_of(model, N), half(model) if masked else None
     found = train(model, start, examples, recipe, NOISE, mask=mask)
     steps = recipe.steps(N)
-    path, losses = trained_by_hand(logits, start, batches(examples, recipe, 0, steps),
-                                   [recipe.lr_at(i, N) for i in range(steps)], momentum=recipe.momentum,
-                                   weight_decay=recipe.weight_decay, kept=mask.kept if mask else None,
-                                   adam=recipe.optimizer == "adam")
+    path, losses = trained_by_hand(
+        logits,
+        start,
+        batches(examples, recipe, 0, steps),
+        [recipe.lr_at(i, N) for i in range(steps)],
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        kept=mask.kept if mask else None,
+        adam=recipe.optimizer == "adam",
+    )
     close(found.state, path[-1])
     assert any(not torch.equal(found.state[n], start[n]) for n in start)
     per_epoch = math.ceil(N / recipe.batch)
@@ -75,8 +87,9 @@ def test_batch_norm_in_training_mode_is_the_naive_loop():
     start, examples = uneven(model), examples_of(model, N)
     found = train(model, start, examples, recipe, NOISE)
     weights = {n: start[n] for n in model.parameters}
-    path, _ = trained_by_hand(lambda w, x: logits(w, x, norm="batch"), weights, batches(examples, recipe, 0, 5), [0.1] * 5,
-                              momentum=0.9)
+    path, _ = trained_by_hand(
+        lambda w, x: logits(w, x, norm="batch"), weights, batches(examples, recipe, 0, 5), [0.1] * 5, momentum=0.9
+    )
     close(found.state, path[-1])
     assert int(found.state["1.num_batches_tracked"]) == int(start["1.num_batches_tracked"]) + 5
     assert not torch.equal(found.state["1.running_mean"], start["1.running_mean"])
@@ -95,6 +108,7 @@ def test_labels_may_be_probabilities():
 
 # -- schedules
 
+
 def test_rates_of_the_schedules():
     assert [Recipe(length="4it", lr=0.5).lr_at(i, 10) for i in range(4)] == [0.5] * 4
     step = Recipe(length="8it", lr=1.0, schedule="step", milestones=(0.5, 0.75), gamma=0.1)
@@ -102,8 +116,7 @@ def test_rates_of_the_schedules():
     cosine = Recipe(length="4it", lr=1.0, schedule="cosine")
     assert [cosine.lr_at(i, 10) for i in range(4)] == pytest.approx([1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])
     warm = Recipe(length="6it", lr=1.0, schedule="cosine", warmup="2it")
-    assert [warm.lr_at(i, 10) for i in range(6)] == pytest.approx(
-        [0.5, 1, 1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])
+    assert [warm.lr_at(i, 10) for i in range(6)] == pytest.approx([0.5, 1, 1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2])
 
 
 def test_epochs_are_counted_in_steps_of_the_set():
@@ -112,12 +125,20 @@ def test_epochs_are_counted_in_steps_of_the_set():
     assert [recipe.lr_at(i, 11) for i in range(6)] == pytest.approx([1 / 3, 2 / 3, 1, 0.1, 0.1, 0.1])
 
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"length": "3epochs"}, "written like 500it"), ({"warmup": "-1it"}, "written like 500it"), ({"batch": 0}, "greater than"),
-    ({"lr": 0}, "greater than 0"), ({"momentum": 1.0}, "less than 1"), ({"weight_decay": -1}, "greater than or equal"),
-    ({"optimizer": "sdg"}, "'sgd' or 'adam'"), ({"nesterov": True}, "Extra inputs"),
-    ({"augment": "fip"}, "unknown augmentation"),
-])
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"length": "3epochs"}, "written like 500it"),
+        ({"warmup": "-1it"}, "written like 500it"),
+        ({"batch": 0}, "greater than"),
+        ({"lr": 0}, "greater than 0"),
+        ({"momentum": 1.0}, "less than 1"),
+        ({"weight_decay": -1}, "greater than or equal"),
+        ({"optimizer": "sdg"}, "'sgd' or 'adam'"),
+        ({"nesterov": True}, "Extra inputs"),
+        ({"augment": "fip"}, "unknown augmentation"),
+    ],
+)
 def test_recipes_that_cannot_be_used_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         Recipe(**settings)
@@ -150,6 +171,7 @@ def test_without_momentum_two_parts_are_the_whole_bit_by_bit():
 
 
 # -- interruption
+
 
 @pytest.mark.parametrize("at", [1, 3, 4, 8])
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
@@ -190,6 +212,7 @@ def test_rows_of_the_checkpoints_are_epoch_ends():
 
 # -- cost
 
+
 @pytest.mark.parametrize(("n", "batch"), [(11, 4), (12, 4), (3, 8), (9, 1)])
 def test_cost_is_the_sum_over_batches(n, batch):
     model = build_model(LeNet(hidden=(5,)), (1, 4, 4), 3)
@@ -216,6 +239,7 @@ def test_a_trained_state_says_what_it_cost_masked_or_not():
 
 # -- failure
 
+
 @pytest.mark.parametrize(("poison", "epoch"), [(lambda x: x.fill_(float("nan")), 1), (lambda x: x.mul_(1e300), 1)])
 def test_a_loss_that_is_not_finite_fails_by_its_epoch(poison, epoch):
     model, examples = convnet(norm="none"), examples_of(convnet(norm="none"), N)
@@ -226,6 +250,7 @@ def test_a_loss_that_is_not_finite_fails_by_its_epoch(poison, epoch):
 
 
 # -- evaluation
+
 
 @pytest.mark.parametrize("batch", [512, 4, 1])
 def test_evaluation_is_the_plain_formula(batch):

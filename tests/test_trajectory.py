@@ -22,8 +22,19 @@ from distill_prune.tree import flatten, select, shapes
 
 STREAMS = Streams(0, ("distill",))
 EXPERT = Recipe(length="4ep", batch=8, lr=0.05, momentum=0.0)
-TINY = Settings(ipc=2, iterations=24, inner_steps=3, expert_epochs=1, max_start=3, batch=4, augment="crop+flip",
-                inner_lr=0.05, lr_pixels=5.0, lr_log_lr=0.01, segment=1)
+TINY = Settings(
+    ipc=2,
+    iterations=24,
+    inner_steps=3,
+    expert_epochs=1,
+    max_start=3,
+    batch=4,
+    augment="crop+flip",
+    inner_lr=0.05,
+    lr_pixels=5.0,
+    lr_log_lr=0.01,
+    segment=1,
+)
 
 
 def expert(model, examples, seed=0):
@@ -47,8 +58,13 @@ def run(source, progress=SILENT, streams=STREAMS, **changes):
 
 
 def same(a, b) -> bool:
-    return (torch.equal(a.set.images, b.set.images) and a.set.lr == b.set.lr and a.record == b.record
-            and a.cost == b.cost and torch.equal(a.set.labels, b.set.labels))
+    return (
+        torch.equal(a.set.images, b.set.images)
+        and a.set.lr == b.set.lr
+        and a.record == b.record
+        and a.cost == b.cost
+        and torch.equal(a.set.labels, b.set.labels)
+    )
 
 
 class Spy:
@@ -77,14 +93,16 @@ class Spy:
 
 # -- interruption
 
+
 @pytest.mark.parametrize("at", [1, 7, 20, 23])
 @pytest.mark.parametrize("outer", [{}, {"optimizer": "adam", "lr_pixels": 0.1, "decay": "cosine"}])
 def test_interrupted_and_resumed_is_bit_equal(source, at, outer):
     assert same(interrupted("iteration", at, lambda progress: run(source, progress, **outer)), run(source, **outer))
 
 
-@pytest.mark.parametrize("inner", [{"inner": "adam", "segment": "auto", "inner_lr": 0.01},
-                                   {"inner_momentum": 0.5, "batch": None}])
+@pytest.mark.parametrize(
+    "inner", [{"inner": "adam", "segment": "auto", "inner_lr": 0.01}, {"inner_momentum": 0.5, "batch": None}]
+)
 def test_inner_adam_and_momentum_resume_too(source, inner):
     task = lambda progress: run(source, progress, iterations=8, **inner)  # noqa: E731
     assert same(interrupted("iteration", 3, task), task(SILENT))
@@ -116,6 +134,7 @@ def test_the_outer_steps_are_momentum_sgd_by_hand(source, monkeypatch, decay):
 
 
 # -- the guard
+
 
 def test_a_bad_gradient_goes_back_to_the_last_good_state_with_half_the_step(source, monkeypatch):
     outer = {"momentum": 0.0}
@@ -160,8 +179,9 @@ def test_interrupted_between_a_return_and_the_end_is_bit_equal(source, monkeypat
     assert same(interrupted("iteration", at, lambda progress: run(source, progress)), undisturbed)
 
 
-@pytest.mark.parametrize(("field", "name"), [("loss", "matching loss"), ("pixels", "pixel gradient"),
-                                             ("log_lr", "gradient of log eta")])
+@pytest.mark.parametrize(
+    ("field", "name"), [("loss", "matching loss"), ("pixels", "pixel gradient"), ("log_lr", "gradient of log eta")]
+)
 def test_it_fails_naming_the_tensor_after_bounded_tries(source, monkeypatch, field, name):
     spy = Spy(monkeypatch, lambda spy, inner: field)
     with pytest.raises(NonFiniteError, match=f"the {name} is not finite at iteration 0, after {TRIES} returns") as found:
@@ -187,18 +207,22 @@ def test_pixel_steps_out_of_reach_of_float32_fail_by_name():
 
 # -- settings
 
-@pytest.mark.parametrize(("settings", "message"), [
-    ({"min_start": 5, "max_start": 5}, "min_start 5 must be below max_start 5"),
-    ({"inner": "adam", "inner_momentum": 0.5}, "leave out inner_momentum and segment"),
-    ({"inner": "adam", "segment": 2}, "leave out inner_momentum and segment"),
-    ({"segment": 0}, "segment must be at least 1"),
-    ({"ipc": 0}, "greater than or equal to 1"),
-    ({"inner_lr": 0}, "greater than 0"),
-    ({"lr_pixels": float("inf")}, "finite number"),
-    ({"momentum": 1}, "less than 1"),
-    ({"augment": "croop+flip"}, "unknown augmentation 'croop'"),
-    ({"syn_steps": 3}, "Extra inputs are not permitted"),
-])
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"min_start": 5, "max_start": 5}, "min_start 5 must be below max_start 5"),
+        ({"inner": "adam", "inner_momentum": 0.5}, "leave out inner_momentum and segment"),
+        ({"inner": "adam", "segment": 2}, "leave out inner_momentum and segment"),
+        ({"segment": 0}, "segment must be at least 1"),
+        ({"ipc": 0}, "greater than or equal to 1"),
+        ({"inner_lr": 0}, "greater than 0"),
+        ({"lr_pixels": float("inf")}, "finite number"),
+        ({"momentum": 1}, "less than 1"),
+        ({"augment": "croop+flip"}, "unknown augmentation 'croop'"),
+        ({"syn_steps": 3}, "Extra inputs are not permitted"),
+    ],
+)
 def test_settings_that_cannot_be_used_are_refused(settings, message):
     with pytest.raises(ValidationError, match=message):
         Settings(**settings)
@@ -217,6 +241,7 @@ def test_more_images_per_class_than_a_class_has(source, name):
 
 
 # -- what comes out
+
 
 def test_the_set_is_class_major_and_begins_at_real_images(source):
     found = run(source, iterations=1, lr_pixels=1e-12).set
@@ -256,10 +281,17 @@ def test_batch_statistics_of_the_model_itself_are_left_alone():
 
 # -- draws
 
+
 def calls(spy):
-    return [([b.rows.tolist() for b in i.batches], [{f: {n: t.tolist() for n, t in p.items()}
-             for f, p in b.draw.parameters.items()} for b in i.batches], e[0].tolist(), e[1].tolist())
-            for i, e in zip(spy.inner, spy.ends, strict=True)]
+    return [
+        (
+            [b.rows.tolist() for b in i.batches],
+            [{f: {n: t.tolist() for n, t in p.items()} for f, p in b.draw.parameters.items()} for b in i.batches],
+            e[0].tolist(),
+            e[1].tolist(),
+        )
+        for i, e in zip(spy.inner, spy.ends, strict=True)
+    ]
 
 
 def test_draws_depend_on_the_iteration_alone(source, monkeypatch):
@@ -295,6 +327,7 @@ def test_ends_are_checkpoints_m_epochs_apart_of_every_expert_and_start(source, m
 
 
 # -- experts
+
 
 def test_a_trajectory_begins_at_its_initialisation_and_moves(source):
     model, streams = source.model, Streams(3, ("experts",), (("index", 1),))

@@ -19,8 +19,13 @@ ROUNDING = 1e-10
 def problem(norm="instance", depth=1, rows=False, augment="none", momentum=0.0, steps=STEPS, images=6, side=4, width=2):
     """A model, the inner problem of `steps` steps, and two expert checkpoints by name; float64."""
     model = convnet(depth, norm, width, side)
-    start, target = ({n: t.double() + 0.1 * torch.rand(t.shape, generator=stream(seed, n), dtype=torch.float64)
-                      for n, t in select(model.fresh(seed, "init"), model.parameters).items()} for seed in (1, 2))
+    start, target = (
+        {
+            n: t.double() + 0.1 * torch.rand(t.shape, generator=stream(seed, n), dtype=torch.float64)
+            for n, t in select(model.fresh(seed, "init"), model.parameters).items()
+        }
+        for seed in (1, 2)
+    )
     generator = stream(0, "problem")
     pixels = torch.randn(images, *model.shape, generator=generator, dtype=torch.float64)
     batches = []
@@ -40,8 +45,17 @@ def problem(norm="instance", depth=1, rows=False, augment="none", momentum=0.0, 
 
 
 def naive(model: Model, inner: Inner, start, target, *, adam=False, norm="instance", depth=1):
-    return unrolled(lambda w, x: logits(w, x, depth, norm), start, target, inner.pixels, inner.labels, inner.log_lr,
-                    inner.batches, inner.momentum, adam)
+    return unrolled(
+        lambda w, x: logits(w, x, depth, norm),
+        start,
+        target,
+        inner.pixels,
+        inner.labels,
+        inner.log_lr,
+        inner.batches,
+        inner.momentum,
+        adam,
+    )
 
 
 def distance(a, b) -> float:
@@ -55,8 +69,16 @@ def assert_same(matched, expected) -> None:
 
 
 @pytest.mark.parametrize("momentum", [0.0, 0.7])
-@pytest.mark.parametrize(("rows", "augment"), [(False, "none"), (True, "none"), (False, "crop+flip"),
-                                              (True, "color_crop_cutout_flip_scale_rotate"), (True, "scale+color+rotate")])
+@pytest.mark.parametrize(
+    ("rows", "augment"),
+    [
+        (False, "none"),
+        (True, "none"),
+        (False, "crop+flip"),
+        (True, "color_crop_cutout_flip_scale_rotate"),
+        (True, "scale+color+rotate"),
+    ],
+)
 def test_adjoint_is_the_full_unroll_at_every_segment(rows, augment, momentum):
     model, inner, start, target = problem(rows=rows, augment=augment, momentum=momentum)
     expected = naive(model, inner, start, target)
@@ -70,8 +92,10 @@ def test_adjoint_is_the_full_unroll_at_every_segment(rows, augment, momentum):
 @pytest.mark.parametrize("segment", [1, 2])
 def test_adjoint_under_every_norm(norm, depth, segment):
     model, inner, start, target = problem(norm, depth, rows=True, momentum=0.5)
-    assert_same(matching_gradient(inner, flatten(start), flatten(target), segment=segment),
-                naive(model, inner, start, target, norm=norm, depth=depth))
+    assert_same(
+        matching_gradient(inner, flatten(start), flatten(target), segment=segment),
+        naive(model, inner, start, target, norm=norm, depth=depth),
+    )
 
 
 def test_gradient_is_the_difference_quotient():
@@ -80,8 +104,20 @@ def test_gradient_is_the_difference_quotient():
     direction = torch.randn(inner.pixels.shape, generator=stream(0, "direction"), dtype=torch.float64)
 
     def loss(step, log_step):
-        return naive(model, Inner(inner.forward, inner.pixels + step * direction, inner.labels, inner.log_lr + log_step,
-                                  inner.batches, inner.momentum), start, target, norm="none")[0]
+        return naive(
+            model,
+            Inner(
+                inner.forward,
+                inner.pixels + step * direction,
+                inner.labels,
+                inner.log_lr + log_step,
+                inner.batches,
+                inner.momentum,
+            ),
+            start,
+            target,
+            norm="none",
+        )[0]
 
     h = 1e-6
     assert float((found.pixels * direction).sum()) == pytest.approx(float(loss(h, 0) - loss(-h, 0)) / (2 * h), rel=1e-5)
@@ -109,8 +145,10 @@ def test_rate_gradient_of_plain_sgd_is_a_sum_of_inner_products():
 @pytest.mark.parametrize(("rows", "augment"), [(False, "none"), (True, "crop+flip")])
 def test_adam_inside_is_a_naive_adam_unroll(rows, augment):
     model, inner, start, target = problem("none", rows=rows, augment=augment, steps=3)
-    assert_same(unrolled_gradient(model, inner, flatten(start), flatten(target)),
-                naive(model, inner, start, target, adam=True, norm="none"))
+    assert_same(
+        unrolled_gradient(model, inner, flatten(start), flatten(target)),
+        naive(model, inner, start, target, adam=True, norm="none"),
+    )
 
 
 def test_adam_and_sgd_inside_differ():

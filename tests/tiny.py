@@ -93,8 +93,14 @@ class Watch:
         return sorted({n.stage for n in self.made})
 
 
-def execute(store: Store, *assignments: str, until: str = "compare", executor: str = "serial", workers: int = 1,
-            watch: Watch | None = None) -> tuple[Graph, Report]:
+def execute(
+    store: Store,
+    *assignments: str,
+    until: str = "compare",
+    executor: str = "serial",
+    workers: int = 1,
+    watch: Watch | None = None,
+) -> tuple[Graph, Report]:
     """Run the tiny pipeline on a store, in this process or with workers of it."""
     graph = build(pipeline(*assignments), store)
     return graph, run(graph, store, executor, "cpu", workers, until, watch or Watch(), lambda node: 1.0)
@@ -132,12 +138,19 @@ def node_of(graph: Graph, label: str) -> Node:
 
 # -- processes
 
+
 def start(*arguments: str, pipe: bool = True) -> subprocess.Popen[str]:
     """The command in a process group of its own, as a shell starts it."""
     root = Path(__file__).resolve().parent.parent
     env = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", "distill_prune", *arguments], env=env, text=True, start_new_session=True,
-                            stdout=subprocess.PIPE if pipe else subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-m", "distill_prune", *arguments],
+        env=env,
+        text=True,
+        start_new_session=True,
+        stdout=subprocess.PIPE if pipe else subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
 
 
 def lines_until(process: subprocess.Popen[str], enough: Callable[[str], bool]) -> Sequence[str]:

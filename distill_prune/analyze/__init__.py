@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from distill_prune.table import Table
 
-ANALYSES = Table("analysis", {
-    "accuracy": "distill_prune.analyze.accuracy",
-    "connectivity": "distill_prune.analyze.connectivity",
-    "curvature": "distill_prune.analyze.curvature",
-    "overlap": "distill_prune.analyze.overlap",
-    "evaluation": "distill_prune.analyze.evaluation",
-    "summary": "distill_prune.analyze.summary",
-})
+ANALYSES = Table(
+    "analysis",
+    {
+        "accuracy": "distill_prune.analyze.accuracy",
+        "connectivity": "distill_prune.analyze.connectivity",
+        "curvature": "distill_prune.analyze.curvature",
+        "overlap": "distill_prune.analyze.overlap",
+        "evaluation": "distill_prune.analyze.evaluation",
+        "summary": "distill_prune.analyze.summary",
+    },
+)

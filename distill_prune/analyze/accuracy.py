@@ -12,7 +12,7 @@ from distill_prune.analyze.estimate import estimate
 from distill_prune.artifacts import Examples, Measurements
 from distill_prune.errors import UserError
 from distill_prune.models import Model
-from distill_prune.settings import Settings as Base
+from distill_prune.settings import Entry as Base
 from distill_prune.training import evaluate
 from distill_prune.tree import State, to
 
@@ -23,9 +23,7 @@ class Settings(Base):
     name: Literal["accuracy"] = "accuracy"
 
 
-def measure(
-    settings: Settings, model: Model, copies: Sequence[State], parts: Mapping[str, Examples]
-) -> Measurements:
+def measure(settings: Settings, model: Model, copies: Sequence[State], parts: Mapping[str, Examples]) -> Measurements:
     """Accuracy (a fraction) and loss of each copy on each part that has examples, and their estimates over copies.
 
     Numbers: `copies` [{part: {accuracy, loss, count}}], `accuracy` {part: estimate}, `loss` {part: estimate}.

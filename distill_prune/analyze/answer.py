@@ -22,8 +22,11 @@ def answer(arms: Sequence[Record], rows: Sequence[Record], control: str, claims_
     if not shared:
         return "No pruned level has been retrained for every arm compared, so the question has no answer yet."
     last = {r["arm"]: r for r in rows if r["level"] == max(shared) and r["arm"] in shown}
-    first = (f"At {_percent(last[shown[0]]['sparsity'])} sparsity (level {max(shared)}), "
-             + "; ".join(_scored(labels[a], last[a]) for a in shown) + ".")
+    first = (
+        f"At {_percent(last[shown[0]]['sparsity'])} sparsity (level {max(shared)}), "
+        + "; ".join(_scored(labels[a], last[a]) for a in shown)
+        + "."
+    )
     reach = "; ".join(_reached(labels[a], [r for r in rows if r["arm"] == a]) for a in shown)
     few = min(last[a]["accuracy"]["n"] for a in shown) < claims_from
     limit = f"; below {claims_from} initialisations no difference is claimed" if few else ""

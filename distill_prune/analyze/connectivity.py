@@ -32,7 +32,7 @@ from distill_prune.errors import UserError
 from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress
 from distill_prune.rng import Streams
-from distill_prune.settings import Settings as Base
+from distill_prune.settings import Entry as Base
 from distill_prune.training import evaluate
 from distill_prune.tree import State, lerp, to
 
@@ -95,13 +95,18 @@ def measure(
                 curves[f"{part}_error"].append(score.error)
                 curves[f"{part}_loss"].append(score.loss)
             progress.tick(done * len(alphas) + k + 1, len(chosen) * len(alphas), f"copies {i} and {j}")
-        pairs.append({
-            "copies": [i, j], "distance": distance(placed[i], placed[j], model.parameters), "curves": curves,
-            "barrier": {name: barrier(c) for name, c in curves.items()},
-            "excess": {name: excess(c, alphas) for name, c in curves.items()},
-        })
-    return Measurements("connectivity", {"copies": len(copies), "alphas": alphas, **_mean(pairs), "pairs": pairs,
-                                         "rows": record})
+        pairs.append(
+            {
+                "copies": [i, j],
+                "distance": distance(placed[i], placed[j], model.parameters),
+                "curves": curves,
+                "barrier": {name: barrier(c) for name, c in curves.items()},
+                "excess": {name: excess(c, alphas) for name, c in curves.items()},
+            }
+        )
+    return Measurements(
+        "connectivity", {"copies": len(copies), "alphas": alphas, **_mean(pairs), "pairs": pairs, "rows": record}
+    )
 
 
 def barrier(curve: Sequence[float]) -> float:
@@ -121,12 +126,14 @@ def distance(a: Mapping[str, Tensor], b: Mapping[str, Tensor], names: Sequence[s
 
 def _mean(pairs: Sequence[Mapping[str, object]]) -> dict[str, object]:
     """Estimates over pairs, and the curves averaged point by point."""
+
     def over(key: str) -> dict[str, object]:
         return {name: dependent([p[key][name] for p in pairs]) for name in CURVES}  # type: ignore[index]
 
     columns = {name: zip(*(p["curves"][name] for p in pairs), strict=True) for name in CURVES}  # type: ignore[index]
     return {
-        "barrier": over("barrier"), "excess": over("excess"),
+        "barrier": over("barrier"),
+        "excess": over("excess"),
         "distance": dependent([p["distance"] for p in pairs]),  # type: ignore[misc]
         "curves": {name: [sum(point) / len(point) for point in points] for name, points in columns.items()},
     }
@@ -158,19 +165,28 @@ def _renewer(model: Model, like: State, batches: Sequence[Tensor]) -> Callable[[
 
 def _check(settings: Settings, model: Model, copies: Sequence[State], masks: Sequence[Mask]) -> None:
     if len(copies) < 2:
-        raise UserError("a barrier needs two copies of a ticket", got=f"{len(copies)} copies", expected="at least 2",
-                        mend="retrain more copies: retrain.copies: 2")
+        raise UserError(
+            "a barrier needs two copies of a ticket",
+            got=f"{len(copies)} copies",
+            expected="at least 2",
+            mend="retrain more copies: retrain.copies: 2",
+        )
     if not settings.allow_different_masks:
         for i, mask in enumerate(masks[1:], 1):
             differing = [n for n, kept in masks[0].kept.items() if not torch.equal(kept, mask.kept[n])]
             if differing:
-                raise UserError(f"copies 0 and {i} have different masks: between them lie denser networks",
-                                got=f"they differ in {', '.join(differing)}", expected="copies of one ticket",
-                                mend="compare copies of one ticket, or set allow_different_masks: true")
+                raise UserError(
+                    f"copies 0 and {i} have different masks: between them lie denser networks",
+                    got=f"they differ in {', '.join(differing)}",
+                    expected="copies of one ticket",
+                    mend="compare copies of one ticket, or set allow_different_masks: true",
+                )
     counters = {f"{name}.num_batches_tracked".lstrip(".") for name in _norms(model.module)}
     for name, tensor in copies[0].items():
         if tensor.is_floating_point() or name in counters:
             continue
         if any(not torch.equal(tensor, other[name]) for other in copies[1:]):
-            raise UserError(f"buffer '{name}' holds {tensor.dtype} values that differ between copies",
-                            expected="equal values: integers cannot be interpolated")
+            raise UserError(
+                f"buffer '{name}' holds {tensor.dtype} values that differ between copies",
+                expected="equal values: integers cannot be interpolated",
+            )

@@ -31,7 +31,7 @@ from distill_prune.errors import NonFiniteError, UserError
 from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress
 from distill_prune.rng import Streams
-from distill_prune.settings import Settings as Base
+from distill_prune.settings import Entry as Base
 from distill_prune.tree import State, select, shapes, to, unflatten
 
 TAKES: Literal["copies"] = "copies"
@@ -78,20 +78,25 @@ def measure(
         NonFiniteError: the loss or a product is not finite.
     """
     if not len(train) or not copies:
-        raise UserError("curvature needs training examples and a retrained copy",
-                        got=f"{len(train)} examples, {len(copies)} copies", expected="at least one of each")
+        raise UserError(
+            "curvature needs training examples and a retrained copy",
+            got=f"{len(train)} examples, {len(copies)} copies",
+            expected="at least one of each",
+        )
     device = train.x.device
     rows = draw_rows(len(train), settings.rows, streams("curvature", "rows"))
     examples = train.take(rows.index.to(device)).ready()
     measured: list[dict[str, Any]] = []
     for c, (copy, mask) in enumerate(zip(copies, masks, strict=True)):
+
         def tick(done: int, c: int = c) -> None:
             progress.tick(c * settings.probes_max + done, len(copies) * settings.probes_max, f"copy {c}")
 
         measured.append(_one(settings, model, to(copy, device), mask.to(device), examples, streams, c, tick))
     layers = {
         name: {key: _over([m["layers"][name][key] for m in measured]) for key in ("trace", "trace_per_weight")}
-        | {"remaining": [m["layers"][name]["remaining"] for m in measured]} for name in model.prunable
+        | {"remaining": [m["layers"][name]["remaining"] for m in measured]}
+        for name in model.prunable
     }
     over = {key: combined([m[key] for m in measured]) for key in ("trace", "trace_per_weight", "invariant")}
     plain = {key: estimate([m[key] for m in measured]) for key in ("weight_norm", "train_loss")}
@@ -104,7 +109,13 @@ def _over(parts: Sequence[Estimate | None]) -> Estimate | None:
 
 
 def _one(
-    settings: Settings, model: Model, state: State, mask: Mask, examples: Examples, streams: Streams, copy: int,
+    settings: Settings,
+    model: Model,
+    state: State,
+    mask: Mask,
+    examples: Examples,
+    streams: Streams,
+    copy: int,
     tick: Callable[[int], None],
 ) -> dict[str, Any]:
     """Trace, its parts and company of one state."""
@@ -129,9 +140,14 @@ def _one(
         layer, remaining = estimate(column.tolist()), int(mask.kept[name].sum())
         layers[name] = {"remaining": remaining, "trace": layer, "trace_per_weight": _divided(layer, remaining)}
     return {
-        "trace": trace, "trace_per_weight": _divided(trace, mask.remaining),
-        "invariant": estimate(table[:, -1].tolist()), "probes": len(samples), "stopped": stopped,
-        "survivors": mask.remaining, "layers": layers, "weight_norm": products.weight_norm(),
+        "trace": trace,
+        "trace_per_weight": _divided(trace, mask.remaining),
+        "invariant": estimate(table[:, -1].tolist()),
+        "probes": len(samples),
+        "stopped": stopped,
+        "survivors": mask.remaining,
+        "layers": layers,
+        "weight_norm": products.weight_norm(),
         "train_loss": products.loss,
     }
 
@@ -175,12 +191,15 @@ class Products:
         total = torch.zeros(len(probes), len(self._weights) + 1, dtype=torch.float64)
         for _, gradient in self._gradients():
             for row, probe in enumerate(probes):
-                product = torch.autograd.grad(gradient, list(self._weights.values()), list(probe.values()),
-                                              retain_graph=True, materialize_grads=True)
+                product = torch.autograd.grad(
+                    gradient, list(self._weights.values()), list(probe.values()), retain_graph=True, materialize_grads=True
+                )
                 terms = [v * hv for v, hv in zip(probe.values(), product, strict=True)]
                 layers = [t.sum(dtype=torch.float64) for t in terms]
-                weighted = [(w.detach().square() * t).sum(dtype=torch.float64)
-                            for w, t in zip(self._weights.values(), terms, strict=True)]
+                weighted = [
+                    (w.detach().square() * t).sum(dtype=torch.float64)
+                    for w, t in zip(self._weights.values(), terms, strict=True)
+                ]
                 total[row] += torch.stack([*layers, torch.stack(weighted).sum()]).cpu()
         return total
 
@@ -204,6 +223,7 @@ class Products:
 
     def _bytes_per_example(self) -> int:
         """What one more example adds to the graph; tensors saved by two operations count twice, on the safe side."""
+
         def saved(rows: int) -> int:
             sizes: list[int] = []
 

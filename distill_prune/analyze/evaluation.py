@@ -24,7 +24,7 @@ from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress, TicksOnly
 from distill_prune.rng import Streams, seed_of
 from distill_prune.settings import Duration
-from distill_prune.settings import Settings as Base
+from distill_prune.settings import Entry as Base
 from distill_prune.training import Recipe, evaluate, train
 from distill_prune.tree import to
 
@@ -46,8 +46,14 @@ class Settings(Base):
     def recipe(self, synthetic: SyntheticSet) -> Recipe:
         """The recipe, with what is left open taken from the set."""
         return Recipe(
-            length=self.length, batch=self.batch, lr=self.lr or synthetic.lr or 0.01, momentum=self.momentum,
-            weight_decay=self.weight_decay, schedule="step", milestones=(self.milestone,), gamma=self.gamma,
+            length=self.length,
+            batch=self.batch,
+            lr=self.lr or synthetic.lr or 0.01,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            schedule="step",
+            milestones=(self.milestone,),
+            gamma=self.gamma,
             augment=synthetic.augment if self.augment is None else self.augment,
         )
 
@@ -72,14 +78,17 @@ def measure(
         UserError: the set's images do not fit the network, or live in another input space than the parts.
     """
     if tuple(synthetic.examples.shape) != model.shape:
-        raise UserError(f"the synthetic images do not fit network '{network}'",
-                        got=tuple(synthetic.examples.shape), expected=model.shape)
+        raise UserError(
+            f"the synthetic images do not fit network '{network}'", got=tuple(synthetic.examples.shape), expected=model.shape
+        )
     filled = {name: e for name, e in parts.items() if len(e)}
     for name, examples in filled.items():
         if examples.transform is not None and not examples.transform.same_space(synthetic.transform):
-            raise UserError(f"the {name} examples and the synthetic images live in different input spaces",
-                            got=f"{examples.transform.kind} and {synthetic.transform.kind}, fitted separately",
-                            mend="evaluate on the data set, split and transform that the set was distilled from")
+            raise UserError(
+                f"the {name} examples and the synthetic images live in different input spaces",
+                got=f"{examples.transform.kind} and {synthetic.transform.kind}, fitted separately",
+                mend="evaluate on the data set, split and transform that the set was distilled from",
+            )
     recipe, cost = settings.recipe(synthetic), Cost()
     steps = recipe.steps(len(synthetic.images))
     ready = {name: e.to(device).ready() for name, e in filled.items()}
@@ -87,11 +96,19 @@ def measure(
     for i in range(settings.nets):
         noise = streams.under("evaluation", net=i)
         start = model.fresh(seed_of(noise.seed, *noise.names, "init", **dict(noise.parts)))
-        trained = train(model, start, synthetic.examples, recipe, noise, device=device,
-                        progress=TicksOnly(progress, i * steps, settings.nets * steps))
+        trained = train(
+            model,
+            start,
+            synthetic.examples,
+            recipe,
+            noise,
+            device=device,
+            progress=TicksOnly(progress, i * steps, settings.nets * steps),
+        )
         cost += trained.cost
         scores = {name: evaluate(model, to(trained.state, device), e) for name, e in ready.items()}
         nets.append({n: {"accuracy": 1 - s.error, "loss": s.loss, "count": s.count} for n, s in scores.items()})
     over = {key: {name: estimate([n[name][key] for n in nets]) for name in ready} for key in ("accuracy", "loss")}
-    return Measurements("evaluation", {"network": network, "recipe": recipe.model_dump(), **over, "nets": nets,
-                                       "cost": cost.json()})
+    return Measurements(
+        "evaluation", {"network": network, "recipe": recipe.model_dump(), **over, "nets": nets, "cost": cost.json()}
+    )

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from distill_prune.artifacts import Mask, Measurements
 from distill_prune.errors import UserError
-from distill_prune.settings import Settings as Base
+from distill_prune.settings import Entry as Base
 
 TAKES: Literal["pair"] = "pair"
 
@@ -36,9 +36,11 @@ def measure(settings: Settings, a: Mask, b: Mask) -> Measurements:
     shape_a, shape_b = ({n: tuple(t.shape) for n, t in m.kept.items()} for m in (a, b))
     if shape_a != shape_b:
         differing = sorted(n for n in shape_a.keys() | shape_b.keys() if shape_a.get(n) != shape_b.get(n))
-        raise UserError("masks of different architectures cannot be compared",
-                        got=f"they differ in {', '.join(differing)}",
-                        expected="the same prunable weights with the same shapes")
+        raise UserError(
+            "masks of different architectures cannot be compared",
+            got=f"they differ in {', '.join(differing)}",
+            expected="the same prunable weights with the same shapes",
+        )
     counts = {n: _counts(kept, b.kept[n]) for n, kept in a.kept.items()}
     chances = {n: _chance(*c) for n, c in counts.items()}
     total, left, right, shared = (sum(column) for column in zip(*counts.values(), strict=True))
@@ -64,6 +66,11 @@ def _record(total: int, a: int, b: int, shared: int, mean: float, variance: floa
 
     sd = math.sqrt(variance)
     return {
-        "total": total, "a": a, "b": b, "shared": shared, **ratios(shared),
-        "chance": {"shared": mean, "sd": sd, **ratios(mean)}, "z": (shared - mean) / sd if sd > 0 else None,
+        "total": total,
+        "a": a,
+        "b": b,
+        "shared": shared,
+        **ratios(shared),
+        "chance": {"shared": mean, "sd": sd, **ratios(mean)},
+        "z": (shared - mean) / sd if sd > 0 else None,
     }

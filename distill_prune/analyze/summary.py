@@ -23,14 +23,26 @@ from pydantic import Field
 from distill_prune.analyze.answer import answer
 from distill_prune.analyze.estimate import Estimate, estimate, sign_flip_p, smallest_p
 from distill_prune.artifacts import Measurements
-from distill_prune.settings import Settings as Base
+from distill_prune.settings import Entry as Base
 
 TAKES: Literal["study"] = "study"
 
 Record = Mapping[str, Any]
 
-METRICS = ("accuracy", "train_accuracy", "barrier_test", "barrier_train", "barrier_loss", "excess_test", "trace",
-           "trace_se", "trace_per_weight", "trace_invariant", "weight_norm", "train_loss")
+METRICS = (
+    "accuracy",
+    "train_accuracy",
+    "barrier_test",
+    "barrier_train",
+    "barrier_loss",
+    "excess_test",
+    "trace",
+    "trace_se",
+    "trace_per_weight",
+    "trace_invariant",
+    "weight_norm",
+    "train_loss",
+)
 PAIRED = ("accuracy", "barrier_test", "trace_per_weight")
 STABLE_BELOW = 0.02
 DECIDABLE_FROM = 3
@@ -60,11 +72,18 @@ def measure(
     rows = [row for arm in arms for row in _rows(arm["name"], units, dense, pairs, settings)]
     paired = _paired(units, arms, settings.versus)
     summed = [_costs(arm, costs) for arm in arms]
-    return Measurements("summary", {
-        "arms": [dict(a) for a in arms], "dense": _metrics(list(dense.values())), "rows": rows, "paired": paired,
-        "costs": summed, "answer": answer(arms, rows, settings.versus, CLAIMS_FROM),
-        "notes": _notes(units, arms, paired, summed),
-    })
+    return Measurements(
+        "summary",
+        {
+            "arms": [dict(a) for a in arms],
+            "dense": _metrics(list(dense.values())),
+            "rows": rows,
+            "paired": paired,
+            "costs": summed,
+            "answer": answer(arms, rows, settings.versus, CLAIMS_FROM),
+            "notes": _notes(units, arms, paired, summed),
+        },
+    )
 
 
 def _by_seed(units: Any) -> dict[int, Record]:
@@ -86,12 +105,14 @@ def _over(records: Sequence[Record], key: str) -> Estimate | None:
 
 
 def _rows(
-    arm: str, units: Sequence[Record], dense: Mapping[int, Record], pairs: Sequence[Record],
+    arm: str,
+    units: Sequence[Record],
+    dense: Mapping[int, Record],
+    pairs: Sequence[Record],
     settings: Settings,
 ) -> list[dict[str, Any]]:
     """One row a level of the arm, the dense level first."""
-    levels: dict[int, dict[int, Record]] = {0: _by_seed(u for u in units if u["arm"] == arm and u["level"] == 0) or
-                                            dict(dense)}
+    levels: dict[int, dict[int, Record]] = {0: _by_seed(u for u in units if u["arm"] == arm and u["level"] == 0) or dict(dense)}
     for level in sorted({u["level"] for u in units if u["arm"] == arm} - {0}):
         levels[level] = _by_seed(u for u in units if u["arm"] == arm and u["level"] == level)
     baseline = _over(list(levels[0].values()), "accuracy")
@@ -102,11 +123,18 @@ def _rows(
         metrics = _metrics(list(held.values()))
         here = [p for p in pairs if p["arm"] == arm and p["level"] == level]
         against = [p for p in here if p["versus"] == settings.versus]
-        rows.append({
-            "arm": arm, "level": level, "sparsity": estimate([u["sparsity"] for u in held.values()])["mean"],
-            "n": len(held), **metrics, "matching": _matching(metrics["accuracy"], baseline, settings.margin),
-            "stable": _stable(metrics["barrier_test"]), **{k: _over(against, k) for k in ("iou", "chance", "z")},
-        })
+        rows.append(
+            {
+                "arm": arm,
+                "level": level,
+                "sparsity": estimate([u["sparsity"] for u in held.values()])["mean"],
+                "n": len(held),
+                **metrics,
+                "matching": _matching(metrics["accuracy"], baseline, settings.margin),
+                "stable": _stable(metrics["barrier_test"]),
+                **{k: _over(against, k) for k in ("iou", "chance", "z")},
+            }
+        )
     return rows
 
 
@@ -140,11 +168,18 @@ def _paired(units: Sequence[Record], arms: Sequence[Record], control: str) -> li
             if not differences:
                 continue
             difference, n = estimate(differences), len(differences)
-            results.append({
-                "arm": arm, "versus": control, "level": level, "metric": metric, "difference": difference,
-                "p": sign_flip_p(differences), "p_smallest": smallest_p(n),
-                "claim": _claim(labels[arm], labels[control], metric, level, difference),
-            })
+            results.append(
+                {
+                    "arm": arm,
+                    "versus": control,
+                    "level": level,
+                    "metric": metric,
+                    "difference": difference,
+                    "p": sign_flip_p(differences),
+                    "p_smallest": smallest_p(n),
+                    "claim": _claim(labels[arm], labels[control], metric, level, difference),
+                }
+            )
     return results
 
 
@@ -157,8 +192,10 @@ def _claim(arm: str, control: str, metric: str, level: int, difference: Estimate
     size, unit = abs(difference["mean"] or 0), ""
     if metric != "trace_per_weight":
         size, unit = 100 * size, " points"
-    return (f"{what} of {arm} is {'higher' if low > 0 else 'lower'} than of {control} by {size:.3g}{unit} "
-            f"at level {level} (n = {n})")
+    return (
+        f"{what} of {arm} is {'higher' if low > 0 else 'lower'} than of {control} by {size:.3g}{unit} "
+        f"at level {level} (n = {n})"
+    )
 
 
 def _costs(arm: Record, costs: Record) -> dict[str, Any]:
@@ -181,16 +218,21 @@ def _costs(arm: Record, costs: Record) -> dict[str, Any]:
         return None if part is None else {k: total[k] + part[k] for k in kinds}
 
     distilled = plus(search, "distill")
-    return {"arm": arm["name"], "n": len(chains), "search": search, "with_distillation": distilled,
-            "with_experts": plus(distilled, "experts")}
+    return {
+        "arm": arm["name"],
+        "n": len(chains),
+        "search": search,
+        "with_distillation": distilled,
+        "with_experts": plus(distilled, "experts"),
+    }
 
 
-def _notes(
-    units: Sequence[Record], arms: Sequence[Record], paired: Sequence[Record], costs: Sequence[Record]
-) -> list[str]:
+def _notes(units: Sequence[Record], arms: Sequence[Record], paired: Sequence[Record], costs: Sequence[Record]) -> list[str]:
     n = max((int(p["difference"]["n"]) for p in paired), default=len({u["seed"] for u in units}))
-    notes = [f"The unit is one initialisation. With n = {n} paired differences the smallest attainable p-value is "
-             f"{smallest_p(n):.3g}; no claim is made below {CLAIMS_FROM} initialisations."]
+    notes = [
+        f"The unit is one initialisation. With n = {n} paired differences the smallest attainable p-value is "
+        f"{smallest_p(n):.3g}; no claim is made below {CLAIMS_FROM} initialisations."
+    ]
     if paired:
         notes.append(f"{len(paired)} paired differences were looked at; nothing is corrected for their number.")
     if any(a["images"] != "real" for a in arms):

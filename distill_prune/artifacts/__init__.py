@@ -9,6 +9,17 @@ from distill_prune.artifacts.synthetic import Rows, SyntheticSet, Trajectory
 from distill_prune.artifacts.tickets import Mask, Ticket, Weights
 
 __all__ = [
-    "SPLITS", "Cost", "Examples", "Images", "Mask", "Measurements", "Parts", "Rows", "SyntheticSet", "Ticket", "Trajectory",
-    "Transform", "Weights",
+    "SPLITS",
+    "Cost",
+    "Examples",
+    "Images",
+    "Mask",
+    "Measurements",
+    "Parts",
+    "Rows",
+    "SyntheticSet",
+    "Ticket",
+    "Trajectory",
+    "Transform",
+    "Weights",
 ]

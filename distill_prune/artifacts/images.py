@@ -140,8 +140,12 @@ class Images:
         return Parts(
             tensors,
             {
-                "title": self.title, "classes": list(self.classes), "scale": self.scale, "counts": counts,
-                "transform": self.transform.kind, "shape": list(self.pixels.shape[1:]),
+                "title": self.title,
+                "classes": list(self.classes),
+                "scale": self.scale,
+                "counts": counts,
+                "transform": self.transform.kind,
+                "shape": list(self.pixels.shape[1:]),
             },
         )
 

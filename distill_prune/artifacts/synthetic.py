@@ -43,8 +43,11 @@ class Trajectory:
         return unflatten(self.checkpoints[epoch], self.shapes)
 
     def parts(self) -> Parts:
-        rows = self.checkpoints if isinstance(self.checkpoints, Tensor) else torch.stack(
-            [self.checkpoints[i] for i in range(len(self.checkpoints))])
+        rows = (
+            self.checkpoints
+            if isinstance(self.checkpoints, Tensor)
+            else torch.stack([self.checkpoints[i] for i in range(len(self.checkpoints))])
+        )
         layout = [[n, list(s)] for n, s in self.shapes.items()]  # the order is the layout of a row
         return Parts({"checkpoints": rows}, {"layout": layout, "record": list(self.record)})
 
@@ -72,9 +75,11 @@ class SyntheticSet:
 
     def __post_init__(self) -> None:
         if self.images.dim() != 4 or self.labels.shape[:1] != self.images.shape[:1]:
-            raise RunError("a synthetic set of the wrong shape",
-                           got=f"images {tuple(self.images.shape)}, labels {tuple(self.labels.shape)}",
-                           expected="images (N, C, H, W), labels (N,)")
+            raise RunError(
+                "a synthetic set of the wrong shape",
+                got=f"images {tuple(self.images.shape)}, labels {tuple(self.labels.shape)}",
+                expected="images (N, C, H, W), labels (N,)",
+            )
         finite("images", self.images)
         if self.lr is not None and not 0 < self.lr < float("inf"):
             raise NonFiniteError("the learned learning rate is not a positive number", got=self.lr)
@@ -86,11 +91,26 @@ class SyntheticSet:
     def parts(self) -> Parts:
         tensors = {"images": self.images, "labels": self.labels}
         tensors |= {f"transform.{n}": t for n, t in self.transform.tensors.items()}
-        return Parts(tensors, {"classes": list(self.classes), "transform": self.transform.kind,
-                               "method": self.method, "lr": self.lr, "augment": self.augment})
+        return Parts(
+            tensors,
+            {
+                "classes": list(self.classes),
+                "transform": self.transform.kind,
+                "method": self.method,
+                "lr": self.lr,
+                "augment": self.augment,
+            },
+        )
 
     @classmethod
     def of(cls, p: Parts) -> SyntheticSet:
         n = p.numbers
-        return cls(p.tensors["images"], p.tensors["labels"], tuple(n["classes"]),
-                   transform_of(n["transform"], p.tensors), n["method"], n["lr"], n["augment"])
+        return cls(
+            p.tensors["images"],
+            p.tensors["labels"],
+            tuple(n["classes"]),
+            transform_of(n["transform"], p.tensors),
+            n["method"],
+            n["lr"],
+            n["augment"],
+        )

@@ -54,8 +54,9 @@ class Mask:
 
     def apply(self, state: State) -> State:
         """`state` with pruned weights exactly zero; other tensors as they are."""
-        return {n: torch.where(self.kept[n].to(t.device), t, torch.zeros_like(t)) if n in self.kept else t
-                for n, t in state.items()}
+        return {
+            n: torch.where(self.kept[n].to(t.device), t, torch.zeros_like(t)) if n in self.kept else t for n, t in state.items()
+        }
 
     def to(self, device: str | torch.device) -> Mask:
         return Mask({n: t.to(device) for n, t in self.kept.items()})
@@ -101,9 +102,18 @@ class Ticket:
         rewound = {} if base is None else self.mask.apply(base)
         own = {n: t for n, t in self.state.items() if n not in rewound or not torch.equal(rewound[n], t)}
         tensors = {f"mask/{n}": t for n, t in self.mask.kept.items()} | {f"state/{n}": t for n, t in own.items()}
-        return Parts(tensors, {"level": self.level, "sparsity": self.mask.sparsity, "remaining": self.mask.remaining,
-                               "total": self.mask.total, "order": list(self.mask.kept), "layers": self.mask.layers(),
-                               **self.numbers})
+        return Parts(
+            tensors,
+            {
+                "level": self.level,
+                "sparsity": self.mask.sparsity,
+                "remaining": self.mask.remaining,
+                "total": self.mask.total,
+                "order": list(self.mask.kept),
+                "layers": self.mask.layers(),
+                **self.numbers,
+            },
+        )
 
     @classmethod
     def of(cls, p: Parts, base: State | None) -> Ticket:

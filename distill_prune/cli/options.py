@@ -15,15 +15,22 @@ if TYPE_CHECKING:
     from distill_prune.pipeline.store import Store
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Find sparse networks with a few distilled images; compare their stability, curvature and accuracy with "
-         "real-data pruning.\n\nBegin with:  distill-prune run digits.yaml",
+    "real-data pruning.\n\nBegin with:  distill-prune run digits.yaml",
 )
 
 PipelineArg = Annotated[str, typer.Argument(metavar="PIPELINE", help="a pipeline file, or the name of a shipped one")]
-Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="override a value, e.g. --set retrain.recipe.lr=0.1")]
-StoreDir = Annotated[Path | None, typer.Option("--store", metavar="DIR", help="the store [default: $DISTILL_PRUNE_STORE, else ./artifacts]")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="A.B=C", help="override a value, e.g. --set retrain.recipe.lr=0.1")
+]
+StoreDir = Annotated[
+    Path | None, typer.Option("--store", metavar="DIR", help="the store [default: $DISTILL_PRUNE_STORE, else ./artifacts]")
+]
 Device = Annotated[str | None, typer.Option("--device", metavar="D", help="cpu, cuda or cuda:N [default: the pipeline's]")]
 ExecutorName = Annotated[str, typer.Option("--executor", metavar="serial|processes|ray", help="where artifacts are made")]
 Workers = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, help="worker processes [default: one a core]")]
@@ -48,7 +55,9 @@ def open_graph(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str
     return name, build(settings, store)
 
 
-def execute(graph: Graph, store: Store, until: str, device: str | None, executor: str, workers: int | None, json: bool) -> dict[str, Any]:
+def execute(
+    graph: Graph, store: Store, until: str, device: str | None, executor: str, workers: int | None, json: bool
+) -> dict[str, Any]:
     """Make what is missing, with progress for this stream; what was done, as plain data."""
     from dataclasses import asdict
 

@@ -26,8 +26,17 @@ if TYPE_CHECKING:
     from distill_prune.pipeline.store import Store
 
 
-def _run(pipeline: str, until: str, sets: list[str] | None, folder: Path | None, device: str | None, executor: str,
-         workers: int | None, out: Path | None, json: bool) -> None:
+def _run(
+    pipeline: str,
+    until: str,
+    sets: list[str] | None,
+    folder: Path | None,
+    device: str | None,
+    executor: str,
+    workers: int | None,
+    out: Path | None,
+    json: bool,
+) -> None:
     from distill_prune.terminal import duration
 
     store = open_store(folder, create=True)
@@ -70,8 +79,16 @@ def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
 
 
 @app.command()
-def run(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, device: Device = None,
-        executor: ExecutorName = "processes", workers: Workers = None, out: Out = None, json: AsJson = False) -> None:
+def run(
+    pipeline: PipelineArg,
+    sets: Sets = None,
+    store: StoreDir = None,
+    device: Device = None,
+    executor: ExecutorName = "processes",
+    workers: Workers = None,
+    out: Out = None,
+    json: AsJson = False,
+) -> None:
     """Make everything that a pipeline asks for and is not in the store yet, then its report.
 
     Example:  distill-prune run digits.yaml --set seeds=[0,1]
@@ -80,18 +97,29 @@ def run(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, device
 
 
 def _stage_command(stage: str, what: str) -> None:
-    def command(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, device: Device = None,
-                executor: ExecutorName = "processes", workers: Workers = None, out: Out = None, json: AsJson = False) -> None:
+    def command(
+        pipeline: PipelineArg,
+        sets: Sets = None,
+        store: StoreDir = None,
+        device: Device = None,
+        executor: ExecutorName = "processes",
+        workers: Workers = None,
+        out: Out = None,
+        json: AsJson = False,
+    ) -> None:
         _run(pipeline, stage, sets, store, device, executor, workers, out, json)
 
     app.command(stage, help=f"{what}\n\nExample:  distill-prune {stage} digits.yaml")(command)
 
 
 for _stage, _what in (
-        ("data", "Prepare the data set."), ("experts", "Train the experts (and what they need)."),
-        ("distill", "Distil the synthetic sets (and what they need)."), ("prune", "Find the tickets of every chain (and what they need)."),
-        ("retrain", "Retrain the tickets' copies on real data (and what they need)."),
-        ("compare", "Measure everything: all of `run`, and the report.")):
+    ("data", "Prepare the data set."),
+    ("experts", "Train the experts (and what they need)."),
+    ("distill", "Distil the synthetic sets (and what they need)."),
+    ("prune", "Find the tickets of every chain (and what they need)."),
+    ("retrain", "Retrain the tickets' copies on real data (and what they need)."),
+    ("compare", "Measure everything: all of `run`, and the report."),
+):
     _stage_command(_stage, _what)
 
 
@@ -107,16 +135,27 @@ def plan(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, json:
     held = open_store(store)
     _, graph = open_graph(pipeline, sets, held)
     costs = cost_of(graph, held)
-    rows: list[dict[str, Any]] = [{"stage": n.stage, "key": k, "status": "hit" if held.has(n.stage, k) else "miss", "label": n.label,
-             "inputs": list(n.inputs.values()), "cost_s": round(costs[k], 2)} for k, n in graph.nodes.items()]
+    rows: list[dict[str, Any]] = [
+        {
+            "stage": n.stage,
+            "key": k,
+            "status": "hit" if held.has(n.stage, k) else "miss",
+            "label": n.label,
+            "inputs": list(n.inputs.values()),
+            "cost_s": round(costs[k], 2),
+        }
+        for k, n in graph.nodes.items()
+    ]
     if json:
         print(json_.dumps({"artifacts": rows}))
         return
     for row in rows:
         print(f"{row['status']:4} {row['stage']:8} {row['key'][:12]}  {row['cost_s']:8.2f} s  {row['label']}")
     misses = [r for r in rows if r["status"] == "miss"]
-    print(f"{len(rows)} artifacts: {len(rows) - len(misses)} hits, {len(misses)} misses, "
-          f"roughly {duration(sum(r['cost_s'] for r in misses))} on one core")
+    print(
+        f"{len(rows)} artifacts: {len(rows) - len(misses)} hits, {len(misses)} misses, "
+        f"roughly {duration(sum(r['cost_s'] for r in misses))} on one core"
+    )
 
 
 @app.command()

@@ -24,8 +24,13 @@ from distill_prune.errors import ConfigError, UserError
 
 
 @app.command()
-def ls(stage: Annotated[str | None, typer.Argument(metavar="STAGE", help="data, experts, distill, prune, retrain or compare")] = None,
-       store: StoreDir = None, json: AsJson = False) -> None:
+def ls(
+    stage: Annotated[
+        str | None, typer.Argument(metavar="STAGE", help="data, experts, distill, prune, retrain or compare")
+    ] = None,
+    store: StoreDir = None,
+    json: AsJson = False,
+) -> None:
     """List the artifacts of the store.
 
     Example:  distill-prune ls distill
@@ -45,16 +50,35 @@ def ls(stage: Annotated[str | None, typer.Argument(metavar="STAGE", help="data, 
             continue
         try:
             m = held.manifest(ref.stage, ref.key)
-            rows.append({"stage": ref.stage, "key": ref.key, "label": m.get("label", ""), "created": m.get("created", ""),
-                         "bytes": sum(f["size"] for f in m["files"].values()), "names": names.get(ref.key, [])})
+            rows.append(
+                {
+                    "stage": ref.stage,
+                    "key": ref.key,
+                    "label": m.get("label", ""),
+                    "created": m.get("created", ""),
+                    "bytes": sum(f["size"] for f in m["files"].values()),
+                    "names": names.get(ref.key, []),
+                }
+            )
         except DamagedArtifact as found:
-            rows.append({"stage": ref.stage, "key": ref.key, "label": f"DAMAGED: {found.reason}", "created": "", "bytes": 0, "names": []})
+            rows.append(
+                {
+                    "stage": ref.stage,
+                    "key": ref.key,
+                    "label": f"DAMAGED: {found.reason}",
+                    "created": "",
+                    "bytes": 0,
+                    "names": [],
+                }
+            )
     if json:
         print(json_.dumps({"artifacts": rows}))
         return
     for r in rows:
-        print(f"{r['stage']:8} {r['key'][:12]}  {r['bytes'] / 1e6:9.2f} MB  {r['created'][:16]}  {r['label']}"
-              + (f"  [{', '.join(r['names'])}]" if r["names"] else ""))
+        print(
+            f"{r['stage']:8} {r['key'][:12]}  {r['bytes'] / 1e6:9.2f} MB  {r['created'][:16]}  {r['label']}"
+            + (f"  [{', '.join(r['names'])}]" if r["names"] else "")
+        )
     print(f"{len(rows)} artifacts, {sum(r['bytes'] for r in rows) / 1e6:.1f} MB in {held.root}")
 
 
@@ -66,13 +90,24 @@ def show(ref: RefArg, store: StoreDir = None) -> None:
     """
     held = open_store(store)
     found = held.find(ref)
-    print(json_.dumps({"path": str(held.path(found.stage, found.key)), "manifest": held.check(found.stage, found.key),
-                       "numbers": held.numbers(found.stage, found.key)}, indent=1))
+    print(
+        json_.dumps(
+            {
+                "path": str(held.path(found.stage, found.key)),
+                "manifest": held.check(found.stage, found.key),
+                "numbers": held.numbers(found.stage, found.key),
+            },
+            indent=1,
+        )
+    )
 
 
 @app.command()
-def verify(refs: Annotated[list[str] | None, typer.Argument(metavar="[REF]...", help="default: everything")] = None,
-           store: StoreDir = None, json: AsJson = False) -> None:
+def verify(
+    refs: Annotated[list[str] | None, typer.Argument(metavar="[REF]...", help="default: everything")] = None,
+    store: StoreDir = None,
+    json: AsJson = False,
+) -> None:
     """Compare artifacts with their manifests, byte by byte; exit code 1 where one is damaged.
 
     Example:  distill-prune verify
@@ -108,8 +143,14 @@ def tag(ref: RefArg, name: Annotated[str, typer.Argument(metavar="NAME")], store
 
 
 @app.command()
-def evaluate(ref: RefArg, sets: Sets = None, store: StoreDir = None, device: Device = None,
-             executor: ExecutorName = "serial", json: AsJson = False) -> None:
+def evaluate(
+    ref: RefArg,
+    sets: Sets = None,
+    store: StoreDir = None,
+    device: Device = None,
+    executor: ExecutorName = "serial",
+    json: AsJson = False,
+) -> None:
     """Train fresh networks on a synthetic set and test them on real data; cached like any comparison.
 
     --set changes the evaluation (nets=3, steps, lr ...) or the network (model.width=32).
@@ -127,8 +168,10 @@ def evaluate(ref: RefArg, sets: Sets = None, store: StoreDir = None, device: Dev
         return
     for part, found in numbers["accuracy"].items():
         each = ", ".join(f"{100 * n[part]['accuracy']:.2f}" for n in numbers["nets"])
-        print(f"{part:10} {100 * found['mean']:.2f}% ± {100 * (found['sd'] or 0):.2f} (standard deviation over {found['n']} fresh "
-              f"{numbers['network']} networks: {each})")
+        print(
+            f"{part:10} {100 * found['mean']:.2f}% ± {100 * (found['sd'] or 0):.2f} (sd over {found['n']} fresh "
+            f"{numbers['network']} networks: {each})"
+        )
     print(f"compare {key[:12]}")
 
 
@@ -156,8 +199,11 @@ def _not_yet(name: str, instead: str) -> None:
 
 
 for _name, _instead in (
-        ("import", "make a set with `distill`, or copy a store's distill/<key> folder"),
-        ("export", "read tensors.safetensors of the artifact: `show REF` prints its path"),
-        ("diff", "the report compares the arms of a study"), ("rm", "delete the artifact's folder: `show REF` prints its path"),
-        ("gc", "delete artifacts' folders by hand: `ls` lists them"), ("schema", "the shipped pipelines show every section")):
+    ("import", "make a set with `distill`, or copy a store's distill/<key> folder"),
+    ("export", "read tensors.safetensors of the artifact: `show REF` prints its path"),
+    ("diff", "the report compares the arms of a study"),
+    ("rm", "delete the artifact's folder: `show REF` prints its path"),
+    ("gc", "delete artifacts' folders by hand: `ls` lists them"),
+    ("schema", "the shipped pipelines show every section"),
+):
     _not_yet(_name, _instead)

@@ -10,10 +10,13 @@ if TYPE_CHECKING:
     from distill_prune.artifacts import Images
     from distill_prune.data.source import Remembered, Source
 
-DATASETS = Table("data set", {
-    "digits": "distill_prune.data.digits",
-    "npz": "distill_prune.data.npz",
-})
+DATASETS = Table(
+    "data set",
+    {
+        "digits": "distill_prune.data.digits",
+        "npz": "distill_prune.data.npz",
+    },
+)
 
 
 def fingerprint(settings: Source, remembered: Remembered | None = None) -> str:
@@ -22,7 +25,7 @@ def fingerprint(settings: Source, remembered: Remembered | None = None) -> str:
     Raises:
         DataError: the source is missing.
     """
-    return str(DATASETS[settings.name].fingerprint(settings, remembered))  # type: ignore[attr-defined]
+    return str(DATASETS[settings.name].fingerprint(settings, remembered))
 
 
 def prepare(settings: Source) -> Images:
@@ -33,4 +36,4 @@ def prepare(settings: Source) -> Images:
     """
     from distill_prune.data.preparation import prepared
 
-    return prepared(settings, DATASETS[settings.name].load(settings))  # type: ignore[attr-defined]
+    return prepared(settings, DATASETS[settings.name].load(settings))

@@ -155,8 +155,7 @@ def _warp(x: Tensor, matrix: list[Tensor]) -> Tensor:
     return (found * weight).sum(2).view_as(x)
 
 
-_FAMILIES: dict[str, tuple[Callable[[int, int, int, torch.Generator], Parameters],
-                           Callable[[Tensor, Parameters], Tensor]]] = {
+_FAMILIES: dict[str, tuple[Callable[[int, int, int, torch.Generator], Parameters], Callable[[Tensor, Parameters], Tensor]]] = {
     "color": (_draw_color, _color),
     "crop": (_draw_crop, _crop),
     "cutout": (_draw_cutout, _cutout),
@@ -211,8 +210,10 @@ def draw(strategy: str, shape: tuple[int, ...], generator: torch.Generator) -> D
 def apply(x: Tensor, draw: Draw) -> Tensor:
     """The batch `x` (N, C, H, W), augmented as drawn; the same draw gives the same result."""
     for name in draw.families:
-        parameters = {k: t.to(device=x.device, dtype=x.dtype if t.is_floating_point() else t.dtype)
-                      for k, t in draw.parameters[name].items()}
+        parameters = {
+            k: t.to(device=x.device, dtype=x.dtype if t.is_floating_point() else t.dtype)
+            for k, t in draw.parameters[name].items()
+        }
         x = _FAMILIES[name][1](x, parameters)
     return x
 

@@ -45,8 +45,12 @@ def load(settings: Settings) -> Loaded:
     pixels, labels = source.images.astype(np.uint8), source.target.astype(np.uint8)
     found = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
     if found != SHA256:
-        raise DataError("the digits of the installed scikit-learn are not the known ones", got=found, expected=SHA256,
-                        mend="another version of scikit-learn")
+        raise DataError(
+            "the digits of the installed scikit-learn are not the known ones",
+            got=found,
+            expected=SHA256,
+            mend="another version of scikit-learn",
+        )
     classes = tuple(str(c) for c in range(10))
     y = torch.from_numpy(labels).long()
     test = torch.zeros(len(y), dtype=torch.bool)

@@ -26,6 +26,9 @@ def fit_normalize(pixels: Tensor, scale: float) -> Transform:
     mean, std = mean / scale, (squares / count).sqrt() / scale
     if bool((std < _CONSTANT).any()):
         channel = int(std.argmin())
-        raise DataError(f"channel {channel} of the training images is constant",
-                        got=f"every pixel {float(mean[channel]):g}", expected="pixels that vary")
+        raise DataError(
+            f"channel {channel} of the training images is constant",
+            got=f"every pixel {float(mean[channel]):g}",
+            expected="pixels that vary",
+        )
     return Transform("normalize", {"mean": mean.float(), "std": std.float()})

@@ -46,8 +46,9 @@ def _files(settings: Settings) -> list[Path]:
     """train.npz and test.npz of a folder, or the single file."""
     path = Path(settings.path).expanduser()
     if not path.exists():
-        raise DataError(f"there is no data at '{path}'",
-                        mend="give the path of a folder with train.npz and test.npz, or of one .npz file")
+        raise DataError(
+            f"there is no data at '{path}'", mend="give the path of a folder with train.npz and test.npz, or of one .npz file"
+        )
     if not path.is_dir():
         return [path]
     files = [path / part for part in _PARTS]
@@ -75,15 +76,19 @@ def _classes(files: list[Archive]) -> tuple[str, ...]:
     """The names that the files give, else the numbers 0.. up to the largest label."""
     named = [file.classes for file in files if file.classes is not None]
     if len(set(named)) > 1:
-        raise DataError("the two files name different classes", got=f"{list(named[1])} in {files[1].path}",
-                        expected=f"{list(named[0])} as in {files[0].path}")
+        raise DataError(
+            "the two files name different classes",
+            got=f"{list(named[1])} in {files[1].path}",
+            expected=f"{list(named[0])} as in {files[0].path}",
+        )
     highest = max(int(file.labels.max()) for file in files)
     classes = named[0] if named else tuple(str(c) for c in range(highest + 1))
     for file in files:
         low, high = int(file.labels.min()), int(file.labels.max())
         if low < 0 or high >= len(classes):
-            raise DataError(f"'{file.path}' has labels outside its classes", got=f"labels {low}..{high}",
-                            expected=f"0..{len(classes) - 1}")
+            raise DataError(
+                f"'{file.path}' has labels outside its classes", got=f"labels {low}..{high}", expected=f"0..{len(classes) - 1}"
+            )
     return classes
 
 
@@ -100,19 +105,29 @@ def load(settings: Settings) -> Loaded:
         pools = [torch.arange(len(file.labels)) for file in files]
     else:
         labels = files[0].labels
-        test = stratified(labels, round(settings.test_share * len(labels)), classes,
-                          stream(settings.split_seed, "data", "test"), what=f"test part of '{paths[0]}'", leave=True)
+        test = stratified(
+            labels,
+            round(settings.test_share * len(labels)),
+            classes,
+            stream(settings.split_seed, "data", "test"),
+            what=f"test part of '{paths[0]}'",
+            leave=True,
+        )
         rest = torch.ones(len(labels), dtype=torch.bool)
         rest[test] = False
         pools = [rest.nonzero().squeeze(1), test]
     sources = files if len(files) == 2 else files * 2
-    chosen = [_part(pools[0], sources[0], settings.rows, "rows", classes, settings),
-              _part(pools[1], sources[1], settings.test_rows, "test_rows", classes, settings)]
+    chosen = [
+        _part(pools[0], sources[0], settings.rows, "rows", classes, settings),
+        _part(pools[1], sources[1], settings.test_rows, "test_rows", classes, settings),
+    ]
     pixels = [file.pixels(rows) for file, rows in zip(sources, chosen, strict=True)]
     if pixels[0].shape[1:] != pixels[1].shape[1:] or pixels[0].dtype != pixels[1].dtype:
-        raise DataError(f"train and test images of '{settings.path}' differ in kind",
-                        got=f"{tuple(pixels[1].shape[1:])} {pixels[1].dtype} in {paths[1].name}",
-                        expected=f"{tuple(pixels[0].shape[1:])} {pixels[0].dtype} as in {paths[0].name}")
+        raise DataError(
+            f"train and test images of '{settings.path}' differ in kind",
+            got=f"{tuple(pixels[1].shape[1:])} {pixels[1].dtype} in {paths[1].name}",
+            expected=f"{tuple(pixels[0].shape[1:])} {pixels[0].dtype} as in {paths[0].name}",
+        )
     labels = torch.cat([file.labels[rows] for file, rows in zip(sources, chosen, strict=True)])
     test_rows = torch.arange(len(labels)) >= len(chosen[0])
     scale = 255.0 if pixels[0].dtype == torch.uint8 else 1.0
@@ -121,11 +136,16 @@ def load(settings: Settings) -> Loaded:
     return Loaded(torch.cat(pixels), labels, test_rows, classes, scale, title)
 
 
-def _part(pool: Tensor, file: Archive, rows: int | None, name: str, classes: tuple[str, ...],
-          settings: Settings) -> Tensor:
+def _part(pool: Tensor, file: Archive, rows: int | None, name: str, classes: tuple[str, ...], settings: Settings) -> Tensor:
     """The rows of `pool` to use: all, or a stratified part drawn by the split's seed."""
     if rows is None:
         return pool
-    drawn = stratified(file.labels[pool], rows, classes, stream(settings.split_seed, "data", name),
-                       what=f"{name} of '{settings.path}'", leave=False)
+    drawn = stratified(
+        file.labels[pool],
+        rows,
+        classes,
+        stream(settings.split_seed, "data", name),
+        what=f"{name} of '{settings.path}'",
+        leave=False,
+    )
     return pool[drawn]

@@ -48,10 +48,18 @@ class Archive:
             offsets = _check_offsets(path, arrays[kind], arrays.get("offsets"))
         count = len(arrays[kind]) if offsets is None else len(offsets) - 1
         if labels.dtype.kind not in "iu" or labels.shape != (count,) or count == 0:
-            raise DataError(f"labels of '{path}'", got=f"{labels.dtype} {labels.shape}",
-                            expected=f"integers ({count},), one for each image" if count else "at least one image")
-        return cls(path, torch.from_numpy(labels.astype(np.int64)), _check_classes(path, arrays.get("classes")),
-                   arrays[kind] if offsets is not None else _channels_first(path, arrays[kind]), offsets)
+            raise DataError(
+                f"labels of '{path}'",
+                got=f"{labels.dtype} {labels.shape}",
+                expected=f"integers ({count},), one for each image" if count else "at least one image",
+            )
+        return cls(
+            path,
+            torch.from_numpy(labels.astype(np.int64)),
+            _check_classes(path, arrays.get("classes")),
+            arrays[kind] if offsets is not None else _channels_first(path, arrays[kind]),
+            offsets,
+        )
 
     def pixels(self, rows: Tensor) -> Tensor:
         """Images (N, C, H, W) of the rows: uint8, or float32 in [0, 1].
@@ -67,13 +75,19 @@ class Archive:
             return torch.from_numpy(images).contiguous()
         bad = ~np.isfinite(images)
         if bad.any():
-            raise DataError(f"images of '{self.path}' are not finite", got=f"row {int(index[_first(bad)])}",
-                            expected="numbers, no NaN or infinity")
+            raise DataError(
+                f"images of '{self.path}' are not finite",
+                got=f"row {int(index[_first(bad)])}",
+                expected="numbers, no NaN or infinity",
+            )
         bad = (images < 0) | (images > 1)
         if bad.any():
-            raise DataError(f"float images of '{self.path}' lie outside [0, 1]",
-                            got=f"values {images.min():g} to {images.max():g}, first in row {int(index[_first(bad)])}",
-                            expected="pixels from 0 to 1", mend="undo any normalization, or store uint8")
+            raise DataError(
+                f"float images of '{self.path}' lie outside [0, 1]",
+                got=f"values {images.min():g} to {images.max():g}, first in row {int(index[_first(bad)])}",
+                expected="pixels from 0 to 1",
+                mend="undo any normalization, or store uint8",
+            )
         return torch.from_numpy(images.astype(np.float32)).contiguous()
 
 
@@ -91,29 +105,44 @@ def _arrays(path: Path) -> Mapping[str, Array]:
             return {name: loaded[name] if name in known else np.empty(0) for name in loaded.files}
     except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as problem:
         if "pickle" in str(problem):
-            raise DataError(f"'{path}' is refused", got="pickled Python objects, which can execute",
-                            expected="plain arrays of numbers or text") from problem
+            raise DataError(
+                f"'{path}' is refused",
+                got="pickled Python objects, which can execute",
+                expected="plain arrays of numbers or text",
+            ) from problem
         raise DataError(f"'{path}' cannot be read as an .npz file", got=problem) from problem
 
 
 def _one(path: Path, arrays: Mapping[str, Array], names: tuple[str, ...], what: str) -> str:
     found = [name for name in names if name in arrays]
     if len(found) != 1:
-        raise DataError(f"'{path}' has {'more than one array' if found else 'no array'} of {what}",
-                        got=f"arrays {', '.join(sorted(arrays)) or '(none)'}", expected=f"one of {', '.join(names)}")
+        raise DataError(
+            f"'{path}' has {'more than one array' if found else 'no array'} of {what}",
+            got=f"arrays {', '.join(sorted(arrays)) or '(none)'}",
+            expected=f"one of {', '.join(names)}",
+        )
     return found[0]
 
 
 def _check_offsets(path: Path, packed: Array, offsets: Array | None) -> Array:
     if offsets is None:
         raise DataError(f"'{path}' has packed images without 'offsets'", expected="offsets (N + 1,) into the bytes")
-    fits = (packed.dtype == np.uint8 and packed.ndim == 1 and offsets.dtype.kind in "iu" and offsets.ndim == 1
-            and len(offsets) > 0 and offsets[0] == 0 and offsets[-1] == len(packed)
-            and bool((offsets[1:] >= offsets[:-1]).all()))
+    fits = (
+        packed.dtype == np.uint8
+        and packed.ndim == 1
+        and offsets.dtype.kind in "iu"
+        and offsets.ndim == 1
+        and len(offsets) > 0
+        and offsets[0] == 0
+        and offsets[-1] == len(packed)
+        and bool((offsets[1:] >= offsets[:-1]).all())
+    )
     if not fits:
-        raise DataError(f"packed images of '{path}' and their offsets do not fit together",
-                        got=f"{packed.dtype} {packed.shape}, offsets {offsets.dtype} {offsets.shape}",
-                        expected="uint8 bytes, and offsets that rise from 0 to their number")
+        raise DataError(
+            f"packed images of '{path}' and their offsets do not fit together",
+            got=f"{packed.dtype} {packed.shape}, offsets {offsets.dtype} {offsets.shape}",
+            expected="uint8 bytes, and offsets that rise from 0 to their number",
+        )
     return offsets
 
 
@@ -130,15 +159,17 @@ def _channels_first(path: Path, images: Array) -> Array:
     if images.dtype != np.uint8 and images.dtype.kind != "f":
         raise DataError(f"images of '{path}'", got=images.dtype, expected="uint8, or floats in [0, 1]")
     if 0 in images.shape or images.ndim not in (3, 4):
-        raise DataError(f"images of '{path}' have the wrong shape", got=images.shape,
-                        expected="(N, H, W), (N, H, W, C) or (N, C, H, W)")
+        raise DataError(
+            f"images of '{path}' have the wrong shape", got=images.shape, expected="(N, H, W), (N, H, W, C) or (N, C, H, W)"
+        )
     if images.ndim == 3:
         return images[:, None]
     first, last = images.shape[1] in _CHANNELS, images.shape[3] in _CHANNELS
     if first == last:
         raise DataError(
             f"the axis of the channels of '{path}' is " + ("ambiguous" if first else "not to be found"),
-            got=images.shape, expected="1 or 3 channels, in the second or the last axis, but not in both",
+            got=images.shape,
+            expected="1 or 3 channels, in the second or the last axis, but not in both",
         )
     return images if first else images.transpose(0, 3, 1, 2)
 
@@ -154,13 +185,17 @@ def _decode(path: Path, packed: Array, offsets: Array, index: Array) -> Tensor:
             with Image.open(io.BytesIO(data), formats=("WEBP", "JPEG")) as image:
                 pixels = np.asarray(image if image.mode == "L" else image.convert("RGB"))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-            raise DataError(f"image in row {row} of '{path}' cannot be decoded", got=problem,
-                            expected="the bytes of one WebP or JPEG image") from problem
+            raise DataError(
+                f"image in row {row} of '{path}' cannot be decoded", got=problem, expected="the bytes of one WebP or JPEG image"
+            ) from problem
         if whole is None:
             whole = np.empty((len(index), *pixels.shape), np.uint8)
         if pixels.shape != whole.shape[1:]:
-            raise DataError(f"image in row {row} of '{path}' differs in shape", got=pixels.shape,
-                            expected=f"{whole.shape[1:]} as in row {int(index[0])}")
+            raise DataError(
+                f"image in row {row} of '{path}' differs in shape",
+                got=pixels.shape,
+                expected=f"{whole.shape[1:]} as in row {int(index[0])}",
+            )
         whole[place] = pixels
     assert whole is not None
     images = whole[:, None] if whole.ndim == 3 else whole.transpose(0, 3, 1, 2)

@@ -27,13 +27,19 @@ def prepared(settings: Source, loaded: Loaded) -> Images:
     train = (~loaded.test).nonzero().squeeze(1)
     counts = torch.bincount(loaded.labels[train], minlength=len(classes))
     if bool((counts == 0).any()):
-        raise DataError(f"{title} has no training examples of class '{classes[int(counts.argmin())]}'",
-                        expected="at least 1 of every class")
+        raise DataError(
+            f"{title} has no training examples of class '{classes[int(counts.argmin())]}'", expected="at least 1 of every class"
+        )
     split = torch.where(loaded.test, SPLITS.index("test"), SPLITS.index("train")).to(torch.uint8)
     if settings.validation > 0:
         held = stratified(
-            loaded.labels[train], round(settings.validation * len(train)), classes,
-            stream(settings.split_seed, "data", "validation"), what=f"{title}, validation part", leave=True)
+            loaded.labels[train],
+            round(settings.validation * len(train)),
+            classes,
+            stream(settings.split_seed, "data", "validation"),
+            what=f"{title}, validation part",
+            leave=True,
+        )
         split[train[held]] = SPLITS.index("validation")
     transform = _FIT[settings.transform](loaded.pixels[split == SPLITS.index("train")], loaded.scale)
     return Images(loaded.pixels, loaded.labels, split, classes, transform, loaded.scale, loaded.title)

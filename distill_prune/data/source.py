@@ -12,13 +12,13 @@ from pydantic import Field
 from torch import Tensor
 
 from distill_prune.errors import DataError
-from distill_prune.settings import Settings, canonical
+from distill_prune.settings import Entry, canonical
 
 Remembered = MutableMapping[str, str]
 """Hashes of files by path, size and time of change; the caller keeps it between runs."""
 
 
-class Source(Settings):
+class Source(Entry):
     """Base of every data set's settings.
 
     `validation` is the share of the training part that is held out, stratified by class; no choice looks at the test

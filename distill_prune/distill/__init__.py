@@ -14,10 +14,13 @@ from distill_prune.artifacts import Cost, Examples, SyntheticSet, Trajectory, Tr
 from distill_prune.models import Model
 from distill_prune.table import Table
 
-METHODS = Table("distillation method", {
-    "trajectory": "distill_prune.distill.trajectory",
-    "subset": "distill_prune.distill.subset",
-})
+METHODS = Table(
+    "distillation method",
+    {
+        "trajectory": "distill_prune.distill.trajectory",
+        "subset": "distill_prune.distill.subset",
+    },
+)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from distill_prune.training import Recipe, train
 from distill_prune.tree import select, shapes
 
 
-def train_expert(model: Model, examples: Examples, recipe: Recipe, streams: Streams, device: str,
-                 progress: Progress) -> tuple[Trajectory, Cost]:
+def train_expert(
+    model: Model, examples: Examples, recipe: Recipe, streams: Streams, device: str, progress: Progress
+) -> tuple[Trajectory, Cost]:
     """One teacher from its own initialisation and SGD noise; row t of its trajectory is the end of epoch t."""
     start = model.fresh(streams.seed, *streams.names, "init", **dict(streams.parts))
     trained = train(model, start, examples, recipe, streams, device=device, progress=progress, keep_epochs=True)

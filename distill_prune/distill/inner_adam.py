@@ -29,7 +29,8 @@ def unrolled_gradient(model: Model, inner: Inner, start: Tensor, target: Tensor,
     module = model.instance({**model.module.state_dict(), **unflatten(start.detach(), layout)}, start.device).train()
     parameters = list(module.parameters())
     optimizer: torch.optim.Optimizer = (
-        torch.optim.Adam(parameters, lr=1.0) if adam else torch.optim.SGD(parameters, lr=1.0, momentum=inner.momentum))
+        torch.optim.Adam(parameters, lr=1.0) if adam else torch.optim.SGD(parameters, lr=1.0, momentum=inner.momentum)
+    )
     override = {"lr": [log_lr.exp()]}
     with higher.innerloop_ctx(module, optimizer, override=override, copy_initial_weights=True) as (net, steps):
         for batch in inner.batches:

@@ -14,7 +14,7 @@ from distill_prune.distill import Distilled, Source
 from distill_prune.errors import DataError
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
-from distill_prune.settings import Settings as Base
+from distill_prune.settings import Entry as Base
 
 NEEDS_EXPERTS = False
 
@@ -35,8 +35,12 @@ def random_rows(labels: Tensor, classes: tuple[str, ...], ipc: int, streams: Str
     for index, name in enumerate(classes):
         own = (labels == index).nonzero().squeeze(1)
         if len(own) < ipc:
-            raise DataError(f"{ipc} images per class are more than class '{name}' has", got=f"ipc {ipc}",
-                            expected=f"at most {len(own)}", mend="a smaller ipc")
+            raise DataError(
+                f"{ipc} images per class are more than class '{name}' has",
+                got=f"ipc {ipc}",
+                expected=f"at most {len(own)}",
+                mend="a smaller ipc",
+            )
         rows.append(own[torch.randperm(len(own), generator=streams("rows", label=index))[:ipc]])
     return torch.cat(rows)
 

@@ -30,7 +30,7 @@ from distill_prune.distill.unroll import Batch, Inner, Matched, graph_bytes, mat
 from distill_prune.errors import NonFiniteError
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
-from distill_prune.settings import Settings as Base
+from distill_prune.settings import Entry as Base
 from distill_prune.training import CountFlops
 from distill_prune.tree import unflatten
 
@@ -114,8 +114,14 @@ class _Run:
         self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
 
     def numbers(self) -> dict[str, Any]:
-        return {"iteration": self.iteration, "shrink": self.shrink, "tries": self.tries, "record": self.record,
-                "flops": self.flops, "total": self.total}
+        return {
+            "iteration": self.iteration,
+            "shrink": self.shrink,
+            "tries": self.tries,
+            "record": self.record,
+            "flops": self.flops,
+            "total": self.total,
+        }
 
 
 def _begin(settings: Settings, source: Source, streams: Streams, device: str) -> tuple[_Run, Tensor]:
@@ -126,8 +132,10 @@ def _begin(settings: Settings, source: Source, streams: Streams, device: str) ->
     log_lr = torch.tensor(math.log(settings.inner_lr), device=device, requires_grad=True)
     groups = [{"params": [pixels], "lr": settings.lr_pixels}, {"params": [log_lr], "lr": settings.lr_log_lr}]
     optimizer: torch.optim.Optimizer = (
-        torch.optim.SGD(groups, momentum=settings.momentum) if settings.optimizer == "sgd"
-        else torch.optim.Adam(groups, betas=(settings.momentum, 0.999)))
+        torch.optim.SGD(groups, momentum=settings.momentum)
+        if settings.optimizer == "sgd"
+        else torch.optim.Adam(groups, betas=(settings.momentum, 0.999))
+    )
     return _Run(pixels, log_lr, optimizer), labels.to(device)
 
 
@@ -143,14 +151,18 @@ def _batches(settings: Settings, shape: torch.Size, streams: Streams, iteration:
             queue = queue or list(torch.split(torch.randperm(n, generator=generator), batch))
             rows = queue.pop(0).to(device)
         size = (n if rows is None else len(rows), *shape[1:])
-        drawn = None if settings.augment == "none" else draw(
-            settings.augment, torch.Size(size), streams("augment", iteration=iteration, step=i))
+        drawn = (
+            None
+            if settings.augment == "none"
+            else draw(settings.augment, torch.Size(size), streams("augment", iteration=iteration, step=i))
+        )
         out.append(Batch(rows, drawn))
     return out
 
 
-def _ends(settings: Settings, experts: Sequence[Trajectory], streams: Streams, iteration: int,
-          device: str) -> tuple[Tensor, Tensor]:
+def _ends(
+    settings: Settings, experts: Sequence[Trajectory], streams: Streams, iteration: int, device: str
+) -> tuple[Tensor, Tensor]:
     """The expert's checkpoints at a random start epoch t and at t + M."""
     generator = streams("expert", iteration=iteration)
     expert = experts[int(torch.randint(len(experts), (), generator=generator))]
@@ -194,8 +206,10 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
             setattr(run, name, value)
     good = (run.iteration, run.tensors())
     if snapshot is not None:
-        good = (snapshot.numbers["iteration"] // KEEP_EVERY * KEEP_EVERY,
-                {n.removeprefix("good/"): t for n, t in snapshot.tensors.items() if n.startswith("good/")})
+        good = (
+            snapshot.numbers["iteration"] // KEEP_EVERY * KEEP_EVERY,
+            {n.removeprefix("good/"): t for n, t in snapshot.tensors.items() if n.startswith("good/")},
+        )
     model, shapes = source.model, source.experts[0].shapes
     assert model is not None
     buffers = {n: t.to(device, copy=True) for n, t in model.module.named_buffers()}  # in training written, never read
@@ -209,17 +223,28 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         if i % KEEP_EVERY == 0:
             good = (i, run.tensors())
         start, target = _ends(settings, source.experts, streams, i, device)
-        inner = Inner(forward, run.pixels, labels, run.log_lr, _batches(settings, run.pixels.shape, streams, i, device),
-                      settings.inner_momentum)
+        inner = Inner(
+            forward,
+            run.pixels,
+            labels,
+            run.log_lr,
+            _batches(settings, run.pixels.shape, streams, i, device),
+            settings.inner_momentum,
+        )
         segment = segment or _segment(settings, inner, start)
         run.flops = run.flops or _flops(inner, start, target)
-        matched = (unrolled_gradient(model, inner, start, target) if settings.inner == "adam"
-                   else matching_gradient(inner, start, target, segment=segment))
+        matched = (
+            unrolled_gradient(model, inner, start, target)
+            if settings.inner == "adam"
+            else matching_gradient(inner, start, target, segment=segment)
+        )
         if (bad := _bad(matched)) is not None:
             if run.tries >= TRIES:
-                raise NonFiniteError(f"the {bad} is not finite at iteration {i}, after {TRIES} returns to a good state",
-                                     got=f"eta {float(run.log_lr.detach().exp()):.3g}, pixel step {settings.lr_pixels * run.shrink:.3g}",
-                                     mend="a smaller lr_pixels, lr_log_lr or inner_lr")
+                raise NonFiniteError(
+                    f"the {bad} is not finite at iteration {i}, after {TRIES} returns to a good state",
+                    got=f"eta {float(run.log_lr.detach().exp()):.3g}, pixel step {settings.lr_pixels * run.shrink:.3g}",
+                    mend="a smaller lr_pixels, lr_log_lr or inner_lr",
+                )
             run.restore(good[1])
             run.iteration, run.shrink, run.tries, run.total = good[0], run.shrink / 2, run.tries + 1, 0.0
             keep = sum(at <= run.iteration for at in run.record["iteration"])
@@ -251,8 +276,15 @@ def _update(settings: Settings, run: _Run, matched: Matched) -> None:
 
 
 def _finish(settings: Settings, source: Source, run: _Run, labels: Tensor) -> Distilled:
-    made = SyntheticSet(run.pixels.detach().cpu().clone(), labels.cpu(), source.classes, source.transform, "trajectory",
-                        float(run.log_lr.detach().exp()), settings.augment)
+    made = SyntheticSet(
+        run.pixels.detach().cpu().clone(),
+        labels.cpu(),
+        source.classes,
+        source.transform,
+        "trajectory",
+        float(run.log_lr.detach().exp()),
+        settings.augment,
+    )
     per_step = len(labels) if settings.batch is None else min(settings.batch, len(labels))
     cost = Cost(per_step * settings.inner_steps, settings.inner_steps, run.flops).times(settings.iterations)
     return Distilled(made, cost, {**run.record, "rollbacks": run.tries})

@@ -12,14 +12,17 @@ from torch.func import functional_call
 
 from distill_prune.errors import RunError
 from distill_prune.rng import seed_of, seeded
-from distill_prune.settings import Settings, digest
+from distill_prune.settings import Entry, digest
 from distill_prune.table import Table
 from distill_prune.tree import State, clone
 
-MODELS = Table("model", {
-    "convnet": "distill_prune.models.convnet",
-    "lenet": "distill_prune.models.lenet",
-})
+MODELS = Table(
+    "model",
+    {
+        "convnet": "distill_prune.models.convnet",
+        "lenet": "distill_prune.models.lenet",
+    },
+)
 
 
 def prunable_names(module: nn.Module) -> tuple[str, ...]:
@@ -74,16 +77,20 @@ class Model:
         return any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.module.modules())
 
 
-def build_model(settings: Settings, shape: tuple[int, ...], classes: int) -> Model:
+def build_model(settings: Entry, shape: tuple[int, ...], classes: int) -> Model:
     """The model that `settings` (of a `MODELS` entry, with its `name`) describes, for inputs (C, H, W).
 
     Raises:
         RunError: the network cannot be built for inputs of this shape.
     """
-    entry = MODELS[settings.name]  # type: ignore[attr-defined]
+    entry = MODELS[settings.name]
     try:
-        return Model(lambda: entry.build(settings, shape, classes), tuple(shape), classes,
-                     digest([settings, list(shape), classes]))
+        return Model(
+            lambda: entry.build(settings, shape, classes), tuple(shape), classes, digest([settings, list(shape), classes])
+        )
     except (ValueError, RuntimeError) as problem:
-        raise RunError(f"model '{entry.__name__.rsplit('.', 1)[-1]}' cannot take inputs of shape {tuple(shape)}",
-                       got=problem, mend="a smaller depth, or larger images") from problem
+        raise RunError(
+            f"model '{entry.__name__.rsplit('.', 1)[-1]}' cannot take inputs of shape {tuple(shape)}",
+            got=problem,
+            mend="a smaller depth, or larger images",
+        ) from problem

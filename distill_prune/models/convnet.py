@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import Field
 from torch import nn
 
-from distill_prune.settings import Settings as Base
+from distill_prune.settings import Entry as Base
 
 
 class Settings(Base):
@@ -42,7 +42,11 @@ def build(settings: Settings, shape: tuple[int, int, int], classes: int) -> nn.M
         raise ValueError(f"{height}x{width} pixels cannot be halved {settings.depth} times")
     layers: list[nn.Module] = []
     for _ in range(settings.depth):
-        layers += [nn.Conv2d(channels, settings.width, 3, padding=1), *_norm(settings.norm, settings.width),
-                   nn.ReLU(), nn.AvgPool2d(2)]
+        layers += [
+            nn.Conv2d(channels, settings.width, 3, padding=1),
+            *_norm(settings.norm, settings.width),
+            nn.ReLU(),
+            nn.AvgPool2d(2),
+        ]
         channels, height, width = settings.width, height // 2, width // 2
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, classes))

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import nn
 
-from distill_prune.settings import Settings as Base
+from distill_prune.settings import Entry as Base
 
 
 class Settings(Base):

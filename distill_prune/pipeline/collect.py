@@ -21,12 +21,21 @@ def record_of(kind: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
         return {"accuracy": numbers["accuracy"]["test"]["mean"], "train_accuracy": numbers["accuracy"]["train"]["mean"]}
     if kind == "connectivity":
         barrier, excess = numbers["barrier"], numbers["excess"]
-        return {"barrier_test": barrier["test_error"]["mean"], "barrier_train": barrier["train_error"]["mean"],
-                "barrier_loss": barrier["test_loss"]["mean"], "excess_test": excess["test_error"]["mean"]}
+        return {
+            "barrier_test": barrier["test_error"]["mean"],
+            "barrier_train": barrier["train_error"]["mean"],
+            "barrier_loss": barrier["test_loss"]["mean"],
+            "excess_test": excess["test_error"]["mean"],
+        }
     if kind == "curvature":
-        return {"trace": numbers["trace"]["mean"], "trace_se": numbers["trace"]["se"],
-                "trace_per_weight": numbers["trace_per_weight"]["mean"], "trace_invariant": numbers["invariant"]["mean"],
-                "weight_norm": numbers["weight_norm"]["mean"], "train_loss": numbers["train_loss"]["mean"]}
+        return {
+            "trace": numbers["trace"]["mean"],
+            "trace_se": numbers["trace"]["se"],
+            "trace_per_weight": numbers["trace_per_weight"]["mean"],
+            "trace_invariant": numbers["invariant"]["mean"],
+            "weight_norm": numbers["weight_norm"]["mean"],
+            "train_loss": numbers["train_loss"]["mean"],
+        }
     return {}
 
 
@@ -44,7 +53,9 @@ def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping
         if kind == "ticket":
             search.append({**place, **found["cost"]})
         if kind == "overlap":
-            pairs.append({**place, "versus": role["versus"], "iou": found["iou"], "chance": found["chance"]["iou"], "z": found["z"]})
+            pairs.append(
+                {**place, "versus": role["versus"], "iou": found["iou"], "chance": found["chance"]["iou"], "z": found["z"]}
+            )
         elif kind == "set":
             sets[role["set"]] = {"distill": found["cost"], "by_experts": role["experts"]}
         elif kind == "expert":
@@ -53,7 +64,10 @@ def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping
             units.setdefault((place["arm"], place["seed"], place["level"]), dict(place)).update(record_of(kind, found))
     # A stored set was made with experts that this study does not know: their cost is unknown, not nothing.
     known = {True: experts, False: Cost().json(), None: None}
-    costs = {"search": search, "sets": {n: {"distill": s["distill"], "experts": known[s["by_experts"]]} for n, s in sets.items()}}
+    costs = {
+        "search": search,
+        "sets": {n: {"distill": s["distill"], "experts": known[s["by_experts"]]} for n, s in sets.items()},
+    }
     return {"units": list(units.values()), "pairs": pairs, "costs": costs}
 
 

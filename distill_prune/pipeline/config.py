@@ -17,7 +17,7 @@ from distill_prune.errors import ConfigError, nearest
 from distill_prune.models import MODELS
 from distill_prune.prune import CRITERIA
 from distill_prune.prune.imp import Rewind
-from distill_prune.settings import Settings
+from distill_prune.settings import Entry, Settings
 from distill_prune.table import Table
 from distill_prune.training import Recipe
 
@@ -26,13 +26,13 @@ class Experts(Settings):
     """Teachers on real data; `recipe.length` is in epochs, as trajectories are. `model` is the network that sets are
     distilled and evaluated with, where it is not the one that is pruned."""
 
-    model: SerializeAsAny[Settings] | None = None
+    model: SerializeAsAny[Entry] | None = None
     count: int = Field(5, ge=1)
     seed: int = Field(0, ge=0)
     recipe: Recipe = Recipe(length="20ep", lr=0.01, momentum=0.0, batch=256)
 
 
-class Stored(Settings):
+class Stored(Entry):
     """A synthetic set that is there already, by key, beginning of a key, or name. One that was made from other data
     (another split, transform or source) is refused unless `other_data` says that this is meant."""
 
@@ -46,8 +46,9 @@ class Arm(Settings):
 
     images: str = "real"
     recipe: Literal["retrain", "prune"] | None = Field(
-        None, description="retrain: the real-data recipe; prune: the recipe for small sets. Default: by images")
-    criterion: SerializeAsAny[Settings] | None = None
+        None, description="retrain: the real-data recipe; prune: the recipe for small sets. Default: by images"
+    )
+    criterion: SerializeAsAny[Entry] | None = None
     label: str = ""
 
 
@@ -56,7 +57,7 @@ class Prune(Settings):
 
     levels: int = Field(10, ge=0)
     rate: float = Field(0.2, gt=0, lt=1)
-    criterion: SerializeAsAny[Settings]
+    criterion: SerializeAsAny[Entry]
     rewind: Rewind = Rewind()
     recipe: Recipe = Recipe(length="1000it", lr=0.01, batch=256, weight_decay=5e-4, schedule="step", milestones=(0.5,))
 
@@ -76,15 +77,15 @@ class Pipeline(Settings):
     device: str = Field("cpu", description="cpu, cuda or cuda:N; not part of any key")
     threads: int = Field(1, ge=1, description="threads of one worker; part of every key")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="one initialisation each: the statistical unit")
-    data: SerializeAsAny[Settings]
-    model: SerializeAsAny[Settings]
+    data: SerializeAsAny[Entry]
+    model: SerializeAsAny[Entry]
     experts: Experts = Experts()
-    distill: dict[str, SerializeAsAny[Settings]] = Field(default_factory=dict)
+    distill: dict[str, SerializeAsAny[Entry]] = Field(default_factory=dict)
     distill_seed: int = Field(0, ge=0)
     prune: Prune
     arms: dict[str, Arm] = Field(min_length=1)
     retrain: Retrain
-    compare: dict[str, SerializeAsAny[Settings]]
+    compare: dict[str, SerializeAsAny[Entry]]
     versus: str = Field("real", description="the arm that the others are compared with")
     levels: tuple[int, ...] | None = Field(None, description="levels that are retrained and compared; null: all")
 
@@ -102,20 +103,23 @@ class Pipeline(Settings):
         for name, method in self.distill.items():
             last = getattr(method, "last_epoch", 0)
             if last > int(self.experts.recipe.length[:-2]):
-                raise ValueError(f"distill.{name} matches up to epoch {last} of the experts (max_start - 1 + "
-                                 f"expert_epochs), which train for {self.experts.recipe.length}")
+                raise ValueError(
+                    f"distill.{name} matches up to epoch {last} of the experts (max_start - 1 + "
+                    f"expert_epochs), which train for {self.experts.recipe.length}"
+                )
         if "connectivity" in self.compare and self.retrain.copies < 2:
             raise ValueError("compare.connectivity needs retrain.copies of at least 2")
         k, length = self.prune.rewind.k, self.retrain.recipe.length
         if self.prune.rewind.schedule == "continue" and k[-2:] == length[-2:] and int(k[:-2]) > int(length[:-2]):
-            raise ValueError(f"prune.rewind.k {k} lies behind the end of the schedule that it is a part of "
-                             f"(retrain.recipe.length {length})")
+            raise ValueError(
+                f"prune.rewind.k {k} lies behind the end of the schedule that it is a part of (retrain.recipe.length {length})"
+            )
         if self.levels is not None and any(not 0 <= level <= self.prune.levels for level in self.levels):
             raise ValueError(f"levels {list(self.levels)} must lie in 0..{self.prune.levels} (prune.levels)")
         return self
 
     @property
-    def teacher(self) -> Settings:
+    def teacher(self) -> Entry:
         """The network that sets are distilled and evaluated with."""
         return self.experts.model or self.model
 
@@ -135,8 +139,10 @@ _Yaml.yaml_implicit_resolvers = {
 }
 _Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
 _Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
-    list("-+0123456789."))
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
+    list("-+0123456789."),
+)
 
 
 def parse_yaml(text: str) -> Any:
@@ -155,7 +161,9 @@ def find_pipeline(name: str) -> Path:
         if candidate.is_file():
             return candidate
     known = sorted({p.name for folder in shipped for p in folder.glob("*.yaml")})
-    raise ConfigError(f"there is no pipeline file '{name}'", expected=f"a path, or one of those shipped: {nearest(name, known)}")
+    raise ConfigError(
+        f"there is no pipeline file '{name}'", expected=f"a path, or one of those shipped: {nearest(name, known)}"
+    )
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -218,7 +226,9 @@ def _describe(problem: ValidationError, model: type[Settings], where: str, file:
     first = problem.errors(include_url=False)[0]
     place = ".".join([where, *map(str, first["loc"])]).strip(".")
     if first["type"] == "extra_forbidden":
-        return ConfigError(f"unknown key '{place}' in {file}", expected=nearest(str(first["loc"][-1]), _fields(model, first["loc"][:-1])))
+        return ConfigError(
+            f"unknown key '{place}' in {file}", expected=nearest(str(first["loc"][-1]), _fields(model, first["loc"][:-1]))
+        )
     if first["type"] == "missing":
         return ConfigError(f"'{place}' is missing in {file}")
     message = first["msg"].removeprefix("Value error, ")
@@ -230,8 +240,15 @@ def _fields(model: type[Settings], path: Sequence[Any]) -> list[str]:
     """The known keys of the settings at `path` below `model`."""
     for part in path:
         info = model.model_fields.get(str(part))
-        found = [t for t in (info.annotation, *getattr(info.annotation, "__args__", ())) if info and isinstance(t, type)
-                 and issubclass(t, Settings)] if info else []
+        found = (
+            [
+                t
+                for t in (info.annotation, *getattr(info.annotation, "__args__", ()))
+                if info and isinstance(t, type) and issubclass(t, Settings)
+            ]
+            if info
+            else []
+        )
         if found:
             model = found[0]
     return sorted(model.model_fields)
@@ -251,7 +268,9 @@ def entry(table: Table, raw: Any, where: str, file: str) -> Settings:
     if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
         raise ConfigError(f"'{where}' in {file} needs a name", got=raw, expected=f"name: one of {', '.join(sorted(table))}")
     if raw["name"] not in table:
-        raise ConfigError(f"unknown {table.kind} '{raw['name']}' at '{where}.name' in {file}", expected=nearest(raw["name"], table))
+        raise ConfigError(
+            f"unknown {table.kind} '{raw['name']}' at '{where}.name' in {file}", expected=nearest(raw["name"], table)
+        )
     return validated(table[raw["name"]].Settings, raw, where, file)
 
 
@@ -272,8 +291,11 @@ def parse(raw: Mapping[str, Any], file: str) -> Pipeline:
         if key in values:
             values[key] = entry(table, values[key], key, file)
     values["distill"] = {
-        name: validated(Stored, body, f"distill.{name}", file) if isinstance(body, dict) and body.get("name") == "stored"
-        else entry(METHODS, body, f"distill.{name}", file) for name, body in values.get("distill", {}).items()}
+        name: validated(Stored, body, f"distill.{name}", file)
+        if isinstance(body, dict) and body.get("name") == "stored"
+        else entry(METHODS, body, f"distill.{name}", file)
+        for name, body in values.get("distill", {}).items()
+    }
     if isinstance(values.get("experts"), dict) and values["experts"].get("model") is not None:
         values["experts"] = {**values["experts"], "model": entry(MODELS, values["experts"]["model"], "experts.model", file)}
     prune = dict(values.get("prune", {}))
@@ -289,7 +311,9 @@ def parse(raw: Mapping[str, Any], file: str) -> Pipeline:
     compare = {}
     for name, body in values.get("compare", {}).items():
         if name not in ANALYSES or name == "summary":
-            raise ConfigError(f"unknown analysis 'compare.{name}' in {file}", expected=nearest(name, set(ANALYSES) - {"summary"}))
+            raise ConfigError(
+                f"unknown analysis 'compare.{name}' in {file}", expected=nearest(name, set(ANALYSES) - {"summary"})
+            )
         if body is not None:  # `connectivity: null` leaves an inherited analysis out
             compare[name] = validated(ANALYSES[name].Settings, body, f"compare.{name}", file)
     values["compare"] = compare

@@ -23,19 +23,26 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str]) -> tupl
     """
     found = store.find(ref)
     if found.stage != "distill":
-        raise StoreError(f"'{ref}' is not a synthetic set", got=f"{found.stage}/{found.key[:12]}", mend="`distill-prune ls distill`")
+        raise StoreError(
+            f"'{ref}' is not a synthetic set", got=f"{found.stage}/{found.key[:12]}", mend="`distill-prune ls distill`"
+        )
     manifest = store.manifest("distill", found.key)
     raw: dict[str, Any] = {"model": manifest["settings"].get("model") or {}}
     override(raw, assignments)
     model = raw.pop("model")
     if not model:
-        raise UserError("the set was made without a network, so the one to evaluate it with must be named",
-                        mend="--set model.name=convnet --set model.width=16 ...")
+        raise UserError(
+            "the set was made without a network, so the one to evaluate it with must be named",
+            mend="--set model.name=convnet --set model.width=16 ...",
+        )
     data = manifest["inputs"]["data"]
     if not store.has("data", data):
         raise StoreError(f"the set's data, {data[:12]}, are not in the store", mend="`distill-prune data PIPELINE` makes them")
-    job = CompareJob(analysis=validated(ANALYSES["evaluation"].Settings, raw, "", "--set"),
-                     model=entry(MODELS, model, "model", "--set"), threads=manifest["threads"])
+    job = CompareJob(
+        analysis=validated(ANALYSES["evaluation"].Settings, raw, "", "--set"),
+        model=entry(MODELS, model, "model", "--set"),
+        threads=manifest["threads"],
+    )
     graph = Graph(_bare(job.threads))
     key = graph.add("compare", job, {"data": data, "set": found.key}, f"evaluation of {ref}", "compare evaluation")
     return graph, key

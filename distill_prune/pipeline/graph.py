@@ -27,7 +27,7 @@ from distill_prune.pipeline.jobs import (
 from distill_prune.pipeline.store import STAGES, Store, identity, replace_json
 from distill_prune.prune import CRITERIA
 from distill_prune.prune.imp import Step
-from distill_prune.settings import Duration, Settings, fixed_steps
+from distill_prune.settings import Duration, fixed_steps
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
     common = {"threads": p.threads}
     assert isinstance(p.data, SourceSettings)
     g.data = g.add("data", DataJob(source=p.data, fingerprint=_fingerprint(p, store), **common), {}, "data")
-    needs = [m for m in p.distill.values() if not isinstance(m, Stored) and METHODS[m.name].NEEDS_EXPERTS]  # type: ignore[attr-defined]
+    needs = [m for m in p.distill.values() if not isinstance(m, Stored) and METHODS[m.name].NEEDS_EXPERTS]
     experts = {}
     for i in range(p.experts.count if needs else 0):
         teacher = ExpertsJob(model=p.teacher, recipe=p.experts.recipe, seed=p.experts.seed, index=i, **common)
@@ -100,7 +100,7 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
         if isinstance(method, Stored):
             g.sets[name] = _stored(method, store, name, g.data)
             continue
-        trains = METHODS[method.name].NEEDS_EXPERTS  # type: ignore[attr-defined]
+        trains = METHODS[method.name].NEEDS_EXPERTS
         job = DistillJob(method=method, model=p.teacher if trains else None, seed=p.distill_seed, **common)
         g.sets[name] = g.add("distill", job, {"data": g.data, **(experts if trains else {})}, f"set {name}", f"distill {name}")
     for arm in p.arms:
@@ -129,9 +129,12 @@ def _stored(method: Stored, store: Store, name: str, data: str) -> str:
         raise StoreError(f"distill.{name}: '{method.ref}' is not a synthetic set", got=f"{ref.stage}/{ref.key[:12]}")
     made_from = store.manifest("distill", ref.key)["inputs"].get("data", "")
     if made_from != data and not method.other_data:
-        raise ConfigError(f"distill.{name}: the set '{method.ref}' was made from other data than this pipeline's",
-                          got=f"data {made_from[:12]}", expected=f"data {data[:12]}",
-                          mend=f"the same data section, or distill.{name}.other_data: true where this is meant")
+        raise ConfigError(
+            f"distill.{name}: the set '{method.ref}' was made from other data than this pipeline's",
+            got=f"data {made_from[:12]}",
+            expected=f"data {data[:12]}",
+            mend=f"the same data section, or distill.{name}.other_data: true where this is meant",
+        )
     return ref.key
 
 
@@ -148,26 +151,39 @@ def _chain(g: Graph, arm_name: str, seed: int) -> None:
     """The tickets of one chain, their copies and the copies' analyses."""
     p, arm = g.pipeline, g.pipeline.arms[arm_name]
     common: dict[str, Any] = {"threads": p.threads, "seed": seed}
-    criterion: Settings = arm.criterion or p.prune.criterion
-    needs = CRITERIA[criterion.name].NEEDS_TRAINING  # type: ignore[attr-defined]
+    criterion = arm.criterion or p.prune.criterion
+    needs = CRITERIA[criterion.name].NEEDS_TRAINING
     recipe, first = (p.retrain.recipe, _first(p)) if _recipe_name(arm) == "retrain" else (p.prune.recipe, "0it")
     if arm.images == "real" and _recipe_name(arm) == "prune":
-        fixed_steps(recipe.length, why=f"arms.{arm_name} prunes on real data for as long as the synthetic arm, so "
-                                       "prune.recipe.length must not depend on the size of the set")
+        fixed_steps(
+            recipe.length,
+            why=f"arms.{arm_name} prunes on real data for as long as the synthetic arm, so "
+            "prune.recipe.length must not depend on the size of the set",
+        )
     images = g.data if arm.images == "real" else g.sets[arm.images]
     k, on_source = p.prune.rewind.k, p.prune.rewind.on == "source" and needs
     start = (recipe, images) if on_source else (p.retrain.recipe, g.data)
     zero = int(k[:-2]) == 0
-    dense = g.add("prune", DenseJob(model=p.model, k=k, recipe=None if zero else start[0], **common),
-                  {"data": g.data} | ({} if zero or start[1] == g.data else {"images": start[1]}),
-                  f"dense seed {seed}", "dense")
+    dense = g.add(
+        "prune",
+        DenseJob(model=p.model, k=k, recipe=None if zero else start[0], **common),
+        {"data": g.data} | ({} if zero or start[1] == g.data else {"images": start[1]}),
+        f"dense seed {seed}",
+        "dense",
+    )
     ticket = dense
     chain = g.chains[arm_name, seed] = []
     for level in range(p.prune.levels + 1):
         if level:
             step = Step(rate=p.prune.rate, criterion=criterion, rewind=p.prune.rewind.tensors)
-            job = LevelJob(level=level, step=step, model=p.model if needs else None, recipe=recipe if needs else None,
-                           first=first if needs else "0it", **common)
+            job = LevelJob(
+                level=level,
+                step=step,
+                model=p.model if needs else None,
+                recipe=recipe if needs else None,
+                first=first if needs else "0it",
+                **common,
+            )
             inputs = {"previous": ticket, "dense": dense, **({"images": images} if needs else {})}
             ticket = g.add("prune", job, inputs, f"{arm_name} seed {seed} level {level}", f"prune {arm_name}")
         chain.append(ticket)
@@ -181,12 +197,20 @@ def _measured(g: Graph, arm: str, seed: int, level: int, ticket: str) -> Unit:
     common: dict[str, Any] = {"threads": p.threads, "seed": seed, "model": p.model}
     label = f"{arm} seed {seed} level {level}" if level else f"dense seed {seed}"
     copies = tuple(
-        g.add("retrain", RetrainJob(copy_index=c, recipe=p.retrain.recipe, first=_first(p), **common),
-              {"ticket": ticket, "data": g.data}, f"{label} copy {c}") for c in range(p.retrain.copies))
+        g.add(
+            "retrain",
+            RetrainJob(copy_index=c, recipe=p.retrain.recipe, first=_first(p), **common),
+            {"ticket": ticket, "data": g.data},
+            f"{label} copy {c}",
+        )
+        for c in range(p.retrain.copies)
+    )
     inputs = {"data": g.data, "ticket": ticket, **{f"copy{c}": key for c, key in enumerate(copies)}}
     measured = {
         name: g.add("compare", CompareJob(analysis=settings, **common), inputs, f"{name} of {label}", f"compare {name}")
-        for name, settings in p.compare.items() if ANALYSES[name].TAKES == "copies"}
+        for name, settings in p.compare.items()
+        if ANALYSES[name].TAKES == "copies"
+    }
     return Unit(arm, seed, level, ticket, copies, measured)
 
 
@@ -208,8 +232,13 @@ def _compare(g: Graph) -> None:
         other = by_place.get((p.versus, u.seed, u.level))
         if "overlap" in p.compare and other and u.level and u.arm != p.versus:
             job = CompareJob(analysis=p.compare["overlap"], threads=p.threads)
-            key = g.add("compare", job, {"a": u.ticket, "b": other.ticket},
-                        f"overlap of {u.arm} and {p.versus} seed {u.seed} level {u.level}", "compare overlap")
+            key = g.add(
+                "compare",
+                job,
+                {"a": u.ticket, "b": other.ticket},
+                f"overlap of {u.arm} and {p.versus} seed {u.seed} level {u.level}",
+                "compare overlap",
+            )
             role(f"overlap/{where}", key, kind="overlap", versus=p.versus, **place)
     for (arm, seed), chain in g.chains.items():  # costs and sparsities of every level, compared or not
         for level, key in enumerate(chain):
@@ -220,15 +249,25 @@ def _compare(g: Graph) -> None:
         role(f"set/{name}", key, kind="set", set=name, experts=by_experts)
         if "evaluation" in p.compare:
             job = CompareJob(analysis=p.compare["evaluation"], model=p.teacher, threads=p.threads)
-            g.evaluations[name] = g.add("compare", job, {"data": g.data, "set": key}, f"evaluation of set {name}",
-                                        "compare evaluation")
+            g.evaluations[name] = g.add(
+                "compare", job, {"data": g.data, "set": key}, f"evaluation of set {name}", "compare evaluation"
+            )
     for key, node in g.nodes.items():
         if node.stage == "experts":
             role(f"expert/{len([r for r in roles.values() if r['kind'] == 'expert'])}", key, kind="expert")
-    learned = {n: m.name != "subset" for n, m in p.distill.items()}  # type: ignore[attr-defined]
-    arms = [{"name": n, "label": a.label, "images": a.images, "learned": learned.get(a.images, False), "recipe": _recipe_name(a), "criterion": (a.criterion or p.prune.criterion).name}  # type: ignore[attr-defined]
-            for n, a in p.arms.items()]
-    summary = CompareJob(analysis=ANALYSES["summary"].Settings(versus=p.versus), threads=p.threads,
-                         roles={"arms": arms, "inputs": roles})
+    learned = {n: m.name != "subset" for n, m in p.distill.items()}
+    arms = [
+        {
+            "name": n,
+            "label": a.label,
+            "images": a.images,
+            "learned": learned.get(a.images, False),
+            "recipe": _recipe_name(a),
+            "criterion": (a.criterion or p.prune.criterion).name,
+        }
+        for n, a in p.arms.items()
+    ]
+    summary = CompareJob(
+        analysis=ANALYSES["summary"].Settings(versus=p.versus), threads=p.threads, roles={"arms": arms, "inputs": roles}
+    )
     g.summary = g.add("compare", summary, inputs, "summary", "compare summary")
-

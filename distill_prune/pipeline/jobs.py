@@ -8,7 +8,7 @@ from pydantic import Field, SerializeAsAny
 
 from distill_prune.data.source import Source
 from distill_prune.prune.imp import Step
-from distill_prune.settings import Duration, Settings, canonical
+from distill_prune.settings import Duration, Entry, Settings, canonical
 from distill_prune.training import Recipe
 
 VERSIONS = {"data": 1, "experts": 1, "distill": 1, "prune": 1, "retrain": 1, "compare": 1}
@@ -40,7 +40,7 @@ class DataJob(Job):
 class ExpertsJob(Job):
     """One teacher."""
 
-    model: SerializeAsAny[Settings]
+    model: SerializeAsAny[Entry]
     recipe: Recipe
     seed: int
     index: int
@@ -49,15 +49,15 @@ class ExpertsJob(Job):
 class DistillJob(Job):
     """One synthetic set; `model` only where the method trains one."""
 
-    method: SerializeAsAny[Settings]
-    model: SerializeAsAny[Settings] | None
+    method: SerializeAsAny[Entry]
+    model: SerializeAsAny[Entry] | None
     seed: int
 
 
 class DenseJob(Job):
     """Level 0 of a seed's chains; `recipe` only where k > 0, for nothing is trained otherwise."""
 
-    model: SerializeAsAny[Settings]
+    model: SerializeAsAny[Entry]
     seed: int
     k: Duration
     recipe: Recipe | None
@@ -70,7 +70,7 @@ class LevelJob(Job):
     seed: int
     level: int
     step: Step
-    model: SerializeAsAny[Settings] | None
+    model: SerializeAsAny[Entry] | None
     recipe: Recipe | None
     first: Duration
 
@@ -78,7 +78,7 @@ class LevelJob(Job):
 class RetrainJob(Job):
     """One copy of one ticket, from step `first` of the recipe's schedule."""
 
-    model: SerializeAsAny[Settings]
+    model: SerializeAsAny[Entry]
     seed: int
     copy_index: int
     recipe: Recipe
@@ -88,7 +88,7 @@ class RetrainJob(Job):
 class CompareJob(Job):
     """One analysis; `seed` names its random streams, `model` is absent where it looks at masks or numbers alone."""
 
-    analysis: SerializeAsAny[Settings]
-    model: SerializeAsAny[Settings] | None = None
+    analysis: SerializeAsAny[Entry]
+    model: SerializeAsAny[Entry] | None = None
     seed: int | None = None
     roles: dict[str, Any] = Field(default_factory=dict)

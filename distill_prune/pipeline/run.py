@@ -105,8 +105,11 @@ class _Running:
     def ready(self) -> list[str]:
         """Nodes whose inputs are there, most urgent first; those that another run is making, only now and then."""
         now, open_ = time.monotonic(), self.waiting | self.flying
-        found = [k for k in self.waiting if self.later.get(k, 0.0) <= now
-                 and not any(i in open_ for i in self.graph.nodes[k].inputs.values())]
+        found = [
+            k
+            for k in self.waiting
+            if self.later.get(k, 0.0) <= now and not any(i in open_ for i in self.graph.nodes[k].inputs.values())
+        ]
         return sorted(found, key=lambda k: (-self.rank[k], k))
 
     def left(self) -> float:
@@ -122,7 +125,10 @@ class _Running:
         self.tries[key] = self.tries.get(key, 0) + 1
         self.waiting.add(key)
         if self.tries[key] >= TRIES:
-            self.failure = RunError(f"{self.graph.nodes[key].label}: {why}, {TRIES} times", mend="`distill-prune doctor`; more memory, or fewer --workers")
+            self.failure = RunError(
+                f"{self.graph.nodes[key].label}: {why}, {TRIES} times",
+                mend="`distill-prune doctor`; more memory, or fewer --workers",
+            )
         else:
             self.watcher.warn(f"{self.graph.nodes[key].label}: {why}; trying again")
 
@@ -171,8 +177,16 @@ class _Running:
                 stack += [i for i in node.inputs.values() if i in self.graph.nodes]
 
 
-def run(graph: Graph, store: Store, executor_name: str, device: str, workers: int, until: str, watcher: Watcher,
-        cost: Callable[[Node], float]) -> Report:
+def run(
+    graph: Graph,
+    store: Store,
+    executor_name: str,
+    device: str,
+    workers: int,
+    until: str,
+    watcher: Watcher,
+    cost: Callable[[Node], float],
+) -> Report:
     """Make every artifact that is missing up to stage `until`.
 
     Raises:
@@ -188,7 +202,9 @@ def run(graph: Graph, store: Store, executor_name: str, device: str, workers: in
     for key in missing:
         node = graph.nodes[key]
         if store.exists(node.stage, key):
-            watcher.warn(f"{node.stage} {key[:12]} ({node.label}) is damaged; it is moved to {store.root / '.damaged'} and made again")
+            watcher.warn(
+                f"{node.stage} {key[:12]} ({node.label}) is damaged; it is moved to {store.root / '.damaged'} and made again"
+            )
     if not missing:
         return state.report
     executor = make_executor(executor_name, store, device, min(workers, len(missing)), state.hear)

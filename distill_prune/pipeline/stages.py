@@ -20,7 +20,7 @@ from distill_prune.pipeline.store import Store
 from distill_prune.progress import Progress
 from distill_prune.prune.imp import dense_ticket, next_level
 from distill_prune.rng import Streams
-from distill_prune.settings import Settings, digest, steps_of
+from distill_prune.settings import Entry, digest, steps_of
 from distill_prune.training import train
 
 READY_BYTES = 256 * 2**20
@@ -63,13 +63,13 @@ class Reader:
         """The number of classes of what a chain prunes with."""
         return len(self.images(key).classes if self.store.exists("data", key) else self.set(key).classes)
 
-    def model(self, settings: Settings, shape: tuple[int, ...], classes: int) -> Model:
+    def model(self, settings: Entry, shape: tuple[int, ...], classes: int) -> Model:
         name = digest([settings, list(shape), classes])
         if name not in self._models:
             self._models[name] = build_model(settings, shape, classes)
         return self._models[name]
 
-    def model_for(self, settings: Settings, data: str) -> Model:
+    def model_for(self, settings: Entry, data: str) -> Model:
         images = self.images(data)
         return self.model(settings, tuple(images.pixels.shape[1:]), len(images.classes))
 
@@ -105,7 +105,7 @@ def _distill(job: DistillJob, inputs: Mapping[str, str], reader: Reader, progres
     experts = [reader.store.trajectory(key) for name, key in sorted(inputs.items(), key=_numbered) if name != "data"]
     model = reader.model_for(job.model, inputs["data"]) if job.model is not None else None
     source = Source(reader.part(inputs["data"], "train"), images.classes, images.transform, model, experts)
-    made = METHODS[job.method.name].distill(job.method, source, Streams(job.seed, ("distill",)), reader.device, progress)  # type: ignore[attr-defined]
+    made = METHODS[job.method.name].distill(job.method, source, Streams(job.seed, ("distill",)), reader.device, progress)
     parts = made.set.parts()
     return Parts(parts.tensors, {**parts.numbers, "cost": made.cost.json(), "record": made.record})
 
@@ -132,22 +132,40 @@ def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader, progress: P
         classes = reader.classes(inputs["images"])
         model = reader.model(job.model, tuple(examples.shape), classes)
         first = steps_of(job.first, len(examples), job.recipe.batch)
-    ticket = next_level(model, previous, dense, job.step, Streams(job.seed, ("prune",)).under(level=job.level),
-                        examples=examples, recipe=job.recipe, first=first, device=reader.device, progress=progress)
+    ticket = next_level(
+        model,
+        previous,
+        dense,
+        job.step,
+        Streams(job.seed, ("prune",)).under(level=job.level),
+        examples=examples,
+        recipe=job.recipe,
+        first=first,
+        device=reader.device,
+        progress=progress,
+    )
     return ticket.parts(dense.state)
 
 
 def _retrain(job: RetrainJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
     model, ticket = reader.model_for(job.model, inputs["data"]), reader.ticket(inputs["ticket"])
     examples = reader.part(inputs["data"], "train")
-    trained = train(model, ticket.state, examples, job.recipe, Streams(job.seed, ("retrain",)).under(copy=job.copy_index),
-                    mask=ticket.mask, first=steps_of(job.first, len(examples), job.recipe.batch),
-                    device=reader.device, progress=progress)
+    trained = train(
+        model,
+        ticket.state,
+        examples,
+        job.recipe,
+        Streams(job.seed, ("retrain",)).under(copy=job.copy_index),
+        mask=ticket.mask,
+        first=steps_of(job.first, len(examples), job.recipe.batch),
+        device=reader.device,
+        progress=progress,
+    )
     return Weights(trained.state, {"cost": trained.cost.json(), "train_loss": list(trained.losses)}).parts()
 
 
 def _compare(job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
-    analysis = ANALYSES[job.analysis.name]  # type: ignore[attr-defined]
+    analysis = ANALYSES[job.analysis.name]
     return _TUPLES[analysis.TAKES](analysis, job, inputs, reader, progress).parts()
 
 
@@ -159,7 +177,7 @@ def _copies(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: R
     masks = [Mask(dict(mask.kept)).to(reader.device)] * len(states)
     parts = {name: reader.part(data, name) for name in ("train", "validation", "test")}
     streams = Streams(job.seed, ("compare",))
-    name = job.analysis.name  # type: ignore[attr-defined]
+    name = job.analysis.name
     if name == "accuracy":
         return analysis.measure(job.analysis, model, states, parts)  # type: ignore[no-any-return]
     if name == "connectivity":
@@ -175,16 +193,29 @@ def _set(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Read
     assert job.model is not None
     synthetic, images = reader.set(inputs["set"]), reader.images(inputs["data"])
     if synthetic.images.shape[1:] != images.pixels.shape[1:] or len(synthetic.classes) != len(images.classes):
-        raise UserError("the synthetic set does not fit the data",
-                        got=f"images {tuple(synthetic.images.shape[1:])}, {len(synthetic.classes)} classes",
-                        expected=f"images {tuple(images.pixels.shape[1:])}, {len(images.classes)} classes")
+        raise UserError(
+            "the synthetic set does not fit the data",
+            got=f"images {tuple(synthetic.images.shape[1:])}, {len(synthetic.classes)} classes",
+            expected=f"images {tuple(images.pixels.shape[1:])}, {len(images.classes)} classes",
+        )
     if not synthetic.transform.same_space(images.transform):
-        raise UserError("the synthetic set lives in another input space than the data it would be tested on",
-                        got=synthetic.transform.kind, expected=f"{images.transform.kind}, fitted on the same images")
+        raise UserError(
+            "the synthetic set lives in another input space than the data it would be tested on",
+            got=synthetic.transform.kind,
+            expected=f"{images.transform.kind}, fitted on the same images",
+        )
     parts = {name: reader.part(inputs["data"], name) for name in ("validation", "test")}
     model = reader.model_for(job.model, inputs["data"])
-    return analysis.measure(job.analysis, model, synthetic, parts, Streams(0, ("evaluation",)), reader.device,  # type: ignore[no-any-return]
-                            progress, network=job.model.name)  # type: ignore[attr-defined]
+    return analysis.measure(  # type: ignore[no-any-return]
+        job.analysis,
+        model,
+        synthetic,
+        parts,
+        Streams(0, ("evaluation",)),
+        reader.device,
+        progress,
+        network=job.model.name,
+    )
 
 
 def _study(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Measurements:
@@ -192,7 +223,17 @@ def _study(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Re
 
 
 _TUPLES: dict[str, Callable[[Any, CompareJob, Mapping[str, str], Reader, Progress], Measurements]] = {
-    "copies": _copies, "pair": _pair, "set": _set, "study": _study}
+    "copies": _copies,
+    "pair": _pair,
+    "set": _set,
+    "study": _study,
+}
 _STAGES: dict[type, Callable[[Any, Mapping[str, str], Reader, Progress], Parts]] = {
-    DataJob: _data, ExpertsJob: _experts, DistillJob: _distill, DenseJob: _dense, LevelJob: _level,
-    RetrainJob: _retrain, CompareJob: _compare}
+    DataJob: _data,
+    ExpertsJob: _experts,
+    DistillJob: _distill,
+    DenseJob: _dense,
+    LevelJob: _level,
+    RetrainJob: _retrain,
+    CompareJob: _compare,
+}

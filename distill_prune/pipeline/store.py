@@ -88,8 +88,11 @@ class Store:
                 for name in (*STAGES, ".work", ".locks"):
                     (self.root / name).mkdir(parents=True, exist_ok=True)
             except OSError as problem:
-                raise StoreError(f"the store '{self.root}' cannot be made", got=problem.strerror,
-                                 mend="another --store, or $DISTILL_PRUNE_STORE") from problem
+                raise StoreError(
+                    f"the store '{self.root}' cannot be made",
+                    got=problem.strerror,
+                    mend="another --store, or $DISTILL_PRUNE_STORE",
+                ) from problem
             if not os.access(self.root / ".work", os.W_OK):
                 raise StoreError(f"the store '{self.root}' cannot be written to", mend="another --store")
 
@@ -248,8 +251,11 @@ class Store:
             _flush_folder(self.root / stage)
         except OSError as problem:
             shutil.rmtree(aside, ignore_errors=True)
-            raise RunError(f"{stage} {key[:12]} could not be written to '{self.root}'", got=problem.strerror,
-                           mend="make room on the disk and run again: all finished artifacts are kept") from problem
+            raise RunError(
+                f"{stage} {key[:12]} could not be written to '{self.root}'",
+                got=problem.strerror,
+                mend="make room on the disk and run again: all finished artifacts are kept",
+            ) from problem
         shutil.rmtree(self.work(key), ignore_errors=True)
 
     def set_aside(self, stage: str, key: str) -> Path:
@@ -271,7 +277,9 @@ class Store:
         except FileNotFoundError:
             return {}
         except (ValueError, AttributeError) as problem:
-            raise StoreError(f"'{self.root / 'tags.json'}' is not a JSON object", got=problem, mend="repair or delete it") from problem
+            raise StoreError(
+                f"'{self.root / 'tags.json'}' is not a JSON object", got=problem, mend="repair or delete it"
+            ) from problem
 
     def tag(self, ref: str, name: str) -> Ref:
         """Give a name to an artifact; a name moves where it stood on another."""
@@ -294,11 +302,16 @@ class Store:
         if len(found) == 1:
             return found[0]
         if found:
-            raise StoreError(f"'{ref}' stands for {len(found)} artifacts of '{self.root}'",
-                             got=", ".join(f"{r.stage}/{r.key[:12]}" for r in found[:5]), mend="more digits of the key")
-        raise StoreError(f"'{ref}' names no artifact of the store '{self.root}'",
-                         expected="a name, or at least 4 digits of a key" + (f"; {nearest(ref, tags)}" if tags else ""),
-                         mend="`distill-prune ls` lists them")
+            raise StoreError(
+                f"'{ref}' stands for {len(found)} artifacts of '{self.root}'",
+                got=", ".join(f"{r.stage}/{r.key[:12]}" for r in found[:5]),
+                mend="more digits of the key",
+            )
+        raise StoreError(
+            f"'{ref}' names no artifact of the store '{self.root}'",
+            expected="a name, or at least 4 digits of a key" + (f"; {nearest(ref, tags)}" if tags else ""),
+            mend="`distill-prune ls` lists them",
+        )
 
 
 class _FileRows:

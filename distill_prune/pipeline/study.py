@@ -55,7 +55,9 @@ def read(name: str, graph: Graph, store: Store) -> Study:
             missing.append({"stage": node.stage, "key": key, "label": node.label})
             continue
         versions |= manifest["versions"]
-        provenance.append({k: manifest[k] for k in ("stage", "key", "seconds", "peak_mb", "device", "created")} | {"label": node.label})
+        provenance.append(
+            {k: manifest[k] for k in ("stage", "key", "seconds", "peak_mb", "device", "created")} | {"label": node.label}
+        )
     job = graph.nodes[graph.summary].job
     roles = job.roles["inputs"]  # type: ignore[attr-defined]
     summary_inputs = graph.nodes[graph.summary].inputs
@@ -63,13 +65,26 @@ def read(name: str, graph: Graph, store: Store) -> Study:
     images, labels, record = _synthetic(graph, store, numbers)
     data = numbers.get(graph.data, {})
     return Study(
-        name=name, title=graph.pipeline.title or name, question=graph.pipeline.question,
-        config_text=yaml.safe_dump(canonical(graph.pipeline), sort_keys=False, allow_unicode=True), store=str(store.root),
-        summary=numbers.get(graph.summary), missing=missing, units=gather(roles, found)["units"],
-        curves=_curves(graph, numbers), layers=_layers(graph, numbers), synthetic=images, synthetic_labels=labels,
-        classes=list(data.get("classes", [])), evaluations=_evaluations(graph, numbers), distillation=record,
-        provenance=provenance, versions=versions, sets=list(graph.sets),
-        data={k: data[k] for k in ("title", "counts", "shape", "transform") if k in data})
+        name=name,
+        title=graph.pipeline.title or name,
+        question=graph.pipeline.question,
+        config_text=yaml.safe_dump(canonical(graph.pipeline), sort_keys=False, allow_unicode=True),
+        store=str(store.root),
+        summary=numbers.get(graph.summary),
+        missing=missing,
+        units=gather(roles, found)["units"],
+        curves=_curves(graph, numbers),
+        layers=_layers(graph, numbers),
+        synthetic=images,
+        synthetic_labels=labels,
+        classes=list(data.get("classes", [])),
+        evaluations=_evaluations(graph, numbers),
+        distillation=record,
+        provenance=provenance,
+        versions=versions,
+        sets=list(graph.sets),
+        data={k: data[k] for k in ("title", "counts", "shape", "transform") if k in data},
+    )
 
 
 def _curves(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
@@ -77,8 +92,16 @@ def _curves(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
     for u in graph.units:
         found = numbers.get(u.measured.get("connectivity", ""))
         if found and u.ticket in numbers:
-            out.append({"arm": u.arm, "seed": u.seed, "level": u.level, "sparsity": numbers[u.ticket]["sparsity"],
-                        "alphas": found["alphas"], **{k: found["curves"][k] for k in ("test_error", "train_error")}})
+            out.append(
+                {
+                    "arm": u.arm,
+                    "seed": u.seed,
+                    "level": u.level,
+                    "sparsity": numbers[u.ticket]["sparsity"],
+                    "alphas": found["alphas"],
+                    **{k: found["curves"][k] for k in ("test_error", "train_error")},
+                }
+            )
     return out
 
 
@@ -89,8 +112,16 @@ def _layers(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
         for level, key in enumerate(chain):
             for layer, counts in numbers.get(key, {}).get("layers", {}).items():
                 held.setdefault((arm, level, layer), []).append(counts)
-    return [{"arm": a, "level": n, "layer": layer, "remaining": sum(c["remaining"] for c in found) / len(found),
-             "total": found[0]["total"]} for (a, n, layer), found in held.items()]
+    return [
+        {
+            "arm": a,
+            "level": n,
+            "layer": layer,
+            "remaining": sum(c["remaining"] for c in found) / len(found),
+            "total": found[0]["total"],
+        }
+        for (a, n, layer), found in held.items()
+    ]
 
 
 def _synthetic(graph: Graph, store: Store, numbers: dict[str, Record]) -> tuple[Any, list[int], Record | None]:
@@ -114,9 +145,16 @@ def _evaluations(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
     for name, key in graph.evaluations.items():
         if key in numbers:
             n = numbers[key]
-            out.append({"label": f"set {name}", "set": name, "network": n["network"], "accuracy": n["accuracy"]["test"],
-                        "validation": n["accuracy"].get("validation"),
-                        "accuracies": [net["test"]["accuracy"] for net in n["nets"]]})
+            out.append(
+                {
+                    "label": f"set {name}",
+                    "set": name,
+                    "network": n["network"],
+                    "accuracy": n["accuracy"]["test"],
+                    "validation": n["accuracy"].get("validation"),
+                    "accuracies": [net["test"]["accuracy"] for net in n["nets"]],
+                }
+            )
     return out
 
 
@@ -126,8 +164,9 @@ def cost_of(graph: Graph, store: Store) -> dict[str, float]:
     for key, node in graph.nodes.items():
         if store.has(node.stage, key) and len(seconds.get(node.kind, [])) < 8:
             seconds.setdefault(node.kind, []).append(float(store.manifest(node.stage, key)["seconds"]))
-    return {key: sum(known) / len(known) if (known := seconds.get(node.kind)) else _guess(node)
-            for key, node in graph.nodes.items()}
+    return {
+        key: sum(known) / len(known) if (known := seconds.get(node.kind)) else _guess(node) for key, node in graph.nodes.items()
+    }
 
 
 GUESS = {"data": 2.0, "experts": 10.0, "distill": 60.0, "prune": 2.0, "retrain": 2.0, "compare": 1.0}

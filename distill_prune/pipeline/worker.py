@@ -156,13 +156,23 @@ class Worker:
                 self._set_aside(found)
                 return Outcome("damaged", damaged=(found.stage, found.key, found.reason))
             seconds = time.perf_counter() - began
-            self.store.write({
-                "key": node.key, "stage": node.stage, "version": VERSIONS[node.stage], "label": node.label,
-                "settings": node.job.identity(), "inputs": dict(node.inputs), "versions": versions(),
-                "device": self._device_name(), "threads": node.job.threads,
-                "seconds": round(seconds, 4), "peak_mb": round(_peak_mb(), 1),
-                "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            }, parts)
+            self.store.write(
+                {
+                    "key": node.key,
+                    "stage": node.stage,
+                    "version": VERSIONS[node.stage],
+                    "label": node.label,
+                    "settings": node.job.identity(),
+                    "inputs": dict(node.inputs),
+                    "versions": versions(),
+                    "device": self._device_name(),
+                    "threads": node.job.threads,
+                    "seconds": round(seconds, 4),
+                    "peak_mb": round(_peak_mb(), 1),
+                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                },
+                parts,
+            )
             return Outcome("made", seconds)
 
     def _set_aside(self, found: DamagedArtifact) -> None:

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from distill_prune.table import Table
 
-CRITERIA = Table("pruning criterion", {
-    "magnitude": "distill_prune.prune.magnitude",
-    "random": "distill_prune.prune.random",
-})
+CRITERIA = Table(
+    "pruning criterion",
+    {
+        "magnitude": "distill_prune.prune.magnitude",
+        "random": "distill_prune.prune.random",
+    },
+)

@@ -9,9 +9,8 @@ from __future__ import annotations
 from typing import Literal
 
 from distill_prune.artifacts import Mask
-from distill_prune.prune.select import Scope
+from distill_prune.prune.select import Criterion as Base
 from distill_prune.rng import Streams
-from distill_prune.settings import Settings as Base
 from distill_prune.tree import State
 
 NEEDS_TRAINING = True
@@ -19,7 +18,6 @@ NEEDS_TRAINING = True
 
 class Settings(Base):
     name: Literal["magnitude"] = "magnitude"
-    scope: Scope = "global"
 
 
 def scores(state: State, mask: Mask, streams: Streams) -> State:

@@ -10,9 +10,8 @@ from typing import Literal
 import torch
 
 from distill_prune.artifacts import Mask
-from distill_prune.prune.select import Scope
+from distill_prune.prune.select import Criterion as Base
 from distill_prune.rng import Streams
-from distill_prune.settings import Settings as Base
 from distill_prune.tree import State
 
 NEEDS_TRAINING = False
@@ -20,7 +19,6 @@ NEEDS_TRAINING = False
 
 class Settings(Base):
     name: Literal["random"] = "random"
-    scope: Scope = "global"
 
 
 def scores(state: State, mask: Mask, streams: Streams) -> State:

@@ -14,8 +14,15 @@ from torch import Tensor
 
 from distill_prune.artifacts import Mask
 from distill_prune.errors import NonFiniteError
+from distill_prune.settings import Entry
 
 Scope = Literal["global", "layer"]
+
+
+class Criterion(Entry):
+    """Base of every criterion's settings: `scope` says whether weights compete over all layers or within each."""
+
+    scope: Scope = "global"
 
 
 def _keep(scores: Tensor, kept: Tensor, rate: float) -> Tensor:

@@ -36,9 +36,7 @@ TABLES = (
 def fingerprint(*made_of: object) -> str:
     """What a report is made of: the given values and the code that lays it out."""
     code = [
-        (p.name, hashlib.sha256(p.read_bytes()).hexdigest())
-        for p in sorted(Path(__file__).parent.iterdir())
-        if p.is_file()
+        (p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in sorted(Path(__file__).parent.iterdir()) if p.is_file()
     ]
     return digest([list(made_of), code])
 

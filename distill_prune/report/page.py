@@ -113,9 +113,7 @@ def cards(study: Study, listed: list[Arm]) -> list[dict[str, Any]]:
             lines.insert(0, {"label": "Dense", "color": None, **_shown(dense)})
         ends = sorted({formats.sparsity(r["sparsity"]) for r in last.values()})
         note = (
-            f"% test accuracy at {ends[0]} % sparsity"
-            if len(ends) == 1
-            else "% test accuracy, each arm at its sparsest level"
+            f"% test accuracy at {ends[0]} % sparsity" if len(ends) == 1 else "% test accuracy, each arm at its sparsest level"
         )
         made.append({"title": "Accuracy at the end", "note": note + ", with 95 % interval", "lines": lines})
     for verdict, title, note in (
@@ -132,9 +130,7 @@ def cards(study: Study, listed: list[Arm]) -> list[dict[str, Any]]:
     totals = {c["arm"]: c.get("search") or {} for c in (study.summary or {}).get("costs") or []}
     if totals:
         lines = [_line(a, formats.count(totals[a.name].get("images"))) for a in listed if a.name in totals]
-        made.append(
-            {"title": "Mask search", "note": "training images seen, without distillation and experts", "lines": lines}
-        )
+        made.append({"title": "Mask search", "note": "training images seen, without distillation and experts", "lines": lines})
     return made
 
 

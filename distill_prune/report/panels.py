@@ -52,9 +52,7 @@ def interpolation(study: Study) -> tuple[Figure, str] | None:
     levels = chosen_levels({c["level"] for c in study.curves})
     # The dense ticket is shared: an arm without its own curves at level 0 shows the one that there is.
     shared = [c for c in study.curves if c["level"] == 0]
-    shown = [
-        a for a in arms(study) if any(c["arm"] == a.name for c in study.curves if c["level"] > 0 or len(levels) == 1)
-    ]
+    shown = [a for a in arms(study) if any(c["arm"] == a.name for c in study.curves if c["level"] > 0 or len(levels) == 1)]
     if not shown:
         shown = [a for a in arms(study) if any(c["arm"] == a.name for c in study.curves)]
     figure, grid = _grid(
@@ -62,9 +60,7 @@ def interpolation(study: Study) -> tuple[Figure, str] | None:
     )
     for panels, arm in zip(grid, shown, strict=True):
         for axes, level in zip(panels, levels, strict=True):
-            own = [c for c in study.curves if c["arm"] == arm.name and c["level"] == level] or (
-                shared if level == 0 else []
-            )
+            own = [c for c in study.curves if c["arm"] == arm.name and c["level"] == level] or (shared if level == 0 else [])
             _curves(axes, own, arm.color)
         panels[0].set_title(arm.label, loc="left", fontsize=8.5, fontweight="bold", color=arm.color, pad=3)
     for column, level in enumerate(levels):
@@ -120,9 +116,7 @@ def _rises(study: Study, shown: list[Any], level: int) -> str:
                 max(max(c["test_error"]) for c in own),
                 max(max(c["test_error"][0], c["test_error"][-1]) for c in own),
             )
-            parts.append(
-                f"{arm.label}: highest test error on the line {100 * peak:.1f} %, at an end {100 * ends:.1f} %."
-            )
+            parts.append(f"{arm.label}: highest test error on the line {100 * peak:.1f} %, at an end {100 * ends:.1f} %.")
     return "At the sparsest level, " + " ".join(parts) if parts else ""
 
 
@@ -153,9 +147,7 @@ def layers(study: Study) -> tuple[Figure, str] | None:
                     label=arm.label,
                 )
         s = next((s for (_, n), s in at.items() if n == level), None)
-        axes.set_title(
-            f"{sparsity(s)} % sparse" if s is not None else f"level {level}", loc="left", fontsize=9, color=GREY
-        )
+        axes.set_title(f"{sparsity(s)} % sparse" if s is not None else f"level {level}", loc="left", fontsize=9, color=GREY)
         axes.set_yscale("log")
         axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if max(shares) / min(shares) < 100 else (1.0,)))
         axes.yaxis.set_minor_locator(NullLocator())
@@ -187,13 +179,9 @@ def costs(study: Study) -> tuple[Figure, str] | None:
     # Labels of arms are long: they get their own room at the left.
     room = min(0.075 * max(len(a.label) for a in shown) + 0.15, 2.6)
     figure.subplots_adjust(left=room / _WIDTH)
-    for axes, (what, title) in zip(
-        grid[0], (("images", "images seen"), ("steps", "steps"), ("flops", "FLOPs")), strict=True
-    ):
+    for axes, (what, title) in zip(grid[0], (("images", "images seen"), ("steps", "steps"), ("flops", "FLOPs")), strict=True):
         values = [
-            (y, total, (listed[a.name].get(total) or {}).get(what))
-            for y, a in enumerate(shown)
-            for total, _, _ in TOTALS
+            (y, total, (listed[a.name].get(total) or {}).get(what)) for y, a in enumerate(shown) for total, _, _ in TOTALS
         ]
         real = [v for _, _, v in values if v]
         axes.set_title(title, loc="left", fontsize=9, color=GREY)
@@ -245,8 +233,7 @@ def costs(study: Study) -> tuple[Figure, str] | None:
         bbox_to_anchor=(0, -0.01),
     )
     return figure, "Costs by arm on a log scale. " + " ".join(
-        f"{a.label}: {count((listed[a.name].get('search') or {}).get('images'))} images seen in mask search."
-        for a in shown
+        f"{a.label}: {count((listed[a.name].get('search') or {}).get('images'))} images seen in mask search." for a in shown
     )
 
 

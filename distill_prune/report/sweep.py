@@ -165,9 +165,7 @@ def metric(study: Study, name: str) -> tuple[Figure, str] | None:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: f"{y:g}"))
     _limits(axes, values + ([100 * STABLE] if name == "barrier_test" else []), bounds, log)
     if name == "barrier_test":
-        axes.axhline(
-            100 * STABLE, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label="stable below 2 points", zorder=1
-        )
+        axes.axhline(100 * STABLE, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label="stable below 2 points", zorder=1)
     sparsity_axis(axes, [s for _, points in lines for s, _ in points] + [u["sparsity"] for u in dots])
     _legend(figure, axes, reserve=len(arms(study)) + 2)
     return figure, _alt(what, lines, dense)
@@ -177,9 +175,7 @@ def _dense(axes: Axes, what: Metric, dense: dict[str, Any]) -> list[float]:
     mean, sd = dense["mean"] * what.scale, dense.get("sd")
     axes.axhline(mean, color=GREY, linewidth=0.9, zorder=1, label="dense")
     if finite(dense.get("low")) and finite(dense.get("high")):
-        axes.axhspan(
-            dense["low"] * what.scale, dense["high"] * what.scale, color=GREY, alpha=0.10, linewidth=0, zorder=0
-        )
+        axes.axhspan(dense["low"] * what.scale, dense["high"] * what.scale, color=GREY, alpha=0.10, linewidth=0, zorder=0)
     if what.name == "accuracy" and sd is not None and finite(sd):
         axes.axhline(
             mean - sd * what.scale,

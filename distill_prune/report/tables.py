@@ -65,9 +65,7 @@ def to_csv(records: Sequence[Mapping[str, Any]]) -> str:
     flat = [_flat(r) for r in records]
     columns = dict.fromkeys(c for r in flat for c in r)
     # A null estimate has no parts: its bare name is not a column beside the parts that others have.
-    names = [
-        c for c in columns if not (all(r.get(c) is None for r in flat) and any(o.startswith(f"{c}_") for o in columns))
-    ]
+    names = [c for c in columns if not (all(r.get(c) is None for r in flat) and any(o.startswith(f"{c}_") for o in columns))]
     out = io.StringIO()
     writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
