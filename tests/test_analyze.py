@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import math
 
 import numpy as np
@@ -8,8 +7,6 @@ import pytest
 import scipy.stats
 import torch
 from reference_analyze import (
-    ARMS,
-    COSTS,
     examples_of,
     mask_of,
     shared_by_chance,
@@ -17,10 +14,9 @@ from reference_analyze import (
     state_of,
     synthetic_of,
     tiny,
-    units_of,
 )
 
-from distill_prune.analyze import ANALYSES, accuracy, evaluation, overlap, summary
+from distill_prune.analyze import ANALYSES, accuracy, evaluation, overlap
 from distill_prune.analyze.estimate import combined, dependent, estimate, sign_flip_p, smallest_p
 from distill_prune.artifacts import Examples, Mask, SyntheticSet, Transform
 from distill_prune.errors import ConfigError, UserError
@@ -231,134 +227,3 @@ def test_accuracy_is_that_of_the_trained_network():
     score = evaluate(model, start, held.examples)
     numbers = evaluation.measure(still, model, held, {"test": held.examples}, Streams(0)).numbers
     assert numbers["nets"][0]["test"] == {"accuracy": 1 - score.error, "loss": score.loss, "count": 12}
-
-
-# ---------------------------------------------------------------- summary
-
-
-def summarise(units, arms=ARMS, pairs=(), costs=COSTS, **settings):
-    numbers = summary.measure(summary.Settings(**settings), units, arms, pairs, costs).numbers
-    json.dumps(numbers, allow_nan=False)
-    return numbers
-
-
-def row_of(numbers, arm, level):
-    (row,) = [r for r in numbers["rows"] if r["arm"] == arm and r["level"] == level]
-    return row
-
-
-def test_level_zero_is_the_same_for_every_arm():
-    numbers = summarise(units_of(range(3)))
-    zero = [{k: v for k, v in row_of(numbers, a, 0).items() if k != "arm"} for a in ("syn", "real")]
-    assert zero[0] == zero[1] and zero[0]["n"] == 3
-    assert zero[0]["accuracy"] == numbers["dense"]["accuracy"] == estimate([0.9, 0.901, 0.902])
-    assert numbers["dense"]["trace"] is None
-    repeated = units_of(range(3)) + [u | {"arm": "syn"} for u in units_of(range(3)) if u["level"] == 0]
-    assert summarise(repeated)["rows"] == numbers["rows"]
-
-
-def test_rows_hold_every_metric_or_none():
-    row = row_of(summarise(units_of(range(3))), "syn", 1)
-    assert row["sparsity"] == pytest.approx(0.2) and row["n"] == 3
-    assert row["trace"] == estimate([5.0, 5.0, 5.0]) and row["trace_per_weight"] is None and row["train_loss"] is None
-    assert set(summary.METRICS) <= set(row)
-
-
-def test_matching_is_within_one_sample_deviation_of_dense():
-    sd = estimate([0.9, 0.901, 0.902])["sd"]
-
-    def verdict(drop, seeds=range(3), **settings):
-        units = [u | ({"accuracy": 0.901 - drop} if u["arm"] == "syn" else {}) for u in units_of(seeds)]
-        return row_of(summarise(units, **settings), "syn", 1)["matching"]
-
-    assert sd == pytest.approx(0.001)
-    assert verdict(0.9 * sd) == "yes" and verdict(1.1 * sd) == "no"
-    assert verdict(1.1 * sd, margin=0.002) == "yes"
-    assert verdict(0.0, seeds=range(2)) == "not decidable"
-
-
-def test_stable_is_below_two_points_on_average():
-    assert row_of(summarise(units_of(range(3), barrier=0.0199)), "syn", 1)["stable"] == "yes"
-    assert row_of(summarise(units_of(range(3), barrier=0.02)), "syn", 1)["stable"] == "no"
-    assert row_of(summarise(units_of(range(3), barrier=None)), "syn", 1)["stable"] == "not measured"
-
-
-def test_overlap_with_the_real_arm_enters_the_row():
-    pairs = [
-        {"arm": "syn", "versus": v, "seed": s, "level": 1, "iou": 0.3 + 0.1 * s + (v == "random"), "chance": 0.2, "z": 4.0}
-        for s in range(3)
-        for v in ("real", "random")
-    ]
-    row = row_of(summarise(units_of(range(3)), pairs=pairs), "syn", 1)
-    assert row["iou"] == estimate([0.3, 0.4, 0.5]) and row["chance"]["mean"] == pytest.approx(0.2)
-    assert row["z"]["n"] == 3
-    assert row_of(summarise(units_of(range(3))), "syn", 1)["iou"] is None
-
-
-def paired_of(numbers, metric, level=1):
-    (held,) = [p for p in numbers["paired"] if p["metric"] == metric and p["level"] == level]
-    return held
-
-
-def test_paired_differences_are_taken_seed_by_seed():
-    units = [u for u in units_of(range(4), gap=0.01) if not (u["arm"] == "real" and u["seed"] == 3 and u["level"] > 0)]
-    numbers = summarise(units)
-    held = paired_of(numbers, "accuracy")
-    assert held["difference"] == pytest.approx(estimate([0.01, 0.0101, 0.0102]))
-    assert (held["arm"], held["versus"], held["p"], held["p_smallest"], held["claim"]) == ("syn", "real", 0.25, 0.25, None)
-    assert not [p for p in numbers["paired"] if p["level"] == 0 or p["metric"] == "trace_per_weight"]
-    assert summarise(units, arms=ARMS[:1])["paired"] == []
-
-
-def test_claims_need_six_units_and_an_interval_without_zero():
-    assert paired_of(summarise(units_of(range(5), gap=0.02)), "accuracy")["claim"] is None
-    held = paired_of(summarise(units_of(range(6), gap=0.02)), "accuracy")
-    assert held["claim"] == "accuracy of Synthetic IMP is higher than of Real IMP by 2.02 points at level 1 (n = 6)"
-    assert held["p"] == held["p_smallest"] == 0.03125
-    barrier = paired_of(summarise(units_of(range(6))), "barrier_test")
-    assert barrier["claim"] == "test barrier of Synthetic IMP is lower than of Real IMP by 4 points at level 1 (n = 6)"
-    wave = {seed: {"accuracy": 0.9 + 0.01 * (-1) ** seed} for seed in range(6)}
-    mixed = [u | (wave[u["seed"]] if u["arm"] == "syn" else {}) for u in units_of(range(6))]
-    assert paired_of(summarise(mixed), "accuracy")["claim"] is None
-
-
-def test_costs_are_chain_totals_and_only_synthetic_arms_pay_for_distillation():
-    syn, real = summarise(units_of(range(2)))["costs"]
-    # seed 0: 10 + 20 images, seed 1: 20 + 40
-    assert syn["search"] == {"images": 45, "steps": 3, "flops": 14} and syn["n"] == 2
-    assert syn["with_distillation"] == {"images": 1045, "steps": 13, "flops": 114}
-    assert syn["with_experts"] == {"images": 6045, "steps": 63, "flops": 614}
-    assert real["search"] == real["with_distillation"] == real["with_experts"]
-    numbers = summarise(units_of(range(2)), costs=COSTS | {"experts": None})
-    assert numbers["costs"][0]["with_distillation"] and numbers["costs"][0]["with_experts"] is None
-    assert any("not known" in note for note in numbers["notes"])
-    assert summarise(units_of(range(2)), costs={"search": []})["costs"][0]["search"] is None
-
-
-def test_the_answer_is_plain_and_counts_its_units():
-    text = summarise(units_of(range(3), gap=0.01))["answer"]
-    assert text == (
-        "At 40.0 % sparsity (level 2), Synthetic IMP reaches 80.1 ± 0.1 % test accuracy (mean ± sd, n = 3) with a test "
-        "barrier of 1.0 points; Real IMP reaches 90.1 ± 0.1 % test accuracy (mean ± sd, n = 3) with a test barrier of "
-        "5.0 points. Synthetic IMP is last matching at 20.0 % sparsity and last stable at 40.0 % sparsity; Real IMP is "
-        "last matching at 40.0 % sparsity and stable at no pruned level; below 6 initialisations no difference is "
-        "claimed."
-    )
-    assert "no difference is claimed" not in summarise(units_of(range(6)))["answer"]
-
-
-def test_the_answer_of_a_small_or_unfinished_study():
-    text = summarise(units_of([0], barrier=None))["answer"]
-    assert "not decidably matching below 3 initialisations and of unmeasured stability" in text
-    assert "±" not in text.split("(mean")[0]
-    assert "no answer yet" in summarise(units_of(range(3), levels=()))["answer"]
-    assert "no arm on synthetic images" in summarise(units_of(range(3)), arms=ARMS[1:])["answer"]
-    assert summarise([], costs={})["rows"] == []
-
-
-def test_notes_say_what_intervals_cover():
-    notes = summarise(units_of(range(3)))["notes"]
-    assert any("smallest attainable p-value is 0.25" in n and "below 6" in n for n in notes)
-    assert any("conditional on one synthetic set" in n for n in notes)
-    odd = [*units_of(range(3)), {"arm": "syn", "seed": 0, "level": 0, "sparsity": 0.0, "accuracy": 0.5}]
-    assert any("Dense networks differ" in n for n in summarise(odd)["notes"])

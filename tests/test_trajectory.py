@@ -14,11 +14,9 @@ from distill_prune.distill.experts import train_expert
 from distill_prune.distill.trajectory import KEEP_EVERY, TRIES, Settings, distill
 from distill_prune.distill.unroll import matching_gradient
 from distill_prune.errors import DataError, NonFiniteError
-from distill_prune.pipeline.store import Store, identity
 from distill_prune.progress import SILENT
 from distill_prune.rng import Streams
 from distill_prune.training import Recipe
-from distill_prune.tree import flatten, select, shapes
 
 STREAMS = Streams(0, ("distill",))
 EXPERT = Recipe(length="4ep", batch=8, lr=0.05, momentum=0.0)
@@ -324,35 +322,3 @@ def test_ends_are_checkpoints_m_epochs_apart_of_every_expert_and_start(source, m
     met = {place for end in spy.ends for place, pair in places.items() if all(map(torch.equal, end, pair))}
     assert met == set(places)
     assert all(any(all(map(torch.equal, end, pair)) for pair in places.values()) for end in spy.ends)
-
-
-# -- experts
-
-
-def test_a_trajectory_begins_at_its_initialisation_and_moves(source):
-    model, streams = source.model, Streams(3, ("experts",), (("index", 1),))
-    made, cost = train_expert(model, source.train, EXPERT, streams, "cpu", SILENT)
-    start = model.fresh(3, "experts", "init", index=1)
-    assert torch.equal(made.checkpoints[0], flatten(start, model.parameters))
-    assert len(made.checkpoints) == 5 and [r["epoch"] for r in made.record] == [1, 2, 3, 4]
-    for t in range(4):
-        assert not torch.equal(made.checkpoints[t], made.checkpoints[t + 1])
-    assert (cost.images, cost.steps) == (4 * 24, 4 * 3)
-    other = train_expert(model, source.train, EXPERT, Streams(3, ("experts",), (("index", 2),)), "cpu", SILENT)[0]
-    assert not torch.equal(made.checkpoints[0], other.checkpoints[0])
-
-
-def test_the_store_keeps_the_layout_of_a_trajectory(tmp_path):
-    model = convnet(depth=2)
-    names = [n for n, _ in model.module.named_parameters()]
-    assert sorted(names) != names  # else the test could not fail
-    start = select(model.fresh(0, "init"), names)
-    rows = torch.stack([flatten(start) + t for t in range(3)])
-    made = Trajectory(rows, shapes(start), ({"epoch": 1.0, "train_loss": 0.5}, {"epoch": 2.0, "train_loss": 0.25}))
-    store, key = Store(tmp_path, create=True), identity("experts", 1, {"seed": 0}, {})
-    store.write({"key": key, "stage": "experts", "version": 1, "settings": {"seed": 0}, "inputs": {}}, made.parts())
-    for read in (store.trajectory(key), Trajectory.of(store.read("experts", key))):
-        assert list(read.shapes) == names and read.record == made.record and len(read.checkpoints) == 3
-        for t in range(3):
-            state = read.state(t)
-            assert all(torch.equal(state[n], start[n] + t) for n in names)
