@@ -135,8 +135,12 @@ ARMS = [
     {"name": "real", "images": "real", "recipe": "long", "criterion": "magnitude", "label": "Real IMP"},
 ]
 COSTS = {
-    "distill": {"images": 1000, "steps": 10, "flops": 100},
-    "experts": {"images": 5000, "steps": 50, "flops": 500},
+    "sets": {
+        "synthetic": {
+            "distill": {"images": 1000, "steps": 10, "flops": 100},
+            "experts": {"images": 5000, "steps": 50, "flops": 500},
+        },
+    },
     "search": [
         {"arm": arm, "seed": seed, "level": level, "images": 10 * level * (seed + 1), "steps": level, "flops": 7}
         for arm in ("syn", "real")

@@ -113,7 +113,8 @@ def test_costs_are_chain_totals_and_only_synthetic_arms_pay_for_distillation():
     assert syn["with_distillation"] == {"images": 1045, "steps": 13, "flops": 114}
     assert syn["with_experts"] == {"images": 6045, "steps": 63, "flops": 614}
     assert real["search"] == real["with_distillation"] == real["with_experts"]
-    numbers = summarise(units_of(range(2)), costs=COSTS | {"experts": None})
+    unknown = {"synthetic": COSTS["sets"]["synthetic"] | {"experts": None}}
+    numbers = summarise(units_of(range(2)), costs=COSTS | {"sets": unknown})
     assert numbers["costs"][0]["with_distillation"] and numbers["costs"][0]["with_experts"] is None
     assert any("not known" in note for note in numbers["notes"])
     assert summarise(units_of(range(2)), costs={"search": []})["costs"][0]["search"] is None
