@@ -144,6 +144,6 @@ def test_the_answer_of_a_small_or_unfinished_study():
 def test_notes_say_what_intervals_cover():
     notes = summarise(units_of(range(3)))["notes"]
     assert any("smallest attainable p-value is 0.25" in n and "below 6" in n for n in notes)
-    assert any("conditional on one synthetic set" in n for n in notes)
+    assert any("conditional on the synthetic sets at hand" in n for n in notes)
     odd = [*units_of(range(3)), {"arm": "syn", "seed": 0, "level": 0, "sparsity": 0.0, "accuracy": 0.5}]
     assert any("Dense networks differ" in n for n in summarise(odd)["notes"])
