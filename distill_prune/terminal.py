@@ -94,6 +94,8 @@ class Live(Quiet):
             )
 
     def started(self, node: Node) -> None:
+        if node.key in self._rows:  # tried again
+            return
         self._rows[node.key] = self._bars.add_task(f"  {node.stage}: {node.label}", total=None, note="")
 
     def ticked(self, node: Node, done: int, total: int, note: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -37,6 +37,13 @@ class Recipe(Settings):
     gamma: float = Field(0.1, gt=0, le=1)
     warmup: Duration = "0it"
     augment: Augment = "none"
+
+    @field_validator("length")
+    @classmethod
+    def _some(cls, length: str) -> str:
+        if int(length[:-2]) < 1:
+            raise ValueError(f"a recipe trains for at least one step, not '{length}'")
+        return length
 
     def steps(self, examples: int) -> int:
         """The length in steps on a set of so many examples."""
@@ -164,10 +171,10 @@ def train(
     """
     n, batch = len(examples), recipe.batch
     last = recipe.steps(n) if last is None else last
-    if not 0 <= first <= last:
+    if not 0 <= first <= last <= recipe.steps(n):
         raise UserError(
-            "training would end before it begins",
-            got=f"from step {first} to step {last}",
+            "training would leave its schedule",
+            got=f"from step {first} to step {last} of {recipe.steps(n)}",
             expected="a rewinding step k below the length of the recipe",
             mend="a smaller prune.rewind.k",
         )

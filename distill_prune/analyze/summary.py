@@ -227,6 +227,19 @@ def _costs(arm: Record, costs: Record) -> dict[str, Any]:
     }
 
 
+def _unequal(arms: Sequence[Record], costs: Sequence[Record]) -> list[str]:
+    """Arms on real data with the recipe of small sets that did not see as many images as a learned arm."""
+    search = {c["arm"]: c["search"] for c in costs}
+    short = [a["name"] for a in arms if a["images"] == "real" and a.get("recipe") == "prune" and a.get("criterion") != "random"]
+    learned = [a["name"] for a in arms if a.get("learned")]
+    return [
+        f"Arm {s} is not at equal compute with {n}: {search[s]['images']:,.0f} images seen against {search[n]['images']:,.0f}."
+        for s in short
+        for n in learned
+        if search[s] and search[n] and search[s]["images"] != search[n]["images"]
+    ]
+
+
 def _notes(units: Sequence[Record], arms: Sequence[Record], paired: Sequence[Record], costs: Sequence[Record]) -> list[str]:
     n = max((int(p["difference"]["n"]) for p in paired), default=len({u["seed"] for u in units}))
     notes = [
@@ -237,6 +250,12 @@ def _notes(units: Sequence[Record], arms: Sequence[Record], paired: Sequence[Rec
         notes.append(f"{len(paired)} paired differences were looked at; nothing is corrected for their number.")
     if any(a["images"] != "real" for a in arms):
         notes.append("Intervals are conditional on the synthetic sets at hand: they do not cover another run of distillation.")
+    notes += [
+        f"Arm {a['name']} prunes with a set made from other data than it is retrained and tested on."
+        for a in arms
+        if a.get("other_data")
+    ]
+    notes += _unequal(arms, costs)
     if any(c["search"] is not None and c["with_experts"] is None for c in costs):
         notes.append("What the synthetic set cost to make is not known here, so totals with distillation are left out.")
     dense: dict[int, set[Any]] = {}

@@ -105,7 +105,7 @@ class Images:
     classes: tuple[str, ...]
     transform: Transform
     scale: float
-    title: str
+    title: str = "data"
 
     def __post_init__(self) -> None:
         n = len(self.pixels)
@@ -140,7 +140,6 @@ class Images:
         return Parts(
             tensors,
             {
-                "title": self.title,
                 "classes": list(self.classes),
                 "scale": self.scale,
                 "counts": counts,
@@ -154,7 +153,7 @@ class Images:
         n = p.numbers
         transform = transform_of(n["transform"], p.tensors)
         t = p.tensors
-        return cls(t["pixels"], t["labels"], t["split"], tuple(n["classes"]), transform, n["scale"], n["title"])
+        return cls(t["pixels"], t["labels"], t["split"], tuple(n["classes"]), transform, n["scale"])
 
 
 def transform_of(kind: str, tensors: Mapping[str, Tensor]) -> Transform:

@@ -37,6 +37,9 @@ def main() -> None:
     except (_Interrupted, KeyboardInterrupt):
         print("interrupted; what was finished is kept, run again to go on", file=sys.stderr)
         sys.exit(130)
-    except PermissionError as problem:
-        print(f"error: {StoreError(f'no permission for {problem.filename!r}', mend='another --store or -o')}", file=sys.stderr)
-        sys.exit(2)
+    except OSError as problem:
+        if isinstance(problem, BrokenPipeError):  # `| head`: nobody is left to be told
+            sys.exit(1)
+        where = f"'{problem.filename}' cannot be used" if problem.filename else "the system refused"
+        print(f"error: {StoreError(where, got=problem.strerror, mend='another --store or -o')}", file=sys.stderr)
+        sys.exit(2 if isinstance(problem, PermissionError) else 1)

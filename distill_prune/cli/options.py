@@ -69,6 +69,8 @@ def execute(
         raise UserError("--executor ray is not there yet", expected="serial or processes", mend="--executor processes")
     if executor not in ("serial", "processes"):
         raise UserError("unknown executor", got=executor, expected="serial or processes")
+    if executor == "serial" and (workers or 1) > 1:
+        raise UserError("--workers goes with --executor processes", got=f"--executor serial --workers {workers}")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = 1 if executor == "serial" else workers or max(1, cores // graph.pipeline.threads)
     watch = watcher(count, json=json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json as json_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,11 +50,7 @@ def _run(
         return
     print(f"{done['made']} made, {done['hits'] + done['elsewhere']} found, {duration(done['seconds'])}")
     if page is not None:
-        from distill_prune.pipeline.study import read
-
-        summary = read(name, graph, store).summary if done["made"] else None
-        if summary:
-            print(f"\n{summary['answer']}\n")
+        print(f"\n{store.numbers('compare', graph.summary)['answer']}\n")
         print(f"report: {page}")
     else:
         for key in graph.goals(until):
@@ -68,13 +65,16 @@ def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
 
     folder = out or store.root / "reports" / name
     there = sorted(k for k, n in graph.nodes.items() if store.has(n.stage, k))
-    mark, stamp = folder / "report.json", fingerprint(name, graph.pipeline, there)
-    if (folder / "report.html").exists() and mark.exists() and json_.loads(mark.read_bytes()).get("made_of") == stamp:
-        return folder / "report.html"
+    mark, stamp = folder / ".made-of.json", fingerprint(name, graph.pipeline, there)
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        known = json_.loads(mark.read_bytes())
+        if known["made_of"] == stamp and all((folder / f).exists() for f in known["files"]):
+            return folder / "report.html"
     from distill_prune.pipeline.study import read
 
     page = write(read(name, graph, store), folder)
-    replace_json(mark, {"made_of": stamp, "pipeline": name})
+    files = [str(p.relative_to(folder)) for p in sorted(folder.rglob("*")) if p.is_file() and p != mark]
+    replace_json(mark, {"made_of": stamp, "pipeline": name, "files": files})
     return page
 
 
@@ -104,10 +104,9 @@ def _stage_command(stage: str, what: str) -> None:
         device: Device = None,
         executor: ExecutorName = "processes",
         workers: Workers = None,
-        out: Out = None,
         json: AsJson = False,
     ) -> None:
-        _run(pipeline, stage, sets, store, device, executor, workers, out, json)
+        _run(pipeline, stage, sets, store, device, executor, workers, None, json)
 
     app.command(stage, help=f"{what}\n\nExample:  distill-prune {stage} digits.yaml")(command)
 
@@ -118,7 +117,7 @@ for _stage, _what in (
     ("distill", "Distil the synthetic sets (and what they need)."),
     ("prune", "Find the tickets of every chain (and what they need)."),
     ("retrain", "Retrain the tickets' copies on real data (and what they need)."),
-    ("compare", "Measure everything: all of `run`, and the report."),
+    ("compare", "Measure everything, and write the report: the same as `run`."),
 ):
     _stage_command(_stage, _what)
 

@@ -87,6 +87,7 @@ class Pipeline(Settings):
     retrain: Retrain
     compare: dict[str, SerializeAsAny[Entry]]
     versus: str = Field("real", description="the arm that the others are compared with")
+    margin: float = Field(0.0, ge=0, lt=1, description="accuracy that a matching ticket may lack besides one deviation")
     levels: tuple[int, ...] | None = Field(None, description="levels that are retrained and compared; null: all")
 
     @model_validator(mode="after")
@@ -96,6 +97,14 @@ class Pipeline(Settings):
         for name, arm in self.arms.items():
             if arm.images != "real" and arm.images not in self.distill:
                 raise ValueError(f"arms.{name}.images is '{arm.images}': {nearest(arm.images, ['real', *self.distill])}")
+            needs = arm.criterion is None or CRITERIA[arm.criterion.name].NEEDS_TRAINING
+            if not needs and (arm.images != "real" or arm.recipe):
+                raise ValueError(
+                    f"arms.{name}: the criterion '{arm.criterion.name}' trains on nothing, so leave out "  # type: ignore[union-attr]
+                    "images and recipe"
+                )
+        if "versus" in self.model_fields_set and self.versus not in self.arms:
+            raise ValueError(f"versus is '{self.versus}', which is no arm: {nearest(self.versus, self.arms)}")
         if "real" in self.distill:
             raise ValueError("distill.real: 'real' stands for the data set itself; give the set another name")
         if not self.experts.recipe.length.endswith("ep"):
@@ -132,6 +141,12 @@ class Pipeline(Settings):
 class _Yaml(yaml.SafeLoader):
     """YAML whose booleans are `true` and `false` alone: `on`, `off`, `yes` and `no` are words here. Floats may be 1e-3."""
 
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        if twice := next((n for n in names if names.count(n) > 1 and n != "<<"), None):
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{twice}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
 
 _Yaml.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
@@ -146,7 +161,19 @@ _Yaml.add_implicit_resolver(
 
 
 def parse_yaml(text: str) -> Any:
-    return yaml.load(text, Loader=_Yaml)
+    return _unshared(yaml.load(text, Loader=_Yaml))
+
+
+def _unshared(value: Any) -> Any:
+    """Copies of mappings and lists wherever they stand: an alias must not carry an override to other places."""
+    if isinstance(value, dict):
+        return {k: _unshared(v) for k, v in value.items()}
+    return [_unshared(v) for v in value] if isinstance(value, list) else value
+
+
+def _shipped() -> list[Path]:
+    here = Path(__file__).resolve().parent.parent
+    return [p for p in (here / "pipelines", here.parent / "pipelines") if p.is_dir()]
 
 
 def find_pipeline(name: str) -> Path:
@@ -155,9 +182,10 @@ def find_pipeline(name: str) -> Path:
     Raises:
         ConfigError: there is none.
     """
-    here = Path(__file__).resolve().parent.parent
-    shipped = [p for p in (here / "pipelines", here.parent / "pipelines") if p.is_dir()]
-    for candidate in (Path(name), *(folder / f for folder in shipped for f in (name, f"{name}.yaml", Path(name).name))):
+    shipped = _shipped()
+    if Path(name).parent in (Path(), Path("pipelines")) and not Path(name).exists():
+        name = Path(name).name
+    for candidate in (Path(name), *(folder / f for folder in shipped for f in (name, f"{name}.yaml"))):
         if candidate.is_file():
             return candidate
     known = sorted({p.name for folder in shipped for p in folder.glob("*.yaml")})
@@ -194,10 +222,12 @@ def read_raw(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     raw = _read(path)
     if (parent := raw.pop("extends", None)) is None:
         return raw
-    beside = path.parent / str(parent)
-    if not beside.is_file():
-        raise ConfigError(f"'{path}' extends '{parent}', which is not there", expected=f"a file beside {path.name}")
-    merged = _merge(read_raw(beside, (*seen, path.resolve())), raw)
+    found = [p for p in (path.parent / str(parent), *(s / str(parent) for s in _shipped())) if p.is_file()]
+    if not found:
+        raise ConfigError(
+            f"'{path}' extends '{parent}', which is not there", expected=f"a file beside {path.name}, or a shipped one"
+        )
+    merged = _merge(read_raw(found[0], (*seen, path.resolve())), raw)
     assert isinstance(merged, dict)
     return merged
 

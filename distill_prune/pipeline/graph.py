@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -64,6 +65,7 @@ class Graph:
     chains: dict[tuple[str, int], list[str]] = field(default_factory=dict)
     sets: dict[str, str] = field(default_factory=dict)
     evaluations: dict[str, str] = field(default_factory=dict)
+    stored_methods: dict[str, str] = field(default_factory=dict)
     data: str = ""
     summary: str = ""
 
@@ -98,7 +100,8 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
         experts[f"expert{i}"] = g.add("experts", teacher, {"data": g.data}, f"expert {i}")
     for name, method in p.distill.items():
         if isinstance(method, Stored):
-            g.sets[name] = _stored(method, store, name, g.data)
+            key = g.sets[name] = _stored(method, store, name, g.data)
+            g.stored_methods[key] = store.manifest("distill", key)["settings"].get("method", {}).get("name", "")
             continue
         trains = METHODS[method.name].NEEDS_EXPERTS
         job = DistillJob(method=method, model=p.teacher if trains else None, seed=p.distill_seed, **common)
@@ -119,7 +122,8 @@ def _fingerprint(p: Pipeline, store: Store) -> str:
     before = dict(known)
     found = fingerprint(p.data, known)  # type: ignore[arg-type]
     if known != before and store.root.is_dir():
-        replace_json(path, known)
+        with contextlib.suppress(OSError):  # remembering only saves time: the store may be somebody else's
+            replace_json(path, known)
     return found
 
 
@@ -138,6 +142,12 @@ def _stored(method: Stored, store: Store, name: str, data: str) -> str:
     return ref.key
 
 
+def _control(g: Graph, name: str, key: str) -> bool:
+    """Whether a set holds plain real images: a control, not the treatment."""
+    method = g.pipeline.distill[name].name
+    return (g.stored_methods.get(key, "") if method == "stored" else method) == "subset"
+
+
 def _first(p: Pipeline) -> Duration:
     """Where the schedule of training from W_k begins."""
     return p.prune.rewind.k if p.prune.rewind.schedule == "continue" else "0it"
@@ -153,15 +163,19 @@ def _chain(g: Graph, arm_name: str, seed: int) -> None:
     common: dict[str, Any] = {"threads": p.threads, "seed": seed}
     criterion = arm.criterion or p.prune.criterion
     needs = CRITERIA[criterion.name].NEEDS_TRAINING
-    recipe, first = (p.retrain.recipe, _first(p)) if _recipe_name(arm) == "retrain" else (p.prune.recipe, "0it")
-    if arm.images == "real" and _recipe_name(arm) == "prune":
-        fixed_steps(
-            recipe.length,
-            why=f"arms.{arm_name} prunes on real data for as long as the synthetic arm, so "
-            "prune.recipe.length must not depend on the size of the set",
-        )
-    images = g.data if arm.images == "real" else g.sets[arm.images]
     k, on_source = p.prune.rewind.k, p.prune.rewind.on == "source" and needs
+    whole = _recipe_name(arm) == "retrain"
+    recipe, first = (p.retrain.recipe if whole else p.prune.recipe), (_first(p) if whole or on_source else "0it")
+    if arm.images == "real" and not whole:
+        for name, duration in (("length", recipe.length), ("warmup", recipe.warmup)):
+            fixed_steps(
+                duration if int(duration[:-2]) else "0it",
+                why=f"arms.{arm_name} prunes on real data for as long as the synthetic arm, so "
+                f"prune.recipe.{name} must not depend on the size of the set",
+            )
+    if on_source:
+        fixed_steps(k, why="prune.rewind.k counts steps on sets of several sizes with `on: source`")
+    images = g.data if arm.images == "real" else g.sets[arm.images]
     start = (recipe, images) if on_source else (p.retrain.recipe, g.data)
     zero = int(k[:-2]) == 0
     dense = g.add(
@@ -243,31 +257,37 @@ def _compare(g: Graph) -> None:
     for (arm, seed), chain in g.chains.items():  # costs and sparsities of every level, compared or not
         for level, key in enumerate(chain):
             role(f"ticket/{arm}/{seed}/{level}", key, kind="ticket", arm=arm, seed=seed, level=level)
+    control = {name: _control(g, name, key) for name, key in g.sets.items()}
+    rate_of = next((key for name, key in g.sets.items() if not control[name]), None)
     for name, key in g.sets.items():
         made = g.nodes.get(key)
         by_experts = None if made is None else "expert0" in made.inputs
         role(f"set/{name}", key, kind="set", set=name, experts=by_experts)
-        if "evaluation" in p.compare:
+        mixed = getattr(p.distill[name], "other_data", False)
+        if "evaluation" in p.compare and not mixed:  # a set of another space says nothing when tested in this one
             job = CompareJob(analysis=p.compare["evaluation"], model=p.teacher, threads=p.threads)
+            rate = {"rate_of": rate_of} if control[name] and rate_of else {}
             g.evaluations[name] = g.add(
-                "compare", job, {"data": g.data, "set": key}, f"evaluation of set {name}", "compare evaluation"
+                "compare", job, {"data": g.data, "set": key, **rate}, f"evaluation of set {name}", "compare evaluation"
             )
     for key, node in g.nodes.items():
         if node.stage == "experts":
             role(f"expert/{len([r for r in roles.values() if r['kind'] == 'expert'])}", key, kind="expert")
-    learned = {n: m.name != "subset" for n, m in p.distill.items()}
     arms = [
         {
             "name": n,
             "label": a.label,
             "images": a.images,
-            "learned": learned.get(a.images, False),
+            "learned": a.images in control and not control[a.images],
+            "other_data": getattr(p.distill.get(a.images), "other_data", False),
             "recipe": _recipe_name(a),
             "criterion": (a.criterion or p.prune.criterion).name,
         }
         for n, a in p.arms.items()
     ]
     summary = CompareJob(
-        analysis=ANALYSES["summary"].Settings(versus=p.versus), threads=p.threads, roles={"arms": arms, "inputs": roles}
+        analysis=ANALYSES["summary"].Settings(versus=p.versus, margin=p.margin),
+        threads=p.threads,
+        roles={"arms": arms, "inputs": roles},
     )
     g.summary = g.add("compare", summary, inputs, "summary", "compare summary")

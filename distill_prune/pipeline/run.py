@@ -39,18 +39,20 @@ class Report:
 def needed(graph: Graph, store: Store, until: str) -> tuple[set[str], set[str]]:
     """(all artifacts that `until` is for, those that have to be made): what is missing, back from the goals.
 
-    Goals are hashed, for nothing in the run may read them; what lies behind them is hashed when it is read.
+    Goals and synthetic sets are hashed, for nothing in the run may read them, yet the report does; what else lies
+    behind them is hashed when it is read.
     """
     missing: set[str] = set()
     hits: set[str] = set()
-    goals = set(graph.goals(until))
-    stack = list(goals)
+    goals = graph.goals(until)
+    shown = {*goals, *graph.sets.values()}
+    stack = [*goals, *(k for k in graph.sets.values() if k in graph.nodes and until == "compare")]
     while stack:
         key = stack.pop()
         if key in missing or key in hits:
             continue
         node = graph.nodes[key]
-        if store.sound(node.stage, key) if key in goals else store.has(node.stage, key):
+        if store.sound(node.stage, key) if key in shown else store.has(node.stage, key):
             hits.add(key)
         else:
             missing.add(key)
@@ -159,6 +161,7 @@ class _Running:
         """Make a damaged input again, and what it needs in turn, and then this node."""
         stage, key, reason = event.payload.damaged
         self.waiting.add(event.key)
+        self.later[event.key] = time.monotonic() + BUSY_SECONDS
         if key in self.waiting | self.flying or self.store.has(stage, key):
             return  # several workers met it: said already, and being made or made again
         self.tries[key] = self.tries.get(key, 0) + 1
@@ -206,6 +209,7 @@ def run(
                 f"{node.stage} {key[:12]} ({node.label}) is damaged; it is moved to {store.root / '.damaged'} and made again"
             )
     if not missing:
+        state.report.seconds = time.perf_counter() - began
         return state.report
     executor = make_executor(executor_name, store, device, min(workers, len(missing)), state.hear)
     try:

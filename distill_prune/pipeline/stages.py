@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.artifacts import Examples, Images, Mask, Measurements, Parts, SyntheticSet, Ticket, Weights
-from distill_prune.data import prepare
+from distill_prune.data import fingerprint, prepare
 from distill_prune.distill import METHODS, Source
 from distill_prune.distill.experts import train_expert
 from distill_prune.errors import UserError
@@ -89,6 +89,11 @@ def compute(node: Node, reader: Reader, progress: Progress) -> Parts:
 
 
 def _data(job: DataJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
+    found = fingerprint(job.source)
+    if found != job.fingerprint:
+        raise UserError(
+            "the data source changed while it was being used", got=found, expected=job.fingerprint, mend="run again"
+        )
     return prepare(job.source).parts()
 
 
@@ -131,6 +136,13 @@ def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader, progress: P
         examples = reader.examples(inputs["images"])
         classes = reader.classes(inputs["images"])
         model = reader.model(job.model, tuple(examples.shape), classes)
+        shapes = {n: model.module.get_parameter(n).shape for n in model.prunable}
+        if any(previous.mask.kept[n].shape != shape for n, shape in shapes.items()):
+            raise UserError(
+                "the set that a chain prunes with does not fit its network",
+                got=f"images {tuple(examples.shape)}, {classes} classes",
+                expected="images and classes of the pipeline's data",
+            )
         first = steps_of(job.first, len(examples), job.recipe.batch)
     ticket = next_level(
         model,
@@ -192,6 +204,8 @@ def _pair(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Rea
 def _set(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Measurements:
     assert job.model is not None
     synthetic, images = reader.set(inputs["set"]), reader.images(inputs["data"])
+    if synthetic.lr is None and "rate_of" in inputs:  # a control is trained at the rate of the set that it controls
+        synthetic = replace(synthetic, lr=reader.set(inputs["rate_of"]).lr)
     if synthetic.images.shape[1:] != images.pixels.shape[1:] or len(synthetic.classes) != len(images.classes):
         raise UserError(
             "the synthetic set does not fit the data",

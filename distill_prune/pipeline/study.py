@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,8 +84,14 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         provenance=provenance,
         versions=versions,
         sets=list(graph.sets),
-        data={k: data[k] for k in ("title", "counts", "shape", "transform") if k in data},
+        data={"title": _title(graph)} | {k: data[k] for k in ("counts", "shape", "transform")} if data else {},
     )
+
+
+def _title(graph: Graph) -> str:
+    """What to call the data: said in the pipeline, else the folder's or file's name, else the data set's."""
+    source: Any = graph.pipeline.data
+    return str(getattr(source, "title", "") or Path(getattr(source, "path", "")).name or source.name)
 
 
 def _curves(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
@@ -128,7 +135,7 @@ def _synthetic(graph: Graph, store: Store, numbers: dict[str, Record]) -> tuple[
     """The first learned set (else the first) as 8-bit pixels, its labels, and the record of its distillation."""
     from distill_prune.artifacts import SyntheticSet
 
-    there = {n: k for n, k in graph.sets.items() if k in numbers or store.has("distill", k)}
+    there = {n: k for n, k in graph.sets.items() if k in numbers or store.sound("distill", k)}
     if not there:
         return None, [], None
     learned = [k for k in there.values() if (numbers.get(k) or store.numbers("distill", k)).get("lr") is not None]

@@ -46,7 +46,8 @@ class Outcome:
 class WorkProgress(Progress):
     """Ticks to the driver, snapshots into the artifact's working folder."""
 
-    def __init__(self, folder: Path, tick: Tick, save_seconds: float = SAVE_SECONDS) -> None:
+    def __init__(self, folder: Path, tick: Tick, device: str = "cpu", save_seconds: float = SAVE_SECONDS) -> None:
+        self._made_by = json.dumps([device.split(":")[0], versions()])
         self._file, self._tick, self._every = folder / "snapshot.safetensors", tick, save_seconds
         self._saved = self._ticked = time.monotonic()
 
@@ -60,21 +61,25 @@ class WorkProgress(Progress):
         return time.monotonic() - self._saved >= self._every
 
     def save(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        aside = self._file.with_suffix(".new")
-        save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, aside, {"numbers": json.dumps(numbers)})
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        aside.replace(self._file)
         self._saved = time.monotonic()
+        aside, about = self._file.with_suffix(".new"), {"numbers": json.dumps(numbers), "made_by": self._made_by}
+        with contextlib.suppress(OSError, SafetensorError):  # a snapshot only saves time: a full disk is no reason to stop
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            save_file({n: t.detach().cpu().contiguous() for n, t in tensors.items()}, aside, about)
+            with aside.open("rb") as file:
+                os.fsync(file.fileno())
+            aside.replace(self._file)
 
     def load(self) -> Snapshot | None:
         if not self._file.exists():
             return None
         try:
             with safe_open(self._file, framework="pt") as file:
+                about = file.metadata()
+                if about["made_by"] != self._made_by:
+                    return None  # another device or library: going on would mix bits
                 tensors = {n: file.get_tensor(n).clone() for n in file.keys()}  # noqa: SIM118 - not a mapping
-                return Snapshot(tensors, json.loads(file.metadata()["numbers"]))
+                return Snapshot(tensors, json.loads(about["numbers"]))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             return None  # a snapshot only saves time: begin again
 
@@ -135,6 +140,7 @@ class Worker:
         keep_pages()
         self.store, self.device = store, device
         self._reader = Reader(store, device)
+        self._suspects: set[str] = set()
 
     def make(self, node: Node, tick: Tick) -> Outcome:
         """Make the node's artifact unless it is there or being made.
@@ -151,7 +157,7 @@ class Worker:
             _reset_peak()
             try:
                 with conditions(node.job.threads):
-                    parts = compute(node, self._reader, WorkProgress(self.store.work(node.key), tick))
+                    parts = compute(node, self._reader, WorkProgress(self.store.work(node.key), tick, self.device))
             except DamagedArtifact as found:
                 self._set_aside(found)
                 return Outcome("damaged", damaged=(found.stage, found.key, found.reason))
@@ -176,10 +182,14 @@ class Worker:
             return Outcome("made", seconds)
 
     def _set_aside(self, found: DamagedArtifact) -> None:
-        """Move a damaged input away, unless another worker that met it has, or is making it again."""
+        """Move a damaged input away, unless another worker that met it has, or is making it again. One whose hashes are
+        right may have been made again meanwhile: it goes only if it cannot be read a second time."""
         with self.store.lock(found.key) as mine:
-            if mine and self.store.exists(found.stage, found.key):
+            if not mine or not self.store.exists(found.stage, found.key):
+                return
+            if not self.store.sound(found.stage, found.key) or found.key in self._suspects:
                 self.store.set_aside(found.stage, found.key)
+            self._suspects ^= {found.key}
 
     def _device_name(self) -> str:
         if self.device.startswith("cuda"):
