@@ -226,7 +226,7 @@ def test_evaluate_is_cached(cli: Cli, store: Store, graph: Graph) -> None:
     asked = json.loads(cli("evaluate", graph.sets["synthetic"], *short, "--set", "length=6it").out)
     assert asked["made"] == 0 and asked["key"] == graph.evaluations["synthetic"]  # the pipeline made the same one
     text = cli("evaluate", graph.sets["synthetic"], *short[:-1])
-    assert "standard deviation over 2 fresh" in text.out and "%" in text.out
+    assert "sd over 2 fresh" in text.out and "%" in text.out
 
 
 def test_evaluate_that_cannot_be(cli: Cli, store: Store, graph: Graph) -> None:
@@ -308,7 +308,8 @@ DISTILL = {
 
 @pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "pipelines").glob("*.yaml")))
 def test_every_shipped_pipeline_runs(cli: Cli, tmp_path: Path, name: str) -> None:
-    from distill_prune.pipeline.config import find_pipeline, load, read_raw
+    from distill_prune.pipeline.config import load
+    from distill_prune.pipeline.files import find_pipeline, read_raw
 
     raw = read_raw(find_pipeline(name))
     sets = {k: v for k, v in SHRINK.items() if k.split(".")[0] != "compare" or k.split(".")[1] in raw["compare"]}

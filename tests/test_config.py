@@ -9,7 +9,8 @@ import pytest
 import tiny
 
 from distill_prune.errors import ConfigError, UserError
-from distill_prune.pipeline.config import find_pipeline, load, override, parse, parse_yaml, read_raw
+from distill_prune.pipeline.config import load, parse
+from distill_prune.pipeline.files import find_pipeline, override, parse_yaml, read_raw
 from distill_prune.pipeline.graph import build
 from distill_prune.pipeline.store import Store
 

@@ -15,7 +15,8 @@ from typing import Any
 
 import yaml
 
-from distill_prune.pipeline.config import Pipeline, override, parse
+from distill_prune.pipeline.config import Pipeline, parse
+from distill_prune.pipeline.files import override
 from distill_prune.pipeline.graph import Graph, Node, build
 from distill_prune.pipeline.run import Report, run
 from distill_prune.pipeline.store import Ref, Store

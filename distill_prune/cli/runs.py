@@ -117,9 +117,10 @@ for _stage, _what in (
     ("distill", "Distil the synthetic sets (and what they need)."),
     ("prune", "Find the tickets of every chain (and what they need)."),
     ("retrain", "Retrain the tickets' copies on real data (and what they need)."),
-    ("compare", "Measure everything, and write the report: the same as `run`."),
 ):
     _stage_command(_stage, _what)
+
+app.command("compare", help="Measure everything, and write the report: the same as `run`.")(run)
 
 
 @app.command()

@@ -8,7 +8,8 @@ from typing import Any
 from distill_prune.analyze import ANALYSES
 from distill_prune.errors import StoreError, UserError
 from distill_prune.models import MODELS
-from distill_prune.pipeline.config import Pipeline, entry, override, validated
+from distill_prune.pipeline.config import Pipeline, entry, validated
+from distill_prune.pipeline.files import override
 from distill_prune.pipeline.graph import Graph
 from distill_prune.pipeline.jobs import CompareJob
 from distill_prune.pipeline.store import Store

@@ -1,0 +1,126 @@
+"""Pipeline files: YAML, one per claim, found by path or by name, extended and overridden."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from distill_prune.errors import ConfigError, nearest
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML whose booleans are `true` and `false` alone: `on`, `off`, `yes` and `no` are words here. Floats may be 1e-3."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        names = [key.value for key, _ in node.value]
+        if twice := next((n for n in names if names.count(n) > 1 and n != "<<"), None):
+            raise yaml.constructor.ConstructorError(None, None, f"the key '{twice}' stands twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+_Yaml.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
+    list("-+0123456789."),
+)
+
+
+def parse_yaml(text: str) -> Any:
+    return _unshared(yaml.load(text, Loader=_Yaml))
+
+
+def _unshared(value: Any) -> Any:
+    """Copies of mappings and lists wherever they stand: an alias must not carry an override to other places."""
+    if isinstance(value, dict):
+        return {k: _unshared(v) for k, v in value.items()}
+    return [_unshared(v) for v in value] if isinstance(value, list) else value
+
+
+def _shipped() -> list[Path]:
+    here = Path(__file__).resolve().parent.parent
+    return [p for p in (here / "pipelines", here.parent / "pipelines") if p.is_dir()]
+
+
+def find_pipeline(name: str) -> Path:
+    """The file that PIPELINE names: a path, or a file of the shipped `pipelines/`.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    shipped = _shipped()
+    if Path(name).parent in (Path(), Path("pipelines")) and not Path(name).exists():
+        name = Path(name).name
+    for candidate in (Path(name), *(folder / f for folder in shipped for f in (name, f"{name}.yaml"))):
+        if candidate.is_file():
+            return candidate
+    known = sorted({p.name for folder in shipped for p in folder.glob("*.yaml")})
+    raise ConfigError(
+        f"there is no pipeline file '{name}'", expected=f"a path, or one of those shipped: {nearest(name, known)}"
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = parse_yaml(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as problem:
+        raise ConfigError(f"'{path}' is not YAML", got=problem, mend="correct the file at that place") from problem
+    except OSError as problem:
+        raise ConfigError(f"'{path}' cannot be read", got=problem.strerror) from problem
+    if not isinstance(raw, dict):
+        raise ConfigError(f"'{path}' is not a pipeline", got=type(raw).__name__, expected="a mapping of keys to values")
+    return raw
+
+
+def _merge(base: Any, over: Any) -> Any:
+    """`over` laid on `base`, mapping by mapping; a mapping with another `name` replaces the base's whole."""
+    if not isinstance(base, dict) or not isinstance(over, dict):
+        return over
+    if "name" in over and "name" in base and over["name"] != base["name"]:
+        return over
+    return {**base, **{k: _merge(base.get(k), v) for k, v in over.items()}}
+
+
+def read_raw(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The file's plain values, with `extends:` (a path beside it) resolved."""
+    if path.resolve() in seen:
+        raise ConfigError(f"'{path}' extends itself", got=" -> ".join(p.name for p in (*seen, path)))
+    raw = _read(path)
+    if (parent := raw.pop("extends", None)) is None:
+        return raw
+    found = [p for p in (path.parent / str(parent), *(s / str(parent) for s in _shipped())) if p.is_file()]
+    if not found:
+        raise ConfigError(
+            f"'{path}' extends '{parent}', which is not there", expected=f"a file beside {path.name}, or a shipped one"
+        )
+    merged = _merge(read_raw(found[0], (*seen, path.resolve())), raw)
+    assert isinstance(merged, dict)
+    return merged
+
+
+def override(raw: dict[str, Any], assignments: Sequence[str]) -> None:
+    """Lay `a.b=c` on plain values, in place; c is YAML."""
+    for text in assignments:
+        place, mark, value = text.partition("=")
+        if not mark or not place:
+            raise ConfigError(f"--set {text}", expected="--set a.b=value")
+        *path, last = place.split(".")
+        node = raw
+        for part in path:
+            if node.get(part) is None:
+                node[part] = {}
+            node = node[part]
+            if not isinstance(node, dict):
+                raise ConfigError(f"--set {place}: '{part}' holds a value, not a mapping")
+        try:
+            node[last] = parse_yaml(value)
+        except yaml.YAMLError as problem:
+            raise ConfigError(f"--set {place}: the value is not YAML", got=value) from problem
