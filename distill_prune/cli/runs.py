@@ -120,7 +120,10 @@ for _stage, _what in (
 ):
     _stage_command(_stage, _what)
 
-app.command("compare", help="Measure everything, and write the report: the same as `run`.")(run)
+app.command(
+    "compare",
+    help="Measure everything, and write the report: the same as `run`.\n\nExample:  distill-prune compare digits.yaml",
+)(run)
 
 
 @app.command()
