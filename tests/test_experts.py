@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 import torch
-from reference import convnet
+from reference import convnet, examples_of
 
 from distill_prune.artifacts import Trajectory
 from distill_prune.distill.experts import train_expert
-from distill_prune.distill.trajectory import Settings
 from distill_prune.pipeline.store import Store, identity
 from distill_prune.progress import SILENT
 from distill_prune.rng import Streams
 from distill_prune.training import Recipe
 from distill_prune.tree import flatten, select, shapes
 
-STREAMS = Streams(0, ("distill",))
 EXPERT = Recipe(length="4ep", batch=8, lr=0.05, momentum=0.0)
-TINY = Settings(
-    ipc=2,
-    iterations=24,
-    inner_steps=3,
-    expert_epochs=1,
-    max_start=3,
-    batch=4,
-    augment="crop+flip",
-    inner_lr=0.05,
-    lr_pixels=5.0,
-    lr_log_lr=0.01,
-    segment=1,
-)
 
 
-# -- experts
-
-
-def test_a_trajectory_begins_at_its_initialisation_and_moves(source):
-    model, streams = source.model, Streams(3, ("experts",), (("index", 1),))
-    made, cost = train_expert(model, source.train, EXPERT, streams, "cpu", SILENT)
+def test_a_trajectory_begins_at_its_initialisation_and_moves():
+    model = convnet()
+    examples, streams = examples_of(model, 24, dtype=torch.float32), Streams(3, ("experts",), (("index", 1),))
+    made, cost = train_expert(model, examples, EXPERT, streams, "cpu", SILENT)
     start = model.fresh(3, "experts", "init", index=1)
     assert torch.equal(made.checkpoints[0], flatten(start, model.parameters))
     assert len(made.checkpoints) == 5 and [r["epoch"] for r in made.record] == [1, 2, 3, 4]
     for t in range(4):
         assert not torch.equal(made.checkpoints[t], made.checkpoints[t + 1])
     assert (cost.images, cost.steps) == (4 * 24, 4 * 3)
-    other = train_expert(model, source.train, EXPERT, Streams(3, ("experts",), (("index", 2),)), "cpu", SILENT)[0]
+    other = train_expert(model, examples, EXPERT, Streams(3, ("experts",), (("index", 2),)), "cpu", SILENT)[0]
     assert not torch.equal(made.checkpoints[0], other.checkpoints[0])
 
 
