@@ -1,0 +1,70 @@
+"""Damage that size alone does not show, and disks that fill up."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+from safetensors import SafetensorError
+
+from distill_prune.errors import RunError
+from distill_prune.pipeline.graph import Graph
+from distill_prune.pipeline.store import NUMBERS, TENSORS, Store
+from distill_prune.pipeline.study import read
+from distill_prune.pipeline.worker import WorkProgress
+
+
+def flip(path: Path) -> None:
+    """Change the last byte, keeping the size."""
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(bytes(raw))
+
+
+def test_a_damaged_set_behind_hits_is_missing_in_the_report_and_made_again(store: Store, graph: Graph) -> None:
+    before = tiny.contents(store)
+    flip(store.path("distill", graph.sets["synthetic"]) / TENSORS)
+    assert read("tiny", graph, store).synthetic_labels == [*range(10)]  # the other set is shown, and nothing fails
+    watch = tiny.Watch()
+    _, report = tiny.execute(store, watch=watch)
+    assert report.made == 1 and len(watch.warnings) == 1 and "is damaged" in watch.warnings[0]
+    assert tiny.contents(store) == before
+
+
+def test_damaged_numbers_of_an_expert_are_met_when_it_is_read(store: Store, graph: Graph) -> None:
+    before = tiny.contents(store)
+    expert = tiny.node_of(graph, "expert 0")
+    flip(store.path("experts", expert.key) / NUMBERS)
+    shutil.rmtree(store.path("distill", graph.sets["synthetic"]))
+    watch = tiny.Watch()
+    tiny.execute(store, watch=watch)
+    assert {n.label for n in watch.made} == {"expert 0", "set synthetic"} and len(watch.warnings) == 1
+    assert tiny.contents(store) == before
+
+
+def full(*_: object, **__: object) -> None:
+    raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def test_a_full_disk_under_safetensors_is_named(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("safetensors.torch.save_file", full)
+    with pytest.raises(RunError, match=r"(?s)could not be written to .*No space left on device.*make room on the disk"):
+        tiny.execute(empty, until="data")
+    assert not list(empty.keys("data")) and not list((empty.root / ".work").rglob("publish"))
+
+
+def test_a_snapshot_that_cannot_be_kept_does_not_end_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = WorkProgress(tmp_path, lambda *_: None, save_seconds=0.0)
+    monkeypatch.setattr("distill_prune.pipeline.worker.save_file", full)
+    progress.save({"x": torch.ones(2)}, {})
+    assert progress.load() is None
+
+
+def test_a_snapshot_of_another_device_is_left_alone(tmp_path: Path) -> None:
+    WorkProgress(tmp_path, lambda *_: None, "cuda:0").save({"x": torch.ones(2)}, {"step": 1})
+    assert WorkProgress(tmp_path, lambda *_: None, "cpu").load() is None
+    kept = WorkProgress(tmp_path, lambda *_: None, "cuda:1").load()
+    assert kept is not None and kept.numbers == {"step": 1}
