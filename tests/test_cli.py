@@ -287,6 +287,7 @@ SHRINK = {
     "experts.recipe.length": "3ep",
     "prune.levels": "1",
     "prune.recipe.length": "2it",
+    "prune.real.length": "2it",
     "retrain.recipe.length": "2it",
     "prune.rewind.k": "0it",
     "levels": "null",

@@ -106,6 +106,13 @@ def test_what_decides_bits_is_in_the_key(assignment: str, first: str) -> None:
     assert all(keys(after, stage) - keys(before, stage) for stage in (STAGES[at], "compare"))
 
 
+def test_the_shipped_digits_keep_every_ticket_when_retraining_changes(tmp_path: Path) -> None:
+    before, after = (build(load("digits.yaml", sets)[1], Store(tmp_path)) for sets in ((), ("retrain.recipe.lr=0.3",)))
+    for stage in ("data", "experts", "distill", "prune"):
+        assert keys(before, stage) == keys(after, stage)
+    assert not keys(before, "retrain") & keys(after, "retrain")
+
+
 def test_a_retrain_setting_leaves_the_search_alone() -> None:
     before, after = (
         of("arms.real=null", "arms.real.recipe=prune"),

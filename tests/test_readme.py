@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SHRINK = [
     "seeds=[0]", "experts={count: 1, recipe: {length: 2ep, lr: 0.1}}", "prune.levels=1", "prune.recipe.length=3it",
-    "retrain.recipe.length=4it", "model.width=4", "arms={real: {}, synthetic: {images: synthetic}}",
+    "prune.real.length=4it", "retrain.recipe.length=4it", "model.width=4", "arms={real: {}, synthetic: {images: synthetic}}",
     "compare={accuracy: {}, connectivity: {points: 2}}",
 ]  # fmt: skip
 SMALL_SET = ["distill.synthetic={name: trajectory, ipc: 1, iterations: 2, inner_steps: 2, expert_epochs: 1, max_start: 1}"]

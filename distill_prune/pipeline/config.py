@@ -44,19 +44,21 @@ class Arm(Settings):
 
     images: str = "real"
     recipe: Literal["retrain", "prune"] | None = Field(
-        None, description="retrain: the real-data recipe; prune: the recipe for small sets. Default: by images"
+        None, description="retrain: as on real data (prune.real); prune: as on small sets (prune.recipe). Default: by images"
     )
     criterion: SerializeAsAny[Entry] | None = None
     label: str = ""
 
 
 class Prune(Settings):
-    """Chains: how many levels, how much goes at each, and the training on small sets that finds the masks."""
+    """Chains: how many levels, how much goes at each, and the training that finds masks: `recipe` on small sets, `real` on
+    real data. With `real` written out, a change of the retraining leaves every ticket as it is (at k = 0)."""
 
     levels: int = Field(10, ge=0)
     rate: float = Field(0.2, gt=0, lt=1)
     criterion: SerializeAsAny[Entry]
     rewind: Rewind = Rewind()
+    real: Recipe | None = Field(None, description="training on real data that finds masks; null: the retraining recipe")
     recipe: Recipe = Recipe(length="1000it", lr=0.01, batch=256, weight_decay=5e-4, schedule="step", milestones=(0.5,))
 
 

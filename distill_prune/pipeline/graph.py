@@ -165,7 +165,10 @@ def _chain(g: Graph, arm_name: str, seed: int) -> None:
     needs = CRITERIA[criterion.name].NEEDS_TRAINING
     k, on_source = p.prune.rewind.k, p.prune.rewind.on == "source" and needs
     whole = _recipe_name(arm) == "retrain"
-    recipe, first = (p.retrain.recipe if whole else p.prune.recipe), (_first(p) if whole or on_source else "0it")
+    recipe, first = (
+        ((p.prune.real or p.retrain.recipe) if whole else p.prune.recipe),
+        (_first(p) if whole or on_source else "0it"),
+    )
     if arm.images == "real" and not whole:
         for name, duration in (("length", recipe.length), ("warmup", recipe.warmup)):
             fixed_steps(
