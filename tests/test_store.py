@@ -188,7 +188,7 @@ def mangled(**changes: object) -> Any:
 
 class Hostile:
     def __reduce__(self) -> tuple[Any, ...]:
-        return os.system, ("touch /tmp/distill-prune-was-executed",)
+        return os.system, (f"touch {tiny.EXECUTED}",)
 
 
 def pickled(folder: Path, *, cover: bool) -> None:
@@ -223,13 +223,12 @@ DAMAGE: dict[str, tuple[Any, str]] = {
 @pytest.mark.parametrize("kind", DAMAGE)
 def test_damage_is_refused_and_nothing_executed(empty: Store, kind: str) -> None:
     harm, reason = DAMAGE[kind]
-    executed = Path("/tmp/distill-prune-was-executed")
-    executed.unlink(missing_ok=True)
+    tiny.EXECUTED.unlink(missing_ok=True)
     key = published(empty)
     harm(empty.path("data", key))
     with pytest.raises(DamagedArtifact, match=f"damaged artifact data/{key[:12]}: .*{reason}"):
         empty.read("data", key)
-    assert not executed.exists()
+    assert not tiny.EXECUTED.exists()
 
 
 def test_a_file_that_no_manifest_names_is_not_read(empty: Store) -> None:

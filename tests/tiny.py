@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,9 @@ from distill_prune.pipeline.files import override
 from distill_prune.pipeline.graph import Graph, Node, build
 from distill_prune.pipeline.run import Report, run
 from distill_prune.pipeline.store import Ref, Store
+
+EXECUTED = Path(tempfile.gettempdir(), "distill-prune-was-executed")
+"""What a hostile file would make, were it executed."""
 
 TINY = """
 title: tiny

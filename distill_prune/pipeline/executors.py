@@ -14,6 +14,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
@@ -124,7 +125,9 @@ class Processes:
         ours, theirs = self._context.Pipe()
         theirs_alive, ours_alive = self._context.Pipe(duplex=False)
         process = self._context.Process(target=_work, args=(self._store, self._device, theirs, theirs_alive), daemon=True)
-        # Blocked while the worker starts, which inherits it: an interrupt of the terminal is the driver's alone.
+        # Blocked while the worker starts, which inherits it: an interrupt of the terminal is the driver's alone. The
+        # resource tracker must run before, for starting it unblocks the signal.
+        resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process.start()
