@@ -73,7 +73,8 @@ def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
     from distill_prune.pipeline.study import read
 
     page = write(read(name, graph, store), folder)
-    files = [str(p.relative_to(folder)) for p in sorted(folder.rglob("*")) if p.is_file() and p != mark]
+    parts = [p for name in ("figures", "tables") for p in sorted((folder / name).glob("*"))]  # not what else lies in -o
+    files = [str(p.relative_to(folder)) for p in (page, *parts)]
     replace_json(mark, {"made_of": stamp, "pipeline": name, "files": files})
     return page
 
