@@ -3,7 +3,8 @@
     python bench/results.py PIPELINE --store DIR [--set A.B=C]...
 
 Writes docs/results/<name>.json (summary, evaluations, versions, seconds) and <name>.csv (one row an arm and level), and
-from all that lie there docs/results.md.
+from all that lie there docs/results.md: the papers' claims one by one (claims.py), then every study. Without PIPELINE it writes the
+page anew.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import argparse
 import json
 from pathlib import Path
 from typing import Any
+
+from claims import table
 
 from distill_prune.pipeline.config import load
 from distill_prune.pipeline.graph import build
@@ -27,11 +30,18 @@ count. Accuracies in %, barriers in points of test error, traces per surviving w
 `distill_prune/analyze/summary.py`. The tool makes no choice by the test set. The recipe of `digits.yaml` was settled by hand
 on data split 0, its validation and test figures in view. Its distillation was once shortened for time and put back when the
 test accuracy on split 0 fell below the target; `--set data.split_seed=1` had been evaluated once by then.
+
+## The papers' claims
+
+A verdict is of the means alone, on the data, hardware and count that stand in the row. "not yet run": no GPU was at hand, or no
+data; the file is there, and runs, shrunk, in the tests.
+
 """
 TAIL = """
 ## Not yet run
 
-On a GPU: nothing has been run yet. `--device cuda` is accepted where there is one; no figure here was taken on one.
+On a GPU: nothing has been run yet: the rows above that say so. `--device cuda` is accepted where there is one; no figure here
+was taken on one.
 """
 
 
@@ -85,13 +95,8 @@ def section(record: dict[str, Any]) -> str:
     return "\n".join([*lines, "", *(f"- {note}" for note in s["notes"])]) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pipeline")
-    parser.add_argument("--store", required=True)
-    parser.add_argument("--set", action="append", default=[], dest="sets")
-    parser.add_argument("--name", help="name of the files [default: the pipeline's]")
-    a = parser.parse_args()
+def write_record(a: argparse.Namespace) -> Path:
+    """The record of one finished study."""
     name, pipeline = load(a.pipeline, a.sets)
     store = Store(a.store)
     study = read(name, build(pipeline, store), store)
@@ -112,6 +117,7 @@ def main() -> None:
         "data": study.data,
         "summary": study.summary,
         "evaluations": study.evaluations,
+        "rankings": study.rankings,
         "units": study.units,
         "versions": study.versions,
         "core_seconds": spent,
@@ -120,10 +126,22 @@ def main() -> None:
     }
     target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     target.with_suffix(".csv").write_text(to_csv(tables(study)["levels"]), encoding="utf-8")
-    found = [json.loads(p.read_text(encoding="utf-8")) for p in sorted(FOLDER.glob("*.json"))]
+    return target
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pipeline", nargs="?")
+    parser.add_argument("--store", help="the store of the finished study")
+    parser.add_argument("--set", action="append", default=[], dest="sets")
+    parser.add_argument("--name", help="name of the files [default: the pipeline's]")
+    a = parser.parse_args()
+    if a.pipeline:
+        print(f"{write_record(a)}.json and .csv")
+    found = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(FOLDER.glob("*.json"))}
     page = FOLDER.parent / "results.md"
-    page.write_text(HEAD + "".join(f"\n{section(r)}" for r in found) + TAIL, encoding="utf-8")
-    print(f"{target}.json and .csv, {page}")
+    page.write_text(HEAD + table(found) + "".join(f"\n{section(r)}" for r in found.values()) + TAIL, encoding="utf-8")
+    print(page)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
-from typing import Annotated, Any
+import sys
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from distill_prune.errors import ConfigError
 
@@ -19,9 +22,72 @@ class Settings(BaseModel):
 
 
 class Entry(Settings):
-    """Base of the settings of a table's entry; `name` says which entry, and has its name as the default."""
+    """Base of the settings of a table's entry; `name` says which entry, and has its name as the default.
+
+    Settings of a plugin carry the sha256 of their module's file into every key that they enter: the package's own code is
+    vouched for by VERSIONS, a user's changes from one hour to the next.
+    """
+
+    CODE: ClassVar[str] = ""
 
     name: str
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        if not foreign(cls.__module__):
+            return
+        if "code" in cls.model_fields:
+            raise ConfigError(
+                f"settings of module '{cls.__module__}' have a field 'code', the name of the module's hash in keys",
+                mend="another name",
+            )
+        # Read while the module is being imported: a file that is edited later is not the code that runs here.
+        cls.CODE = _hash(cls.__module__)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_this_code(cls, values: Any) -> Any:
+        """Takes a plugin's settings as manifests and reports show them, where its code is still the same."""
+        if not isinstance(values, dict) or "code" not in values or not foreign(cls.__module__):
+            return values
+        if values["code"] not in (None, _code(cls)):
+            raise ValueError(f"'code' is of another version of module '{cls.__module__}': bring it back, or write code: null")
+        return {name: value for name, value in values.items() if name != "code"}
+
+
+def foreign(module: str) -> bool:
+    """Whether a module, by name, is none of this package's."""
+    return module.partition(".")[0] != __name__.partition(".")[0]
+
+
+def _hash(module: str) -> str:
+    """sha256 of the module's source file; empty where it has none."""
+    path = Path(getattr(sys.modules.get(module), "__file__", None) or "")
+    if path.suffix == ".py":
+        with contextlib.suppress(OSError):
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+    return ""
+
+
+def _code(kind: type[Entry]) -> str:
+    """What stands for a plugin's code in keys: its module's hash, else the version of the package that brought it.
+
+    Raises:
+        ConfigError: there is neither, so a change of the code could not be seen.
+    """
+    if kind.CODE:
+        return kind.CODE
+    from importlib import metadata
+
+    packages = metadata.packages_distributions().get(kind.__module__.partition(".")[0])
+    if not packages:
+        raise ConfigError(
+            f"the module '{kind.__module__}' of a plugin has no source file",
+            got="code whose changes no key could show",
+            mend="write it in a file, my_module.py",
+        )
+    return f"{packages[0]} {metadata.version(packages[0])}"
 
 
 def _check_duration(text: str) -> str:
@@ -57,7 +123,8 @@ def Later(default: Any, **more: Any) -> Any:
 
 
 def canonical(value: Any) -> Any:
-    """Plain JSON values of `value`, without `Later` fields that stand at their default."""
+    """Plain JSON values of `value`, without `Later` fields that stand at their default; a plugin's settings with the hash
+    of their module as `code`."""
     if isinstance(value, BaseModel):
         fields = {}
         for name, info in type(value).model_fields.items():
@@ -66,6 +133,8 @@ def canonical(value: Any) -> Any:
             if isinstance(extra, dict) and extra.get("later") and held == info.default:
                 continue
             fields[name] = canonical(held)
+        if isinstance(value, Entry) and foreign(type(value).__module__):
+            fields["code"] = _code(type(value))
         return fields
     if isinstance(value, dict):
         return {str(k): canonical(v) for k, v in value.items()}

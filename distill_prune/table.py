@@ -1,12 +1,46 @@
-"""Tables of entries that are resolved on use, so that looking at a table imports nothing heavy."""
+"""Tables of entries that are resolved on use, so that looking at a table imports nothing heavy.
+
+Beside its own entries a table knows those that a plugin registered, and those that installed packages announce as entry
+points of the group `distill_prune.<table>`. The packages' list is read once, and only where a name is not known otherwise
+or everything is listed.
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from types import ModuleType
+from typing import TYPE_CHECKING
 
-from distill_prune.errors import ConfigError, nearest
+from distill_prune.errors import ConfigError, UserError, nearest
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+CONTRACTS = {
+    "data": ("data set", ("fingerprint", "load")),
+    "models": ("model", ("build",)),
+    "methods": ("distillation method", ("NEEDS_EXPERTS", "distill")),
+    "criteria": ("pruning criterion", ("NEEDS_TRAINING", "scores")),
+    "analyses": ("analysis", ("TAKES", "measure")),
+    "formats": ("format", ("KIND",)),
+}
+"""By the table's name in plugins and entry points: its kind, and what an entry has beside `Settings`."""
+
+
+@cache
+def installed() -> dict[str, dict[str, list[EntryPoint]]]:
+    """What installed packages announce: by table and name."""
+    from importlib.metadata import entry_points
+
+    points, found = entry_points(), {}
+    for table in CONTRACTS:
+        names: dict[str, list[EntryPoint]] = {}
+        for point in points.select(group=f"{__name__.partition('.')[0]}.{table}"):
+            names.setdefault(point.name, []).append(point)
+        found[table] = names
+    return found
 
 
 class Table(Mapping[str, ModuleType]):
@@ -14,22 +48,112 @@ class Table(Mapping[str, ModuleType]):
 
     def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
         self.kind, self._entries = kind, dict(entries)
+        self._group, self._asked = next(((t, asked) for t, (k, asked) in CONTRACTS.items() if k == kind), ("", ()))
+        self._registered: dict[str, str] = {}
+
+    @property
+    def own(self) -> tuple[str, ...]:
+        """The names of the package's own entries."""
+        return tuple(self._entries)
+
+    @property
+    def registered(self) -> dict[str, str]:
+        """The entries of plugins, by name: the names of their modules. What is installed is not among them."""
+        return dict(self._registered)
+
+    def register(self, name: str, module: str) -> None:
+        """Add a plugin's entry; it is imported on use. An installed one of the same name stands back.
+
+        Raises:
+            UserError: the name is taken.
+        """
+        known = {**self._registered, **self._entries}
+        if known.get(name, module) != module:
+            raise UserError(
+                f"the {self.kind} '{name}' of module '{module}' has the name of another one",
+                got=f"'{name}' of module '{known[name]}'",
+                mend="another name",
+            )
+        if name not in self._entries:
+            self._registered[name] = module
 
     def __getitem__(self, name: str) -> ModuleType:
         """The entry's module.
 
         Raises:
-            ConfigError: no such entry; the message names the nearest one.
+            ConfigError: no such entry; the message names the nearest one. Or a plugin's that cannot be used.
         """
-        if name not in self._entries:
-            raise ConfigError(f"unknown {self.kind} '{name}'", expected=nearest(name, self._entries))
-        return importlib.import_module(self._entries[name])
+        if name in self._entries:
+            return importlib.import_module(self._entries[name])
+        if name in self._registered:
+            return self._foreign(name, self._registered[name])
+        if name not in self._installed():
+            raise ConfigError(f"unknown {self.kind} '{name}'", expected=nearest(name, self))
+        points = {p.value: p for p in self._installed()[name]}
+        if len(points) > 1:
+            raise ConfigError(f"two installed packages bring a {self.kind} '{name}'", got=" and ".join(sorted(points)))
+        point = next(iter(points.values()))
+        if point.attr:
+            raise ConfigError(f"the entry point of {self.kind} '{name}'", got=point.value, expected=f"a module: {point.module}")
+        return self._foreign(name, point.module)
+
+    def _installed(self) -> Mapping[str, list[EntryPoint]]:
+        return installed()[self._group] if self._group else {}
+
+    def _foreign(self, name: str, module: str) -> ModuleType:
+        """The module of somebody else's entry, looked at as far as errors later on would not name it."""
+        what = f"the {self.kind} '{name}' of module '{module}'"
+        entry = imported(module, what)
+        lacks = [asked for asked in ("Settings", *self._asked) if not hasattr(entry, asked)]
+        if lacks:
+            raise ConfigError(f"{what} lacks {', '.join(lacks)}", got=entry.__file__, mend="see docs/extending.md")
+        keyed = self.kind != "format"
+        if not hasattr(entry.Settings, "CODE" if keyed else "model_fields"):
+            raise ConfigError(
+                f"{what}: Settings", got=entry.Settings, expected="a class derived from distill_prune.settings.Entry"
+            )
+        if entry.Settings.__module__ != entry.__name__:
+            raise ConfigError(
+                f"{what} has its Settings from another module, so that keys would not show a change of its own code",
+                got=entry.Settings.__module__,
+                mend=f"`class Settings(...)` in '{module}'",
+            )
+        if keyed and entry.Settings.model_fields["name"].default != name:
+            raise ConfigError(f"{what} goes by another name in its Settings", expected=f'name: Literal["{name}"] = "{name}"')
+        return entry
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter({**self._entries, **self._registered, **self._installed()})
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return sum(1 for _ in self)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._entries
+        return name in self._entries or name in self._registered or name in self._installed()
+
+
+def imported(module: str, what: str) -> ModuleType:
+    """Import a module that is not the package's own; `what` names it in messages.
+
+    Raises:
+        ConfigError: it cannot be imported, or fails while it is; the traceback is kept as `trace`.
+    """
+    try:
+        return importlib.import_module(module)
+    except UserError:
+        raise
+    except Exception as problem:
+        import traceback
+
+        missing = isinstance(problem, ModuleNotFoundError) and f"{module}.".startswith(f"{problem.name}.")
+        place = traceback.extract_tb(problem.__traceback__)[-1]
+        where = "" if isinstance(problem, ImportError | SyntaxError) else f" ({place.filename}, line {place.lineno})"
+        error = ConfigError(
+            f"{what} cannot be imported",
+            got=f"{type(problem).__name__}: {problem}{where}",
+            mend="the name, without .py, of a module in this folder or among Python's packages"
+            if missing
+            else "correct the module; DISTILL_PRUNE_DEBUG=1 shows where it fails",
+        )
+        error.trace = traceback.format_exc()  # type: ignore[attr-defined]
+        raise error from problem

@@ -4,62 +4,23 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from distill_prune.artifacts import Cost, Examples, Mask
-from distill_prune.data.augment import Augment, augment
+from distill_prune.data import cutmix
+from distill_prune.data.augment import augment
 from distill_prune.errors import NonFiniteError, UserError
 from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress, Snapshot
+from distill_prune.recipe import Recipe as Recipe
 from distill_prune.rng import Streams
-from distill_prune.settings import Duration, Settings, steps_of
 from distill_prune.tree import State, clone, flatten
-
-
-class Recipe(Settings):
-    """How a network is trained. Milestones are shares of the whole length; weight decay is coupled (in the gradient)."""
-
-    length: Duration = "30ep"
-    batch: int = Field(128, ge=1)
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    lr: float = Field(0.1, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["constant", "step", "cosine"] = "constant"
-    milestones: tuple[float, ...] = (0.5, 0.75)
-    gamma: float = Field(0.1, gt=0, le=1)
-    warmup: Duration = "0it"
-    augment: Augment = "none"
-
-    @field_validator("length")
-    @classmethod
-    def _some(cls, length: str) -> str:
-        if int(length[:-2]) < 1:
-            raise ValueError(f"a recipe trains for at least one step, not '{length}'")
-        return length
-
-    def steps(self, examples: int) -> int:
-        """The length in steps on a set of so many examples."""
-        return steps_of(self.length, examples, self.batch)
-
-    def lr_at(self, step: int, examples: int) -> float:
-        """The learning rate of the step with index `step`."""
-        total, warm = self.steps(examples), steps_of(self.warmup, examples, self.batch)
-        if step < warm:
-            return self.lr * (step + 1) / warm
-        share = step / max(total, 1)
-        if self.schedule == "step":
-            return self.lr * self.gamma ** sum(share >= m for m in self.milestones)
-        if self.schedule == "cosine":
-            return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
-        return self.lr
 
 
 @dataclass(frozen=True)
@@ -122,9 +83,12 @@ def training_cost(model: Model, examples: int, shape: torch.Size, batch: int, fi
 
 
 def _optimizer(recipe: Recipe, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    lr, decay = recipe.lr, recipe.weight_decay
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True)
-    return torch.optim.Adam(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
+        momentum, nesterov = recipe.momentum, recipe.nesterov
+        return torch.optim.SGD(parameters, lr, momentum, weight_decay=decay, nesterov=nesterov, fused=True)
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, lr, weight_decay=decay, fused=True)
 
 
 def _pack(state: State, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -144,6 +108,47 @@ def _unpack(snapshot: Snapshot, module: torch.nn.Module, optimizer: torch.optim.
     optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
+def _end(total: int, first: int, last: int | None) -> int:
+    """The step to stop before: `last`, or the end of the schedule of `total` steps."""
+    last = total if last is None else last
+    if not 0 <= first <= last <= total:
+        raise UserError(
+            "training would leave its schedule",
+            got=f"from step {first} to step {last} of {total}",
+            expected="a rewinding step k below the length of the recipe",
+            mend="a smaller prune.rewind.k",
+        )
+    return last
+
+
+def _loss(module: torch.nn.Module, examples: Examples, rows: Tensor, recipe: Recipe, noise: Streams, step: int) -> Tensor:
+    """The loss of one step on `rows`, augmented and mixed: the network in the recipe's precision, the rest in the inputs'."""
+    x, y = augment(examples.inputs(rows), recipe.augment, noise, step), examples.y[rows]
+    cut = cutmix.draw(recipe.cutmix, recipe.cutmix_beta, x.shape, noise("cutmix", step=step)) if recipe.cutmix else None
+    if cut is not None:
+        x = cutmix.apply(x, cut)
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+        logits = module(x)
+    logits = logits.to(x.dtype)
+    own = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+    if cut is None:
+        return own
+    other = F.cross_entropy(logits, y[cut.pairs.to(y.device)], label_smoothing=recipe.label_smoothing)
+    return cut.share * own + (1 - cut.share) * other
+
+
+def _mean(total: Tensor, steps: int, epoch: int) -> float:
+    """The mean loss of an epoch's steps."""
+    mean = float(total) / steps
+    if not math.isfinite(mean):
+        raise NonFiniteError(
+            f"the training loss is not finite in epoch {epoch + 1}",
+            got=mean,
+            mend="a smaller learning rate, or a warm-up",
+        )
+    return mean
+
+
 def train(
     model: Model,
     start: State,
@@ -161,55 +166,40 @@ def train(
     """Train from `start` over the steps first..last-1 of the recipe's schedule, with zero optimizer state at `first`.
 
     Epoch e visits the examples in the order of the stream noise("order", epoch=e), the last batch short where need be;
-    step i draws its augmentation from noise("augment", step=i). Where a mask is given, pruned weights are set to exactly
-    zero after every step, so neither momentum nor weight decay brings one back. With `keep_epochs` the parameters are
-    copied at the start and at every epoch's end. Labels (N,) are classes, (N, K) probabilities.
+    step i draws its augmentation from noise("augment", step=i) and its CutMix from noise("cutmix", step=i). Where a mask
+    is given, pruned weights are set to exactly zero after every step, so neither momentum nor weight decay brings one
+    back. With `keep_epochs` the parameters are copied at the start and at every epoch's end. Labels (N,) are classes,
+    (N, K) probabilities.
 
     Raises:
         NonFiniteError: the training loss became infinite or NaN.
         UserError: `first` lies beyond the end.
     """
     n, batch = len(examples), recipe.batch
-    last = recipe.steps(n) if last is None else last
-    if not 0 <= first <= last <= recipe.steps(n):
-        raise UserError(
-            "training would leave its schedule",
-            got=f"from step {first} to step {last} of {recipe.steps(n)}",
-            expected="a rewinding step k below the length of the recipe",
-            mend="a smaller prune.rewind.k",
-        )
+    last = _end(recipe.steps(n), first, last)
     per_epoch = -(-n // batch)
     examples = examples.to(device)
     module = model.instance(start if mask is None else mask.apply(start), device).train()
-    parameters = list(module.parameters())
-    optimizer = _optimizer(recipe, parameters)
-    live = module.state_dict()
-    pruned = (
-        []
-        if mask is None
-        else [(live[name], kept.to(device=device, dtype=live[name].dtype)) for name, kept in mask.kept.items()]
-    )
+    optimizer = _optimizer(recipe, list(module.parameters()))
+    live, names = module.state_dict(), model.parameters
+    pruned = [] if mask is None else [(live[name], kept.to(live[name])) for name, kept in mask.kept.items()]
     losses: list[float] = []
     epoch_loss = torch.zeros((), device=device)
-    step, begun, order = first, first, torch.empty(0, dtype=torch.int64)
-    names = model.parameters
+    step, begun, drawn, order = first, first, -1, torch.empty(0, dtype=torch.int64)
     kept_rows = [flatten(live, names).cpu()] if keep_epochs else []  # flatten copies: a view would follow the training
     if (snapshot := progress.load()) is not None:
         _unpack(snapshot, module, optimizer)
         kept_rows = list(snapshot.tensors["checkpoints"]) if keep_epochs else []
         step, begun, losses = snapshot.numbers["step"], snapshot.numbers["begun"], list(snapshot.numbers["losses"])
         epoch_loss = snapshot.tensors["epoch_loss"].to(device)
-    drawn = -1
     while step < last:
         epoch, position = divmod(step, per_epoch)
         if epoch != drawn:
             order, drawn = torch.randperm(n, generator=noise("order", epoch=epoch)).to(device), epoch
-        rows = order[position * batch : (position + 1) * batch]
-        x = augment(examples.inputs(rows), recipe.augment, noise, step)
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr_at(step, n)
         optimizer.zero_grad(set_to_none=True)
-        loss = F.cross_entropy(module(x), examples.y[rows])
+        loss = _loss(module, examples, order[position * batch : (position + 1) * batch], recipe, noise, step)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         with torch.no_grad():
@@ -218,16 +208,9 @@ def train(
             epoch_loss += loss.detach()
         step += 1
         if position == per_epoch - 1 or step == last:
-            mean = float(epoch_loss) / (step - begun)
-            if not math.isfinite(mean):
-                raise NonFiniteError(
-                    f"the training loss is not finite in epoch {epoch + 1}",
-                    got=mean,
-                    mend="a smaller learning rate, or a warm-up",
-                )
-            losses.append(mean)
+            losses.append(_mean(epoch_loss, step - begun, epoch))
             epoch_loss, begun = torch.zeros((), device=device), step
-            progress.tick(step - first, last - first, f"loss {mean:.3f}")
+            progress.tick(step - first, last - first, f"loss {losses[-1]:.3f}")
             if keep_epochs and position == per_epoch - 1:
                 kept_rows.append(flatten(live, names).cpu())
         if step < last and progress.due():

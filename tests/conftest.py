@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 import tiny
 
-from distill_prune.pipeline.graph import Graph
+from distill_prune.pipeline.nodes import Graph
 from distill_prune.pipeline.store import Store
 
 

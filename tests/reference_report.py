@@ -198,6 +198,10 @@ def study(levels: int = 10, seeds: int = 3, arms: int = 5, **changes: Any) -> Si
             }
             for s, d in (("Distilled", 0.0), ("Herded", 0.06), ("Random real", 0.1))
         ],
+        "rankings": [
+            {"set": s, "network": "convnet", **{n: estimate([v, v + 0.01, v + 0.03]) for n, v in scores.items()}}
+            for s, scores in (("mtt", {"hlr": 0.2, "ior": 0.3, "lrs": 0.26}),)
+        ],
         "distillation": {
             "iterations": list(range(0, 2000, 10)),
             "loss": (0.5 + 0.5 * np.exp(-np.arange(200) / 60) + rng.normal(0, 0.02, 200)).tolist(),

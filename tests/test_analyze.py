@@ -183,15 +183,15 @@ def test_fresh_networks_learn_the_set():
     held = synthetic_of(model)
     none = Examples(held.images[:0], held.labels[:0])
     parts = {"test": Examples(held.images + 0.05, held.labels), "validation": none}
-    numbers = evaluation.measure(QUICK, model, held, parts, Streams(0), network="tiny").numbers
+    numbers = evaluation.measure(QUICK, model, held, parts, held.transform, Streams(0), network="tiny").numbers
     right = [net["test"]["accuracy"] for net in numbers["nets"]]
     assert min(right) > 0.9 and numbers["accuracy"] == {"test": estimate(right)}
     assert len({net["test"]["loss"] for net in numbers["nets"]}) == 3, "the networks are not fresh"
     assert numbers["network"] == "tiny"
     assert numbers["cost"]["steps"] == 180 and numbers["cost"]["images"] == 180 * 12
-    again = evaluation.measure(QUICK, model, held, parts, Streams(0), network="tiny").numbers
+    again = evaluation.measure(QUICK, model, held, parts, held.transform, Streams(0), network="tiny").numbers
     assert again == numbers
-    other = evaluation.measure(QUICK, model, held, parts, Streams(1), network="tiny").numbers
+    other = evaluation.measure(QUICK, model, held, parts, held.transform, Streams(1), network="tiny").numbers
     assert other["nets"] != numbers["nets"]
 
 
@@ -211,12 +211,11 @@ def test_another_input_space_or_shape_is_refused():
     model = tiny("none")
     held = synthetic_of(model)
     elsewhere = Transform("normalize", {"mean": torch.ones(1), "std": torch.ones(1)})
-    parts = {"test": Examples(held.images, held.labels, elsewhere)}
-    with pytest.raises(UserError, match=r"(?s)test examples and the synthetic images live in different input spaces"):
-        evaluation.measure(QUICK, model, held, parts, Streams(0))
+    with pytest.raises(UserError, match=r"(?s)lives in another input space.*normalize and normalize, fitted separately"):
+        evaluation.measure(QUICK, model, held, {}, elsewhere, Streams(0))
     small = SyntheticSet(held.images[..., :3], held.labels, held.classes, held.transform, "subset")
     with pytest.raises(UserError, match=r"(?s)do not fit network 'tiny'.*\(1, 4, 3\).*\(1, 4, 4\)"):
-        evaluation.measure(QUICK, model, small, {}, Streams(0), network="tiny")
+        evaluation.measure(QUICK, model, small, {}, held.transform, Streams(0), network="tiny")
 
 
 def test_accuracy_is_that_of_the_trained_network():
@@ -224,6 +223,7 @@ def test_accuracy_is_that_of_the_trained_network():
     held = synthetic_of(model)
     still = evaluation.Settings(nets=1, length="1it", lr=1e-30)  # a step too small for float32
     start = model.fresh(seed_of(0, "evaluation", "init", net=0))
-    score = evaluate(model, start, held.examples)
-    numbers = evaluation.measure(still, model, held, {"test": held.examples}, Streams(0)).numbers
+    examples = held.examples(held.transform)
+    score = evaluate(model, start, examples)
+    numbers = evaluation.measure(still, model, held, {"test": examples}, held.transform, Streams(0)).numbers
     assert numbers["nets"][0]["test"] == {"accuracy": 1 - score.error, "loss": score.loss, "count": 12}

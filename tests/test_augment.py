@@ -134,7 +134,8 @@ def test_augment_draws_from_the_stream_of_the_step() -> None:
         ("color_noise", "unknown augmentation 'noise' in 'color_noise'"),
         ("crop+rotat", "did you mean 'rotate'"),
         ("", "unknown augmentation ''"),
-        ("crop_flip+color", "mixes '\\+' \\(all of them\\) with '_' \\(one of them\\)"),
+        ("crop_flip+crop", "names a family twice"),
+        ("crop_flip+", "unknown augmentation ''"),
         ("crop_crop", "names a family twice"),
         ("none+crop", "unknown augmentation 'none' in 'none\\+crop': known: color"),
     ],
@@ -146,6 +147,13 @@ def test_refused_strategies(text: str, message: str) -> None:
         draw(text, (1, 1, 4, 4), stream(0, "test"))
 
 
-@pytest.mark.parametrize("text", ["none", "flip", DSA, "crop+flip"])
+def test_parts_with_a_choice_use_one_family_of_it() -> None:
+    drawn = [draw("flip+color+crop_scale_rotate", (2, 3, 8, 8), stream(i, "test")).families for i in range(200)]
+    assert {d[:2] for d in drawn} == {("flip", "color")} and all(len(d) == 3 for d in drawn)
+    counts = {name: sum(d[2] == name for d in drawn) for name in ("crop", "scale", "rotate")}
+    assert sum(counts.values()) == 200 and min(counts.values()) > 40
+
+
+@pytest.mark.parametrize("text", ["none", "flip", DSA, "crop+flip", "flip+crop_scale"])
 def test_accepted_strategies(text: str) -> None:
     assert TypeAdapter(Augment).validate_python(text) == text

@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
-import yaml
 from tiny import Cli, flip
 
-from distill_prune.pipeline.graph import Graph
+from distill_prune.pipeline.nodes import Graph
 from distill_prune.pipeline.store import NUMBERS, TENSORS, Store
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -276,53 +275,3 @@ def test_looking_at_a_store_does_not_import_torch(store: Store, graph: Graph) ->
         [sys.executable, "-c", code, json.dumps(with_store)], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-
-
-# shipped pipelines
-
-SHRINK = {
-    "seeds": "[0]",
-    "model.width": "2",
-    "experts.count": "1",
-    "experts.recipe.length": "3ep",
-    "prune.levels": "1",
-    "prune.recipe.length": "2it",
-    "prune.real.length": "2it",
-    "retrain.recipe.length": "2it",
-    "prune.rewind.k": "0it",
-    "levels": "null",
-    "compare.connectivity.points": "3",
-    "compare.curvature.rows": "16",
-    "compare.evaluation.nets": "1",
-    "compare.evaluation.length": "2it",
-}
-DISTILL = {
-    "ipc": "1",
-    "iterations": "2",
-    "inner_steps": "2",
-    "expert_epochs": "1",
-    "max_start": "2",
-    "min_start": "0",
-    "batch": "null",
-}
-
-
-@pytest.mark.parametrize("name", sorted(p.name for p in (ROOT / "pipelines").glob("*.yaml")))
-def test_every_shipped_pipeline_runs(cli: Cli, tmp_path: Path, name: str) -> None:
-    from distill_prune.pipeline.config import load
-    from distill_prune.pipeline.files import find_pipeline, read_raw
-
-    raw = read_raw(find_pipeline(name))
-    sets = {k: v for k, v in SHRINK.items() if k.split(".")[0] != "compare" or k.split(".")[1] in raw["compare"]}
-    for key, method in raw.get("distill", {}).items():
-        fields = load(name)[1].distill[key].model_fields_set if raw["data"]["name"] == "digits" else set(method)
-        sets |= {f"distill.{key}.{f}": v for f, v in DISTILL.items() if f in fields}
-    if raw["data"]["name"] == "npz":
-        for part, count in (("train", 400), ("test", 40)):
-            npz(tmp_path / "data" / f"{part}.npz", shape=(count, 32, 32, 3))
-        sets |= {"data.path": str(tmp_path / "data"), "data.rows": "300", "data.test_rows": "30"}
-    assignments = [x for k, v in sets.items() for x in ("--set", f"{k}={v}")]
-    done = cli("run", name, "--store", tmp_path / "s", "--executor", "serial", *assignments)
-    assert done.code == 0, done.err
-    assert (tmp_path / "s" / "reports" / Path(name).stem / "report.html").exists()
-    assert yaml.safe_load((ROOT / "pipelines" / name).read_text())["title"]

@@ -13,6 +13,7 @@ from distill_prune.pipeline.config import load, parse
 from distill_prune.pipeline.files import find_pipeline, override, parse_yaml, read_raw
 from distill_prune.pipeline.graph import build
 from distill_prune.pipeline.store import Store
+from distill_prune.settings import canonical
 
 
 def refused(*assignments: str) -> str:
@@ -251,7 +252,7 @@ def test_extends(tmp_path: Path) -> None:
         )
     )
     assert (name, settings.title, settings.seeds) == ("study", "wider", (0,))
-    assert settings.model.model_dump() == {"name": "convnet", "depth": 2, "width": 6, "norm": "instance"}
+    assert canonical(settings.model) == {"name": "convnet", "depth": 2, "width": 6, "norm": "instance"}
     subset = settings.distill["subset"].model_dump()
     assert (subset["name"], subset["ipc"], subset["iterations"]) == ("trajectory", 2, 5000)  # nothing of the other method stays
     assert set(settings.compare) == {"curvature", "overlap", "evaluation"}

@@ -10,8 +10,8 @@ import tiny
 import torch
 
 from distill_prune.artifacts import Parts
-from distill_prune.pipeline.graph import Graph
 from distill_prune.pipeline.jobs import VERSIONS
+from distill_prune.pipeline.nodes import Graph
 from distill_prune.pipeline.stages import Reader, compute
 from distill_prune.pipeline.store import STAGES, Store
 from distill_prune.pipeline.worker import conditions
@@ -87,6 +87,10 @@ PINNED: dict[tuple[str, int], dict[str, float]] = {
     ("compare", 1): {"trace": 10.453041849373903, "invariant": 0.2020939236877411, "norm": 2.5485403095068517},
 }
 
+TOLERANCE = {"distill": 5e-5}
+"""Adam divides by roots of small second moments, which makes more of the rounding in which families of CPUs differ: 8e-6
+was seen between one with AVX2 and one with AVX-512."""
+
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_numbers_have_not_moved(finished: tuple[Store, Graph], stage: str) -> None:
@@ -96,6 +100,6 @@ def test_numbers_have_not_moved(finished: tuple[Store, Graph], stage: str) -> No
     with conditions(1):
         parts = compute(tiny.node_of(graph, LABELS[stage]), Reader(store, "cpu"), SILENT)
     found = {name: read(parts) for name, read in NUMBERS[stage].items()}
-    moved = {n: (found[n], v) for n, v in pinned.items() if found[n] != pytest.approx(v, rel=2e-6)}
+    moved = {n: (found[n], v) for n, v in pinned.items() if found[n] != pytest.approx(v, rel=TOLERANCE.get(stage, 2e-6))}
     assert found.keys() == pinned.keys()
     assert not moved, f"numbers moved: raise VERSIONS['{stage}'] in pipeline/jobs.py (found, pinned): {moved}"

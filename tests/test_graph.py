@@ -10,7 +10,8 @@ import tiny
 
 from distill_prune.errors import ConfigError, StoreError
 from distill_prune.pipeline.config import load, parse
-from distill_prune.pipeline.graph import Graph, build
+from distill_prune.pipeline.graph import build
+from distill_prune.pipeline.nodes import Graph
 from distill_prune.pipeline.run import needed
 from distill_prune.pipeline.store import STAGES, Store
 from distill_prune.settings import Later, Settings, canonical, digest

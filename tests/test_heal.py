@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError
 
 from distill_prune.errors import RunError
-from distill_prune.pipeline.graph import Graph
+from distill_prune.pipeline.nodes import Graph
 from distill_prune.pipeline.store import NUMBERS, TENSORS, Store
 from distill_prune.pipeline.study import read
 from distill_prune.pipeline.worker import WorkProgress

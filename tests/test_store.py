@@ -21,7 +21,7 @@ from tiny import flip
 
 from distill_prune.artifacts import Parts
 from distill_prune.errors import DamagedArtifact, RunError, StoreError
-from distill_prune.pipeline.graph import Graph
+from distill_prune.pipeline.nodes import Graph
 from distill_prune.pipeline.store import MANIFEST, NUMBERS, TENSORS, Store, identity
 from distill_prune.pipeline.worker import Worker
 

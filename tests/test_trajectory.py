@@ -11,7 +11,8 @@ from reference import Memory, convnet, examples_of, interrupted
 from distill_prune.artifacts import Trajectory, Transform
 from distill_prune.distill import METHODS, Source, trajectory
 from distill_prune.distill.experts import train_expert
-from distill_prune.distill.trajectory import KEEP_EVERY, TRIES, Settings, distill
+from distill_prune.distill.outer import KEEP_EVERY, TRIES
+from distill_prune.distill.trajectory import Settings, distill
 from distill_prune.distill.unroll import matching_gradient
 from distill_prune.errors import DataError, NonFiniteError
 from distill_prune.progress import SILENT

@@ -18,7 +18,8 @@ import yaml
 
 from distill_prune.pipeline.config import Pipeline, parse
 from distill_prune.pipeline.files import override
-from distill_prune.pipeline.graph import Graph, Node, build
+from distill_prune.pipeline.graph import build
+from distill_prune.pipeline.nodes import Graph, Node
 from distill_prune.pipeline.run import Report, run
 from distill_prune.pipeline.store import Ref, Store
 

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 
 from distill_prune.analyze.estimate import estimate
-from distill_prune.artifacts import Cost, Examples, Measurements, SyntheticSet
+from distill_prune.artifacts import Cost, Examples, Measurements, SyntheticSet, Transform
 from distill_prune.data.augment import Augment
 from distill_prune.errors import UserError
 from distill_prune.models import Model
@@ -29,10 +29,12 @@ from distill_prune.training import Recipe, evaluate, train
 from distill_prune.tree import to
 
 TAKES: Literal["set"] = "set"
+SCORED = ("validation", "test")
 
 
-class Settings(Base):
-    name: Literal["evaluation"] = "evaluation"
+class Protocol(Base):
+    """Training of fresh networks on a set; what is left open is the set's own."""
+
     nets: int = Field(5, ge=1)
     length: Duration = "1000ep"
     batch: int = Field(256, ge=1)
@@ -58,18 +60,42 @@ class Settings(Base):
         )
 
 
+class Settings(Protocol):
+    name: Literal["evaluation"] = "evaluation"
+
+
+def check_fits(model: Model, synthetic: SyntheticSet, transform: Transform, network: str) -> None:
+    """Refuse a set that the network cannot take, or that lives in another space than the data beside it.
+
+    Raises:
+        UserError: so it is.
+    """
+    if tuple(synthetic.images.shape[1:]) != model.shape:
+        raise UserError(
+            f"the synthetic images do not fit network '{network}'", got=tuple(synthetic.images.shape[1:]), expected=model.shape
+        )
+    if not synthetic.fits(transform):
+        raise UserError(
+            "the synthetic set lives in another input space than the data it would be tested on",
+            got=f"{synthetic.transform.kind} and {transform.kind}, fitted separately",
+            mend="evaluate on the data set, split and transform that the set was distilled from",
+        )
+
+
 def measure(
     settings: Settings,
     model: Model,
     synthetic: SyntheticSet,
     parts: Mapping[str, Examples],
+    transform: Transform,
     streams: Streams,
     device: str | torch.device = "cpu",
     progress: Progress = SILENT,
     *,
     network: str = "",
 ) -> Measurements:
-    """Accuracies on each part of `nets` fresh networks trained on `synthetic`. `network` names the architecture.
+    """Accuracies, on the validation and test parts, of `nets` fresh networks trained on `synthetic`. `network` names the
+    architecture; `transform` is that of the data that `parts` are of.
 
     Numbers: `network`, `recipe` (as used), `accuracy` and `loss` {part: estimate over nets, for this one set},
     `nets` [{part: {accuracy, loss, count}}], and the `cost` of all trainings together.
@@ -77,20 +103,11 @@ def measure(
     Raises:
         UserError: the set's images do not fit the network, or live in another input space than the parts.
     """
-    if tuple(synthetic.examples.shape) != model.shape:
-        raise UserError(
-            f"the synthetic images do not fit network '{network}'", got=tuple(synthetic.examples.shape), expected=model.shape
-        )
-    filled = {name: e for name, e in parts.items() if len(e)}
-    for name, examples in filled.items():
-        if examples.transform is not None and not examples.transform.same_space(synthetic.transform):
-            raise UserError(
-                f"the {name} examples and the synthetic images live in different input spaces",
-                got=f"{examples.transform.kind} and {synthetic.transform.kind}, fitted separately",
-                mend="evaluate on the data set, split and transform that the set was distilled from",
-            )
+    check_fits(model, synthetic, transform, network)
+    trains_on = synthetic.examples(transform)
+    filled = {name: e for name, e in parts.items() if len(e) and name in SCORED}
     recipe, cost = settings.recipe(synthetic), Cost()
-    steps = recipe.steps(len(synthetic.images))
+    steps = recipe.steps(len(trains_on))
     ready = {name: e.to(device).ready() for name, e in filled.items()}
     nets: list[dict[str, dict[str, Any]]] = []
     for i in range(settings.nets):
@@ -99,7 +116,7 @@ def measure(
         trained = train(
             model,
             start,
-            synthetic.examples,
+            trains_on,
             recipe,
             noise,
             device=device,

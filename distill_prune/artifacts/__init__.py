@@ -4,8 +4,9 @@ Each noun turns into `Parts` (tensors by name, and JSON numbers) and back; where
 """
 
 from distill_prune.artifacts.basis import Cost, Measurements, Parts
+from distill_prune.artifacts.formation import decode
 from distill_prune.artifacts.images import SPLITS, Examples, Images, Transform
-from distill_prune.artifacts.synthetic import Rows, SyntheticSet, Trajectory
+from distill_prune.artifacts.synthetic import LabelKind, Rows, SyntheticSet, Trajectory
 from distill_prune.artifacts.tickets import Mask, Ticket, Weights
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "Cost",
     "Examples",
     "Images",
+    "LabelKind",
     "Mask",
     "Measurements",
     "Parts",
@@ -22,4 +24,5 @@ __all__ = [
     "Trajectory",
     "Transform",
     "Weights",
+    "decode",
 ]

@@ -13,6 +13,7 @@ from distill_prune.errors import DataError
 from distill_prune.tree import State
 
 SPLITS = ("train", "validation", "test")
+_TENSORS = {"normalize": {"mean", "std"}, "zca": {"mean_vector", "transform_matrix", "transform_inv"}, "pixels": set[str]()}
 
 
 @dataclass(frozen=True)
@@ -21,20 +22,23 @@ class Transform:
 
     `normalize`: (x - mean) / std per channel, tensors `mean`, `std` (C,).
     `zca`: (flat x - mean_vector) transform_matrix, tensors `mean_vector` (1, D), `transform_matrix`, `transform_inv` (D, D).
+    `pixels`: no tensors; x as it is. For sets in pixel space, which the data beside them transform.
     """
 
     kind: str
     tensors: State
 
     def __post_init__(self) -> None:
-        need = {"normalize": {"mean", "std"}, "zca": {"mean_vector", "transform_matrix", "transform_inv"}}.get(self.kind)
+        need = _TENSORS.get(self.kind)
         if need is None or set(self.tensors) != need:
-            raise DataError(f"transform '{self.kind}'", got=sorted(self.tensors), expected="normalize or zca, whole")
+            raise DataError(f"transform '{self.kind}'", got=sorted(self.tensors), expected=f"{' or '.join(_TENSORS)}, whole")
         for name, tensor in self.tensors.items():
             finite(f"transform.{name}", tensor)
 
     def apply(self, x: Tensor) -> Tensor:
         """Pixels in [0, 1] (N, C, H, W) to network input of the same shape."""
+        if self.kind == "pixels":
+            return x
         if self.kind == "normalize":
             mean, std = (self.tensors[n].to(x).view(1, -1, 1, 1) for n in ("mean", "std"))
             return (x - mean) / std
@@ -43,6 +47,8 @@ class Transform:
 
     def invert(self, x: Tensor) -> Tensor:
         """Network input (N, C, H, W) back to pixels, not clipped."""
+        if self.kind == "pixels":
+            return x
         if self.kind == "normalize":
             mean, std = (self.tensors[n].to(x).view(1, -1, 1, 1) for n in ("mean", "std"))
             return x * std + mean

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from distill_prune.artifacts.basis import Parts, finite
+from distill_prune.artifacts.formation import decode
 from distill_prune.artifacts.images import Examples, Transform, transform_of
 from distill_prune.errors import NonFiniteError, RunError
 from distill_prune.tree import State, unflatten
@@ -57,12 +58,18 @@ class Trajectory:
         return cls(p.tensors["checkpoints"] if rows is None else rows, layout, tuple(p.numbers["record"]))
 
 
+LabelKind = Literal["classes", "logits", "probabilities"]
+"""What labels are: classes (N,) int64, logits of soft labels (N, K), or probabilities (N, K)."""
+
+
 @dataclass(frozen=True)
 class SyntheticSet:
-    """A small labelled set in network-input space, with what it takes to train on it.
+    """A small labelled set, with what it takes to train on it.
 
-    `images` (N, C, H, W); `labels` (N,) int64, class-major; `lr` the learned inner learning rate (None where the method
-    learns none); `augment` the augmentation it was made for; `transform` the space that the images live in.
+    `images` (N, C, H, W) as stored: each holds `factor`^2 training images (multi-formation; 1: itself alone). `labels` (N,)
+    int64, class-major, or soft labels (N, K), by `label_kind`. `lr` is the learned inner learning rate (None where the
+    method learns none); `augment` the augmentation that the set was made for; `transform` the space that the images live
+    in: of kind "pixels" they are pixels in about [0, 1], and the data set that they are used beside gives the transform.
     """
 
     images: Tensor
@@ -72,21 +79,56 @@ class SyntheticSet:
     method: str
     lr: float | None = None
     augment: str = "none"
+    factor: int = 1
+    label_kind: LabelKind = "classes"
 
     def __post_init__(self) -> None:
-        if self.images.dim() != 4 or self.labels.shape[:1] != self.images.shape[:1]:
+        n, k = self.images.shape[0], len(self.classes)
+        soft = self.label_kind != "classes"
+        if self.images.dim() != 4 or self.labels.shape != ((n, k) if soft else (n,)):
             raise RunError(
                 "a synthetic set of the wrong shape",
                 got=f"images {tuple(self.images.shape)}, labels {tuple(self.labels.shape)}",
-                expected="images (N, C, H, W), labels (N,)",
+                expected=f"images (N, C, H, W), labels (N, {k})" if soft else "images (N, C, H, W), labels (N,)",
             )
+        if not soft and (int(self.labels.min()) < 0 or int(self.labels.max()) >= k):
+            raise RunError("a synthetic set with labels outside its classes", expected=f"0..{k - 1}")
+        if not 1 <= self.factor <= min(self.images.shape[2:]):
+            raise RunError("a synthetic set whose images hold no patches", got=f"factor {self.factor}", expected="at least 1")
         finite("images", self.images)
+        finite("labels", self.labels)
         if self.lr is not None and not 0 < self.lr < float("inf"):
             raise NonFiniteError("the learned learning rate is not a positive number", got=self.lr)
 
     @property
-    def examples(self) -> Examples:
-        return Examples(self.images, self.labels)
+    def targets(self) -> Tensor:
+        """What training takes: classes (N,), or probabilities (N, K)."""
+        return self.labels.softmax(1) if self.label_kind == "logits" else self.labels
+
+    @property
+    def hard(self) -> Tensor:
+        """The class of every image (N,): its label, or the likeliest of its soft label."""
+        return self.labels if self.label_kind == "classes" else self.labels.argmax(1)
+
+    @property
+    def count(self) -> int:
+        """The number of images that training sees: factor^2 N."""
+        return self.factor**2 * len(self.images)
+
+    def examples(self, transform: Transform) -> Examples:
+        """The set as training examples (factor^2 N, C, H, W) beside data of the given transform.
+
+        Pixels go through `transform`; images of another kind are network input already. Whether the spaces agree is
+        the caller's question: some papers mix them on purpose.
+        """
+        repeats = (self.factor**2, *(1,) * (self.labels.dim() - 1))
+        pixels = self.transform.kind == "pixels"
+        x, y = decode(self.images, self.factor, fill=0.5 if pixels else 0.0), self.targets.repeat(repeats)
+        return Examples(transform.apply(x) if pixels else x, y)
+
+    def fits(self, transform: Transform) -> bool:
+        """Whether the images can stand beside data of this transform: pixels, or network input of the very same space."""
+        return self.transform.kind == "pixels" or self.transform.same_space(transform)
 
     def parts(self) -> Parts:
         tensors = {"images": self.images, "labels": self.labels}
@@ -99,6 +141,8 @@ class SyntheticSet:
                 "method": self.method,
                 "lr": self.lr,
                 "augment": self.augment,
+                "factor": self.factor,
+                "label_kind": self.label_kind,
             },
         )
 
@@ -113,4 +157,6 @@ class SyntheticSet:
             n["method"],
             n["lr"],
             n["augment"],
+            n.get("factor", 1),
+            n.get("label_kind", "classes"),
         )

@@ -6,8 +6,8 @@ import os
 import signal
 import sys
 
-from distill_prune.cli import runs, stores  # noqa: F401 - commands register themselves, in the order of the help
-from distill_prune.cli.options import app
+from distill_prune.cli import exchange, housekeeping, runs, stores  # noqa: F401 - commands register themselves
+from distill_prune.cli.options import app, in_front
 from distill_prune.errors import DistillPruneError, StoreError
 
 __all__ = ["app", "main"]
@@ -27,7 +27,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
         signal.signal(signal.SIGINT, _interrupt)
     try:
-        app()
+        app(args=in_front(sys.argv[1:]))
     except DistillPruneError as error:
         label = getattr(error, "label", None)
         print(f"error: {label}: {error}" if label else f"error: {error}", file=sys.stderr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from distill_prune.errors import UserError
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.graph import Graph
+    from distill_prune.pipeline.nodes import Graph
     from distill_prune.pipeline.store import Store
 
 app = typer.Typer(
@@ -37,6 +38,45 @@ Workers = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, he
 Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="where the report goes")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 RefArg = Annotated[str, typer.Argument(metavar="REF", help="the beginning of a key, or a name given by `tag`")]
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin",
+        metavar="MODULE",
+        help="a Python module, of this folder or installed, with models, data sets, methods, criteria, analyses or formats "
+        "of your own; may be given several times, and after the command too",
+    ),
+]
+
+
+@app.callback()
+def everywhere(plugin: Plugins = None) -> None:
+    """What holds for every command."""
+    if plugin:
+        from distill_prune.plugins import load
+
+        for module in plugin:
+            load(module)
+
+
+def in_front(arguments: Sequence[str]) -> list[str]:
+    """The arguments with every `--plugin MODULE` in front of the command, where the application itself takes it.
+
+    Raises:
+        UserError: a `--plugin` without a module.
+    """
+    plugins, rest, left = list[str](), list[str](), list(arguments)
+    while left and left[0] != "--":
+        word = left.pop(0)
+        option, given, module = word.partition("=")
+        if option != "--plugin":
+            rest.append(word)
+            continue
+        module = module if given else left.pop(0) if left else ""
+        if not module or module.startswith("-"):
+            raise UserError("--plugin needs a module", got=module or None, expected="--plugin my_module")
+        plugins += ["--plugin", module]
+    return [*plugins, *rest, *left]
 
 
 def open_store(folder: Path | None, *, create: bool = False) -> Store:

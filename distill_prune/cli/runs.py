@@ -23,7 +23,7 @@ from distill_prune.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.graph import Graph
+    from distill_prune.pipeline.nodes import Graph
     from distill_prune.pipeline.store import Store
 
 

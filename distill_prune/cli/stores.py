@@ -20,7 +20,7 @@ from distill_prune.cli.options import (
     execute,
     open_store,
 )
-from distill_prune.errors import ConfigError, UserError
+from distill_prune.errors import ConfigError
 
 
 @app.command()
@@ -146,6 +146,7 @@ def tag(ref: RefArg, name: Annotated[str, typer.Argument(metavar="NAME")], store
 def evaluate(
     ref: RefArg,
     sets: Sets = None,
+    ranking: Annotated[bool, typer.Option("--ranking", help="also HLR, IOR and the label-robust score")] = False,
     store: StoreDir = None,
     device: Device = None,
     executor: ExecutorName = "serial",
@@ -153,26 +154,43 @@ def evaluate(
 ) -> None:
     """Train fresh networks on a synthetic set and test them on real data; cached like any comparison.
 
-    --set changes the evaluation (nets=3, steps, lr ...) or the network (model.width=32).
+    --set changes the evaluation (nets=3, length, lr ...) or the network (model.width=32), or adds networks
+    (architectures.alex.name=alexnet).
 
-    Example:  distill-prune evaluate 3fa9c1
+    Example:  distill-prune evaluate 3fa9c1 --set architectures.alex.name=alexnet
     """
     from distill_prune.pipeline.evaluate import evaluation_graph
 
     held = open_store(store, create=True)
-    graph, key = evaluation_graph(held, ref, sets or ())
+    graph = evaluation_graph(held, ref, sets or (), ("evaluation", "ranking") if ranking else ("evaluation",))
     done = execute(graph, held, "compare", device, executor, 1, json)
-    numbers = held.numbers("compare", key)
+    found = [(m, held.numbers("compare", m.key)) for m in graph.set_measures]
     if json:
-        print(json_.dumps({**done, "key": key, "numbers": numbers}))
+        made = [{"analysis": m.analysis, "architecture": m.architecture, "key": m.key, "numbers": n} for m, n in found]
+        print(json_.dumps({**done, "key": found[0][0].key, "numbers": found[0][1], "measurements": made}))
         return
+    for measure, numbers in found:
+        for line in _scores(measure.analysis, measure.architecture or numbers["network"], numbers):
+            print(line)
+        print(f"compare {measure.key[:12]}")
+
+
+def _scores(analysis: str, network: str, numbers: dict[str, Any]) -> list[str]:
+    """What was measured of a set, a line a quantity."""
+    if analysis == "ranking":
+        return [
+            f"{name.upper():10} {numbers[name]['mean']:.4f} ± {numbers[name]['sd'] or 0:.4f} (sd over {numbers[name]['n']}; "
+            "fractions)"
+            for name in ("hlr", "ior", "lrs")
+        ]
+    lines = []
     for part, found in numbers["accuracy"].items():
         each = ", ".join(f"{100 * n[part]['accuracy']:.2f}" for n in numbers["nets"])
-        print(
+        lines.append(
             f"{part:10} {100 * found['mean']:.2f}% ± {100 * (found['sd'] or 0):.2f} (sd over {found['n']} fresh "
-            f"{numbers['network']} networks: {each})"
+            f"{network} networks: {each})"
         )
-    print(f"compare {key[:12]}")
+    return lines
 
 
 @app.command()
@@ -189,21 +207,3 @@ def doctor(store: StoreDir = None, json: AsJson = False) -> None:
         return
     for name, value in found.items():
         print(f"{name:14} {value}")
-
-
-def _not_yet(name: str, instead: str) -> None:
-    def command(arguments: Annotated[list[str] | None, typer.Argument()] = None) -> None:
-        raise UserError(f"`distill-prune {name}` is not there yet", mend=instead)
-
-    app.command(name, hidden=True, context_settings={"ignore_unknown_options": True})(command)
-
-
-for _name, _instead in (
-    ("import", "make a set with `distill`, or copy a store's distill/<key> folder"),
-    ("export", "read tensors.safetensors of the artifact: `show REF` prints its path"),
-    ("diff", "the report compares the arms of a study"),
-    ("rm", "delete the artifact's folder: `show REF` prints its path"),
-    ("gc", "delete artifacts' folders by hand: `ls` lists them"),
-    ("schema", "the shipped pipelines show every section"),
-):
-    _not_yet(_name, _instead)

@@ -13,8 +13,14 @@ if TYPE_CHECKING:
 DATASETS = Table(
     "data set",
     {
+        "cifar10": "distill_prune.data.cifar10",
+        "cifar100": "distill_prune.data.cifar100",
         "digits": "distill_prune.data.digits",
+        "fashion_mnist": "distill_prune.data.fashion_mnist",
+        "folder": "distill_prune.data.folder",
+        "mnist": "distill_prune.data.mnist",
         "npz": "distill_prune.data.npz",
+        "svhn": "distill_prune.data.svhn",
     },
 )
 

@@ -5,6 +5,7 @@ A strategy is written as text:
     none                                       nothing
     color_crop_cutout_flip_scale_rotate        DSA: ONE of the named families, drawn uniformly a call
     crop+flip                                  ALL of the named families, in the order written
+    flip+color+crop_scale_rotate               IDC: all of the parts, of the last one drawn uniformly
 
 Parameters are drawn for every sample by itself. With u ~ U[0, 1) and images x (N, C, H, W):
 
@@ -168,21 +169,19 @@ FAMILIES = tuple(_FAMILIES)
 
 
 @functools.cache
-def _parse(strategy: str) -> tuple[tuple[str, ...], bool]:
-    """The families that a strategy names, and whether a call uses one of them (rather than all)."""
+def _parse(strategy: str) -> tuple[tuple[str, ...], ...]:
+    """The parts of a strategy in order, each the families of which a call uses one."""
     if strategy == "none":
-        return (), False
-    if "+" in strategy and "_" in strategy:
-        raise ValueError(f"augmentation '{strategy}' mixes '+' (all of them) with '_' (one of them): use one sign")
-    one = "_" in strategy
-    names = tuple(strategy.split("_" if one else "+"))
+        return ()
+    parts = tuple(tuple(part.split("_")) for part in strategy.split("+"))
+    names = [name for part in parts for name in part]
     for name in names:
         if name not in _FAMILIES:
             known = FAMILIES if len(names) > 1 else (*FAMILIES, "none")
             raise ValueError(f"unknown augmentation '{name}' in '{strategy}': {nearest(name, known)}")
     if len(set(names)) < len(names):
         raise ValueError(f"augmentation '{strategy}' names a family twice")
-    return names, one
+    return parts
 
 
 def _check(strategy: str) -> str:
@@ -200,9 +199,9 @@ def draw(strategy: str, shape: tuple[int, ...], generator: torch.Generator) -> D
     Raises:
         ValueError: the strategy cannot be read.
     """
-    names, one = _parse(strategy)
-    if one:
-        names = (names[int(torch.randint(len(names), (1,), generator=generator))],)
+    names = tuple(
+        part[int(torch.randint(len(part), (1,), generator=generator)) if len(part) > 1 else 0] for part in _parse(strategy)
+    )
     n, _, height, width = shape
     return Draw(names, {name: _FAMILIES[name][0](n, height, width, generator) for name in names})
 

@@ -18,13 +18,11 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
 
 from distill_prune.data.npz_file import Archive
 from distill_prune.data.source import Loaded, Remembered, Source, file_hash
-from distill_prune.data.split import stratified
+from distill_prune.data.split import chosen, hold_out
 from distill_prune.errors import DataError
-from distill_prune.rng import stream
 
 _PARTS = ("train.npz", "test.npz")
 
@@ -102,50 +100,22 @@ def load(settings: Settings) -> Loaded:
     files = [Archive.read(path) for path in paths]
     classes = _classes(files)
     if len(files) == 2:
-        pools = [torch.arange(len(file.labels)) for file in files]
+        pools = tuple(torch.arange(len(file.labels)) for file in files)
     else:
-        labels = files[0].labels
-        test = stratified(
-            labels,
-            round(settings.test_share * len(labels)),
-            classes,
-            stream(settings.split_seed, "data", "test"),
-            what=f"test part of '{paths[0]}'",
-            leave=True,
-        )
-        rest = torch.ones(len(labels), dtype=torch.bool)
-        rest[test] = False
-        pools = [rest.nonzero().squeeze(1), test]
+        pools = hold_out(files[0].labels, settings.test_share, classes, settings.split_seed, of=str(paths[0]))
     sources = files if len(files) == 2 else files * 2
-    chosen = [
-        _part(pools[0], sources[0], settings.rows, "rows", classes, settings),
-        _part(pools[1], sources[1], settings.test_rows, "test_rows", classes, settings),
-    ]
-    pixels = [file.pixels(rows) for file, rows in zip(sources, chosen, strict=True)]
+    asked, known = (settings.rows, settings.test_rows), [file.labels for file in sources]
+    rows = chosen(pools, known, asked, classes, settings.split_seed, of=settings.path)
+    pixels = [file.pixels(part) for file, part in zip(sources, rows, strict=True)]
     if pixels[0].shape[1:] != pixels[1].shape[1:] or pixels[0].dtype != pixels[1].dtype:
         raise DataError(
             f"train and test images of '{settings.path}' differ in kind",
             got=f"{tuple(pixels[1].shape[1:])} {pixels[1].dtype} in {paths[1].name}",
             expected=f"{tuple(pixels[0].shape[1:])} {pixels[0].dtype} as in {paths[0].name}",
         )
-    labels = torch.cat([file.labels[rows] for file, rows in zip(sources, chosen, strict=True)])
-    test_rows = torch.arange(len(labels)) >= len(chosen[0])
+    labels = torch.cat([y[part] for y, part in zip(known, rows, strict=True)])
+    test_rows = torch.arange(len(labels)) >= len(rows[0])
     scale = 255.0 if pixels[0].dtype == torch.uint8 else 1.0
     place = Path(settings.path).expanduser().resolve()
     title = settings.title or (place.name if place.is_dir() else place.stem)
     return Loaded(torch.cat(pixels), labels, test_rows, classes, scale, title)
-
-
-def _part(pool: Tensor, file: Archive, rows: int | None, name: str, classes: tuple[str, ...], settings: Settings) -> Tensor:
-    """The rows of `pool` to use: all, or a stratified part drawn by the split's seed."""
-    if rows is None:
-        return pool
-    drawn = stratified(
-        file.labels[pool],
-        rows,
-        classes,
-        stream(settings.split_seed, "data", name),
-        what=f"{name} of '{settings.path}'",
-        leave=False,
-    )
-    return pool[drawn]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from distill_prune.errors import DataError
+from distill_prune.rng import stream
 
 
 def quotas(counts: Sequence[int], total: int) -> list[int]:
@@ -47,3 +48,42 @@ def stratified(
         rows = (labels == c).nonzero().squeeze(1)
         chosen.append(rows[torch.randperm(count, generator=generator)[:quota]])
     return torch.cat(chosen).sort().values
+
+
+def hold_out(labels: Tensor, share: float, classes: Sequence[str], seed: int, *, of: str) -> tuple[Tensor, Tensor]:
+    """Rows to train with and a stratified test part of the given share, drawn by the split's `seed`; both ascending.
+
+    Raises:
+        DataError: a class has too few rows for both.
+    """
+    total, generator = round(share * len(labels)), stream(seed, "data", "test")
+    test = stratified(labels, total, classes, generator, what=f"test part of '{of}'", leave=True)
+    rest = torch.ones(len(labels), dtype=torch.bool)
+    rest[test] = False
+    return rest.nonzero().squeeze(1), test
+
+
+def chosen(
+    pools: Sequence[Tensor],
+    labels: Sequence[Tensor],
+    rows: tuple[int | None, int | None],
+    classes: Sequence[str],
+    seed: int,
+    *,
+    of: str,
+) -> list[Tensor]:
+    """Of the rows in a train and a test pool those to use: all, or a stratified part drawn by the split's `seed`.
+
+    `labels` are those that each pool's rows point into; `rows` are the settings `rows` and `test_rows`.
+
+    Raises:
+        DataError: a pool has fewer rows, or a class has too few for a share of its own.
+    """
+    kept = []
+    for pool, y, count, name in zip(pools, labels, rows, ("rows", "test_rows"), strict=True):
+        if count is not None:
+            generator = stream(seed, "data", name)
+            kept.append(pool[stratified(y[pool], count, classes, generator, what=f"{name} of '{of}'", leave=False)])
+        else:
+            kept.append(pool)
+    return kept

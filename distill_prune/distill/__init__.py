@@ -1,13 +1,15 @@
 """Ways to make a small labelled set out of a data set.
 
 An entry has `Settings` (with `ipc`, images per class), `NEEDS_EXPERTS`, and
-`distill(settings, source: Source, streams, device, progress) -> Distilled`.
+`distill(settings, source: Source, streams, device, progress) -> Distilled`. Where it needs a network but no experts it says
+`NEEDS_MODEL = True`; where its sets are plain real images, a control, `REAL_IMAGES = True`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any
 
 from distill_prune.artifacts import Cost, Examples, SyntheticSet, Trajectory, Transform
@@ -18,9 +20,18 @@ METHODS = Table(
     "distillation method",
     {
         "trajectory": "distill_prune.distill.trajectory",
+        "distribution": "distill_prune.distill.distribution",
+        "gradient": "distill_prune.distill.gradient",
         "subset": "distill_prune.distill.subset",
+        "herding": "distill_prune.distill.herding",
+        "kcenter": "distill_prune.distill.kcenter",
     },
 )
+
+
+def needs_model(entry: ModuleType) -> bool:
+    """Whether a method's entry trains or reads a network."""
+    return bool(getattr(entry, "NEEDS_MODEL", entry.NEEDS_EXPERTS))
 
 
 @dataclass(frozen=True)

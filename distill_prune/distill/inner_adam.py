@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import higher
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from distill_prune.data.augment import apply
 from distill_prune.distill.unroll import Inner, Matched
 from distill_prune.models import Model
 from distill_prune.tree import flatten, shapes, unflatten
@@ -23,21 +21,17 @@ from distill_prune.tree import flatten, shapes, unflatten
 
 def unrolled_gradient(model: Model, inner: Inner, start: Tensor, target: Tensor, *, adam: bool = True) -> Matched:
     """The matching loss and its gradient by `higher`, with Adam inside (or, for comparison, SGD with inner.momentum)."""
-    pixels = inner.pixels.detach().requires_grad_()
-    log_lr = inner.log_lr.detach().requires_grad_()
+    inner = inner.learned()
     layout = shapes({n: model.module.get_parameter(n) for n in model.parameters})
     module = model.instance({**model.module.state_dict(), **unflatten(start.detach(), layout)}, start.device).train()
     parameters = list(module.parameters())
     optimizer: torch.optim.Optimizer = (
         torch.optim.Adam(parameters, lr=1.0) if adam else torch.optim.SGD(parameters, lr=1.0, momentum=inner.momentum)
     )
-    override = {"lr": [log_lr.exp()]}
+    override = {"lr": [inner.log_lr.exp()]}
     with higher.innerloop_ctx(module, optimizer, override=override, copy_initial_weights=True) as (net, steps):
         for batch in inner.batches:
-            x = pixels if batch.rows is None else pixels[batch.rows]
-            y = inner.labels if batch.rows is None else inner.labels[batch.rows]
-            steps.step(F.cross_entropy(net(x if batch.draw is None else apply(x, batch.draw)), y))
+            steps.step(inner.loss(net(inner.inputs(batch)), batch))
         end = flatten(dict(zip(layout, net.parameters(), strict=True)))
         loss = (end - target).square().sum() / (start - target).square().sum()
-        d_pixels, d_log_lr = torch.autograd.grad(loss, [pixels, log_lr])
-    return Matched(loss.detach(), d_pixels, d_log_lr)
+        return Matched(loss.detach(), *torch.autograd.grad(loss, inner.leaves))

@@ -17,6 +17,7 @@ from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
 
 NEEDS_EXPERTS = False
+REAL_IMAGES = True
 
 
 class Settings(Base):

@@ -5,8 +5,14 @@
 The gradient is exact (unroll.py). The rate is learned as log eta, so it stays positive. Every iteration draws its
 expert, start epoch, batches and augmentation from streams named by its number: an interrupted run goes on bit by bit.
 
+With `labels: soft` the labels are softmax(Y) of logits Y that begin at an expert's and are learned as the pixels are. The
+range of start epochs may grow from `first_max_start` to `max_start`; the result may be a running mean over iterations.
+With `factor` f every stored image holds f^2 training images (artifacts/formation.py).
+
 References:
     | Dataset Distillation by Matching Training Trajectories (Cazenavette et al., 2022), algorithm 1
+    | Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching (Guo et al., 2024), for soft labels,
+      the growing range and the mean, https://arxiv.org/abs/2310.05773
     | Dataset Condensation with Differentiable Siamese Augmentation (Zhao and Bilen, 2021), for the augmentation
 """
 
@@ -14,25 +20,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from distill_prune.artifacts import Cost, SyntheticSet, Trajectory
+from distill_prune.artifacts import Cost, SyntheticSet, Trajectory, decode
 from distill_prune.data.augment import Augment, draw
 from distill_prune.distill import Distilled, Source
+from distill_prune.distill.formation import Init, initial
 from distill_prune.distill.inner_adam import unrolled_gradient
-from distill_prune.distill.subset import real_images
+from distill_prune.distill.outer import Run
 from distill_prune.distill.unroll import Batch, Inner, Matched, graph_bytes, matching_gradient
-from distill_prune.errors import NonFiniteError
+from distill_prune.errors import DataError
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
+from distill_prune.settings import Later
 from distill_prune.training import CountFlops
-from distill_prune.tree import unflatten
+from distill_prune.tree import clone, unflatten
 
 NEEDS_EXPERTS = True
 
@@ -52,7 +60,7 @@ class Settings(Base):
     inner_lr: float = Field(0.01, gt=0, description="eta at the start; learned")
     batch: int | None = Field(None, ge=1, description="synthetic images per inner step; null: all")
     augment: Augment = "color_crop_cutout_flip_scale_rotate"
-    init: Literal["real", "noise"] = "real"
+    init: Literal["real", "noise", "correct"] = Field("real", description="correct: real images that an expert classifies")
     optimizer: Literal["sgd", "adam"] = "sgd"
     lr_pixels: float = Field(100.0, gt=0)
     lr_log_lr: float = Field(0.1, ge=0)
@@ -60,6 +68,12 @@ class Settings(Base):
     decay: Literal["none", "cosine"] = "none"
     segment: int | Literal["auto"] = Field("auto", description="s of the adjoint; auto: what memory_gb holds")
     memory_gb: float = Field(1.0, gt=0, description="memory for the graphs of the inner steps, where segment is auto")
+    labels: Literal["hard", "soft"] = Later("hard", description="soft: learned, from an expert's logits on")
+    lr_labels: float = Later(2.0, ge=0, description="step of the labels' logits")
+    first_max_start: int | None = Later(None, ge=1, description="the range of start epochs at the beginning")
+    growth: int = Later(1000, ge=1, description="iterations over which the range grows to max_start")
+    average: float = Later(0.0, ge=0, lt=1, description="momentum of the running mean that is the result; 0: none")
+    factor: int = Later(1, ge=1, description="f of multi-formation")
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
@@ -67,6 +81,15 @@ class Settings(Base):
             raise ValueError(f"min_start {self.min_start} must be below max_start {self.max_start}")
         if self.inner == "adam" and (self.inner_momentum or self.segment != "auto"):
             raise ValueError("inner: adam is unrolled whole by `higher`: leave out inner_momentum and segment")
+        if self.first_max_start is not None and not self.min_start < self.first_max_start <= self.max_start:
+            raise ValueError(f"first_max_start {self.first_max_start} must lie above min_start and not above max_start")
+        inert = [
+            *(["lr_labels"] if self.labels == "hard" else []),
+            *(["growth"] if self.first_max_start is None else []),
+            *(["memory_gb"] if self.segment != "auto" else []),
+        ]
+        if written := [name for name in inert if name in self.model_fields_set]:
+            raise ValueError(f"{written[0]} changes nothing under these settings: leave it out")
         if isinstance(self.segment, int) and self.segment < 1:
             raise ValueError("segment must be at least 1")
         return self
@@ -77,69 +100,10 @@ class Settings(Base):
         return self.max_start - 1 + self.expert_epochs
 
 
-RECORD_EVERY = 10
-KEEP_EVERY = 20  # a multiple of RECORD_EVERY, so that a return to a good state starts a new span
-TRIES = 6
+TEACHER_BATCH = 512
 
 
-@dataclass
-class _Run:
-    """All state of an unfinished run: pixels, log eta, their optimizer, and what the guards remember."""
-
-    pixels: Tensor
-    log_lr: Tensor
-    optimizer: torch.optim.Optimizer
-    iteration: int = 0
-    shrink: float = 1.0
-    tries: int = 0
-    record: dict[str, list[float]] = field(default_factory=lambda: {"iteration": [], "loss": [], "lr": []})
-    flops: int = 0
-    total: float = 0.0
-
-    def tensors(self) -> dict[str, Tensor]:
-        out = {"pixels": self.pixels.detach().clone(), "log_lr": self.log_lr.detach().clone()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            out |= {f"optimizer/{index}/{n}": v.clone() for n, v in slots.items() if isinstance(v, Tensor)}
-        return out
-
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        slots: dict[int, dict[str, Tensor]] = {}
-        with torch.no_grad():
-            self.pixels.copy_(tensors["pixels"])
-            self.log_lr.copy_(tensors["log_lr"])
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer/"):
-                _, index, slot = name.split("/")
-                slots.setdefault(int(index), {})[slot] = tensor.clone()
-        self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
-
-    def numbers(self) -> dict[str, Any]:
-        return {
-            "iteration": self.iteration,
-            "shrink": self.shrink,
-            "tries": self.tries,
-            "record": self.record,
-            "flops": self.flops,
-            "total": self.total,
-        }
-
-
-def _begin(settings: Settings, source: Source, streams: Streams, device: str) -> tuple[_Run, Tensor]:
-    pixels, labels = real_images(source.train, source.classes, settings.ipc, streams.under("init"))
-    if settings.init == "noise":
-        pixels = torch.randn(pixels.shape, generator=streams("init", "noise"))
-    pixels = pixels.to(device).requires_grad_()
-    log_lr = torch.tensor(math.log(settings.inner_lr), device=device, requires_grad=True)
-    groups = [{"params": [pixels], "lr": settings.lr_pixels}, {"params": [log_lr], "lr": settings.lr_log_lr}]
-    optimizer: torch.optim.Optimizer = (
-        torch.optim.SGD(groups, momentum=settings.momentum)
-        if settings.optimizer == "sgd"
-        else torch.optim.Adam(groups, betas=(settings.momentum, 0.999))
-    )
-    return _Run(pixels, log_lr, optimizer), labels.to(device)
-
-
-def _batches(settings: Settings, shape: torch.Size, streams: Streams, iteration: int, device: str) -> list[Batch]:
+def _batches(settings: Settings, shape: tuple[int, ...], streams: Streams, iteration: int, device: str) -> list[Batch]:
     """The inner steps' rows (chunks of permutations) and augmentation draws of one iteration."""
     n, batch = shape[0], settings.batch
     out: list[Batch] = []
@@ -154,7 +118,7 @@ def _batches(settings: Settings, shape: torch.Size, streams: Streams, iteration:
         drawn = (
             None
             if settings.augment == "none"
-            else draw(settings.augment, torch.Size(size), streams("augment", iteration=iteration, step=i))
+            else draw(settings.augment, size, streams("augment", iteration=iteration, step=i))
         )
         out.append(Batch(rows, drawn))
     return out
@@ -163,10 +127,12 @@ def _batches(settings: Settings, shape: torch.Size, streams: Streams, iteration:
 def _ends(
     settings: Settings, experts: Sequence[Trajectory], streams: Streams, iteration: int, device: str
 ) -> tuple[Tensor, Tensor]:
-    """The expert's checkpoints at a random start epoch t and at t + M."""
-    generator = streams("expert", iteration=iteration)
+    """The expert's checkpoints at a random start epoch t and at t + M; t below `max_start`, or what of it has grown yet."""
+    generator, most = streams("expert", iteration=iteration), settings.max_start
+    if (first := settings.first_max_start) is not None:
+        most = first + (most - first) * min(iteration, settings.growth) // settings.growth
     expert = experts[int(torch.randint(len(experts), (), generator=generator))]
-    t = int(torch.randint(settings.min_start, settings.max_start, (), generator=generator))
+    t = int(torch.randint(settings.min_start, most, (), generator=generator))
     return expert.checkpoints[t].to(device), expert.checkpoints[t + settings.expert_epochs].to(device)
 
 
@@ -186,10 +152,49 @@ def _flops(inner: Inner, start: Tensor, target: Tensor) -> int:
     return int(counter.total) * len(inner.batches)
 
 
-def _bad(matched: Matched) -> str | None:
-    """The name of the first tensor that is not finite."""
-    named = {"matching loss": matched.loss, "pixel gradient": matched.pixels, "gradient of log eta": matched.log_lr}
-    return next((n for n, t in named.items() if not bool(torch.isfinite(t).all())), None)
+def _teacher(settings: Settings, source: Source, inputs: Tensor) -> Tensor:
+    """Logits (N, K) of the first expert's last usable epoch on network inputs (N, C, H, W)."""
+    assert source.model is not None
+    state = {**dict(source.model.module.named_buffers()), **source.experts[0].state(settings.last_epoch)}
+    with torch.no_grad():  # batch statistics, which is what an expert's row has: it keeps no buffers
+        return torch.cat([source.model(clone(state), x, train=True) for x in torch.split(inputs, TEACHER_BATCH)])
+
+
+def _begin(settings: Settings, source: Source, streams: Streams, device: str) -> tuple[Run, Tensor]:
+    """The run at its beginning, and the classes (N,) of the stored images."""
+    train = source.train
+    if settings.init == "correct":
+        found = torch.cat([_teacher(settings, source, train.inputs(i)).argmax(1) for i in _chunks(len(train))])
+        train = train.take((found == train.y).nonzero().squeeze(1))
+        counts = torch.bincount(train.y, minlength=len(source.classes))
+        if int(counts.min()) < settings.ipc * settings.factor**2:
+            raise DataError(
+                f"of class '{source.classes[int(counts.argmin())]}' an expert classifies too few images for init: correct",
+                got=int(counts.min()),
+                expected=f"at least {settings.ipc * settings.factor**2}",
+                mend="init: real, or experts that train longer",
+            )
+    kind: Init = "noise" if settings.init == "noise" else "real"
+    pixels, classes = initial(replace(source, train=train), settings.ipc, settings.factor, kind, streams)
+    learned = {"pixels": pixels.to(device), "log_lr": torch.tensor(math.log(settings.inner_lr), device=device)}
+    if settings.labels == "soft":
+        shown = _teacher(settings, source, decode(pixels, settings.factor))
+        learned["labels"] = shown.view(settings.factor**2, len(pixels), -1).mean(0).to(device)
+    rates = {"pixels": settings.lr_pixels, "log_lr": settings.lr_log_lr, "labels": settings.lr_labels}
+    run = Run.begin(
+        learned,
+        rates,
+        optimizer=settings.optimizer,
+        momentum=settings.momentum,
+        iterations=settings.iterations,
+        averaged=tuple(n for n in learned if n != "log_lr") if settings.average else (),
+        columns=("lr",),
+    )
+    return run, classes.to(device)
+
+
+def _chunks(n: int) -> list[slice]:
+    return [slice(begin, begin + TEACHER_BATCH) for begin in range(0, n, TEACHER_BATCH)]
 
 
 def distill(settings: Settings, source: Source, streams: Streams, device: str, progress: Progress) -> Distilled:
@@ -199,17 +204,8 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         NonFiniteError: loss or gradient stayed non-finite after several returns to the last good state, each with half
             the pixel step; the message names the tensor.
     """
-    run, labels = _begin(settings, source, streams, device)
-    if (snapshot := progress.load()) is not None:
-        run.restore({n: t for n, t in snapshot.tensors.items() if not n.startswith("good/")})
-        for name, value in snapshot.numbers.items():
-            setattr(run, name, value)
-    good = (run.iteration, run.tensors())
-    if snapshot is not None:
-        good = (
-            snapshot.numbers["iteration"] // KEEP_EVERY * KEEP_EVERY,
-            {n.removeprefix("good/"): t for n, t in snapshot.tensors.items() if n.startswith("good/")},
-        )
+    run, classes = _begin(settings, source, streams, device)
+    run.resume(progress)
     model, shapes = source.model, source.experts[0].shapes
     assert model is not None
     buffers = {n: t.to(device, copy=True) for n, t in model.module.named_buffers()}  # in training written, never read
@@ -217,20 +213,15 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
     def forward(theta: Tensor, x: Tensor) -> Tensor:
         return model({**buffers, **unflatten(theta, shapes)}, x, train=True)
 
-    segment = 0
+    segment, rate = 0, run.learned["log_lr"]
     while run.iteration < settings.iterations:
-        i = run.iteration
-        if i % KEEP_EVERY == 0:
-            good = (i, run.tensors())
-        start, target = _ends(settings, source.experts, streams, i, device)
-        inner = Inner(
-            forward,
-            run.pixels,
-            labels,
-            run.log_lr,
-            _batches(settings, run.pixels.shape, streams, i, device),
-            settings.inner_momentum,
-        )
+        run.keep()
+        start, target = _ends(settings, source.experts, streams, run.iteration, device)
+        images = decode(run.learned["pixels"], settings.factor)
+        labels = run.learned.get("labels", classes)
+        batches = _batches(settings, tuple(images.shape), streams, run.iteration, device)
+        repeats = (settings.factor**2, *(1,) * (labels.dim() - 1))
+        inner = Inner(forward, images, labels.repeat(repeats), rate, batches, settings.inner_momentum)
         segment = segment or _segment(settings, inner, start)
         run.flops = run.flops or _flops(inner, start, target)
         matched = (
@@ -238,53 +229,42 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
             if settings.inner == "adam"
             else matching_gradient(inner, start, target, segment=segment)
         )
-        if (bad := _bad(matched)) is not None:
-            if run.tries >= TRIES:
-                raise NonFiniteError(
-                    f"the {bad} is not finite at iteration {i}, after {TRIES} returns to a good state",
-                    got=f"eta {float(run.log_lr.detach().exp()):.3g}, pixel step {settings.lr_pixels * run.shrink:.3g}",
-                    mend="a smaller lr_pixels, lr_log_lr or inner_lr",
-                )
-            run.restore(good[1])
-            run.iteration, run.shrink, run.tries, run.total = good[0], run.shrink / 2, run.tries + 1, 0.0
-            keep = sum(at <= run.iteration for at in run.record["iteration"])
-            run.record = {name: values[:keep] for name, values in run.record.items()}
+        named = {"matching loss": matched.loss, "pixel gradient": matched.pixels, "gradient of log eta": matched.log_lr}
+        if matched.labels is not None:
+            named["gradient of the labels"] = matched.labels
+        about = f"eta {float(rate.detach().exp()):.3g}, pixel step {settings.lr_pixels * run.shrink:.3g}"
+        if run.refuse(named, about, "a smaller lr_pixels, lr_log_lr or inner_lr"):
             continue
-        _update(settings, run, matched)
-        run.total += float(matched.loss)
-        run.iteration += 1
-        if run.iteration % RECORD_EVERY == 0 or run.iteration == settings.iterations:
-            span = (run.iteration - 1) % RECORD_EVERY + 1
-            run.record["iteration"].append(run.iteration)
-            run.record["loss"].append(run.total / span)
-            run.record["lr"].append(float(run.log_lr.detach().exp()))
-            progress.tick(run.iteration, settings.iterations, f"loss {run.total / span:.3f}, eta {run.record['lr'][-1]:.4f}")
-            run.total = 0.0
-        if run.iteration < settings.iterations and progress.due():
-            progress.save(run.tensors() | {f"good/{n}": t for n, t in good[1].items()}, run.numbers())
-    return _finish(settings, source, run, labels)
+        run.update(_gradients(settings, run, images, matched), decay=settings.decay, average=settings.average)
+        eta = float(rate.detach().exp())
+        run.advance(float(matched.loss), progress, {"lr": eta}, f", eta {eta:.4f}")
+    return _finish(settings, source, run, classes)
 
 
-def _update(settings: Settings, run: _Run, matched: Matched) -> None:
-    """One step of the outer optimizer, the pixel step shrunk by the guards and the schedule."""
-    share = run.iteration / settings.iterations
-    anneal = 0.5 * (1 + math.cos(math.pi * share)) if settings.decay == "cosine" else 1.0
-    run.optimizer.param_groups[0]["lr"] = settings.lr_pixels * run.shrink * anneal
-    run.optimizer.param_groups[1]["lr"] = settings.lr_log_lr * run.shrink * anneal
-    run.pixels.grad, run.log_lr.grad = matched.pixels, matched.log_lr
-    run.optimizer.step()
+def _gradients(settings: Settings, run: Run, images: Tensor, matched: Matched) -> dict[str, Tensor]:
+    """Gradients of the stored images and labels, of which each training image holds a part."""
+    pixels = matched.pixels
+    if settings.factor > 1:
+        (pixels,) = torch.autograd.grad(images, run.learned["pixels"], pixels)
+    found = {"pixels": pixels, "log_lr": matched.log_lr}
+    if matched.labels is not None:
+        found["labels"] = matched.labels.view(settings.factor**2, -1, matched.labels.shape[1]).sum(0)
+    return found
 
 
-def _finish(settings: Settings, source: Source, run: _Run, labels: Tensor) -> Distilled:
+def _finish(settings: Settings, source: Source, run: Run, classes: Tensor) -> Distilled:
+    soft = settings.labels == "soft"
     made = SyntheticSet(
-        run.pixels.detach().cpu().clone(),
-        labels.cpu(),
+        run.result("pixels"),
+        run.result("labels") if soft else classes.cpu(),
         source.classes,
         source.transform,
         "trajectory",
-        float(run.log_lr.detach().exp()),
+        float(run.learned["log_lr"].detach().exp()),
         settings.augment,
+        settings.factor,
+        "logits" if soft else "classes",
     )
-    per_step = len(labels) if settings.batch is None else min(settings.batch, len(labels))
+    per_step = made.count if settings.batch is None else min(settings.batch, made.count)
     cost = Cost(per_step * settings.inner_steps, settings.inner_steps, run.flops).times(settings.iterations)
     return Distilled(made, cost, {**run.record, "rollbacks": run.tries})

@@ -3,17 +3,21 @@
     L = ||theta_N - theta*_{t+M}||^2 / ||theta*_t - theta*_{t+M}||^2,    theta_0 = theta*_t
     v_{i+1} = mu v_i + grad_theta CE(theta_i; A_i(X)[b_i], y[b_i]),      theta_{i+1} = theta_i - eta v_{i+1}
 
+where y are classes, or softmax(Y) of learned logits Y (N, K).
+
 Unrolling N steps keeps N graphs. Here the steps run without a graph, keeping only the states (theta, v) at the bounds
-of segments of s steps. Let F be s steps as a function of (theta, v, X, log eta), rebuilt with the same batches and
+of segments of s steps. Let F be s steps as a function of (theta, v, X, Y, log eta), rebuilt with the same batches and
 augmentation draws. From lambda = dL/dtheta_N backwards, segment by segment,
 
-    (lambda, dX, dl) <- vjp of F at lambda,
+    (lambda, dX, dY, dl) <- vjp of F at lambda,
 
-and dX, dl are added to running sums. s = N is the full unroll, s = 1 the least memory; every s gives the same gradient
+and dX, dY, dl are added to running sums. s = N is the full unroll, s = 1 the least memory; every s gives the same gradient
 to rounding.
 
 References:
     | Dataset Distillation by Matching Training Trajectories (Cazenavette et al., 2022), equation 3
+    | Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching (Guo et al., 2024), for learned soft
+      labels, https://arxiv.org/abs/2310.05773
     | Gradient-based Hyperparameter Optimization through Reversible Learning (Maclaurin et al., 2015), for the adjoint
 """
 
@@ -43,16 +47,21 @@ class Batch:
 
 @dataclass(frozen=True)
 class Matched:
-    """The matching loss, and its gradient with respect to pixels (N, C, H, W) and the log of the inner learning rate."""
+    """The matching loss, and its gradient with respect to pixels (N, C, H, W), the log of the inner learning rate, and
+    (where they are learned) the logits of the labels (N, K)."""
 
     loss: Tensor
     pixels: Tensor
     log_lr: Tensor
+    labels: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Inner:
-    """The inner problem: a network, a synthetic set, and the batches and draws of N steps of SGD on it."""
+    """The inner problem: a network, a synthetic set, and the batches and draws of N steps of SGD on it.
+
+    `labels` are classes (N,) int64, or logits (N, K) of learned soft labels.
+    """
 
     forward: Forward
     pixels: Tensor
@@ -61,30 +70,49 @@ class Inner:
     batches: Sequence[Batch]
     momentum: float = 0.0
 
-    def step(
-        self, theta: Tensor, velocity: Tensor, batch: Batch, pixels: Tensor, log_lr: Tensor, *, graph: bool
-    ) -> tuple[Tensor, Tensor]:
-        """One step from (theta, velocity), differentiable where `graph`; theta must require a gradient."""
-        x = pixels if batch.rows is None else pixels[batch.rows]
+    def learned(self) -> Inner:
+        """The same with leaves of its own for what is learned, each requiring a gradient."""
+        labels = self.labels.detach()
+        return replace(
+            self,
+            pixels=self.pixels.detach().requires_grad_(),
+            log_lr=self.log_lr.detach().requires_grad_(),
+            labels=labels.requires_grad_() if labels.is_floating_point() else labels,
+        )
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """What is learned: pixels, the rate's logarithm, and soft labels where there are any."""
+        return [self.pixels, self.log_lr, *([self.labels] if self.labels.is_floating_point() else [])]
+
+    def loss(self, logits: Tensor, batch: Batch) -> Tensor:
+        """Mean cross-entropy of the batch's logits (B, K)."""
         y = self.labels if batch.rows is None else self.labels[batch.rows]
-        if batch.draw is not None:
-            x = apply(x, batch.draw)
-        loss = F.cross_entropy(self.forward(theta, x), y)
+        return F.cross_entropy(logits, y.softmax(1) if y.is_floating_point() else y)
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """The batch's augmented images (B, C, H, W)."""
+        x = self.pixels if batch.rows is None else self.pixels[batch.rows]
+        return x if batch.draw is None else apply(x, batch.draw)
+
+    def step(self, theta: Tensor, velocity: Tensor, batch: Batch, *, graph: bool) -> tuple[Tensor, Tensor]:
+        """One step from (theta, velocity), differentiable where `graph`; theta must require a gradient."""
+        loss = self.loss(self.forward(theta, self.inputs(batch)), batch)
         (gradient,) = torch.autograd.grad(loss, theta, create_graph=graph)
         velocity = self.momentum * velocity + gradient if self.momentum else gradient
-        return theta - log_lr.exp() * velocity, velocity
+        return theta - self.log_lr.exp() * velocity, velocity
 
     def run(self, theta: Tensor, velocity: Tensor, begin: int, end: int) -> tuple[Tensor, Tensor]:
         """The steps begin..end-1 without a graph."""
-        pixels, log_lr = self.pixels.detach(), self.log_lr.detach()
+        fixed = replace(self, pixels=self.pixels.detach(), log_lr=self.log_lr.detach(), labels=self.labels.detach())
         for batch in self.batches[begin:end]:
-            theta, velocity = self.step(theta.detach().requires_grad_(), velocity, batch, pixels, log_lr, graph=False)
+            theta, velocity = fixed.step(theta.detach().requires_grad_(), velocity, batch, graph=False)
         return theta.detach(), velocity.detach()
 
     def trace(self, theta: Tensor, velocity: Tensor, begin: int, end: int) -> tuple[Tensor, Tensor]:
-        """The steps begin..end-1 as a differentiable function of theta, velocity, pixels and log_lr."""
+        """The steps begin..end-1 as a differentiable function of theta, velocity and the leaves."""
         for batch in self.batches[begin:end]:
-            theta, velocity = self.step(theta, velocity, batch, self.pixels, self.log_lr, graph=True)
+            theta, velocity = self.step(theta, velocity, batch, graph=True)
         return theta, velocity
 
 
@@ -94,7 +122,7 @@ def matching_gradient(inner: Inner, start: Tensor, target: Tensor, *, segment: i
     `segment` is s of the module's text, at least 1; the last segment may be shorter. Memory grows with s; s = 1 runs
     every step but the last twice.
     """
-    inner = replace(inner, pixels=inner.pixels.detach().requires_grad_(), log_lr=inner.log_lr.detach().requires_grad_())
+    inner = inner.learned()
     steps = len(inner.batches)
     bounds = [*range(0, steps, segment), steps]
     states = [(start.detach(), torch.zeros_like(start))]
@@ -102,7 +130,7 @@ def matching_gradient(inner: Inner, start: Tensor, target: Tensor, *, segment: i
         states.append(inner.run(*states[-1], begin, end))
 
     loss, adjoint = torch.zeros(()), []
-    d_pixels, d_log_lr = torch.zeros_like(inner.pixels), torch.zeros_like(inner.log_lr)
+    sums = [torch.zeros_like(leaf) for leaf in inner.leaves]
     for begin, end in reversed(list(itertools.pairwise(bounds))):
         theta_in, velocity_in = (t.requires_grad_() for t in states.pop())
         theta, velocity = inner.trace(theta_in, velocity_in, begin, end)
@@ -111,11 +139,12 @@ def matching_gradient(inner: Inner, start: Tensor, target: Tensor, *, segment: i
             loss, adjoint = gap.square().sum() / scale, [2 * gap / scale]
         outputs = [theta, velocity][: len(adjoint)]  # the loss does not see v_N: at the end theta alone has an adjoint
         state_in = [theta_in, velocity_in] if inner.momentum else [theta_in]
-        dx, dl, *adjoint = torch.autograd.grad(outputs, [inner.pixels, inner.log_lr, *state_in], grad_outputs=adjoint)
-        d_pixels += dx
-        d_log_lr += dl
+        found = torch.autograd.grad(outputs, [*inner.leaves, *state_in], grad_outputs=adjoint)
+        for total, part in zip(sums, found, strict=False):
+            total += part
+        adjoint = list(found[len(sums) :])
         del theta, velocity, outputs  # this segment's graph goes before the next one is built
-    return Matched(loss, d_pixels, d_log_lr)
+    return Matched(loss, *sums)
 
 
 def graph_bytes(inner: Inner, theta: Tensor) -> int:
@@ -127,7 +156,7 @@ def graph_bytes(inner: Inner, theta: Tensor) -> int:
         seen[storage.data_ptr()] = storage.nbytes()
         return tensor
 
-    inner = replace(inner, pixels=inner.pixels.detach().requires_grad_(), log_lr=inner.log_lr.detach().requires_grad_())
+    inner = inner.learned()
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         out = inner.trace(theta.detach().requires_grad_(), torch.zeros_like(theta), 0, 1)
         total = sum(seen.values())

@@ -20,7 +20,12 @@ MODELS = Table(
     "model",
     {
         "convnet": "distill_prune.models.convnet",
+        "alexnet": "distill_prune.models.alexnet",
         "lenet": "distill_prune.models.lenet",
+        "lenet5": "distill_prune.models.lenet5",
+        "cifar_resnet": "distill_prune.models.cifar_resnet",
+        "resnet": "distill_prune.models.resnet",
+        "vgg": "distill_prune.models.vgg",
     },
 )
 
@@ -49,7 +54,7 @@ class Model:
         object.__setattr__(self, "prunable", getattr(module, "prunable", prunable_names(module)))
 
     def fresh(self, seed: int, *names: str, **parts: int) -> State:
-        """A new state from the stream (seed, *names, **parts), by torch's default initialisation, on the CPU."""
+        """A new state from the stream (seed, *names, **parts), drawn as the model's settings say, on the CPU."""
         with seeded(seed_of(seed, *names, **parts)):
             return clone(self.build().state_dict())
 
@@ -92,5 +97,5 @@ def build_model(settings: Entry, shape: tuple[int, ...], classes: int) -> Model:
         raise RunError(
             f"model '{entry.__name__.rsplit('.', 1)[-1]}' cannot take inputs of shape {tuple(shape)}",
             got=problem,
-            mend="a smaller depth, or larger images",
+            mend="larger images, a smaller depth, or another norm",
         ) from problem

@@ -14,12 +14,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 from torch import nn
 
+from distill_prune.models.layers import Init, initialised
 from distill_prune.settings import Entry as Base
+from distill_prune.settings import Later
 
 
 class Settings(Base):
     name: Literal["lenet"] = "lenet"
     hidden: tuple[Annotated[int, Field(ge=1)], ...] = (300, 100)
+    init: Init = Later("default", description="weights of linear layers; default: torch's")
 
 
 def build(settings: Settings, shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -28,4 +31,4 @@ def build(settings: Settings, shape: tuple[int, ...], classes: int) -> nn.Module
     layers: list[nn.Module] = [nn.Flatten()]
     for before, after in itertools.pairwise(sizes):
         layers += [nn.Linear(before, after), nn.ReLU()]
-    return nn.Sequential(*layers, nn.Linear(sizes[-1], classes))
+    return initialised(nn.Sequential(*layers, nn.Linear(sizes[-1], classes)), settings.init)

@@ -28,6 +28,7 @@ class Experts(Settings):
     count: int = Field(5, ge=1)
     seed: int = Field(0, ge=0)
     recipe: Recipe = Recipe(length="20ep", lr=0.01, momentum=0.0, batch=256)
+    stored: tuple[str, ...] = Field((), description="experts that are there already, by key or name, in place of own ones")
 
 
 class Stored(Entry):
@@ -80,6 +81,9 @@ class Pipeline(Settings):
     data: SerializeAsAny[Entry]
     model: SerializeAsAny[Entry]
     experts: Experts = Experts()
+    architectures: dict[str, SerializeAsAny[Entry]] = Field(
+        default_factory=dict, description="further networks that the sets are evaluated with"
+    )
     distill: dict[str, SerializeAsAny[Entry]] = Field(default_factory=dict)
     distill_seed: int = Field(0, ge=0)
     prune: Prune
@@ -109,7 +113,7 @@ class Pipeline(Settings):
             raise ValueError("distill.real: 'real' stands for the data set itself; give the set another name")
         if not self.experts.recipe.length.endswith("ep"):
             raise ValueError("experts.recipe.length must be in epochs, like 20ep: matching starts at epoch ends")
-        for name, method in self.distill.items():
+        for name, method in self.distill.items() if not self.experts.stored else ():
             last = getattr(method, "last_epoch", 0)
             if last > int(self.experts.recipe.length[:-2]):
                 raise ValueError(
@@ -201,7 +205,7 @@ def parse(raw: Mapping[str, Any], file: str) -> Pipeline:
     unknown = [k for k in values if k not in Pipeline.model_fields]
     if unknown:
         raise ConfigError(f"unknown key '{unknown[0]}' in {file}", expected=nearest(str(unknown[0]), Pipeline.model_fields))
-    for key in ("distill", "arms", "compare", "prune"):
+    for key in ("distill", "arms", "compare", "prune", "architectures"):
         if not isinstance(values.get(key, {}), dict):
             raise ConfigError(f"'{key}' in {file}", got=repr(values[key]), expected="a mapping of keys to values")
     for key, table in (("data", DATASETS), ("model", MODELS)):
@@ -212,6 +216,9 @@ def parse(raw: Mapping[str, Any], file: str) -> Pipeline:
         if isinstance(body, dict) and body.get("name") == "stored"
         else entry(METHODS, body, f"distill.{name}", file)
         for name, body in values.get("distill", {}).items()
+    }
+    values["architectures"] = {
+        name: entry(MODELS, body, f"architectures.{name}", file) for name, body in values.get("architectures", {}).items()
     }
     if isinstance(values.get("experts"), dict) and values["experts"].get("model") is not None:
         values["experts"] = {**values["experts"], "model": entry(MODELS, values["experts"]["model"], "experts.model", file)}

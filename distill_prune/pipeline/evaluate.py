@@ -1,4 +1,4 @@
-"""The graph of one evaluation of a set that is in the store: the same artifact as a pipeline's."""
+"""The graph of the measurements of a set that is in the store: the same artifacts as a pipeline's."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ from distill_prune.errors import StoreError, UserError
 from distill_prune.models import MODELS
 from distill_prune.pipeline.config import Pipeline, entry, validated
 from distill_prune.pipeline.files import override
-from distill_prune.pipeline.graph import Graph
 from distill_prune.pipeline.jobs import CompareJob
+from distill_prune.pipeline.nodes import Graph, SetMeasure
 from distill_prune.pipeline.store import Store
 
 
-def evaluation_graph(store: Store, ref: str, assignments: Sequence[str]) -> tuple[Graph, str]:
-    """The graph that holds the evaluation of the set `ref`, and the evaluation's key.
+def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyses: Sequence[str] = ("evaluation",)) -> Graph:
+    """The graph that holds the analyses of the set `ref`, as its `set_measures`.
+
+    `assignments` change the evaluation (`nets=3`), the network (`model.width=32`), add networks (`architectures.NAME.name=...`)
+    or say on which prepared data set an imported set is tested (`dataset=KEY`).
 
     Raises:
         StoreError: `ref` is no synthetic set, or its data set is not in the store.
@@ -30,23 +33,41 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str]) -> tupl
     manifest = store.manifest("distill", found.key)
     raw: dict[str, Any] = {"model": manifest["settings"].get("model") or {}}
     override(raw, assignments)
-    model = raw.pop("model")
+    model, others, dataset = raw.pop("model"), raw.pop("architectures", None) or {}, raw.pop("dataset", None)
     if not model:
         raise UserError(
             "the set was made without a network, so the one to evaluate it with must be named",
             mend="--set model.name=convnet --set model.width=16 ...",
         )
-    data = manifest["inputs"]["data"]
-    if not store.has("data", data):
-        raise StoreError(f"the set's data, {data[:12]}, are not in the store", mend="`distill-prune data PIPELINE` makes them")
-    job = CompareJob(
-        analysis=validated(ANALYSES["evaluation"].Settings, raw, "", "--set"),
-        model=entry(MODELS, model, "model", "--set"),
-        threads=manifest["threads"],
-    )
-    graph = Graph(_bare(job.threads))
-    key = graph.add("compare", job, {"data": data, "set": found.key}, f"evaluation of {ref}", "compare evaluation")
-    return graph, key
+    data = _data(store, manifest["inputs"].get("data", ""), dataset)
+    graph = Graph(_bare(manifest["threads"]))
+    for analysis in analyses:
+        own = {k: v for k, v in raw.items() if len(analyses) == 1 or k in ANALYSES[analysis].Settings.model_fields}
+        settings = validated(ANALYSES[analysis].Settings, own, "", "--set")
+        for name, network in {"": model, **(others if analysis == "evaluation" else {})}.items():
+            where = f"architectures.{name}" if name else "model"
+            job = CompareJob(analysis=settings, model=entry(MODELS, network, where, "--set"), threads=manifest["threads"])
+            label = f"{analysis} of {ref}" + (f" with {name}" if name else "")
+            key = graph.add("compare", job, {"data": data, "set": found.key}, label, f"compare {analysis}")
+            graph.set_measures.append(SetMeasure(ref, analysis, name, key))
+    return graph
+
+
+def _data(store: Store, own: str, dataset: object) -> str:
+    """The key of the data set to test on: the set's own, unless another is named."""
+    if dataset is not None:
+        found = store.find(str(dataset))
+        if found.stage != "data":
+            raise StoreError(f"dataset '{dataset}' is not a prepared data set", got=f"{found.stage}/{found.key[:12]}")
+        return found.key
+    if not own:
+        raise UserError(
+            "the set was imported without its data set, so the one to test it on must be named",
+            mend="--set dataset=KEY: `distill-prune data PIPELINE` makes one, `distill-prune ls data` lists them",
+        )
+    if not store.has("data", own):
+        raise StoreError(f"the set's data, {own[:12]}, are not in the store", mend="`distill-prune data PIPELINE` makes them")
+    return own
 
 
 def _bare(threads: int) -> Pipeline:

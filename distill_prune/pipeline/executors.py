@@ -9,19 +9,23 @@ from __future__ import annotations
 import contextlib
 import multiprocessing as mp
 import os
+import pickle
 import signal
 import threading
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Protocol
 
-from distill_prune.errors import DistillPruneError, RunError
-from distill_prune.pipeline.graph import Node
-from distill_prune.pipeline.store import Store
+from distill_prune.errors import DistillPruneError, RunError, UserError
+from distill_prune.pipeline.jobs import VERSIONS
+from distill_prune.pipeline.nodes import Node
+from distill_prune.pipeline.store import Store, identity
+from distill_prune.plugins import Registered
 
 
 @dataclass(frozen=True)
@@ -59,25 +63,37 @@ class Serial:
 
     def events(self, timeout: float) -> list[Event]:
         node = self._queue.pop()
-        return [_make(self._worker, node, lambda *t: self._on_tick(Event(node.key, "tick", t)))]
+        return [_make(self._worker, node.key, node.label, lambda: node, lambda *t: self._on_tick(Event(node.key, "tick", t)))]
 
     def close(self) -> None:
         pass
 
 
-def _make(worker: Any, node: Node, tick: Callable[..., None]) -> Event:
+def _make(worker: Any, key: str, label: str, node: Callable[[], Node], tick: Callable[..., None]) -> Event:
     try:
-        outcome = worker.make(node, tick)
+        outcome = worker.make(node(), tick)
     except DistillPruneError as error:
-        error.label = node.label  # type: ignore[attr-defined]
-        return Event(node.key, "failed", error)
+        error.label = label  # type: ignore[attr-defined]
+        return Event(key, "failed", error)
     except MemoryError:
-        return Event(node.key, "failed", RunError(f"{node.label}: out of memory", mend="fewer --workers, or smaller batches"))
+        return Event(key, "failed", RunError(f"{label}: out of memory", mend="fewer --workers, or smaller batches"))
     except Exception as problem:
-        failure = RunError(f"{node.label} failed: {type(problem).__name__}: {problem}")
+        failure = RunError(f"{label} failed: {type(problem).__name__}: {problem}")
         failure.trace = traceback.format_exc()  # type: ignore[attr-defined]
-        return Event(node.key, "failed", failure)
-    return Event(node.key, outcome.status, outcome)
+        return Event(key, "failed", failure)
+    return Event(key, outcome.status, outcome)
+
+
+def _received(pickled: bytes) -> Node:
+    """A node that the driver sent; the modules of its plugins are imported by this.
+
+    Raises:
+        UserError: a plugin is another one here than where the key was made.
+    """
+    node: Node = pickle.loads(pickled)
+    if identity(node.stage, VERSIONS[node.stage], node.job.identity(), node.inputs) != node.key:
+        raise UserError("the code of a plugin changed while it was being used", mend="run again")
+    return node
 
 
 def _leave_with(lifeline: Connection) -> None:
@@ -87,16 +103,22 @@ def _leave_with(lifeline: Connection) -> None:
     os._exit(1)
 
 
-def _work(store: str, device: str, tasks: Connection, lifeline: Connection) -> None:
+def _work(store: str, device: str, registered: Registered, tasks: Connection, lifeline: Connection) -> None:
     """A worker process: nodes in, events out, until the driver closes the pipe or dies."""
     threading.Thread(target=_leave_with, args=(lifeline,), daemon=True).start()
     from distill_prune.pipeline.worker import Worker
 
+    registered.restore()
     worker = Worker(Store(store), device)
     with contextlib.suppress(EOFError, OSError):
-        while (node := tasks.recv()) is not None:
-            key = node.key
-            tasks.send(_make(worker, node, lambda *t, key=key: tasks.send(Event(key, "tick", t))))
+        while (task := tasks.recv()) is not None:
+            key, label, node = task
+            tick = partial(_tell, tasks, key)
+            tasks.send(_make(worker, key, label, partial(_received, node), tick))
+
+
+def _tell(tasks: Connection, key: str, *tick: Any) -> None:
+    tasks.send(Event(key, "tick", tick))
 
 
 @dataclass
@@ -124,7 +146,8 @@ class Processes:
     def _start(self) -> _Process:
         ours, theirs = self._context.Pipe()
         theirs_alive, ours_alive = self._context.Pipe(duplex=False)
-        process = self._context.Process(target=_work, args=(self._store, self._device, theirs, theirs_alive), daemon=True)
+        arguments = (self._store, self._device, Registered.here(), theirs, theirs_alive)
+        process = self._context.Process(target=_work, args=arguments, daemon=True)
         # Blocked while the worker starts, which inherits it: an interrupt of the terminal is the driver's alone. The
         # resource tracker must run before, for starting it unblocks the signal.
         resource_tracker.ensure_running()
@@ -144,7 +167,7 @@ class Processes:
         idle = next(p for p in self._pool if p.node is None)
         idle.node = node
         with contextlib.suppress(OSError):  # a worker that is dead shows up as such in events()
-            idle.pipe.send(node)
+            idle.pipe.send((node.key, node.label, pickle.dumps(node)))
 
     def events(self, timeout: float) -> list[Event]:
         ready = wait([p.pipe for p in self._pool if p.node is not None], timeout)

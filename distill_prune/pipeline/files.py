@@ -81,10 +81,12 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _merge(base: Any, over: Any) -> Any:
-    """`over` laid on `base`, mapping by mapping; a mapping with another `name` replaces the base's whole."""
+    """`over` laid on `base`, mapping by mapping; a mapping with another `name` or `preset` replaces the base's whole."""
     if not isinstance(base, dict) or not isinstance(over, dict):
         return over
     if "name" in over and "name" in base and over["name"] != base["name"]:
+        return over
+    if over.get("preset") is not None and over["preset"] != base.get("preset"):
         return over
     return {**base, **{k: _merge(base.get(k), v) for k, v in over.items()}}
 

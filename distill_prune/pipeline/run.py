@@ -9,7 +9,7 @@ from typing import Protocol
 
 from distill_prune.errors import DeviceError, RunError
 from distill_prune.pipeline.executors import Event, Executor, Processes, Serial
-from distill_prune.pipeline.graph import Graph, Node
+from distill_prune.pipeline.nodes import Graph, Node
 from distill_prune.pipeline.store import Store
 
 TRIES = 3

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from distill_prune.analyze import ANALYSES
-from distill_prune.artifacts import Examples, Images, Mask, Measurements, Parts, SyntheticSet, Ticket, Weights
+from distill_prune.artifacts import SPLITS, Examples, Images, Mask, Measurements, Parts, SyntheticSet, Ticket, Weights
 from distill_prune.data import fingerprint, prepare
 from distill_prune.distill import METHODS, Source
 from distill_prune.distill.experts import train_expert
-from distill_prune.errors import UserError
+from distill_prune.errors import RunError, UserError
 from distill_prune.models import Model, build_model
 from distill_prune.pipeline.collect import summarise
-from distill_prune.pipeline.graph import Node
 from distill_prune.pipeline.jobs import CompareJob, DataJob, DenseJob, DistillJob, ExpertsJob, LevelJob, RetrainJob
+from distill_prune.pipeline.nodes import Node
 from distill_prune.pipeline.store import Store
 from distill_prune.progress import Progress
 from distill_prune.prune.imp import dense_ticket, next_level
@@ -55,9 +56,11 @@ class Reader:
     def set(self, key: str) -> SyntheticSet:
         return SyntheticSet.of(self.store.read("distill", key))
 
-    def examples(self, key: str) -> Examples:
-        """What a chain prunes with: the training part of a data set, or a synthetic set."""
-        return self.part(key, "train") if self.store.exists("data", key) else self.set(key).examples
+    def examples(self, key: str, data: str) -> Examples:
+        """What a chain prunes with: the training part of a data set, or a synthetic set beside the chain's `data`."""
+        return (
+            self.part(key, "train") if self.store.exists("data", key) else self.set(key).examples(self.images(data).transform)
+        )
 
     def classes(self, key: str) -> int:
         """The number of classes of what a chain prunes with."""
@@ -124,7 +127,7 @@ def _dense(job: DenseJob, inputs: Mapping[str, str], reader: Reader, progress: P
     model = reader.model_for(job.model, inputs["data"])
     examples, steps = None, 0
     if job.recipe is not None:
-        examples = reader.examples(inputs.get("images", inputs["data"]))
+        examples = reader.examples(inputs.get("images", inputs["data"]), inputs["data"])
         steps = steps_of(job.k, len(examples), job.recipe.batch)
     return dense_ticket(model, job.seed, examples, job.recipe, steps, reader.device, progress).parts(None)
 
@@ -133,7 +136,7 @@ def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader, progress: P
     previous, dense = reader.ticket(inputs["previous"]), reader.ticket(inputs["dense"])
     model, examples, first = None, None, 0
     if job.model is not None and job.recipe is not None:
-        examples = reader.examples(inputs["images"])
+        examples = reader.examples(inputs["images"], reader.store.manifest("prune", inputs["dense"])["inputs"]["data"])
         classes = reader.classes(inputs["images"])
         model = reader.model(job.model, tuple(examples.shape), classes)
         shapes = {n: model.module.get_parameter(n).shape for n in model.prunable}
@@ -181,24 +184,41 @@ def _compare(job: CompareJob, inputs: Mapping[str, str], reader: Reader, progres
     return _TUPLES[analysis.TAKES](analysis, job, inputs, reader, progress).parts()
 
 
+def _asked(analysis: Any, job: CompareJob, offered: Mapping[str, Any]) -> Measurements:
+    """Call `measure` with the settings and, by the names of its other parameters, what it asks for of what there is."""
+    parameters = list(inspect.signature(analysis.measure).parameters.values())[1:]
+    unknown = [p.name for p in parameters if p.name not in offered and p.default is p.empty]
+    if unknown:
+        raise RunError(
+            f"analysis '{job.analysis.name}' asks for '{unknown[0]}'",
+            expected=f"of what an analysis of a {analysis.TAKES} can have: {', '.join(offered)}",
+        )
+    return analysis.measure(job.analysis, **{p.name: offered[p.name] for p in parameters if p.name in offered})  # type: ignore[no-any-return]
+
+
 def _copies(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Measurements:
     assert job.model is not None and job.seed is not None
     data = inputs["data"]
-    model, mask = reader.model_for(job.model, data), reader.ticket(inputs["ticket"]).mask
     states = [reader.state(key) for name, key in sorted(inputs.items(), key=_numbered) if name.startswith("copy")]
-    masks = [Mask(dict(mask.kept)).to(reader.device)] * len(states)
-    parts = {name: reader.part(data, name) for name in ("train", "validation", "test")}
-    streams = Streams(job.seed, ("compare",))
-    name = job.analysis.name
-    if name == "accuracy":
-        return analysis.measure(job.analysis, model, states, parts)  # type: ignore[no-any-return]
-    if name == "connectivity":
-        return analysis.measure(job.analysis, model, states, masks, parts["train"], parts["test"], streams, progress)  # type: ignore[no-any-return]
-    return analysis.measure(job.analysis, model, states, masks, parts["train"], streams, progress)  # type: ignore[no-any-return]
+    mask = reader.ticket(inputs["ticket"]).mask
+    parts = {name: reader.part(data, name) for name in SPLITS}
+    return _asked(
+        analysis,
+        job,
+        {
+            "model": reader.model_for(job.model, data),
+            "copies": states,
+            "masks": [Mask(dict(mask.kept)).to(reader.device)] * len(states),
+            "parts": parts,
+            **parts,
+            "streams": Streams(job.seed, ("compare",)),
+            "progress": progress,
+        },
+    )
 
 
 def _pair(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Measurements:
-    return analysis.measure(job.analysis, reader.ticket(inputs["a"]).mask, reader.ticket(inputs["b"]).mask)  # type: ignore[no-any-return]
+    return _asked(analysis, job, {name: reader.ticket(inputs[name]).mask for name in ("a", "b")})
 
 
 def _set(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Measurements:
@@ -212,23 +232,19 @@ def _set(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Read
             got=f"images {tuple(synthetic.images.shape[1:])}, {len(synthetic.classes)} classes",
             expected=f"images {tuple(images.pixels.shape[1:])}, {len(images.classes)} classes",
         )
-    if not synthetic.transform.same_space(images.transform):
-        raise UserError(
-            "the synthetic set lives in another input space than the data it would be tested on",
-            got=synthetic.transform.kind,
-            expected=f"{images.transform.kind}, fitted on the same images",
-        )
-    parts = {name: reader.part(inputs["data"], name) for name in ("validation", "test")}
-    model = reader.model_for(job.model, inputs["data"])
-    return analysis.measure(  # type: ignore[no-any-return]
-        job.analysis,
-        model,
-        synthetic,
-        parts,
-        Streams(0, ("evaluation",)),
-        reader.device,
-        progress,
-        network=job.model.name,
+    return _asked(
+        analysis,
+        job,
+        {
+            "model": reader.model_for(job.model, inputs["data"]),
+            "synthetic": synthetic,
+            "parts": {name: reader.part(inputs["data"], name) for name in SPLITS},
+            "transform": images.transform,
+            "streams": Streams(0, ("evaluation",)),
+            "device": reader.device,
+            "progress": progress,
+            "network": job.model.name,
+        },
     )
 
 

@@ -11,7 +11,8 @@ import yaml
 
 from distill_prune.errors import DamagedArtifact
 from distill_prune.pipeline.collect import gather
-from distill_prune.pipeline.graph import Graph, Node
+from distill_prune.pipeline.grid import is_control
+from distill_prune.pipeline.nodes import Graph, Node
 from distill_prune.pipeline.store import Store
 from distill_prune.settings import canonical
 
@@ -36,6 +37,7 @@ class Study:
     synthetic_labels: list[int]
     classes: list[str]
     evaluations: list[Record]
+    rankings: list[Record]
     distillation: Record | None
     provenance: list[Record]
     versions: dict[str, str]
@@ -80,6 +82,7 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         synthetic_labels=labels,
         classes=list(data.get("classes", [])),
         evaluations=_evaluations(graph, numbers),
+        rankings=_rankings(graph, numbers),
         distillation=record,
         provenance=provenance,
         versions=versions,
@@ -132,37 +135,46 @@ def _layers(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
 
 
 def _synthetic(graph: Graph, store: Store, numbers: dict[str, Record]) -> tuple[Any, list[int], Record | None]:
-    """The first learned set (else the first) as 8-bit pixels, its labels, and the record of its distillation."""
+    """The first set that is no control (else the first) as 8-bit pixels, its labels, and the record of its distillation."""
     from distill_prune.artifacts import SyntheticSet
 
     there = {n: k for n, k in graph.sets.items() if k in numbers or store.sound("distill", k)}
     if not there:
         return None, [], None
-    learned = [k for k in there.values() if (numbers.get(k) or store.numbers("distill", k)).get("lr") is not None]
+    learned = [k for n, k in there.items() if not is_control(graph.methods[n])]
     key = (learned or list(there.values()))[0]
     made = SyntheticSet.of(store.read("distill", key))
     pixels = (made.transform.invert(made.images).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
     record = store.numbers("distill", key).get("record") or None
-    shown = None if not record else {"iterations": record["iteration"], "loss": record["loss"], "lr": record["lr"]}
-    return (pixels[..., 0] if pixels.shape[-1] == 1 else pixels), made.labels.tolist(), shown
+    shown = None if not record else {"iterations": record["iteration"], "loss": record["loss"], "lr": record.get("lr")}
+    return (pixels[..., 0] if pixels.shape[-1] == 1 else pixels), made.hard.tolist(), shown
 
 
 def _evaluations(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
     out = []
-    for name, key in graph.evaluations.items():
-        if key in numbers:
-            n = numbers[key]
+    for m in graph.set_measures:
+        if m.analysis == "evaluation" and m.key in numbers:
+            n = numbers[m.key]
             out.append(
                 {
-                    "label": f"set {name}",
-                    "set": name,
-                    "network": n["network"],
+                    "label": f"set {m.set}",
+                    "set": m.set,
+                    "network": m.architecture or n["network"],
                     "accuracy": n["accuracy"]["test"],
                     "validation": n["accuracy"].get("validation"),
                     "accuracies": [net["test"]["accuracy"] for net in n["nets"]],
                 }
             )
     return out
+
+
+def _rankings(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
+    names = ("hlr", "ior", "lrs")
+    return [
+        {"set": m.set, "network": numbers[m.key]["network"], **{n: numbers[m.key][n] for n in names}}
+        for m in graph.set_measures
+        if m.analysis == "ranking" and m.key in numbers
+    ]
 
 
 def cost_of(graph: Graph, store: Store) -> dict[str, float]:

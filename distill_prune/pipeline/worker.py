@@ -23,8 +23,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distill_prune.errors import DamagedArtifact
-from distill_prune.pipeline.graph import Node
 from distill_prune.pipeline.jobs import VERSIONS
+from distill_prune.pipeline.nodes import Node
 from distill_prune.pipeline.stages import Reader, compute
 from distill_prune.pipeline.store import Store
 from distill_prune.progress import Progress, Snapshot

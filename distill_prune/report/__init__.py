@@ -28,6 +28,7 @@ TABLES = (
     "interpolation",
     "layers",
     "evaluation",
+    "ranking",
     "provenance",
     "missing",
 )

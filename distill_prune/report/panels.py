@@ -243,7 +243,7 @@ def _power(x: float, _: int) -> str:
 
 
 def distillation(study: Study) -> tuple[Figure, str] | None:
-    """Matching loss and learned inner learning rate by iteration, as recorded; None where nothing was distilled."""
+    """Matching loss and (where it is learned) inner learning rate by iteration; None where nothing was distilled."""
     record = study.distillation
     if not record or not any(finite(x) for x in record["loss"]):
         return None

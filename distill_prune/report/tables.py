@@ -26,6 +26,7 @@ def tables(study: Study) -> dict[str, list[dict[str, Any]]]:
         "interpolation": [point for c in study.curves for point in _points(c)],
         "layers": study.layers,
         "evaluation": study.evaluations,
+        "ranking": study.rankings,
         "provenance": study.provenance,
         "missing": study.missing,
     }

@@ -1,0 +1,143 @@
+"""How much of a set's score is the set's own: HLR, IOR and the label-robust score of DD-Ranking, in fractions.
+
+    HLR = acc(real, hard labels) - acc(synthetic, hard labels)      what is lost against real data, labels being equal
+    IOR = acc(synthetic, its own recipe) - acc(random, that recipe) what is gained over as many random real images
+    LRS = (e^a - e^-1) / (e - e^-1),   a = w IOR - (1 - w) HLR,  w = 1/2
+
+acc is the test accuracy of a fresh network at the end of its training. With hard labels the learning rate is chosen among
+`rates` by validation accuracy, once for each kind of data; the set's own recipe is that of `evaluation`: its labels, rate
+and augmentation. The random images are drawn anew for every network and keep their hard labels. With fractions in place of
+percentages a lies in [-1, 1] and LRS in [0, 1], as the paper has it.
+
+References:
+    | DD-Ranking: Rethinking the Evaluation of Dataset Distillation (Li et al., 2025), https://arxiv.org/abs/2505.13300
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+
+from distill_prune.analyze import evaluation
+from distill_prune.analyze.estimate import estimate
+from distill_prune.artifacts import Cost, Examples, Measurements, SyntheticSet, Transform
+from distill_prune.errors import UserError
+from distill_prune.models import Model
+from distill_prune.progress import SILENT, Progress, TicksOnly
+from distill_prune.rng import Streams, seed_of
+from distill_prune.settings import Duration
+from distill_prune.training import Recipe, evaluate, train
+from distill_prune.tree import State, to
+
+TAKES: Literal["set"] = "set"
+ARMS = ("real_hard", "synthetic_hard", "synthetic_own", "random_own")
+
+
+class Settings(evaluation.Protocol):
+    """The fields of `evaluation` are the set's own recipe; the others are the trainings with hard labels."""
+
+    name: Literal["ranking"] = "ranking"
+    real_length: Duration = Field("20ep", description="training on all real images")
+    rates: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.01, 0.03, 0.1), min_length=1)
+    weight: float = Field(0.5, ge=0, le=1, description="w")
+
+
+def measure(
+    settings: Settings,
+    model: Model,
+    synthetic: SyntheticSet,
+    parts: Mapping[str, Examples],
+    transform: Transform,
+    streams: Streams,
+    device: str | torch.device = "cpu",
+    progress: Progress = SILENT,
+    *,
+    network: str = "",
+) -> Measurements:
+    """The scores of one set over `nets` fresh networks of each kind; `parts` has train, validation and test.
+
+    Numbers: `accuracy` {real_hard, synthetic_hard, synthetic_own, random_own: estimate of test accuracy}, `hlr`, `ior`,
+    `lrs` (estimates over networks, the i-th of each kind together), the `rates` chosen, and the `cost` of it all.
+
+    Raises:
+        UserError: the set does not fit the network or the data, or there is no validation part to choose rates by.
+    """
+    evaluation.check_fits(model, synthetic, transform, network)
+    if not len(parts["validation"]) and len(settings.rates) > 1:
+        raise UserError(
+            "ranking chooses among several rates by validation accuracy, and the data have no validation part",
+            mend="data.validation: 0.1, or a single rate in compare.ranking.rates",
+        )
+    own = synthetic.examples(transform)
+    hard = Examples(own.x, synthetic.hard.repeat(synthetic.factor**2))
+    recipe = settings.recipe(synthetic)
+    lengths = {"real_hard": settings.real_length, "synthetic_hard": settings.length}
+    runs = len(settings.rates) * 2 + settings.nets * len(ARMS) - 2
+    done, cost = 0, Cost()
+
+    def trained(kind: str, examples: Examples, how: Recipe, net: int) -> State:
+        nonlocal done, cost
+        noise = streams.under(kind, net=net)
+        start = model.fresh(seed_of(noise.seed, *noise.names, "init", **dict(noise.parts)))
+        found = train(model, start, examples, how, noise, device=device, progress=TicksOnly(progress, done, runs))
+        done, cost = done + 1, cost + found.cost
+        progress.tick(done, runs, kind)
+        return to(found.state, device)
+
+    def score(state: State, part: str) -> float:
+        return 1 - evaluate(model, state, parts[part].to(device)).error
+
+    accuracy: dict[str, list[float]] = {}
+    chosen: dict[str, float] = {}
+    for kind, examples in (("real_hard", parts["train"]), ("synthetic_hard", hard)):
+        tried = {
+            rate: trained(kind, examples, recipe.model_copy(update={"lr": rate, "length": lengths[kind]}), 0)
+            for rate in settings.rates
+        }
+        by = {rate: score(state, "validation") for rate, state in tried.items()} if len(tried) > 1 else {}
+        rate = chosen[kind] = max(tried, key=lambda r: by.get(r, 0.0))
+        how = recipe.model_copy(update={"lr": rate, "length": lengths[kind]})
+        later = [trained(kind, examples, how, net) for net in range(1, settings.nets)]
+        accuracy[kind] = [score(state, "test") for state in (tried[rate], *later)]
+    accuracy["synthetic_own"] = [score(trained("synthetic_own", own, recipe, net), "test") for net in range(settings.nets)]
+    accuracy["random_own"] = [
+        score(trained("random_own", _random(parts["train"], hard, streams, net), recipe, net), "test")
+        for net in range(settings.nets)
+    ]
+    hlr = [a - b for a, b in zip(accuracy["real_hard"], accuracy["synthetic_hard"], strict=True)]
+    ior = [a - b for a, b in zip(accuracy["synthetic_own"], accuracy["random_own"], strict=True)]
+    lrs = [label_robust_score(h, i, settings.weight) for h, i in zip(hlr, ior, strict=True)]
+    return Measurements(
+        "ranking",
+        {
+            "network": network,
+            "recipe": recipe.model_dump(),
+            "rates": chosen,
+            "accuracy": {kind: estimate(accuracy[kind]) for kind in ARMS},
+            "hlr": estimate(hlr),
+            "ior": estimate(ior),
+            "lrs": estimate(lrs),
+            "cost": cost.json(),
+        },
+    )
+
+
+def label_robust_score(hlr: float, ior: float, weight: float = 0.5) -> float:
+    """LRS of HLR and IOR in fractions; 0 at the worst (HLR 1, IOR -1), 1 at the best."""
+    return (math.exp(weight * ior - (1 - weight) * hlr) - math.exp(-1)) / (math.e - math.exp(-1))
+
+
+def _random(train: Examples, like: Examples, streams: Streams, net: int) -> Examples:
+    """As many random real images of every class as `like` has, with their classes."""
+    rows = []
+    for label in sorted(set(like.y.tolist())):
+        own = (train.y == label).nonzero().squeeze(1).cpu()
+        order = torch.randperm(len(own), generator=streams("random", net=net, label=label))
+        rows.append(own[order[: int((like.y == label).sum())]])
+    index = torch.cat(rows).to(train.x.device)
+    return replace(train.take(index), x=train.inputs(index), transform=None)

@@ -1,0 +1,37 @@
+"""Multi-formation: one stored image holds f x f smaller ones, each enlarged to full size before it is used.
+
+    decode: (N, C, H, W) -> (f^2 N, C, H, W), the patches in row order, for each patch all images
+
+An image is cut into f x f patches of ceil(H / f) x ceil(W / f) pixels (padded at the lower right where f does not divide
+its sides), and every patch is enlarged bilinearly, half-pixel centres, as `nn.Upsample(mode="bilinear")` does. Enlarging is
+two products with a matrix: differentiable any number of times, and deterministic on every device.
+
+References:
+    | Dataset Condensation via Efficient Synthetic-Data Parameterization (Kim et al., 2022), https://arxiv.org/abs/2205.14959
+"""
+
+from __future__ import annotations
+
+import functools
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@functools.cache
+def enlarging(small: int, large: int) -> Tensor:
+    """The matrix (large, small) of bilinear enlargement along one axis, float64."""
+    unit = torch.eye(small, dtype=torch.float64).unsqueeze(1)
+    return F.interpolate(unit, size=large, mode="linear", align_corners=False).squeeze(1).T.contiguous()
+
+
+def decode(images: Tensor, factor: int, *, fill: float = 0.0) -> Tensor:
+    """The f^2 N images (f^2 N, C, H, W) that `images` (N, C, H, W) hold; `fill` pads where f does not divide a side."""
+    if factor == 1:
+        return images
+    height, width = images.shape[2:]
+    rows, columns = -(-height // factor), -(-width // factor)
+    padded = F.pad(images, (0, columns * factor - width, 0, rows * factor - height), value=fill)
+    patches = torch.cat([p for band in torch.split(padded, rows, 2) for p in torch.split(band, columns, 3)])
+    return enlarging(rows, height).to(patches) @ patches @ enlarging(columns, width).T.to(patches)

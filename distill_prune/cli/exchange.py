@@ -1,0 +1,73 @@
+"""Commands that bring foreign files in and take artifacts out."""
+
+from __future__ import annotations
+
+import json as json_
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distill_prune.cli.options import AsJson, RefArg, Sets, StoreDir, app, open_store
+
+FORMATS = (
+    "Sets: mtt, datm, dc (DSA, DM), idc, ddranking, png, npz. Experts: mtt-experts. Tickets: torch-prune, openlth, "
+    "bert-tickets, state-dict, safetensors. Networks, export only: onnx."
+)
+
+
+@app.command(
+    "import",
+    help="Bring a foreign file into the store. What the format does not say is given by --set: lr, space (normalize, zca, "
+    "pixels), dataset (a prepared data set of the store, or cifar10, cifar100), factor, classes, model.name, ...\n\n"
+    f"{FORMATS}\n\n"
+    "Example:  distill-prune import mtt images_best.pt labels_best.pt --set lr=0.02 --set space=zca --set dataset=3fa9c1 "
+    "--tag mtt-10",
+)
+def import_(
+    form: Annotated[str, typer.Argument(metavar="FORMAT")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...")],
+    sets: Sets = None,
+    tag: Annotated[str | None, typer.Option("--tag", metavar="NAME", help="a name for what is imported")] = None,
+    store: StoreDir = None,
+    json: AsJson = False,
+) -> None:
+    from distill_prune.pipeline.exchange import bring_in
+
+    made = bring_in(open_store(store, create=True), form, paths, sets or (), tag)
+    if json:
+        rows = [{"stage": m.ref.stage, "key": m.ref.key, "label": m.label, "found": m.found} for m in made]
+        print(json_.dumps({"artifacts": rows}))
+        return
+    for m in made:
+        print(f"{m.ref.stage} {m.ref.key[:12]} {m.label}" + (" (there already)" if m.found else ""))
+
+
+@app.command(
+    help="Write an artifact in a foreign format: a synthetic set, an expert, a ticket or a retrained network. Networks come "
+    "with their stored size, operations and measured latency.\n\n"
+    f"{FORMATS}\n\n"
+    "Example:  distill-prune export 3fa9c1 --to torch-prune ticket.pt"
+)
+def export(
+    ref: RefArg,
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="a file or folder that is not there yet")],
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="the format")],
+    store: StoreDir = None,
+    json: AsJson = False,
+) -> None:
+    from distill_prune.artifacts import Ticket, Weights
+    from distill_prune.interop.footprint import footprint, lines
+    from distill_prune.pipeline.exchange import take_out
+
+    files, held = take_out(open_store(store), ref, to, path)
+    size = None
+    if isinstance(held.noun, Ticket | Weights) and held.model is not None and held.ticket is not None:
+        size = footprint(held.model, held.noun.state, held.ticket.mask, held.model.shape)
+    if json:
+        print(json_.dumps({"files": [str(f) for f in files], "footprint": size}))
+        return
+    for file in files:
+        print(file)
+    for line in lines(size) if size else ():
+        print(line)

@@ -1,0 +1,301 @@
+"""Commands that remove, carry away and compare what lies in a store; and the schema of pipeline files."""
+
+from __future__ import annotations
+
+import json as json_
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distill_prune.cli.options import AsJson, RefArg, Sets, StoreDir, app, open_graph, open_store
+from distill_prune.errors import ConfigError, StoreError, UserError
+
+if TYPE_CHECKING:
+    from distill_prune.pipeline.housekeeping import Item
+    from distill_prune.pipeline.store import Ref, Store
+
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would go, and leave it")]
+
+
+def _agreed(question: str, *, ask: bool = True) -> None:
+    """Go on only where a person at a terminal says so."""
+    if not ask or not sys.stdin.isatty():
+        raise UserError("nothing is removed unasked", mend="--yes, or --dry-run to see what would go")
+    if not typer.confirm(question):
+        print("nothing was removed")
+        raise typer.Exit(1)
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:.2f} MB"
+
+
+def _line(item: Item) -> str:
+    name = f"{item.ref.stage:8} {item.ref.key[:12]}" if item.ref else item.path.name[:21]
+    return f"{item.kind:10} {name:21} {_megabytes(item.bytes):>12}  {item.label}".rstrip()
+
+
+def _listing(items: Sequence[Item]) -> None:
+    """One line an item, but for locks, which are many and empty."""
+    for item in items:
+        if item.kind != "lock":
+            print(_line(item))
+    if locks := sum(item.kind == "lock" for item in items):
+        print(f"{locks} locks that nobody holds")
+
+
+def _total(items: Sequence[Item]) -> str:
+    return _megabytes(sum(item.bytes for item in items))
+
+
+@app.command()
+def rm(
+    refs: Annotated[list[str], typer.Argument(metavar="REF...", help="beginnings of keys, or names")],
+    dependents: Annotated[bool, typer.Option("--with-dependents", help="what was made from them, too")] = False,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    store: StoreDir = None,
+) -> None:
+    """Remove artifacts, and the names that stand on them.
+
+    Example:  distill-prune rm 3fa9c1 --dry-run
+    """
+    from distill_prune.pipeline.housekeeping import removable, remove_all
+
+    held = open_store(store)
+    items = removable(held, [held.find(r) for r in refs], with_dependents=dependents)
+    _listing(items)
+    if dry_run:
+        print(f"{len(items)} artifacts, {_total(items)}, would go")
+        return
+    if not yes:
+        _agreed(f"remove {len(items)} artifacts, {_total(items)}?")
+    remove_all(held, items)
+    print(f"{len(items)} artifacts, {_total(items)}, removed")
+
+
+@app.command()
+def gc(
+    keep: Annotated[
+        list[str] | None,
+        typer.Option("--keep", metavar="PIPELINE", help="remove artifacts that no kept pipeline needs; several times"),
+    ] = None,
+    sets: Sets = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="STAGE", help="with --keep: artifacts of this stage alone")
+    ] = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    store: StoreDir = None,
+    json: AsJson = False,
+) -> None:
+    """Remove what dead runs left: unfinished work, damaged artifacts, half-written files, locks. With --keep, also artifacts
+    that no kept pipeline needs, that have no name, and that nothing of those was made from.
+
+    Example:  distill-prune gc --keep digits.yaml --only retrain --dry-run
+    """
+    from distill_prune.errors import nearest
+    from distill_prune.pipeline.housekeeping import litter, remove, unneeded
+    from distill_prune.pipeline.store import STAGES
+
+    held = open_store(store)
+    if (only or sets) and not keep:
+        raise UserError(f"{'--only' if only else '--set'} goes with --keep", mend="--keep PIPELINE")
+    if unknown := [s for s in only or () if s not in STAGES]:
+        raise ConfigError(f"unknown stage '{unknown[0]}'", expected=nearest(unknown[0], STAGES))
+    kept = {p: _keys(p, sets, held) for p in keep or ()}
+    spared = {key for keys in kept.values() for key in keys}
+    items = litter(held, spared) + (unneeded(held, spared, only or STAGES) if kept else [])
+    if not json:
+        for name, keys in kept.items():
+            there = {r.key for r in held.all()} & keys
+            print(f"kept for {name}: {len(there)} artifacts of the store")
+        _listing(items)
+    if items and not dry_run and not yes:
+        _agreed(f"remove {len(items)} things, {_total(items)}?", ask=not json)
+    left = [] if dry_run else remove(held, items)
+    gone = [i for i in items if i not in left]
+    if json:
+        print(json_.dumps({"removed": _records(gone, held), "busy": _records(left, held), "dry_run": dry_run}))
+        return
+    for item in left:
+        print(f"left, for somebody works on it now: {item.path.name}")
+    print(f"{len(gone)} things, {_total(gone)}, {'would go' if dry_run else 'removed'}")
+
+
+def _records(items: Iterable[Item], store: Store) -> list[dict[str, Any]]:
+    return [
+        {"kind": i.kind, "path": str(i.path.relative_to(store.root)), "bytes": i.bytes, "label": i.label}
+        | ({"stage": i.ref.stage, "key": i.ref.key} if i.ref else {})
+        for i in items
+    ]
+
+
+def _keys(pipeline: str, sets: list[str] | None, store: Store) -> set[str]:
+    """Every key that a pipeline makes or takes from the store."""
+    _, graph = open_graph(pipeline, sets, store)
+    keys = set(graph.nodes) | {k for n in graph.nodes.values() for k in n.inputs.values()} | set(graph.sets.values())
+    if not any(r.key in keys for r in store.all()):
+        raise UserError(
+            f"the store holds nothing of the pipeline '{pipeline}', so --keep would keep nothing of it",
+            got=f"store '{store.root}'",
+            mend="--set with the values that it was run with, or another --store",
+        )
+    return keys
+
+
+@app.command()
+def pack(
+    what: Annotated[str, typer.Argument(metavar="REF|PIPELINE", help="an artifact, or all that the store has of a study")],
+    out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="the file to write, a plain tar")],
+    inputs: Annotated[bool, typer.Option("--with-inputs", help="with a REF: all that it was made from, too")] = False,
+    sets: Sets = None,
+    store: StoreDir = None,
+    json: AsJson = False,
+) -> None:
+    """Write a synthetic set, or a whole study with its report and its resolved pipeline, into one file for `unpack`.
+
+    Equal artifacts make equal files. A set alone is enough to prune with elsewhere.
+
+    Example:  distill-prune pack digits-5ipc -o digits-5ipc.tar
+    """
+    from distill_prune.pipeline.archive import needed
+    from distill_prune.pipeline.archive import pack as write
+    from distill_prune.pipeline.store import file_digest
+
+    held = open_store(store)
+    ref = _artifact(held, what, sets)
+    if ref is not None:
+        refs, missing = needed(held, ref, with_inputs=inputs)
+        index = write(held, refs, out, missing=missing)
+    elif inputs:
+        raise UserError("--with-inputs goes with an artifact: a study has its inputs", got=what, mend="leave it out")
+    else:
+        index = _pack_study(held, what, sets, out)
+    count, total = len(index.artifacts), sum(f.size for f in index.members().values())
+    sha = file_digest(out)
+    if json:
+        print(json_.dumps({"file": str(out), "sha256": sha, **index.model_dump(mode="json")}))
+        return
+    print(f"{out}: {count} artifacts, {_megabytes(total)}, sha256 {sha}")
+    if index.missing:
+        print(f"not in the store, so left out: {len(index.missing)} artifacts ({', '.join(index.missing[:3])} ...)")
+
+
+def _artifact(store: Store, what: str, sets: list[str] | None) -> Ref | None:
+    """The artifact that is meant, or None where it is a pipeline. Names of the store come first."""
+    from distill_prune.pipeline.files import find_pipeline
+
+    if what in store.tags() and not sets:
+        return store.find(what)
+    try:
+        find_pipeline(what)
+        return None
+    except ConfigError:
+        if sets or what.endswith((".yaml", ".yml")):
+            raise
+    try:
+        return store.find(what)
+    except StoreError as unknown:
+        raise StoreError(
+            unknown.what, got=unknown.got, expected=f"{unknown.expected or 'one artifact'}; or a pipeline", mend=unknown.mend
+        ) from unknown
+
+
+def _pack_study(store: Store, pipeline: str, sets: list[str] | None, out: Path) -> Any:
+    """The report is written anew beside the store: the one in it may be older, or of other values of --set."""
+    from distill_prune.pipeline.archive import PIPELINE, pack, study
+    from distill_prune.pipeline.study import read
+    from distill_prune.report import write
+
+    name, graph = open_graph(pipeline, sets, store)
+    refs, missing, text = study(graph, store)
+    if not refs:
+        raise StoreError(f"the store '{store.root}' holds nothing of the pipeline '{pipeline}'", mend="`distill-prune run` it")
+    extra = {PIPELINE: text}
+    with tempfile.TemporaryDirectory() as folder:
+        write(read(name, graph, store), Path(folder))
+        for path in sorted(Path(folder).rglob("*")):
+            if path.is_file():
+                extra[f"report/{path.relative_to(folder).as_posix()}"] = path.read_bytes()
+    return pack(store, refs, out, name=name, extra=extra, missing=missing)
+
+
+@app.command()
+def unpack(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="what `pack` wrote")],
+    store: StoreDir = None,
+    json: AsJson = False,
+) -> None:
+    """Put the artifacts of a file into the store. Everything is checked first; what is there already is left alone.
+
+    Example:  distill-prune unpack digits-5ipc.tar
+    """
+    from dataclasses import asdict
+
+    from distill_prune.pipeline.unpack import examine
+    from distill_prune.pipeline.unpack import unpack as publish
+
+    archive = examine(file)
+    held = open_store(store, create=True)
+    done = publish(archive, held)
+    if json:
+        print(json_.dumps({**asdict(done), "pipeline": str(done.pipeline) if done.pipeline else None}))
+    else:
+        print(f"{len(done.written)} artifacts written, {len(done.present)} there already, in {held.root}")
+        for artifact in archive.index.artifacts:
+            for name in artifact.names:
+                if name in done.names:
+                    print(f"{name} -> {artifact.stage} {artifact.key[:12]}")
+        if done.pipeline:
+            print(f"pipeline: {done.pipeline}; the packed report: tar -xf {file} report")
+        for name in done.taken:
+            print(f"the name {name} stands on another artifact here, and stays there", file=sys.stderr)
+    if done.busy:
+        raise StoreError(
+            f"{len(done.busy)} artifacts are being made by another run, and were left to it",
+            got=", ".join(k[:12] for k in done.busy[:3]),
+            mend="unpack again when it has ended: what is there is left alone",
+        )
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of pipeline files, for editors; a file's first line can name it:
+
+    # yaml-language-server: $schema=pipeline.schema.json
+
+    Example:  distill-prune schema > pipeline.schema.json
+    """
+    from distill_prune.pipeline.schema import schema as made
+
+    print(json_.dumps(made(), indent=1))
+
+
+@app.command()
+def diff(
+    a: RefArg,
+    b: RefArg,
+    store: StoreDir = None,
+    json: AsJson = False,
+) -> None:
+    """Lay two tickets, or two synthetic sets, side by side: sparsity by layer, overlap against chance, what was measured,
+    costs, and what differs in their settings.
+
+    Example:  distill-prune diff 3fa9c1 77b0e2
+    """
+    from distill_prune.pipeline.difference import difference
+
+    found = difference(open_store(store), a, b)
+    if json:
+        print(json_.dumps(found))
+        return
+    from distill_prune.cli.side_by_side import lines
+
+    for line in lines(found):
+        print(line)

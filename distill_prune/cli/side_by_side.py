@@ -1,0 +1,120 @@
+"""How `diff` looks on a terminal: aligned plain text."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+
+_POINTS = ("accuracy", "accuracy_train", "barrier_test", "barrier_train", "accuracy_of_set")
+"""Fractions that are shown in percent."""
+
+
+def lines(found: Record) -> Iterator[str]:
+    """The lines for what `difference` found."""
+    yield from _table([["", "a", "b"], *_heads(found)])
+    yield ""
+    yield from _tickets(found) if found["kind"] == "tickets" else _sets(found)
+    if found["measured"]:
+        yield ""
+        yield from _table([["measured", "a", "b"], *(_measured(n, m) for n, m in found["measured"].items())])
+    yield ""
+    yield from _table([["cost", "a", "b"], *_costs(found["costs"])])
+    yield ""
+    if not found["differing"]:
+        yield "no setting differs"
+        return
+    yield from _table([["differs", "a", "b"], *([d["path"], _value(d["a"]), _value(d["b"])] for d in found["differing"])])
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Columns as wide as their widest cell, two spaces apart."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _heads(found: Record) -> Iterator[list[str]]:
+    a, b = found["a"], found["b"]
+    yield [found["kind"][:-1], f"{a['stage']} {a['key'][:12]}", f"{b['stage']} {b['key'][:12]}"]
+    yield ["label", str(a["label"]), str(b["label"])]
+    for name in ("device", "versions"):
+        if a[name] != b[name]:
+            yield [name, _value(a[name]), _value(b[name])]
+
+
+def _tickets(found: Record) -> Iterator[str]:
+    overlap = found["overlap"]
+    rows = [["zeros", "a", "b", "survive in both", "IoU", "IoU by chance", "z"]]
+    for name, layer in {"all": overlap, **overlap["layers"]}.items():
+        zeros = [f"{100 * (1 - layer[side] / layer['total']):.2f}%" for side in "ab"]
+        shared = f"{layer['shared']} of {layer['total']}"
+        rows.append([name, *zeros, shared, _number(layer["iou"]), _number(layer["chance"]["iou"]), _number(layer["z"])])
+    yield from _table(rows)
+    yield ""
+    yield _rewinding(found["rewinding"])
+
+
+def _rewinding(weights: Record | None) -> str:
+    if weights is None:
+        return "rewinding weights: a level 0 is not in the store, so they are not known"
+    start = "one level 0" if weights["same_level_0"] else "two levels 0"
+    others = f"; biases, norms and buffers differ by up to {weights['others_max_abs']:.3g}" if weights["others_max_abs"] else ""
+    if weights["same"]:
+        return f"rewinding weights: equal where they survive in both ({start}){others}"
+    if not weights["shared"]:
+        return f"rewinding weights: none survives in both ({start}){others}"
+    return (
+        f"rewinding weights: differ by up to {weights['max_abs']:.3g} where they survive in both "
+        f"({weights['shared']} weights, {start}){others}"
+    )
+
+
+def _sets(found: Record) -> Iterator[str]:
+    a, b = found["sets"]["a"], found["sets"]["b"]
+    yield from _table([["set", "a", "b"], *([name, _value(a[name]), _value(b[name])] for name in a)])
+    yield ""
+    rows = [["class", "images of a", "images of b", "distance of means"]]
+    rows += [[c["class"], str(c["a"]), str(c["b"]), _number(c["distance"])] for c in found["classes"]]
+    yield from _table([*rows, ["mean", "", "", _number(found["distance"])]])
+    inner_a, inner_b = (_number(found["between_classes"][side]) for side in "ab")
+    yield f"in pixels of [0, 1]; different classes of one set are {inner_a} (a) and {inner_b} (b) apart"
+
+
+def _measured(name: str, found: Record) -> list[str]:
+    shown = [_estimate(found[side], 100 if name in _POINTS else 1, "%" if name in _POINTS else "") for side in "ab"]
+    unlike = "" if found["alike"] or None in (found["a"], found["b"]) else " (measured in different ways)"
+    return [name + unlike, *shown]
+
+
+def _estimate(found: Record | None, scale: float, unit: str) -> str:
+    if found is None or found.get("mean") is None:
+        return "-"
+    spread = "" if found.get("sd") is None else f" ± {scale * found['sd']:.3g} sd"
+    count = "" if found.get("n") is None else f" (n {found['n']})"
+    return f"{scale * found['mean']:.4g}{unit}{spread}{count}"
+
+
+def _costs(costs: Record) -> Iterator[list[str]]:
+    for part in costs["a"]:
+        for kind in ("images", "steps", "flops"):
+            yield [f"{part}, {kind}", *(_count(costs[side][part], kind) for side in "ab")]
+
+
+def _count(cost: Record | None, kind: str) -> str:
+    if cost is None:
+        return "not known"
+    return f"{cost[kind]:.3g}" if kind == "flops" else f"{cost[kind]:,}"
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}" if abs(value) < 100 else f"{value:.0f}"
+
+
+def _value(value: Any) -> str:
+    """A setting's value; an input as its stage, key and label."""
+    if isinstance(value, dict) and "key" in value:
+        label = f" ({value['label']})" if value.get("label") else ""
+        return f"{value.get('stage', '')} {value['key'][:12]}{label}".strip()
+    return "-" if value is None else value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,347 @@
+"""Conformance: what every entry of a table keeps to, whether it is built in or a plugin's.
+
+    from distill_prune.conformance import check
+
+    def test_my_net():
+        check("models", "my_net")
+
+`python -m distill_prune.conformance my_module` checks all that a plugin brings. An entry is called with small inputs,
+twice, under other states of torch's global generator: what is drawn must come from the streams that it is given.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import pickle
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache, partial
+from typing import Any, TypeVar, get_args
+
+import torch
+from torch import Tensor
+
+from distill_prune.artifacts import SPLITS, Images, Mask, Measurements, Trajectory
+from distill_prune.data import DATASETS, prepare
+from distill_prune.data.source import Loaded
+from distill_prune.data.source import Source as DataSource
+from distill_prune.distill import METHODS, Distilled, Source, needs_model
+from distill_prune.distill.experts import train_expert
+from distill_prune.errors import DataError, DistillPruneError, RunError, UserError
+from distill_prune.interop import Kind
+from distill_prune.models import MODELS, Model, build_model
+from distill_prune.pipeline.worker import conditions
+from distill_prune.plugins import load, table_of
+from distill_prune.progress import SILENT
+from distill_prune.prune.select import Criterion, select
+from distill_prune.rng import Streams, seeded, stream
+from distill_prune.settings import Entry, Settings, canonical_json, foreign
+from distill_prune.table import CONTRACTS
+from distill_prune.training import Recipe
+from distill_prune.tree import clone
+
+SHAPES = ((1, 8, 8), (3, 32, 32), (3, 224, 224))
+"""A network has to take inputs of one of these."""
+CLASSES = 7
+T = TypeVar("T")
+SHRUNK = {
+    "ipc": 2, "iterations": 2, "inner_steps": 2, "expert_epochs": 1, "max_start": 2, "lr_pixels": 0.1,
+    "inner_loop": 2, "net_steps": 2, "batch_real": 16, "nets": 2, "length": "2it", "real_length": "2it",
+    "points": 3, "train_rows": 100, "rows": 32, "probes_min": 16, "probes_max": 16,
+}  # fmt: skip
+"""What methods and analyses are called with, as far as their settings have such fields and nothing else is given."""
+_BASES: dict[str, type[Settings]] = {"data": DataSource, "criteria": Criterion, "formats": Settings}
+
+
+class Nonconforming(UserError, AssertionError):
+    """An entry that is not what its table asks for."""
+
+
+def check(table: str, name: str, **settings: Any) -> str:
+    """Look at the entry `name` of `table` (models, data, methods, criteria, analyses or formats) and call it.
+
+    `settings` are values for the entry's own, where a default is missing or takes long. Returns what could not be looked
+    at, if anything.
+
+    Raises:
+        Nonconforming: the entry is not what its table asks for. This is an AssertionError, too.
+        UserError: there is no such table or entry, or the entry cannot be imported.
+    """
+    entry: Any = table_of(table)[name]
+    what = f"{CONTRACTS[table][0]} '{name}'"
+    _contract(table, name, entry, what)
+    with conditions(1), _calling(what):
+        return _CHECKS[table](entry, what, settings)
+
+
+def _require(holds: object, what: str, *, got: object = None, expected: object = None, mend: str | None = None) -> None:
+    if not holds:
+        raise Nonconforming(what, got=got, expected=expected, mend=mend)
+
+
+@contextlib.contextmanager
+def _calling(what: str) -> Iterator[None]:
+    try:
+        yield
+    except DistillPruneError:
+        raise
+    except Exception as problem:
+        raise Nonconforming(f"{what} fails when it is called", got=f"{type(problem).__name__}: {problem}") from problem
+
+
+def _contract(table: str, name: str, entry: Any, what: str) -> None:
+    """The names that the module must have, and its settings as a class."""
+    lacks = [asked for asked in ("Settings", *CONTRACTS[table][1]) if not hasattr(entry, asked)]
+    _require(not lacks, f"{what} lacks {', '.join(lacks)}", got=entry.__file__)
+    base, kind = _BASES.get(table, Entry), entry.Settings
+    _require(
+        issubclass(kind, base),
+        f"{what}: what its Settings derive from",
+        got=kind.__mro__[1].__name__,
+        expected=f"{base.__name__} of {base.__module__}",
+    )
+    asked = {"frozen": True, "extra": "forbid", "allow_inf_nan": False}
+    _require(
+        asked.items() <= dict(kind.model_config).items(),
+        f"{what}: Settings must be frozen, refuse unknown keys and hold finite numbers",
+        got=kind.model_config,
+        mend="leave model_config as it is inherited",
+    )
+    field = kind.model_fields.get("name")
+    _require(
+        (field is None and table == "formats") or (field and field.default == name and get_args(field.annotation) == (name,)),
+        f"{what}: its settings go by another name",
+        got=field,
+        expected=f'name: Literal["{name}"] = "{name}"',
+    )
+
+
+def _shrunk(entry: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+    return {n: v for n, v in SHRUNK.items() if n in entry.Settings.model_fields} | dict(given)
+
+
+def _settings(entry: Any, what: str, given: Mapping[str, Any]) -> Any:
+    """The entry's settings, as they go through files, keys and workers."""
+    lacks = [n for n, f in entry.Settings.model_fields.items() if f.is_required() and n not in given]
+    _require(not lacks, f"{what}: settings without a default", got=", ".join(lacks), mend="check(..., that=value)")
+    try:
+        made = entry.Settings(**given)
+    except ValueError as problem:
+        raise Nonconforming(f"{what}: its settings refuse what it is to be checked with", got=problem) from problem
+    _require(pickle.loads(pickle.dumps(made)) == made, f"{what}: its settings change on their way to a worker")
+    canonical_json(made)
+    return made
+
+
+def _twice(what: str, call: Callable[[], T], same: Callable[[T, T], bool]) -> T:
+    """What `call` gives, twice the same."""
+    with seeded(1):
+        first = call()
+    with seeded(2):
+        again = call()
+    _require(same(first, again), f"{what}: not the same twice", mend="draw from the streams alone: `streams('a name')`")
+    return first
+
+
+def _equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(t, b[n]) for n, t in a.items())
+
+
+def _data(entry: Any, what: str, given: Mapping[str, Any]) -> str:
+    outside = entry.Settings.OUTSIDE_KEYS - set(entry.Settings.model_fields)
+    _require(not outside, f"{what}: OUTSIDE_KEYS names no setting", got=", ".join(sorted(outside)))
+    settings = _settings(entry, what, given)
+    try:
+        mark = _twice(f"{what}: fingerprint(...)", lambda: entry.fingerprint(settings, {}), lambda a, b: a == b)
+        _require(isinstance(mark, str) and mark, f"{what}: fingerprint(...)", got=repr(mark), expected="a string")
+        loaded = _twice(f"{what}: load(...)", lambda: entry.load(settings), _same_data)
+    except DataError as problem:
+        return f"not loaded: {problem.what}"
+    kinds = (loaded.pixels.dtype, loaded.labels.dtype, loaded.test.dtype)
+    _require(
+        kinds[0] in (torch.uint8, torch.float32) and kinds[1:] == (torch.int64, torch.bool),
+        f"{what}: pixels, labels and test of the wrong kinds",
+        got=kinds,
+        expected="uint8 or float32, int64, bool",
+    )
+    prepare(settings)
+    return ""
+
+
+def _same_data(a: Loaded, b: Loaded) -> bool:
+    return torch.equal(a.pixels, b.pixels) and torch.equal(a.labels, b.labels) and torch.equal(a.test, b.test)
+
+
+def _model(entry: Any, what: str, given: Mapping[str, Any]) -> str:
+    settings, models = _settings(entry, what, given), []
+    for shape in SHAPES:
+        with contextlib.suppress(RunError):
+            models.append(build_model(settings, shape, CLASSES))
+            break
+    _require(models, f"{what} can be built for no input of", got=SHAPES)
+    model = models[0]
+    state = _twice(f"{what}: its initialisation", lambda: model.fresh(0, "a"), _equal)
+    _require(not _equal(state, model.fresh(0, "b")), f"{what} begins every initialisation at the same weights")
+    x, before = torch.randn(3, *model.shape, generator=stream(0, "x")), clone(state)
+    logits = _twice(f"{what}: its output in evaluation mode", lambda: model(state, x), torch.equal)
+    _require(logits.shape == (3, CLASSES), f"{what}: output", got=tuple(logits.shape), expected=f"(N, {CLASSES}) logits")
+    _require(_equal(state, before), f"{what} changes its state in evaluation mode")
+    prunable = set(model.prunable)
+    _require(prunable, f"{what} has nothing to prune", mend="linear layers or convolutions, or `prunable` on the module")
+    _require(prunable <= set(model.parameters) <= set(state), f"{what}: prunable names no parameters", got=sorted(prunable))
+    flat = [n for n in prunable if state[n].dim() < 2]
+    _require(not flat, f"{what}: biases and norms are never pruned", got=", ".join(flat))
+    away = [n for n, t in state.items() if t.device.type != "cpu" or not t.is_contiguous()]
+    _require(not away, f"{what}: tensors that are not contiguous on the CPU", got=", ".join(away))
+    weights = {n: state[n].requires_grad_() for n in model.prunable}
+    found = torch.autograd.grad(model({**state, **weights}, x).square().sum(), list(weights.values()), allow_unused=True)
+    unused = [n for n, g in zip(weights, found, strict=True) if g is None]
+    _require(not unused, f"{what}: prunable weights that its output does not depend on", got=", ".join(unused))
+    return ""
+
+
+@cache
+def _digits() -> tuple[Images, Model, list[Trajectory]]:
+    """Digits, a small network, and two experts of it."""
+    images = prepare(DATASETS["digits"].Settings())
+    model = build_model(MODELS["convnet"].Settings(depth=2, width=4), tuple(images.pixels.shape[1:]), len(images.classes))
+    recipe, train = Recipe(length="3ep", batch=256, lr=0.1, momentum=0.0), images.examples("train").ready()
+    streams = Streams(0, ("conformance",))
+    return images, model, [train_expert(model, train, recipe, streams.under(index=i), "cpu", SILENT)[0] for i in range(2)]
+
+
+def _method(entry: Any, what: str, given: Mapping[str, Any]) -> str:
+    _require("ipc" in entry.Settings.model_fields, f"{what}: settings without `ipc`, the images per class")
+    settings = _settings(entry, what, _shrunk(entry, given))
+    images, model, experts = _digits()
+    trains = needs_model(entry)
+    source = Source(
+        images.examples("train").ready(),
+        images.classes,
+        images.transform,
+        model if trains else None,
+        experts if entry.NEEDS_EXPERTS else [],
+    )
+    streams = Streams(0, ("conformance",))
+    made: Distilled = _twice(f"{what}: its set", lambda: entry.distill(settings, source, streams, "cpu", SILENT), _same_set)
+    found, count = made.set, settings.ipc * len(images.classes)
+    _require(
+        found.images.shape == (count, *images.pixels.shape[1:]) and found.images.dtype == torch.float32,
+        f"{what}: images",
+        got=f"{tuple(found.images.shape)} {found.images.dtype}",
+        expected=f"{(count, *images.pixels.shape[1:])} {torch.float32}: ipc of every class",
+    )
+    if found.label_kind == "classes":
+        ordered = [c for c in range(len(images.classes)) for _ in range(settings.ipc)]
+        _require(
+            found.labels.tolist() == ordered, f"{what}: labels", got=found.labels.tolist(), expected="ipc of each, in order"
+        )
+    loose = [t for t in (found.images, found.labels) if t.requires_grad or t.device.type != "cpu"]
+    _require(not loose, f"{what}: tensors of a finished set require gradients, or are not on the CPU", mend=".detach().cpu()")
+    _require(found.method == settings.name, f"{what}: the set's method", got=found.method, expected=settings.name)
+    _require(found.classes == images.classes, f"{what}: the set's classes", got=found.classes, expected=images.classes)
+    _require(made.cost.images > 0 or not trains, f"{what} trains networks, and costs nothing", got=made.cost)
+    canonical_json(made.record)
+    return ""
+
+
+def _same_set(a: Distilled, b: Distilled) -> bool:
+    equal = torch.equal(a.set.images, b.set.images) and torch.equal(a.set.labels, b.set.labels)
+    return equal and a.set.lr == b.set.lr and a.cost == b.cost
+
+
+def _criterion(entry: Any, what: str, given: Mapping[str, Any]) -> str:
+    settings, draw = _settings(entry, what, given), stream(0, "weights")
+    sizes = {"a.weight": (4, 3), "a.bias": (4,), "b.weight": (5, 4)}
+    state = {n: torch.randn(shape, generator=draw) for n, shape in sizes.items()}
+    before, mask = clone(state), Mask.dense(state, ("a.weight", "b.weight"))
+    for level in range(3):
+        streams = Streams(0, ("conformance",)).under(level=level)
+        scores = _twice(f"{what}: its scores", partial(entry.scores, state, mask, streams), _equal)
+        shapes = {n: tuple(t.shape) for n, t in mask.kept.items()}
+        got = {n: tuple(t.shape) for n, t in scores.items()}
+        _require(got == shapes, f"{what}: scores", got=got, expected=f"one for every prunable weight: {shapes}")
+        _require(_equal(state, before), f"{what} changes the weights that it scores")
+        smaller = select(scores, mask, 0.3, settings.scope)
+        _require(smaller.inside(mask) and smaller.remaining < mask.remaining, f"{what}: a level removes nothing")
+        mask = smaller
+    return ""
+
+
+def _offered(takes: str) -> dict[str, Any]:
+    """What `measure` may ask for, by name, of a tuple of this kind."""
+    images, model, _ = _digits()
+    parts, streams = {n: images.examples(n).ready() for n in SPLITS}, Streams(0, ("conformance",))
+    copies = [model.fresh(i, "conformance") for i in range(2)]
+    masks = [Mask.dense(copies[0], model.prunable)] * 2
+    common = {"model": model, "parts": parts, "streams": streams, "progress": SILENT}
+    if takes == "copies":
+        return {**common, **parts, "copies": copies, "masks": masks}
+    if takes == "pair":
+        return {"a": masks[0], "b": masks[1]}
+    subset = METHODS["subset"]
+    source = Source(parts["train"], images.classes, images.transform)
+    made = subset.distill(subset.Settings(ipc=2), source, streams, "cpu", SILENT).set
+    return {**common, "synthetic": made, "transform": images.transform, "device": "cpu", "network": "convnet"}
+
+
+def _analysis(entry: Any, what: str, given: Mapping[str, Any]) -> str:
+    # A study asks for its summary by name: a plugin's would never be called.
+    known = ("copies", "pair", "set", *(() if foreign(entry.__name__) else ("study",)))
+    _require(entry.TAKES in known, f"{what}: TAKES", got=entry.TAKES, expected=" or ".join(known))
+    if entry.TAKES == "study":
+        return ""
+    settings, offered = _settings(entry, what, _shrunk(entry, given)), _offered(entry.TAKES)
+    asked = list(inspect.signature(entry.measure).parameters.values())[1:]
+    unknown = [p.name for p in asked if p.name not in offered and p.default is p.empty]
+    _require(not unknown, f"{what}: measure asks for what there is not", got=", ".join(unknown), expected=", ".join(offered))
+    found: Measurements = _twice(
+        f"{what}: its numbers",
+        lambda: entry.measure(settings, **{p.name: offered[p.name] for p in asked if p.name in offered}),
+        lambda a, b: canonical_json(a.parts().numbers) == canonical_json(b.parts().numbers),
+    )
+    _require(found.analysis == settings.name, f"{what}: its measurements' name", got=found.analysis, expected=settings.name)
+    return ""
+
+
+def _format(entry: Any, what: str, given: Mapping[str, Any]) -> str:
+    _require(entry.KIND in get_args(Kind), f"{what}: KIND", got=entry.KIND, expected=", ".join(get_args(Kind)))
+    ways = [getattr(entry, way, None) for way in ("read", "write")]
+    _require(any(callable(w) for w in ways), f"{what} can neither be read nor written", mend="a function `read` or `write`")
+    return ""
+
+
+_CHECKS: dict[str, Callable[[Any, str, Mapping[str, Any]], str]] = {
+    "data": _data,
+    "models": _model,
+    "methods": _method,
+    "criteria": _criterion,
+    "analyses": _analysis,
+    "formats": _format,
+}
+
+
+def main(modules: list[str]) -> int:
+    """Check all that the plugins `modules` bring. Exit codes: 0 all conform, 1 one does not, 2 no plugin."""
+    if not modules or modules[0].startswith("-"):
+        print("usage: python -m distill_prune.conformance MODULE...", file=sys.stderr)
+        return 2
+    try:
+        brought = [(t, n) for module in modules for t, names in load(module).items() for n in names]
+    except DistillPruneError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    failed = 0
+    for table, name in brought:
+        try:
+            left_out = check(table, name)
+            print(f"{table} {name}: conforms" + (f", but was {left_out}" if left_out else ""))
+        except DistillPruneError as error:
+            failed += 1
+            print(f"{table} {name}: does not conform: {error}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,57 @@
+"""CutMix: a box of every image of a batch is taken from another one, and the labels are shared by area.
+
+    x'_i = x_i outside the box, x_p(i) inside it                p a permutation of the batch
+    loss = s CE(f(x'), y) + (1 - s) CE(f(x'), y_p)              s the share of the pixels outside the box
+
+The box has sides floor(H sqrt(1 - lambda)) and floor(W sqrt(1 - lambda)) with lambda ~ Beta(beta, beta), and its centre on
+any pixel; what would lie beyond the border is cut off, and s counts the pixels of what is left. One box for the batch.
+
+References:
+    | CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (Yun et al., 2019),
+      https://arxiv.org/abs/1905.04899
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from scipy.special import betaincinv
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What one batch does: `pairs` (N,) on the CPU says whose box each image gets, `share` what it keeps of its label."""
+
+    pairs: Tensor
+    rows: slice
+    columns: slice
+    share: float
+
+
+def draw(probability: float, beta: float, shape: tuple[int, ...], generator: torch.Generator) -> Cut | None:
+    """The cut of a batch of the given shape (N, C, H, W), or None where the coin of `probability` says so."""
+    if float(torch.rand((), generator=generator, dtype=torch.float64)) >= probability:
+        return None
+    n, _, height, width = shape
+    # by inversion: torch draws a Beta from its global generator alone
+    kept = float(betaincinv(beta, beta, float(torch.rand((), generator=generator, dtype=torch.float64))))
+    rows, columns = (_side(side, math.sqrt(1 - kept), generator) for side in (height, width))
+    area = (rows.stop - rows.start) * (columns.stop - columns.start)
+    return Cut(torch.randperm(n, generator=generator), rows, columns, 1 - area / (height * width))
+
+
+def _side(side: int, ratio: float, generator: torch.Generator) -> slice:
+    """The part of 0..side-1 that the box covers."""
+    size = int(side * ratio)
+    begin = int(torch.randint(side, (), generator=generator)) - size // 2
+    return slice(max(begin, 0), min(begin + size, side))
+
+
+def apply(x: Tensor, cut: Cut) -> Tensor:
+    """The batch `x` (N, C, H, W) with the box of each image taken from its pair."""
+    mixed = x.clone()
+    mixed[:, :, cut.rows, cut.columns] = x[:, :, cut.rows, cut.columns][cut.pairs.to(x.device)]
+    return mixed

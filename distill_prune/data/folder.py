@@ -1,0 +1,154 @@
+"""Any folder of image files, a folder for each class: path/train/CLASS/* with path/test/CLASS/*, or path/CLASS/*.
+
+The second form is split here. Images are .png, .jpg, .jpeg, .webp or .bmp. Classes are sorted by name. Hidden files are
+left alone, and so is what lies beside the folders of the classes; anything else inside them is refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import torch
+from pydantic import Field
+
+from distill_prune.data.image_file import SUFFIXES, decode
+from distill_prune.data.source import Loaded, Remembered, Source, file_hash
+from distill_prune.data.split import chosen, hold_out
+from distill_prune.errors import DataError
+from distill_prune.settings import digest
+
+Part = dict[str, list[Path]]
+"""The image files of each class, both sorted by name."""
+
+
+class Settings(Source):
+    """Without `size` all images must have one size; with it the shorter side is scaled to `size` and the middle cut out.
+
+    `rows` and `test_rows` take a stratified part of the train and test images; `test_share` splits a folder without parts.
+    """
+
+    OUTSIDE_KEYS: ClassVar[frozenset[str]] = frozenset({"path", "title"})
+
+    name: Literal["folder"] = "folder"
+    path: str
+    size: int | None = Field(None, ge=1)
+    channels: Literal[1, 3] = 3
+    rows: int | None = Field(None, ge=1)
+    test_rows: int | None = Field(None, ge=1)
+    test_share: float = Field(0.2, gt=0, lt=1)
+    title: str = ""
+
+
+def fingerprint(settings: Settings, remembered: Remembered | None = None) -> str:
+    """sha256 of the sorted relative names and the hashes of all images.
+
+    Raises:
+        DataError: the folder is missing, or is not laid out as it should be.
+    """
+    root = Path(settings.path).expanduser()
+    files = {file.relative_to(root).as_posix(): file for part in _parts(settings) for files in part.values() for file in files}
+    return digest([[name, file_hash(files[name], remembered)] for name in sorted(files)])
+
+
+def load(settings: Settings) -> Loaded:
+    """The chosen rows of the train part, then those of the test part, decoded.
+
+    Raises:
+        DataError: the folder is not laid out as it should be, or an image cannot be used.
+    """
+    parts = _parts(settings)
+    classes = tuple(parts[0])
+    number = {name: c for c, name in enumerate(classes)}
+    listed = [(file, number[name]) for part in parts for name, files in part.items() for file in files]
+    labels = torch.tensor([label for _, label in listed])
+    if len(parts) == 2:
+        first = sum(map(len, parts[0].values()))
+        pools = torch.arange(first), torch.arange(first, len(listed))
+    else:
+        pools = hold_out(labels, settings.test_share, classes, settings.split_seed, of=settings.path)
+    asked = (settings.rows, settings.test_rows)
+    train, test = chosen(pools, [labels, labels], asked, classes, settings.split_seed, of=settings.path)
+    rows = torch.cat([train, test])
+    pixels = decode([listed[row][0] for row in rows.tolist()], settings.size, settings.channels)
+    title = settings.title or Path(settings.path).expanduser().resolve().name
+    return Loaded(pixels, labels[rows], torch.arange(len(rows)) >= len(train), classes, 255.0, title)
+
+
+def _parts(settings: Settings) -> list[Part]:
+    """The train and the test part, or the one part that is to be split."""
+    root = Path(settings.path).expanduser()
+    if not root.exists():
+        raise DataError(
+            f"there is no data at '{root}'", mend="give the path of a folder with a folder of images for each class"
+        )
+    if not root.is_dir():
+        raise DataError(
+            f"'{root}' is not a folder",
+            expected="a folder with a folder of images for each class",
+            mend="data.name: npz reads .npz files" if root.suffix == ".npz" else None,
+        )
+    folders = [root / name for name in ("train", "test") if (root / name).is_dir()]
+    if len(folders) == 1 and any(entry.is_dir() for entry in _visible(folders[0])):
+        raise DataError(
+            f"the folder '{root}' has {folders[0].name}/ and no {'test' if folders[0].name == 'train' else 'train'}/",
+            got=_names(root),
+            expected="train/ and test/, or a folder of images for each class",
+        )
+    parts = [_classes(folder) for folder in (folders if len(folders) == 2 else [root])]
+    train, *test = parts
+    if len(train) == 1:
+        raise DataError(
+            f"'{folders[0] if test else root}' has images of a single class",
+            got=f"the folder {next(iter(train))}",
+            expected="a folder of images for each of at least 2 classes",
+        )
+    for name in test[0] if test else ():
+        if name not in train:
+            raise DataError(
+                f"class '{name}' has test images and no training images",
+                got=f"'{folders[1] / name}'",
+                expected=f"also '{folders[0] / name}'",
+            )
+    return parts
+
+
+def _classes(folder: Path) -> Part:
+    found = {entry.name: _images(entry) for entry in _visible(folder) if entry.is_dir()}
+    if not found:
+        raise DataError(
+            f"'{folder}' has no images in folders, one for each class", got=_names(folder), expected=f"{folder.name}/CLASS/*"
+        )
+    return found
+
+
+def _images(folder: Path) -> list[Path]:
+    files = _visible(folder)
+    for file in files:
+        if file.is_dir():
+            raise DataError(
+                f"'{file}' is a folder within a class",
+                got=f"'{folder.name}' taken for a class",
+                expected=f"images in '{folder}'",
+                mend="give the path of the folder that holds the folders of the classes",
+            )
+        if file.suffix.lower() not in SUFFIXES:
+            raise DataError(
+                f"'{file}' is not an image",
+                expected=f"a name that ends in {', '.join(SUFFIXES)}",
+                mend="move it out of the class, or hide it behind a leading dot",
+            )
+    if not files:
+        raise DataError(f"class '{folder.name}' has no images", got=f"an empty folder '{folder}'", expected="at least 1 image")
+    return files
+
+
+def _visible(folder: Path) -> list[Path]:
+    try:
+        return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError as problem:
+        raise DataError(f"cannot read the folder '{folder}'", got=problem.strerror) from problem
+
+
+def _names(folder: Path) -> str:
+    return ", ".join(entry.name for entry in _visible(folder)[:20]) or "nothing"

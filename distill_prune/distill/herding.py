@@ -1,0 +1,58 @@
+"""Herding: real images of a class whose mean stays closest to the mean of the whole class.
+
+    x_k = argmin_x || mu - (x + x_1 + ... + x_{k-1}) / k ||^2,    each x at most once
+
+on flat network inputs x: this needs no network, and depends on none. Of equally good images the first in order is taken.
+
+References:
+    | Herding Dynamical Weights to Learn (Welling, 2009)
+    | iCaRL: Incremental Classifier and Representation Learning (Rebuffi et al., 2017), https://arxiv.org/abs/1611.07725,
+      algorithm 4, for the greedy form
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from distill_prune.artifacts import Cost, SyntheticSet
+from distill_prune.data.augment import Augment
+from distill_prune.distill import Distilled, Source
+from distill_prune.distill.classes import chosen_rows
+from distill_prune.progress import Progress
+from distill_prune.rng import Streams
+from distill_prune.settings import Entry as Base
+
+NEEDS_EXPERTS = False
+REAL_IMAGES = True
+REAL_IMAGES = True
+
+
+class Settings(Base):
+    name: Literal["herding"] = "herding"
+    ipc: int = Field(10, ge=1)
+    augment: Augment = "none"
+
+
+def herd(features: Tensor, count: int) -> list[int]:
+    """The `count` rows of `features` (N, D) that the module's text chooses, in order of choice."""
+    mean, total = features.mean(0), torch.zeros_like(features[0])
+    squares, free = features.square().sum(1), torch.ones(len(features), dtype=torch.bool)
+    chosen: list[int] = []
+    for k in range(1, count + 1):
+        # ||k mu - total - x||^2 but for a constant; numpy's argmin names the first of equal values
+        gaps = squares - 2 * (features @ (k * mean - total))
+        chosen.append(int(gaps.masked_fill(~free, float("inf")).numpy().argmin()))
+        free[chosen[-1]] = False
+        total += features[chosen[-1]]
+    return chosen
+
+
+def distill(settings: Settings, source: Source, streams: Streams, device: str, progress: Progress) -> Distilled:
+    rows = chosen_rows(source.train, source.classes, settings.ipc, herd)
+    images, labels = source.train.inputs(rows).clone(), source.train.y[rows].clone()
+    made = SyntheticSet(images, labels, source.classes, source.transform, "herding", None, settings.augment)
+    return Distilled(made, Cost())

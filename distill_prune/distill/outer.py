@@ -1,0 +1,159 @@
+"""The outer optimization of a synthetic set: what is learned, its optimizer, snapshots, and the guard against bad gradients.
+
+A run keeps its last good state, every `KEEP_EVERY` iterations. Where a loss or gradient is not finite it goes back there
+with half the step, a bounded number of times, and then fails by the tensor's name. Everything that decides the iterations
+to come is in `tensors()` and `numbers()`: an interrupted run goes on bit by bit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill_prune.errors import NonFiniteError
+from distill_prune.progress import Progress
+
+RECORD_EVERY = 10
+KEEP_EVERY = 20  # a multiple of RECORD_EVERY, so that a return to a good state starts a new span
+TRIES = 6
+
+
+@dataclass
+class Run:
+    """All state of an unfinished distillation.
+
+    `learned` are the leaves by name, in the optimizer's order, and `rates` their step sizes; `averages` the running means
+    of some of them, which are the result where they are kept.
+    """
+
+    learned: dict[str, Tensor]
+    rates: Mapping[str, float]
+    optimizer: torch.optim.Optimizer
+    iterations: int
+    averages: dict[str, Tensor] = field(default_factory=dict)
+    iteration: int = 0
+    shrink: float = 1.0
+    tries: int = 0
+    record: dict[str, list[float]] = field(default_factory=dict)
+    flops: int = 0
+    total: float = 0.0
+    good: tuple[int, dict[str, Tensor]] = (0, {})
+
+    @classmethod
+    def begin(
+        cls,
+        learned: dict[str, Tensor],
+        rates: Mapping[str, float],
+        *,
+        optimizer: str,
+        momentum: float,
+        iterations: int,
+        averaged: tuple[str, ...] = (),
+        columns: tuple[str, ...] = (),
+    ) -> Run:
+        """A new run over `learned` (made to require gradients), each with its rate; `columns` are recorded beside the loss."""
+        groups = [{"params": [t.requires_grad_()], "lr": rates[name]} for name, t in learned.items()]
+        outer: torch.optim.Optimizer = (
+            torch.optim.SGD(groups, momentum=momentum)
+            if optimizer == "sgd"
+            else torch.optim.Adam(groups, betas=(momentum, 0.999))
+        )
+        record: dict[str, list[float]] = {name: [] for name in ("iteration", "loss", *columns)}
+        averages = {name: learned[name].detach().clone() for name in averaged}
+        return cls(learned, rates, outer, iterations, averages, record=record)
+
+    # -- state
+
+    def tensors(self) -> dict[str, Tensor]:
+        out = {name: t.detach().clone() for name, t in self.learned.items()}
+        out |= {f"average/{name}": t.clone() for name, t in self.averages.items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            out |= {f"optimizer/{index}/{n}": v.clone() for n, v in slots.items() if isinstance(v, Tensor)}
+        return out
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        slots: dict[int, dict[str, Tensor]] = {}
+        with torch.no_grad():
+            for name, leaf in self.learned.items():
+                leaf.copy_(tensors[name])
+        self.averages = {name: tensors[f"average/{name}"].to(t.device).clone() for name, t in self.averages.items()}
+        for name, tensor in tensors.items():
+            if name.startswith("optimizer/"):
+                _, index, slot = name.split("/")
+                slots.setdefault(int(index), {})[slot] = tensor.clone()
+        self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
+
+    def numbers(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("iteration", "shrink", "tries", "record", "flops", "total")}
+
+    def resume(self, progress: Progress) -> None:
+        """Go on from the snapshot that `progress` keeps, where there is one."""
+        if (snapshot := progress.load()) is None:
+            self.good = (self.iteration, self.tensors())
+            return
+        self.restore({n: t for n, t in snapshot.tensors.items() if not n.startswith("good/")})
+        for name, value in snapshot.numbers.items():
+            setattr(self, name, value)
+        kept = {n.removeprefix("good/"): t for n, t in snapshot.tensors.items() if n.startswith("good/")}
+        self.good = (self.iteration // KEEP_EVERY * KEEP_EVERY, kept)
+
+    def keep(self) -> None:
+        """Remember this state as good, now and then."""
+        if self.iteration % KEEP_EVERY == 0:
+            self.good = (self.iteration, self.tensors())
+
+    # -- steps
+
+    def refuse(self, named: Mapping[str, Tensor], about: str, mend: str) -> bool:
+        """Whether one of the tensors is not finite; then the run is back in its last good state, with half the step.
+
+        Raises:
+            NonFiniteError: that has happened too often; the message names the tensor.
+        """
+        bad = next((n for n, t in named.items() if not bool(torch.isfinite(t).all())), None)
+        if bad is None:
+            return False
+        if self.tries >= TRIES:
+            raise NonFiniteError(
+                f"the {bad} is not finite at iteration {self.iteration}, after {TRIES} returns to a good state",
+                got=about,
+                mend=mend,
+            )
+        self.restore(self.good[1])
+        self.iteration, self.shrink, self.tries, self.total = self.good[0], self.shrink / 2, self.tries + 1, 0.0
+        keep = sum(at <= self.iteration for at in self.record["iteration"])
+        self.record = {name: values[:keep] for name, values in self.record.items()}
+        return True
+
+    def update(self, gradients: Mapping[str, Tensor], *, decay: str = "none", average: float = 0.0) -> None:
+        """One step of the outer optimizer, shrunk by the guard and the schedule; `average` is the running means' momentum."""
+        share = self.iteration / self.iterations
+        anneal = 0.5 * (1 + math.cos(math.pi * share)) if decay == "cosine" else 1.0
+        for group, (name, leaf) in zip(self.optimizer.param_groups, self.learned.items(), strict=True):
+            group["lr"] = self.rates[name] * self.shrink * anneal
+            leaf.grad = gradients[name]
+        self.optimizer.step()
+        for name, mean in self.averages.items():
+            mean.lerp_(self.learned[name].detach(), 1 - average)
+
+    def advance(self, loss: float, progress: Progress, columns: Mapping[str, float], note: str = "") -> None:
+        """Count one iteration, record it in spans of `RECORD_EVERY`, and keep a snapshot where one is due."""
+        self.total += loss
+        self.iteration += 1
+        if self.iteration % RECORD_EVERY == 0 or self.iteration == self.iterations:
+            mean = self.total / ((self.iteration - 1) % RECORD_EVERY + 1)
+            for name, value in {"iteration": self.iteration, "loss": mean, **columns}.items():
+                self.record[name].append(value)
+            progress.tick(self.iteration, self.iterations, f"loss {mean:.3f}{note}")
+            self.total = 0.0
+        if self.iteration < self.iterations and progress.due():
+            progress.save(self.tensors() | {f"good/{n}": t for n, t in self.good[1].items()}, self.numbers())
+
+    def result(self, name: str) -> Tensor:
+        """The learned tensor on the CPU: its running mean where one is kept."""
+        return self.averages.get(name, self.learned[name]).detach().cpu().clone()

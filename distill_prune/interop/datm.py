@@ -1,0 +1,62 @@
+"""Sets of difficulty-aligned trajectory matching: `images_best.pt`, `labels_best.pt` and `lr_best.pt` of one folder.
+
+    images    float32 (N, C, H, W), network input: ZCA-whitened or normalized, which the file does not say (`space`)
+    labels    float32 (N, K), logits; the loss takes their softmax
+    lr        the learned learning rate, a tensor without axes
+
+What comes in as float32 goes out bit by bit.
+
+References:
+    | Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching (Guo et al., 2024),
+      https://arxiv.org/abs/2310.05773
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from distill_prune.artifacts import SyntheticSet
+from distill_prune.errors import UserError
+from distill_prune.interop import Held, Origin
+from distill_prune.interop.files import load, member, one, packed, publish_folder
+from distill_prune.interop.sets import images_of, made, outgoing, rate_of, soft_of
+from distill_prune.interop.space import SpaceSettings, transform_of
+
+KIND = "set"
+_IMAGES, _LABELS, _LR = "images_best.pt", "labels_best.pt", "lr_best.pt"
+
+
+class Settings(SpaceSettings):
+    name: Literal["datm"] = "datm"
+
+
+def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> SyntheticSet:
+    """The set of a run's folder.
+
+    Raises:
+        ConfigError: `space` or another option is missing.
+        DataError: a file is missing, hostile or damaged, or something does not fit.
+    """
+    folder = one(paths, "a set of format datm")
+    files = [member(folder, name) for name in (_IMAGES, _LABELS, _LR)]
+    file, labels_at, lr_at = files
+    images, labels, lr = images_of(file, load(file)), soft_of(labels_at, load(labels_at)), rate_of(lr_at, load(lr_at))
+    transform = transform_of(file, settings, origin, images)
+    return made(file, settings, origin, "datm", images, labels, transform, kind="logits", lr=lr, labels_at=labels_at)
+
+
+def write(held: Held, path: Path) -> list[Path]:
+    """A folder with the three files.
+
+    Raises:
+        UserError: it is no set with logits as labels, a learning rate and one image in each, or something stands at `path`.
+    """
+    kept = outgoing(held, "datm", ("logits",))
+    if kept.lr is None:
+        raise UserError("format 'datm' holds a learned learning rate", got="a set that learned none", mend="format ddranking")
+    tensors = {_IMAGES: kept.images.float(), _LABELS: kept.labels.float(), _LR: torch.tensor(kept.lr, dtype=torch.float32)}
+    return publish_folder(path, ((name, packed(tensor.clone())) for name, tensor in tensors.items()))

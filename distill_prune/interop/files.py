@@ -1,0 +1,205 @@
+"""Foreign files: read without executing what is in them, written aside and renamed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import io
+import os
+import re
+import shutil
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from distill_prune.errors import DataError, RunError, UserError
+
+_POINTER = b"version https://git-lfs"
+_CALL = re.compile(r"GLOBAL ([\w.]+)")
+
+
+class _Inert:
+    """Stands in for a constructor whose results nobody needs: it takes anything and keeps nothing."""
+
+    def __init__(self, *given: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def one(paths: Sequence[Path], what: str) -> Path:
+    """The only path that was given.
+
+    Raises:
+        DataError: there are more or none.
+    """
+    if len(paths) != 1:
+        raise DataError(f"{what} is read from one path", got=", ".join(map(str, paths)) or "none")
+    return paths[0]
+
+
+def member(folder: Path, name: str, mend: str | None = None) -> Path:
+    """The file `name` of a folder.
+
+    Raises:
+        DataError: there is no such folder, or no such file in it.
+    """
+    if not folder.is_dir():
+        raise DataError(f"there is no folder '{folder}'", expected=f"a folder with {name}")
+    if not (folder / name).is_file():
+        listed = ", ".join(sorted(f.name for f in folder.iterdir())[:20]) or "nothing"
+        raise DataError(f"the folder '{folder}' has no {name}", got=listed, mend=mend)
+    return folder / name
+
+
+def present(path: Path) -> Path:
+    """`path`, where it is a file that has a content.
+
+    Raises:
+        DataError: it is not, or stands for a file that was never fetched.
+    """
+    if not path.is_file():
+        raise DataError(f"'{path}' is not a file" if path.exists() else f"there is no file '{path}'")
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_POINTER))
+    except OSError as problem:
+        raise DataError(f"'{path}' cannot be read", got=problem.strerror) from problem
+    if head == _POINTER:
+        raise DataError(
+            f"'{path}' is a pointer of Git LFS, not the file itself", mend="run `git lfs pull` in the repository it is from"
+        )
+    if not head:
+        raise DataError(f"'{path}' is empty")
+    return path
+
+
+def load(path: Path, *, inert: Sequence[str] = ()) -> object:
+    """What `torch.save` wrote to `path`, on the CPU; nothing is executed.
+
+    `inert` names constructors ("numpy.dtype") whose results nobody needs: what stands there is read over.
+
+    Raises:
+        DataError: there is no such file, it is no such file, or it holds what would have to be executed.
+    """
+    present(path)
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals([(_Inert, name) for name in inert]):
+            warnings.simplefilter("ignore")  # of pickle's protocol, about which nobody can do anything
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as problem:  # a damaged pickle can fail anywhere in the unpickler, with any error
+        if call := _CALL.search(str(problem)):
+            raise DataError(
+                f"'{path}' is refused, not executed",
+                got=f"a pickle that calls {call[1]}",
+                expected="tensors, numbers, lists and dictionaries",
+            ) from problem
+        reason = (str(problem).splitlines() or [""])[0]
+        raise DataError(
+            f"'{path}' cannot be read as a file of torch.save, or is only a part of one",
+            got=f"{type(problem).__name__}: {reason[:120]}",
+        ) from problem
+
+
+def tensor(path: Path, held: object, what: str) -> Tensor:
+    """`held`, called `what` in messages, as a plain tensor: dense, on the CPU, real, without gradient.
+
+    Raises:
+        DataError: it is none, or has more elements than the file holds numbers for it.
+    """
+    if not isinstance(held, Tensor):
+        raise DataError(f"{what} of '{path}'", got=type(held).__name__, expected="a tensor")
+    if held.layout != torch.strided or held.device.type != "cpu" or held.is_quantized or held.is_complex():
+        raise DataError(
+            f"{what} of '{path}'",
+            got=f"{held.dtype}, {held.layout}, on {held.device}",
+            expected="a dense tensor of real numbers",
+        )
+    if held.numel() * held.element_size() > held.untyped_storage().nbytes():
+        raise DataError(
+            f"{what} of '{path}' claims more numbers than the file holds",
+            got=f"{tuple(held.shape)} from {held.untyped_storage().nbytes()} bytes",
+        )
+    return held.detach()
+
+
+def packed(value: object) -> bytes:
+    """What `torch.save` writes of `value`; equal values give equal bytes.
+
+    A tensor brings all of the memory that it is a view of: clone views first.
+    """
+    buffer = io.BytesIO()  # the name of a file would get into the file
+    torch.save(value, buffer)
+    return buffer.getvalue()
+
+
+@contextlib.contextmanager
+def aside(path: Path) -> Iterator[Path]:
+    """A place to write a file or a folder to, beside `path`, which gets the name when all is written and flushed.
+
+    Raises:
+        UserError: something stands at `path`, or it cannot be written.
+        RunError: the disk is full or broken. In all cases nothing half written is left.
+    """
+    _free(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield part
+        for file in (part, *part.rglob("*")):
+            _flush(file)
+        _free(path)
+        part.rename(path)
+        _flush(path.parent)
+    except OSError as problem:
+        broken = problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+        raise (RunError if broken else UserError)(f"'{path}' cannot be written", got=problem.strerror or problem) from problem
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
+
+
+def _free(path: Path) -> None:
+    if os.path.lexists(path):
+        raise UserError(f"'{path}' stands there already", mend="another path: nothing is overwritten")
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def publish_folder(path: Path, files: Iterable[tuple[str, bytes]]) -> list[Path]:
+    """Write a new folder of files, by their names in it, whole or not at all; each is made when the one before is written.
+
+    Raises:
+        UserError: something stands at `path`, or it cannot be written.
+        RunError: the disk is full or broken.
+    """
+    written: list[Path] = []
+    with aside(path) as part:
+        for name, content in files:
+            (part / name).parent.mkdir(parents=True, exist_ok=True)
+            (part / name).write_bytes(content)
+            written.append(path / name)
+    return written
+
+
+def publish(path: Path, content: bytes) -> list[Path]:
+    """Write one file, whole or not at all.
+
+    Raises:
+        UserError: something stands at `path`, or it cannot be written.
+        RunError: the disk is full or broken.
+    """
+    with aside(path) as part:
+        part.write_bytes(content)
+    return [path]

@@ -1,0 +1,92 @@
+"""Sets of trajectory matching (MTT, TESLA, FTD): `images_best.pt` and `labels_best.pt`, written by torch.save.
+
+    images    float32 (N, C, H, W), network input: ZCA-whitened or normalized, which the file does not say (`space`)
+    labels    int64 (N,)
+
+In: a folder with both, or the files themselves; images may be split over several files, joined in the order given. The
+learned learning rate is not saved: `lr` must be given, `lr=null` where none was learned. Out: a folder with both, without
+the learning rate and the transform. What comes in as float32 goes out bit by bit.
+
+References:
+    | Dataset Distillation by Matching Training Trajectories (Cazenavette et al., 2022), https://arxiv.org/abs/2203.11932
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from distill_prune.artifacts import SyntheticSet
+from distill_prune.errors import ConfigError, DataError
+from distill_prune.interop import Held, Origin
+from distill_prune.interop.files import load, member, packed, publish_folder, tensor
+from distill_prune.interop.sets import Rate, classes_of, images_of, made, outgoing
+from distill_prune.interop.space import SpaceSettings, transform_of
+
+KIND = "set"
+_IMAGES, _LABELS = "images_best.pt", "labels_best.pt"
+
+
+class Settings(SpaceSettings):
+    """`lr` is the learned learning rate of the run's log."""
+
+    name: Literal["mtt"] = "mtt"
+    lr: Rate = None
+
+
+def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> SyntheticSet:
+    """The set of a folder, or of files of images and one of labels, told apart by what they hold.
+
+    Raises:
+        ConfigError: `lr`, `space` or another option is missing.
+        DataError: a file is missing, hostile or damaged, or something does not fit.
+    """
+    if len(paths) == 1 and (paths[0].is_dir() or not paths[0].exists()):
+        mend = "give the files of images and of labels by name"
+        paths = [member(paths[0], name, mend) for name in (_IMAGES, _LABELS)]
+    if "lr" not in settings.model_fields_set:
+        raise ConfigError(
+            f"'{paths[0]}' does not say the learned learning rate, which this format does not save",
+            mend="--set lr=..., as the run logged it, or --set lr=null where none was learned",
+        )
+    found = [(path, tensor(path, load(path), "what is saved")) for path in paths]
+    where, labels = _labels(found)
+    parts = [(path, images_of(path, held)) for path, held in found if held.dim() != 1]
+    first = parts[0][1].shape[1:]
+    for path, part in parts:
+        if part.shape[1:] != first:
+            raise DataError(
+                f"images of '{path}' do not continue those of '{parts[0][0]}'", got=tuple(part.shape[1:]), expected=tuple(first)
+            )
+    images = torch.cat([part for _, part in parts])
+    path = parts[0][0]
+    transform = transform_of(path, settings, origin, images)
+    return made(path, settings, origin, "mtt", images, labels, transform, lr=settings.lr, labels_at=where)
+
+
+def _labels(found: Sequence[tuple[Path, Tensor]]) -> tuple[Path, Tensor]:
+    """The one tensor of one axis: every other is of images."""
+    labels = [(path, held) for path, held in found if held.dim() == 1]
+    if len(labels) != 1 or len(found) < 2:
+        raise DataError(
+            "files of images and one file of labels are expected",
+            got=", ".join(f"{path.name} {held.dtype} {tuple(held.shape)}" for path, held in found),
+            expected="floating-point (N, C, H, W), integers (N,)",
+            mend="for soft labels (N, K), format datm",
+        )
+    return labels[0][0], classes_of(*labels[0])
+
+
+def write(held: Held, path: Path) -> list[Path]:
+    """A folder with the two files.
+
+    Raises:
+        UserError: it is no set with hard labels and one image in each, or something stands at `path`.
+    """
+    kept = outgoing(held, "mtt")
+    tensors = {_IMAGES: kept.images.float(), _LABELS: kept.labels}
+    return publish_folder(path, ((name, packed(tensor.clone())) for name, tensor in tensors.items()))

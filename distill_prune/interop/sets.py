@@ -1,0 +1,221 @@
+"""What the formats of distilled sets share: their options, the checks of what is read, and what can be written."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from pydantic import BeforeValidator, Field
+from torch import Tensor
+
+from distill_prune.artifacts import LabelKind, SyntheticSet, Transform
+from distill_prune.data.augment import Augment
+from distill_prune.errors import ConfigError, DataError, UserError
+from distill_prune.interop import Held, Origin
+from distill_prune.interop.files import tensor
+from distill_prune.settings import Entry
+
+DSA = "color_crop_cutout_flip_scale_rotate"
+PIXELS = Transform("pixels", {})
+_PIXEL_RANGE = (-1.0, 2.0)
+"""Learned pixels may leave [0, 1] a little. What lies further out is network input, or counts to 255."""
+
+
+def _null(value: Any) -> Any:
+    return None if value == "none" else value
+
+
+Rate = Annotated[Annotated[float, Field(gt=0)] | None, BeforeValidator(_null)]
+"""A learned learning rate, for formats that do not save it; `null` or `none` where none was learned."""
+
+
+class SetSettings(Entry):
+    """Options of every format of sets: the names of the `classes` in the order of their labels, where neither the file nor
+    `dataset` says them, and the augmentation that the set was made for."""
+
+    classes: tuple[str, ...] | None = None
+    augment: Augment = DSA
+
+
+def images_of(path: Path, held: object) -> Tensor:
+    """Images (N, C, H, W) of any floating type as float32 in fresh memory.
+
+    Raises:
+        DataError: they are something else, or not finite.
+    """
+    found = tensor(path, held, "images")
+    if not found.is_floating_point() or found.dim() != 4 or found.numel() == 0:
+        raise DataError(
+            f"images of '{path}'", got=f"{found.dtype} {tuple(found.shape)}", expected="floating-point (N, C, H, W), at least 1"
+        )
+    images = found.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    _finite(path, "images", images)
+    return images
+
+
+def classes_of(path: Path, held: object) -> Tensor:
+    """Hard labels (N,) of any integer type as int64 in fresh memory.
+
+    Raises:
+        DataError: they are something else.
+    """
+    found = tensor(path, held, "labels")
+    if found.is_floating_point() or found.dtype == torch.bool or found.dim() != 1:
+        raise DataError(f"labels of '{path}'", got=f"{found.dtype} {tuple(found.shape)}", expected="integers (N,), classes")
+    return found.to(torch.int64, copy=True)
+
+
+def soft_of(path: Path, held: object) -> Tensor:
+    """Soft labels (N, K) of any floating type as float32 in fresh memory.
+
+    Raises:
+        DataError: they are something else, or not finite.
+    """
+    found = tensor(path, held, "labels")
+    if not found.is_floating_point() or found.dim() != 2:
+        raise DataError(
+            f"labels of '{path}'", got=f"{found.dtype} {tuple(found.shape)}", expected="floating-point (N, K), soft labels"
+        )
+    labels = found.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    _finite(path, "labels", labels)
+    return labels
+
+
+def rate_of(path: Path, held: object) -> float:
+    """A learning rate that was saved as a number or as a tensor of one element.
+
+    Raises:
+        DataError: it is something else, or not positive and finite.
+    """
+    if isinstance(held, Tensor) and held.numel() == 1 and not held.is_complex():
+        held = tensor(path, held, "the learning rate").item()
+    if isinstance(held, bool) or not isinstance(held, int | float) or not 0 < held < math.inf:
+        raise DataError(
+            f"the learning rate of '{path}'",
+            got=tuple(held.shape) if isinstance(held, Tensor) else held,
+            expected="one positive number",
+        )
+    return float(held)
+
+
+def named(path: Path, settings: SetSettings, origin: Origin, own: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """The names of the classes: those given, else `own` (the file's), else those of the data set.
+
+    Raises:
+        ConfigError: nobody names them.
+        DataError: the file and the data set differ.
+    """
+    if settings.classes is not None:
+        return settings.classes
+    if own is not None and origin.classes is not None and own != origin.classes:
+        raise DataError(
+            f"'{path}' names other classes than the data set",
+            got=f"{len(own)}: {', '.join(own[:10])}",
+            expected=f"{len(origin.classes)}: {', '.join(origin.classes[:10])}",
+            mend="another `dataset`, or --set classes=[...] in the order of the labels",
+        )
+    found = own or origin.classes
+    if found is None:
+        raise ConfigError(
+            f"'{path}' does not name its classes",
+            mend="--set dataset=REF or --set classes=[...], in the order of the labels",
+        )
+    return found
+
+
+def made(
+    path: Path,
+    settings: SetSettings,
+    origin: Origin,
+    method: str,
+    images: Tensor,
+    labels: Tensor,
+    transform: Transform,
+    *,
+    kind: LabelKind = "classes",
+    classes: tuple[str, ...] | None = None,
+    lr: float | None = None,
+    augment: str | None = None,
+    factor: int = 1,
+    labels_at: Path | None = None,
+) -> SyntheticSet:
+    """The set, after checking that what was read fits together and fits the data set.
+
+    `path` is the file of the images, and of the labels where `labels_at` names no other.
+
+    Raises:
+        ConfigError: the classes have no names.
+        DataError: something does not fit.
+    """
+    where = labels_at or path
+    names = named(where, settings, origin) if classes is None else classes
+    n, shape = len(images), tuple(images.shape[1:])
+    if len(labels) != n:
+        raise DataError(f"'{where}' has not one label for each image", got=f"{n} images, {len(labels)} labels")
+    if origin.shape is not None and shape != origin.shape:
+        raise DataError(f"images of '{path}' have another shape than the data set", got=shape, expected=origin.shape)
+    if kind == "classes" and (int(labels.min()) < 0 or int(labels.max()) >= len(names)):
+        raise DataError(
+            f"'{where}' has labels outside its classes",
+            got=f"labels {int(labels.min())}..{int(labels.max())}",
+            expected=f"0..{len(names) - 1}",
+        )
+    if kind != "classes" and labels.shape[1] != len(names):
+        raise DataError(
+            f"soft labels of '{where}'", got=f"{labels.shape[1]} classes", expected=f"{len(names)}: {', '.join(names[:10])}"
+        )
+    low, high = float(images.min()), float(images.max())
+    if transform.kind == "pixels" and not (_PIXEL_RANGE[0] <= low and high <= _PIXEL_RANGE[1]):
+        raise DataError(
+            f"images of '{path}' are no pixels",
+            got=f"values {low:g} to {high:g}",
+            expected="about 0 to 1",
+            mend="--set space=normalize or space=zca, if they are network input",
+        )
+    if factor > min(shape[1:]):
+        raise DataError(f"images of '{path}' are too small for factor {factor}", got=f"{shape[1]}x{shape[2]} pixels")
+    how = settings.augment if augment is None else augment
+    return SyntheticSet(images, labels, names, transform, method, lr, how, factor, kind)
+
+
+def class_major(labels: Tensor, classes: int) -> bool:
+    """Whether labels (N,) are 0.., 1.., and so on, every class equally often."""
+    return torch.equal(labels, torch.arange(classes).repeat_interleave(len(labels) // classes))
+
+
+def outgoing(held: Held, form: str, kinds: tuple[LabelKind, ...] = ("classes",), *, factor: bool = False) -> SyntheticSet:
+    """The set to be written, where the format can hold it: its kind of labels, and with `factor` its multi-formation.
+
+    Raises:
+        UserError: it is no set, or its labels or its multi-formation have no place in the format.
+    """
+    held_set = held.noun
+    if not isinstance(held_set, SyntheticSet):
+        raise UserError(f"format '{form}' holds a distilled set", got=type(held_set).__name__)
+    if held_set.label_kind not in kinds:
+        raise UserError(
+            f"format '{form}' cannot hold the labels of this set",
+            got=held_set.label_kind,
+            expected=" or ".join(kinds),
+            mend="format ddranking holds soft and hard labels",
+        )
+    if held_set.factor > 1 and not factor:
+        raise UserError(
+            f"format '{form}' holds one training image in each",
+            got=f"{held_set.factor}x{held_set.factor} in each image",
+            mend="format idc",
+        )
+    return held_set
+
+
+def _finite(path: Path, what: str, values: Tensor) -> None:
+    bad = ~torch.isfinite(values)
+    if bool(bad.any()):
+        row = int(bad.flatten(1).any(1).int().argmax())
+        raise DataError(
+            f"{what} of '{path}' are not finite",
+            got=f"{int(bad.sum())} bad values, first in row {row}",
+            expected="numbers, no NaN or infinity",
+        )

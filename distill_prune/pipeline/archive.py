@@ -1,0 +1,210 @@
+"""One file that holds artifacts of a store: a synthetic set to be used elsewhere, or a whole study.
+
+A plain tar that any tool opens, and the same bytes for the same content: members in a fixed order, without times and owners.
+
+    index.json                  what the file holds: keys, names, sizes, sha256; always the first member
+    <stage>/<key>/<file>        artifacts, as they lie in a store
+    pipeline.yaml, report/...   of a study: its pipeline with everything resolved, and its report
+
+`unpack` reads it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import re
+import tarfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from distill_prune.errors import DamagedArtifact, UserError
+from distill_prune.pipeline.housekeeping import Lineage
+from distill_prune.pipeline.store import MANIFEST, STAGES, Ref, Store
+from distill_prune.settings import Settings
+
+if TYPE_CHECKING:
+    from distill_prune.pipeline.nodes import Graph
+
+INDEX, PIPELINE = "index.json", "pipeline.yaml"
+_KEY = r"^[0-9a-f]{64}$"
+_STUDY = r"^(\w[\w .+=@-]{0,99})?$"
+
+
+class File(Settings):
+    """Size and sha256 of one file."""
+
+    size: int = Field(ge=0)
+    sha256: str = Field(pattern=_KEY)
+
+
+class Packed(Settings):
+    """One artifact of an archive."""
+
+    stage: Literal["data", "experts", "distill", "prune", "retrain", "compare"]
+    key: str = Field(pattern=_KEY)
+    label: str
+    names: tuple[str, ...]
+    files: dict[Literal["manifest.json", "numbers.json", "tensors.safetensors"], File]
+
+    @field_validator("names")
+    @classmethod
+    def _words(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if wrong := [n for n in names if not _is_name(n)]:
+            raise ValueError(f"{wrong[0]!r} is no name")
+        return names
+
+
+def _is_name(name: str) -> bool:
+    """Whether `tag` would give it."""
+    return re.sub(r"[-_.]", "", name).isalnum()
+
+
+class Index(Settings):
+    """What an archive holds. `name` is a study's; `missing` are artifacts of it that the store did not have."""
+
+    format: Literal["distill-prune archive 1"]
+    name: str = Field("", pattern=_STUDY)
+    artifacts: tuple[Packed, ...]
+    files: dict[str, File] = Field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+
+    def members(self) -> dict[str, File]:
+        """Every file but the index by its path in the archive, in order."""
+        own = {f"{a.stage}/{a.key}/{name}": file for a in self.artifacts for name, file in a.files.items()}
+        return own | self.files
+
+
+def needed(store: Store, ref: Ref, *, with_inputs: bool) -> tuple[list[Ref], list[str]]:
+    """What goes with an artifact, and the keys of what should and is not in the store: all that it was made from; or the
+    level 0 that holds a ticket's weights, and no more."""
+    inputs = store.check(ref.stage, ref.key, sizes_only=True)["inputs"]
+    if with_inputs:
+        lineage = Lineage(store)
+        behind = lineage.behind([ref.key])
+        return [lineage.refs[k] for k in behind & lineage.refs.keys()], sorted(behind - lineage.refs.keys())
+    if ref.stage != "prune" or "dense" not in inputs:
+        return [ref], []
+    dense = Ref("prune", inputs["dense"])
+    return ([ref, dense], []) if store.exists(dense.stage, dense.key) else ([ref], [dense.key])
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what pipeline files read as a number and YAML 1.1 as a word: a title may be 1e3."""
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
+
+
+def study(graph: Graph, store: Store) -> tuple[list[Ref], list[str], bytes]:
+    """(what the store holds of a study, labels of what it does not, the study's pipeline file).
+
+    The file holds what it extends and what was `--set`, and names stored sets and experts by their whole keys.
+    """
+    there = [Ref(n.stage, k) for k, n in graph.nodes.items() if store.has(n.stage, k)]
+    missing = [n.label for k, n in graph.nodes.items() if not store.has(n.stage, k)]
+    stored = {i for n in graph.nodes.values() for i in n.inputs.values()} | set(graph.sets.values())
+    there += [r for r in store.all() if r.key in stored - graph.nodes.keys()]
+    values: dict[str, Any] = graph.pipeline.model_dump(mode="json", exclude_unset=True)
+    for method in values["distill"].values():
+        if method["name"] == "stored":
+            method["ref"] = store.find(method["ref"]).key
+    if named := values.get("experts", {}).get("stored"):
+        values["experts"]["stored"] = [store.find(ref).key for ref in named]
+    text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return there, missing, text.encode()
+
+
+def pack(
+    store: Store,
+    refs: Collection[Ref],
+    target: Path,
+    *,
+    name: str = "",
+    extra: Mapping[str, bytes] | None = None,
+    missing: Sequence[str] = (),
+) -> Index:
+    """Write the artifacts, and `extra` files by their path in the archive, into the file `target`.
+
+    Raises:
+        DamagedArtifact: one of them is not what was written.
+        UserError: `target` cannot be written.
+    """
+    extra = dict(sorted((extra or {}).items()))
+    names: dict[str, list[str]] = {}
+    for given, key in sorted(store.tags().items()):
+        names.setdefault(key, []).append(given)
+    ordered = sorted(set(refs), key=lambda r: (STAGES.index(r.stage), r.key))
+    artifacts = [_packed(store, ref, names.get(ref.key, [])) for ref in ordered]
+    index = Index(
+        format="distill-prune archive 1",
+        name=name if re.fullmatch(_STUDY, name) else "study",
+        artifacts=tuple(artifacts),
+        files={n: _file(content) for n, content in extra.items()},
+        missing=tuple(missing),
+    )
+    with aside(target) as file, tarfile.open(fileobj=file, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        _add(tar, INDEX, (json.dumps(index.model_dump(mode="json"), indent=1) + "\n").encode())
+        for member, known in index.members().items():
+            if member in extra:
+                _add(tar, member, extra[member])
+                continue
+            with (store.root / member).open("rb") as content:
+                tar.addfile(_header(member, known.size), content)
+    return index
+
+
+def _packed(store: Store, ref: Ref, names: Sequence[str]) -> Packed:
+    manifest = store.check(ref.stage, ref.key)
+    own = (store.path(ref.stage, ref.key) / MANIFEST).read_bytes()
+    try:
+        return Packed(
+            stage=ref.stage,
+            key=ref.key,
+            label=manifest.get("label", ""),
+            names=tuple(n for n in names if _is_name(n)),
+            files={MANIFEST: _file(own), **{n: File(**f) for n, f in sorted(manifest["files"].items())}},
+        )
+    except (ValidationError, TypeError) as problem:
+        raise DamagedArtifact(ref.stage, ref.key, f"manifest: {problem}") from problem
+
+
+def _file(content: bytes) -> File:
+    return File(size=len(content), sha256=hashlib.sha256(content).hexdigest())
+
+
+def _header(name: str, size: int) -> tarfile.TarInfo:
+    header = tarfile.TarInfo(name)
+    header.size = size
+    return header
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    tar.addfile(_header(name, len(content)), io.BytesIO(content))
+
+
+@contextlib.contextmanager
+def aside(target: Path) -> Iterator[IO[bytes]]:
+    """A file beside `target`, flushed and renamed to it at the end, or deleted where something fails."""
+    path = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        if target.is_dir():
+            raise UserError(f"'{target}' is a folder", expected="the name of a file", mend="name a file in it")
+        with path.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        path.replace(target)
+    except OSError as problem:
+        raise UserError(
+            f"'{target}' cannot be written", got=problem.strerror or problem, mend="another place, or room on its disk"
+        ) from problem
+    finally:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,287 @@
+"""Two artifacts of one kind side by side: tickets, or synthetic sets. What they are, how far apart, and why they may be.
+
+Tickets: sparsity by layer, overlap of the masks against chance (analyze/overlap), how far the rewinding weights that survive
+in both are apart, and what the store has measured of each. Sets: the distance of the classes' mean images in pixels,
+
+    d_c = sqrt(mean over pixels (mean of a's class c - mean of b's class c)^2)
+
+beside the mean distance of different classes of one set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill_prune.analyze import ANALYSES
+from distill_prune.artifacts import Cost, Mask, SyntheticSet, decode
+from distill_prune.errors import DamagedArtifact, StoreError, UserError
+from distill_prune.pipeline.stages import Reader
+from distill_prune.pipeline.store import Ref, Store
+from distill_prune.settings import digest
+from distill_prune.tree import State
+
+Record = dict[str, Any]
+
+MEASURED = {
+    "accuracy": ("accuracy", ("accuracy", "test")),
+    "accuracy_train": ("accuracy", ("accuracy", "train")),
+    "barrier_test": ("connectivity", ("barrier", "test_error")),
+    "barrier_train": ("connectivity", ("barrier", "train_error")),
+    "trace_per_weight": ("curvature", ("trace_per_weight",)),
+    "accuracy_of_set": ("evaluation", ("accuracy", "test")),
+}
+"""What is shown of measurements: the analysis, and where in its numbers the estimate lies."""
+
+
+def difference(store: Store, a: str, b: str) -> Record:
+    """The two artifacts side by side, as plain data; `kind` is `tickets` or `sets`.
+
+    Raises:
+        StoreError: a reference names nothing, or the two are not of one kind.
+        UserError: the networks of the tickets, or the classes or shapes of the sets, are different.
+    """
+    found = [_meant(store, ref) for ref in (a, b)]
+    stages = {ref.stage for ref in found}
+    if len(stages) > 1 or not stages <= {"prune", "distill"}:
+        raise StoreError(
+            f"'{a}' and '{b}' cannot be laid side by side",
+            got=" and ".join(f"{r.stage}/{r.key[:12]}" for r in found),
+            expected="two tickets (or retrained copies of them), or two synthetic sets",
+            mend="`distill-prune ls prune` and `distill-prune ls distill` list them",
+        )
+    tickets = stages == {"prune"}
+    return {
+        "kind": "tickets" if tickets else "sets",
+        **{name: _about(store, ref) for name, ref in zip("ab", found, strict=True)},
+        **(_tickets(store, found) if tickets else _sets(store, found)),
+        "measured": _measured(store, found, "ticket" if tickets else "set"),
+        "differing": list(_differing_artifacts(store, found[0], found[1], "", set())),
+    }
+
+
+def _meant(store: Store, ref: str) -> Ref:
+    """The artifact, or the ticket that a retrained copy is of."""
+    found = store.find(ref)
+    if found.stage != "retrain":
+        return found
+    ticket = store.check("retrain", found.key)["inputs"]["ticket"]
+    if not store.exists("prune", ticket):
+        raise StoreError(f"the ticket of '{ref}', prune/{ticket[:12]}, is not in the store '{store.root}'")
+    return Ref("prune", ticket)
+
+
+def _about(store: Store, ref: Ref) -> Record:
+    manifest = store.manifest(ref.stage, ref.key)
+    return {"stage": ref.stage, "key": ref.key} | {n: manifest.get(n) for n in ("label", "created", "device", "versions")}
+
+
+# -- tickets
+
+
+def _tickets(store: Store, refs: list[Ref]) -> Record:
+    (mask_a, state_a), (mask_b, state_b) = (_ticket(store, r.key) for r in refs)
+    overlap = ANALYSES["overlap"]
+    shared = overlap.measure(overlap.Settings(), mask_a, mask_b).numbers
+    levels_0 = [store.manifest("prune", r.key)["inputs"].get("dense", r.key) for r in refs]
+    weights = None if state_a is None or state_b is None else _rewinding(mask_a, mask_b, state_a, state_b)
+    return {
+        "sparsity": {"a": mask_a.sparsity, "b": mask_b.sparsity},
+        "overlap": dict(shared),
+        "rewinding": None if weights is None else {"same_level_0": levels_0[0] == levels_0[1], **weights},
+        "costs": {name: _costs(store, r.key) for name, r in zip("ab", refs, strict=True)},
+    }
+
+
+def _ticket(store: Store, key: str) -> tuple[Mask, State | None]:
+    """The mask, and the rewinding weights where the level 0 that holds them is in the store."""
+    dense = store.manifest("prune", key)["inputs"].get("dense")
+    if dense is None or store.exists("prune", dense):
+        ticket = Reader(store, "cpu").ticket(key)
+        return ticket.mask, ticket.state
+    parts = store.read("prune", key)
+    return Mask({n: parts.tensors[f"mask/{n}"] for n in parts.numbers["order"]}), None
+
+
+def _rewinding(mask_a: Mask, mask_b: Mask, a: State, b: State) -> Record:
+    """How far apart the weights are that survive in both, and all tensors that no mask is of (biases, norms, buffers)."""
+    both = {n: kept & mask_b.kept[n] for n, kept in mask_a.kept.items()}
+    survivors = [(a[n] - b[n])[kept].abs() for n, kept in both.items()]
+    others = [_apart(a[n], b[n]) for n in a.keys() & b.keys() - both.keys() if a[n].shape == b[n].shape]
+    count = sum(len(s) for s in survivors)
+    return {
+        "shared": count,
+        "max_abs": max(float(s.max()) for s in survivors if len(s)) if count else None,
+        "others_max_abs": max(others, default=0.0),
+        "same": bool(count) and not any(bool(s.any()) for s in survivors),
+    }
+
+
+def _apart(a: Tensor, b: Tensor) -> float:
+    return float((a.double() - b.double()).abs().max()) if a.numel() else 0.0
+
+
+def _costs(store: Store, key: str) -> Record:
+    """What the ticket's own level cost, and its whole chain; None where that is not known."""
+    own = store.numbers("prune", key).get("cost")
+    total: Cost | None = Cost()
+    at: str | None = key
+    while at is not None and total is not None:
+        cost = store.numbers("prune", at).get("cost") if store.exists("prune", at) else None
+        total = None if cost is None else total + Cost(**cost)
+        at = None if total is None else store.manifest("prune", at)["inputs"].get("previous")
+    return {"level": own, "chain": None if total is None else total.json()}
+
+
+# -- synthetic sets
+
+
+def _sets(store: Store, refs: list[Ref]) -> Record:
+    a, b = sets = [SyntheticSet.of(store.read("distill", r.key)) for r in refs]
+    for what, one, other in (
+        ("classes", list(a.classes), list(b.classes)),
+        ("images", tuple(a.images.shape[1:]), tuple(b.images.shape[1:])),
+    ):
+        if one != other:
+            raise UserError(f"synthetic sets of different {what} cannot be compared", got=other, expected=one)
+    means = [_means(s) for s in sets]
+    classes: list[Record] = []
+    for i, name in enumerate(a.classes):
+        counts = [int((s.hard == i).sum()) * s.factor**2 for s in sets]
+        apart = _rms(means[0][i], means[1][i]) if all(counts) else None
+        classes.append({"class": name, "a": counts[0], "b": counts[1], "distance": apart})
+    known = [c["distance"] for c in classes if c["distance"] is not None]
+    return {
+        "classes": classes,
+        "distance": sum(known) / len(known) if known else None,
+        "between_classes": {name: _spread(m) for name, m in zip("ab", means, strict=True)},
+        "sets": {
+            name: {
+                "method": s.method,
+                "images": len(s.images),
+                "factor": s.factor,
+                "labels": s.label_kind,
+                "lr": s.lr,
+                "augment": s.augment,
+                "space": s.transform.kind,
+            }
+            for name, s in zip("ab", sets, strict=True)
+        },
+        "costs": {n: {"distillation": store.numbers("distill", r.key).get("cost")} for n, r in zip("ab", refs, strict=True)},
+    }
+
+
+def _means(made: SyntheticSet) -> list[Tensor]:
+    """The mean image of each class (C, H, W), in pixels and as training sees it; of no images where it has none."""
+    x = decode(made.images, made.factor, fill=0.5 if made.transform.kind == "pixels" else 0.0)
+    x, hard = made.transform.invert(x).double(), made.hard.repeat(made.factor**2)
+    return [x[hard == i].mean(0) for i in range(len(made.classes))]
+
+
+def _rms(a: Tensor, b: Tensor) -> float:
+    return float((a - b).square().mean().sqrt())
+
+
+def _spread(means: list[Tensor]) -> float | None:
+    """The mean distance of two different classes that have images."""
+    there = [m for m in means if bool(torch.isfinite(m).all())]
+    apart = [_rms(m, n) for m, n in combinations(there, 2)]
+    return sum(apart) / len(apart) if apart else None
+
+
+# -- what the store has measured, and what the artifacts were made from
+
+
+def _measured(store: Store, refs: list[Ref], role: str) -> Record:
+    """Estimates by name, of each where there are any. Of several measurements of one thing, the newest that was made in the
+    same way for both; `alike` is false where there is none such, so that the two cannot be compared."""
+    held: list[dict[str, dict[str, Record]]] = [{}, {}]
+    for key in store.keys("compare"):
+        try:
+            manifest = store.manifest("compare", key)
+            of, name = manifest["inputs"].get(role), manifest["settings"]["analysis"]["name"]
+        except (DamagedArtifact, KeyError, TypeError, AttributeError):
+            continue
+        for side in (s for s, ref in zip(held, refs, strict=True) if ref.key == of):
+            ways, way = side.setdefault(name, {}), _way(store, manifest)
+            ways[way] = max(manifest, ways.get(way, manifest), key=_created)
+    out: Record = {}
+    for name, (analysis, place) in MEASURED.items():
+        ways_a, ways_b = (side.get(analysis, {}) for side in held)
+        alike = sorted(ways_a.keys() & ways_b.keys(), key=lambda w: _created(ways_a[w]))
+        chosen = [w[alike[-1]] if alike else max(w.values(), key=_created, default=None) for w in (ways_a, ways_b)]
+        if any(chosen):
+            a, b = (None if m is None else _estimate(store, m["key"], place) for m in chosen)
+            out[name] = {"a": a, "b": b, "alike": bool(alike)}
+    return out
+
+
+def _created(manifest: Mapping[str, Any]) -> str:
+    return str(manifest["created"])
+
+
+def _way(store: Store, manifest: Mapping[str, Any]) -> str:
+    """How something was measured, the seed apart: the analysis, the data, and how the copies were trained."""
+    copies = []
+    for name, key in manifest["inputs"].items():
+        if name.startswith("copy"):
+            about = store.manifest("retrain", key)["settings"] if store.has("retrain", key) else {}
+            copies.append({n: v for n, v in about.items() if n not in ("seed", "copy_index")})
+    settings = {n: v for n, v in manifest["settings"].items() if n != "seed"}
+    return digest([settings, manifest["inputs"].get("data"), copies])
+
+
+def _estimate(store: Store, key: str, place: tuple[str, ...]) -> Record | None:
+    found: Any = store.numbers("compare", key)
+    for part in place:
+        found = found.get(part) if isinstance(found, dict) else None
+    return {"key": key, **found} if isinstance(found, dict) else None
+
+
+def _differing_artifacts(store: Store, a: Ref, b: Ref, path: str, seen: set[tuple[str, str]]) -> Iterator[Record]:
+    """Every setting in which the two differ, and every input, with what it differs in in turn, the first time that it is
+    met. Of the levels before a ticket only the keys are looked at: a chain's levels have the same settings. Of several
+    experts, the first that differs."""
+    one, other = store.manifest(a.stage, a.key), store.manifest(b.stage, b.key)
+    yield from _differing(one["settings"], other["settings"], f"{path}settings")
+    inputs = [m["inputs"] for m in (one, other)]
+    experts = [sum(bool(re.fullmatch(r"expert\d+", n)) for n in i) for i in inputs]
+    if experts[0] != experts[1]:
+        yield {"path": f"{path}inputs.experts", "a": experts[0], "b": experts[1]}
+    expert_told = False
+    for name in [*inputs[0], *(n for n in inputs[1] if n not in inputs[0])]:
+        x, y = (i.get(name) for i in inputs)
+        expert = bool(re.fullmatch(r"expert\d+", name))
+        if x == y or (expert and (expert_told or None in (x, y))):
+            continue
+        expert_told |= expert
+        held = [_where(store, k) for k in (x, y)]
+        yield {"path": f"{path}inputs.{name}", "a": _told(store, x, held[0]), "b": _told(store, y, held[1])}
+        if name != "previous" and held[0] and held[1] and held[0].stage == held[1].stage and (x, y) not in seen:
+            seen.add((held[0].key, held[1].key))
+            yield from _differing_artifacts(store, held[0], held[1], f"{path}inputs.{name}.", seen)
+
+
+def _differing(a: Any, b: Any, path: str) -> Iterator[Record]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        for name in [*a, *(n for n in b if n not in a)]:
+            yield from _differing(a.get(name), b.get(name), f"{path}.{name}")
+    elif a != b:
+        yield {"path": path, "a": a, "b": b}
+
+
+def _where(store: Store, key: str | None) -> Ref | None:
+    return next((r for r in store.all() if r.key == key and store.has(r.stage, r.key)), None)
+
+
+def _told(store: Store, key: str | None, ref: Ref | None) -> Record | None:
+    if key is None:
+        return None
+    return (
+        {"key": key} if ref is None else {"key": key, "stage": ref.stage, "label": store.manifest(ref.stage, key).get("label")}
+    )

@@ -1,0 +1,197 @@
+"""Foreign files into the store and artifacts out of it: resolves what a format cannot know, and gives keys.
+
+An imported artifact's key is the hash of its tensors and numbers (and of the data set's key where `dataset` names one in
+the store): the same file imported twice is one artifact, and a changed one is another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from distill_prune.artifacts import Images, Parts, SyntheticSet, Ticket, Trajectory, Transform, Weights
+from distill_prune.data import DATASETS
+from distill_prune.errors import ConfigError, DataError, StoreError, UserError
+from distill_prune.interop import FORMATS, Held, Origin
+from distill_prune.models import MODELS, build_model
+from distill_prune.pipeline.config import entry, validated
+from distill_prune.pipeline.files import override
+from distill_prune.pipeline.jobs import VERSIONS
+from distill_prune.pipeline.stages import Reader
+from distill_prune.pipeline.store import Ref, Store, identity
+from distill_prune.pipeline.worker import versions
+from distill_prune.settings import digest
+
+STAGE_OF = {"set": "distill", "experts": "experts", "ticket": "prune"}
+KNOWN = {
+    # of the code of trajectory matching and its relatives: [RGB mean], [RGB std], image size
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), (3, 32, 32)),
+    "cifar100": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), (3, 32, 32)),
+}
+"""What `--set dataset=NAME` means where NAME is a published set and not an artifact: how foreign code normalizes it."""
+
+
+@dataclass(frozen=True)
+class Imported:
+    """One artifact that an import made or found."""
+
+    ref: Ref
+    label: str
+    found: bool
+
+
+def bring_in(store: Store, form: str, paths: Sequence[Path], assignments: Sequence[str], tag: str | None) -> list[Imported]:
+    """Read foreign files and publish what they hold.
+
+    Several artifacts (experts) are tagged `tag-0`, `tag-1`, ...
+
+    Raises:
+        UserError: the files, or what is said of them, cannot be used; nothing is written.
+    """
+    module = FORMATS[form]
+    if not hasattr(module, "read"):
+        raise UserError(f"format '{form}' can be exported only", mend="`distill-prune import --help` lists the formats")
+    raw: dict[str, Any] = {}
+    override(raw, assignments)
+    dataset, model = raw.pop("dataset", None), raw.pop("model", None)
+    origin, data = _origin(store, dataset)
+    if model is not None:
+        if origin.shape is None or origin.classes is None:
+            raise ConfigError("a network needs the shape and classes of its data", mend="--set dataset=REF or a known name")
+        built = build_model(entry(MODELS, model, "model", "--set"), origin.shape, len(origin.classes))  # type: ignore[arg-type]
+        origin = Origin(origin.classes, origin.transform, origin.shape, built)
+    settings = validated(module.Settings, {"name": form, **raw}, "", "--set")
+    found = module.read(settings, list(paths), origin)
+    nouns = found if isinstance(found, list) else [found]
+    stage, inputs = STAGE_OF[module.KIND], {"data": data} if data else {}
+    out = []
+    for i, noun in enumerate(nouns):
+        label = f"imported {form} {paths[0].name}" + (f" {i}" if len(nouns) > 1 else "")
+        made = _publish(store, stage, form, _parts(noun), inputs, label, model)
+        if tag:
+            store.tag(made.ref.key, tag if len(nouns) == 1 else f"{tag}-{i}")
+        out.append(made)
+    return out
+
+
+def _origin(store: Store, dataset: object) -> tuple[Origin, str]:
+    """What `--set dataset=...` says, and the key of the data set where it lies in the store."""
+    if dataset is None:
+        return Origin(), ""
+    name = str(dataset)
+    if name in KNOWN:
+        mean, std, shape = KNOWN[name]
+        classes: tuple[str, ...] = DATASETS[name].SET.classes
+        transform = Transform("normalize", {"mean": torch.tensor(mean), "std": torch.tensor(std)})
+        return Origin(classes, transform, shape), ""
+    found = store.find(name)
+    if found.stage != "data":
+        raise StoreError(
+            f"dataset '{name}' is not a prepared data set",
+            got=f"{found.stage}/{found.key[:12]}",
+            expected=f"an artifact of stage data, or one of {', '.join(KNOWN)}",
+            mend="`distill-prune data PIPELINE` makes one, `distill-prune ls data` lists them",
+        )
+    images = Images.of(store.read("data", found.key))
+    return Origin(images.classes, images.transform, tuple(images.pixels.shape[1:])), found.key
+
+
+def _parts(noun: SyntheticSet | Trajectory | Ticket) -> Parts:
+    """The noun's parts; what it cost is not known."""
+    parts = noun.parts(None) if isinstance(noun, Ticket) else noun.parts()
+    more: dict[str, Any] = {"record": {}} if isinstance(noun, SyntheticSet) else {}
+    return Parts(parts.tensors, {**parts.numbers, "cost": None, **more})
+
+
+def content(parts: Parts) -> str:
+    """sha256 over the tensors (name, type, shape, bytes) and numbers of an artifact."""
+    tensors = {}
+    for name, tensor in parts.tensors.items():
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        raw = flat.view(torch.uint8) if flat.numel() else flat
+        tensors[name] = [str(tensor.dtype), list(tensor.shape), hashlib.sha256(raw.numpy().tobytes()).hexdigest()]
+    return digest({"tensors": tensors, "numbers": dict(parts.numbers)})
+
+
+def _publish(
+    store: Store, stage: str, form: str, parts: Parts, inputs: Mapping[str, str], label: str, model: object
+) -> Imported:
+    settings: dict[str, Any] = {"imported": content(parts)}
+    key = identity(stage, VERSIONS[stage], settings, inputs)
+    with store.lock(key) as mine:
+        if not mine:
+            raise StoreError(f"{stage} {key[:12]} is being written by another run", mend="try again")
+        if store.sound(stage, key):
+            return Imported(Ref(stage, key), label, True)
+        manifest = {
+            "key": key,
+            "stage": stage,
+            "version": VERSIONS[stage],
+            "label": label,
+            "settings": settings,
+            "inputs": dict(inputs),
+            "format": form,
+            "model": model,
+            "versions": versions(),
+            "device": "imported",
+            "threads": 1,
+            "seconds": 0.0,
+            "peak_mb": 0.0,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        store.write(manifest, parts)
+    return Imported(Ref(stage, key), label, False)
+
+
+def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path], Held]:
+    """Write an artifact in a foreign format: the files written, and what was exported.
+
+    Raises:
+        UserError: the format cannot hold it, or something stands at `path`.
+    """
+    module = FORMATS[form]
+    if not hasattr(module, "write"):
+        raise UserError(f"format '{form}' can be imported only", mend="`distill-prune export --help` lists the formats")
+    held = _held(store, ref)
+    return list(module.write(held, path)), held
+
+
+def _held(store: Store, ref: str) -> Held:
+    found = store.find(ref)
+    reader, manifest = Reader(store, "cpu"), store.manifest(found.stage, found.key)
+    if found.stage == "distill":
+        return Held(reader.set(found.key))
+    if found.stage == "experts":
+        return Held((store.trajectory(found.key),))
+    if found.stage == "prune":
+        ticket = reader.ticket(found.key)
+        dense = manifest["inputs"].get("dense", found.key)
+        return _network(store, reader, ticket, ticket, store.manifest("prune", dense))
+    if found.stage == "retrain":
+        ticket = reader.ticket(manifest["inputs"]["ticket"])
+        return _network(store, reader, Weights.of(store.read("retrain", found.key)), ticket, manifest)
+    raise UserError(
+        f"'{ref}' cannot be exported",
+        got=f"{found.stage}/{found.key[:12]}",
+        expected="a synthetic set, an expert, a ticket or a retrained network",
+    )
+
+
+def _network(store: Store, reader: Reader, noun: Ticket | Weights, ticket: Ticket, made: Mapping[str, Any]) -> Held:
+    """A ticket or weights with their network, where the store knows it: `made` is the manifest of what names both."""
+    data, settings = made["inputs"].get("data"), made["settings"].get("model") or made.get("model")
+    if settings is None or data is None or not store.has("data", data):
+        if isinstance(noun, Weights):
+            raise DataError(
+                f"the data {str(data)[:12]} that the network was trained on are not in the store",
+                mend="`distill-prune data PIPELINE` makes them",
+            )
+        return Held(noun, None, ticket)
+    model = reader.model_for(entry(MODELS, settings, "model", "the manifest"), data)  # type: ignore[arg-type]
+    return Held(noun, model, ticket, model.shape)

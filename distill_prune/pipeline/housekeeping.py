@@ -1,0 +1,237 @@
+"""What leaves a store: artifacts that are asked or needed no longer, and what dead runs left lying.
+
+An artifact goes under its key's lock: renamed into `<store>/.work/<key>/` first and deleted there, so that whatever dies
+on the way leaves it whole or gone. What was made from it goes before it.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from distill_prune.errors import DamagedArtifact, StoreError
+from distill_prune.pipeline.store import Ref, Store, _flush_folder, replace_json
+
+LEFT_SECONDS = 3600.0
+"""Files that no lock guards are taken for left behind when nothing has touched them for this long."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """Something that can be removed: an `artifact`, the `unfinished` work on one, a `damaged` one that was moved aside, a
+    `lock` that nobody holds, or a half-written `file`."""
+
+    kind: str
+    path: Path
+    bytes: int
+    ref: Ref | None = None
+    label: str = ""
+
+
+def size(path: Path) -> int:
+    """Bytes of a file, or of all files below a folder; links are not followed."""
+    if path.is_symlink() or not path.is_dir():
+        return path.lstat().st_size
+    return sum(size(p) for p in path.iterdir())
+
+
+class Lineage:
+    """Which artifacts of a store were made from which, by their manifests; one that cannot be read came from nothing."""
+
+    def __init__(self, store: Store) -> None:
+        self.refs = {r.key: r for r in store.all()}
+        self.labels: dict[str, str] = {}
+        self._made_from: dict[str, set[str]] = {}
+        for key, ref in self.refs.items():
+            try:
+                manifest = store.manifest(ref.stage, key)
+                inputs = set(manifest["inputs"].values())
+            except (DamagedArtifact, KeyError, AttributeError, TypeError):
+                manifest, inputs = {}, set()
+            self._made_from[key] = inputs
+            self.labels[key] = str(manifest.get("label", "")) or "damaged"
+        self._used_by: dict[str, set[str]] = {}
+        for key, inputs in self._made_from.items():
+            for used in inputs:
+                self._used_by.setdefault(used, set()).add(key)
+
+    def behind(self, keys: Iterable[str]) -> set[str]:
+        """`keys`, and everything that they were made from, in the store or not, as far as manifests in it say."""
+        return _closure(keys, self._made_from)
+
+    def after(self, keys: Iterable[str]) -> set[str]:
+        """`keys`, and everything in the store that was made from them."""
+        return _closure(keys, self._used_by)
+
+    def last_first(self, keys: Iterable[str]) -> list[Ref]:
+        """The artifacts in an order in which they can go: each before what it was made from, which has less behind it."""
+        return [self.refs[k] for k in sorted(keys, key=lambda k: (-len(self.behind([k])), k)) if k in self.refs]
+
+    def item(self, store: Store, ref: Ref) -> Item:
+        path = store.path(ref.stage, ref.key)
+        return Item("artifact", path, size(path), ref, self.labels[ref.key])
+
+
+def _closure(keys: Iterable[str], step: dict[str, set[str]]) -> set[str]:
+    found, stack = set(), list(keys)
+    while stack:
+        if (key := stack.pop()) not in found:
+            found.add(key)
+            stack += step.get(key, ())
+    return found
+
+
+def removable(store: Store, refs: Collection[Ref], *, with_dependents: bool) -> list[Item]:
+    """The artifacts to remove for `refs` to be gone, those that were made from others first.
+
+    Raises:
+        StoreError: something in the store was made from them, and is not to go too; or somebody is working on one.
+    """
+    lineage, asked = Lineage(store), {r.key for r in refs}
+    after = lineage.after(asked)
+    if (others := lineage.last_first(after - asked)) and not with_dependents:
+        named = ", ".join(f"{r.stage} {r.key[:12]} ({lineage.labels[r.key]})" for r in others[::-1][:3])
+        raise StoreError(
+            f"{len(others)} other artifacts of the store were made from what is to be removed"
+            if len(others) > 1
+            else "another artifact of the store was made from what is to be removed",
+            got=named + (f" and {len(others) - 3} more" if len(others) > 3 else ""),
+            mend="--with-dependents removes them too",
+        )
+    chosen = lineage.last_first(after)
+    if at_work := [r for r in chosen if busy(store, r.key)]:
+        raise _busy_error(at_work[0])
+    return [lineage.item(store, r) for r in chosen]
+
+
+def _busy_error(ref: Ref) -> StoreError:
+    return StoreError(
+        f"{ref.stage} {ref.key[:12]} is being worked on by another process", mend="wait until that run has ended, or end it"
+    )
+
+
+def busy(store: Store, key: str) -> bool:
+    """Whether somebody holds the key's lock now. Looks without leaving a lock file behind."""
+    if not (store.root / ".locks" / key).exists():
+        return False
+    with store.lock(key) as mine:
+        return not mine
+
+
+def litter(store: Store, spared: Collection[str] = ()) -> list[Item]:
+    """What dead runs left: unfinished work that nobody holds, unless its key is spared; damaged artifacts; half-written
+    files; free locks."""
+    found: list[Item] = []
+    for path in _inside(store.root / ".work"):
+        if path.name not in spared and not busy(store, path.name):
+            found.append(
+                Item("unfinished", path, size(path), label="resumes where its run was stopped" if _saved(path) else "")
+            )
+    found += [Item("damaged", p, size(p)) for p in _inside(store.root / ".damaged")]
+    now = time.time()
+    found += [Item("file", p, size(p)) for p in _half_written(store.root) if now - _touched(p) > LEFT_SECONDS]
+    theirs = {p.path.name for p in found if p.kind == "unfinished"}
+    for path in _inside(store.root / ".locks"):
+        if path.name not in theirs and not busy(store, path.name):
+            found.append(Item("lock", path, size(path)))
+    return found
+
+
+def _inside(folder: Path) -> list[Path]:
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def _saved(work: Path) -> bool:
+    return (work / "snapshot.safetensors").exists()
+
+
+def _half_written(root: Path) -> Iterator[Path]:
+    """Files and folders that are written aside and renamed when they are whole: the store's own, and those of reports."""
+    for name in ("tags.json", "fingerprints.json"):
+        yield from root.glob(f".{name}.*")
+    for report in _inside(root / "reports"):
+        yield from report.glob(".report-*")
+        yield from report.glob("..made-of.json.*")
+        yield from report.glob(".pipeline.yaml.*")
+
+
+def _touched(path: Path) -> float:
+    """When something in it was last changed, in seconds since the epoch; now, where it is changing under our eyes."""
+    try:
+        return max(p.lstat().st_mtime for p in (path, *path.rglob("*")))
+    except OSError:
+        return time.time()
+
+
+def unneeded(store: Store, kept: Iterable[str], stages: Collection[str]) -> list[Item]:
+    """Artifacts of `stages` that are neither `kept` nor named by a tag, and from which nothing of those was made."""
+    lineage = Lineage(store)
+    needed = lineage.behind([*kept, *store.tags().values()])
+    return [lineage.item(store, r) for r in lineage.last_first(lineage.refs.keys() - needed) if r.stage in stages]
+
+
+def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda item: None) -> list[Item]:
+    """Remove the items in their order, and names that stood on removed artifacts; returns those that somebody has begun to
+    work on, which stay. `said` hears of each that is gone."""
+    left = []
+    for item in items:
+        if _remove(store, item):
+            said(item)
+        else:
+            left.append(item)
+    return left
+
+
+def remove_all(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda item: None) -> None:
+    """Remove artifacts in their order, stopping at the first that somebody has begun to work on.
+
+    Raises:
+        StoreError: naming it; what went before it is gone, what it was made from is not.
+    """
+    for item in items:
+        if not _remove(store, item):
+            assert item.ref is not None
+            raise _busy_error(item.ref)
+        said(item)
+
+
+def _remove(store: Store, item: Item) -> bool:
+    if item.kind in ("damaged", "file"):
+        _delete(item.path)
+        return True
+    key = item.ref.key if item.ref else item.path.name
+    with store.lock(key) as mine:
+        if not mine:
+            return False
+        if item.ref is not None:
+            _bury(store, item.ref)
+        if item.kind != "lock":
+            _delete(store.work(key))
+        # Held while it is unlinked: who waits for this file finds it without a name, and opens a new one.
+        (store.root / ".locks" / key).unlink(missing_ok=True)
+    return True
+
+
+def _bury(store: Store, ref: Ref) -> None:
+    """Move an artifact to where unfinished work lies, and forget its names."""
+    grave = store.work(ref.key) / "removed"
+    _delete(grave)
+    if store.exists(ref.stage, ref.key):
+        grave.parent.mkdir(parents=True, exist_ok=True)
+        store.path(ref.stage, ref.key).rename(grave)
+        _flush_folder(store.root / ref.stage)
+    if ref.key in store.tags().values():
+        with FileLock(store.root / ".locks" / "tags"):
+            replace_json(store.root / "tags.json", {n: k for n, k in store.tags().items() if k != ref.key})
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,76 @@
+"""Artifacts of a study before any is made: nodes with their keys, and the units of the grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from distill_prune.pipeline.config import Pipeline
+from distill_prune.pipeline.jobs import VERSIONS, Job
+from distill_prune.pipeline.store import STAGES, identity
+
+
+@dataclass(frozen=True)
+class Node:
+    """One artifact: its key, what it is made from, and what to call it."""
+
+    stage: str
+    key: str
+    job: Job
+    inputs: Mapping[str, str]
+    label: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One ticket of the grid: its arm, seed and level, its copies, and its analyses by name."""
+
+    arm: str
+    seed: int
+    level: int
+    ticket: str
+    copies: tuple[str, ...] = ()
+    measured: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class SetMeasure:
+    """One analysis of one synthetic set with one network: the pipeline's own ("") or an entry of `architectures`."""
+
+    set: str
+    analysis: str
+    architecture: str
+    key: str
+
+
+@dataclass
+class Graph:
+    """The artifacts of one study, inputs before what is made from them."""
+
+    pipeline: Pipeline
+    nodes: dict[str, Node] = field(default_factory=dict)
+    units: list[Unit] = field(default_factory=list)
+    chains: dict[tuple[str, int], list[str]] = field(default_factory=dict)
+    sets: dict[str, str] = field(default_factory=dict)
+    methods: dict[str, str] = field(default_factory=dict)
+    set_measures: list[SetMeasure] = field(default_factory=list)
+    data: str = ""
+    summary: str = ""
+
+    @property
+    def evaluations(self) -> dict[str, str]:
+        """The evaluation of each set with the network that the sets are made for."""
+        return {m.set: m.key for m in self.set_measures if m.analysis == "evaluation" and not m.architecture}
+
+    def add(self, stage: str, job: Job, inputs: Mapping[str, str], label: str, kind: str = "") -> str:
+        key = identity(stage, VERSIONS[stage], job.identity(), inputs)
+        self.nodes.setdefault(key, Node(stage, key, job, dict(inputs), label, kind or stage))
+        return key
+
+    def goals(self, until: str) -> list[str]:
+        """The artifacts that a run up to and including stage `until` is for."""
+        last = STAGES.index(until)
+        inside = {k: n for k, n in self.nodes.items() if STAGES.index(n.stage) <= last}
+        used = {i for n in inside.values() for i in n.inputs.values()}
+        return [k for k, n in inside.items() if n.stage == until or k not in used]

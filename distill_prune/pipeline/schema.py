@@ -1,0 +1,144 @@
+"""The JSON schema of pipeline files (draft 7, which editors read): every section, and every entry of every table.
+
+The schema has two parts, `whole` and `partial`. A file that extends another may leave out whatever the other says, so nothing
+is required of it, not even names; then an entry is any that has all the keys that are written.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from typing import Any, get_args
+
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
+from distill_prune.analyze import ANALYSES
+from distill_prune.data import DATASETS
+from distill_prune.distill import METHODS
+from distill_prune.models import MODELS
+from distill_prune.pipeline.config import Pipeline, Stored
+from distill_prune.prune import CRITERIA
+from distill_prune.recipe import PRESETS
+from distill_prune.settings import Duration, Settings
+from distill_prune.table import Table
+
+Schema = dict[str, Any]
+
+REFERENCE = "#/definitions/{model}"
+_TABLES = {"data": DATASETS, "model": MODELS, "architectures": MODELS, "criterion": CRITERIA, "distill": METHODS}
+"""By the name of a section or field that holds an entry, or entries by name: the table that it is of."""
+_CHECK_DURATION: Callable[..., Any] = get_args(Duration)[1].func
+
+
+class _Generator(GenerateJsonSchema):
+    """Durations with their pattern, which pydantic cannot see in the function that checks them; no titles of fields, which
+    would be their names once more."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def function_after_schema(self, schema: core_schema.AfterValidatorFunctionSchema) -> Schema:
+        found = super().function_after_schema(schema)
+        if schema["function"]["function"] is _CHECK_DURATION:
+            found |= {"pattern": r"^\d+(it|ep)$", "description": "steps, like 500it, or epochs, like 2ep"}
+        return found
+
+
+def schema() -> Schema:
+    """The schema. Imports every entry of every table."""
+    definitions: dict[str, Schema] = {}
+    whole = _of(Pipeline, definitions)
+    stored = [_of(Stored, definitions)]
+    for table in {id(t): t for t in _TABLES.values()}.values():
+        definitions[_name(table)] = _union(table, definitions, stored if table is METHODS else ())
+    places, prune = whole["properties"], definitions["Prune"]
+    arm = places["arms"]["additionalProperties"]
+    places["arms"] |= {"additionalProperties": {"anyOf": [arm, {"type": "null"}]}, "description": "sources of masks by name"}
+    places["distill"]["description"] = "synthetic sets by name"
+    places["compare"] = _analyses(definitions)
+    prune["properties"]["criterion"]["default"] = {"name": "magnitude"}
+    del prune["required"]  # the criterion, which has a default in files, as two sections have: see `parse`
+    whole["required"] = [n for n in whole["required"] if n not in ("prune", "compare")]
+    definitions["Recipe"]["properties"]["preset"] = {
+        "enum": [*PRESETS, None],
+        "description": "a named recipe, over whose fields those written here are laid",
+    }
+    definitions = {name: _resolved(part) for name, part in ({"whole": whole} | definitions).items() if name != "Entry"}
+    partial = {f"partial_{name}": _lenient(part) for name, part in definitions.items()}
+    partial["partial_whole"]["properties"]["extends"] = {
+        "type": "string",
+        "description": "a pipeline file beside this one, or a shipped one, that this one is laid on",
+    }
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "distill-prune pipeline",
+        "type": "object",
+        "if": {"required": ["extends"]},
+        "then": _reference("partial_whole"),
+        "else": _reference("whole"),
+        "definitions": definitions | partial,
+    }
+
+
+def _name(table: Table) -> str:
+    return table.kind.replace(" ", "_")
+
+
+def _reference(name: str) -> Schema:
+    return {"$ref": REFERENCE.format(model=name)}
+
+
+def _of(model: type[Settings], definitions: dict[str, Schema]) -> Schema:
+    """A settings model's schema; models inside it are added to `definitions`."""
+    found = model.model_json_schema(ref_template=REFERENCE, schema_generator=_Generator)
+    for name, inner in found.pop("$defs", {}).items():
+        definitions.setdefault(name, inner)
+    return found
+
+
+def _union(table: Table, definitions: dict[str, Schema], more: Iterable[Schema] = ()) -> Schema:
+    """One of the table's entries, told by its name."""
+    entries = [*(_entry(table, name, definitions) for name in table), *more]
+    for found in entries:
+        found["required"] = ["name", *found.get("required", ())]
+    return {"description": f"a {table.kind}, by name", "anyOf": entries}
+
+
+def _entry(table: Table, name: str, definitions: dict[str, Schema]) -> Schema:
+    """An entry's settings, described by the first paragraph of its module and what the settings say themselves."""
+    module = table[name]
+    found = _of(module.Settings, definitions)
+    first = inspect.cleandoc(module.__doc__ or "").partition("\n\n")[0]
+    return found | {"title": name, "description": "\n\n".join(p for p in (first, found.get("description")) if p)}
+
+
+def _analyses(definitions: dict[str, Schema]) -> Schema:
+    """Analyses stand under their own names; null leaves an inherited one out. The summary is always made."""
+    entries = {n: {"anyOf": [_entry(ANALYSES, n, definitions), {"type": "null"}]} for n in ANALYSES if n != "summary"}
+    return {"type": "object", "description": "analyses by name", "properties": entries, "additionalProperties": False}
+
+
+def _resolved(part: Any, place: str = "") -> Any:
+    """A copy in which the base of all entries, at field `place`, is the table's union that belongs there."""
+    if isinstance(part, list):
+        return [_resolved(p, place) for p in part]
+    if not isinstance(part, dict):
+        return part
+    if part.get("$ref") == REFERENCE.format(model="Entry"):
+        return {**part, **_reference(_name(_TABLES[place]))}
+    fields = part.get("properties", {})
+    return {k: _resolved(v, place) for k, v in part.items() if k not in ("properties", "later")} | (
+        {"properties": {name: _resolved(v, name) for name, v in fields.items()}} if fields else {}
+    )
+
+
+def _lenient(part: Any) -> Any:
+    """A copy in which nothing is required, and which refers to such copies."""
+    if isinstance(part, list):
+        return [_lenient(p) for p in part]
+    if not isinstance(part, dict):
+        return part
+    if isinstance(target := part.get("$ref"), str):
+        return {**part, **_reference("partial_" + target.removeprefix(REFERENCE.format(model="")))}
+    return {k: _lenient(v) for k, v in part.items() if not (k == "required" and isinstance(v, list))}

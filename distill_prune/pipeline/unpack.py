@@ -1,0 +1,291 @@
+"""Taking artifacts out of a file that `pack` wrote, or that somebody says it wrote.
+
+Only what `pack` writes is unpacked: plain files under expected names, each listed in the index, once, with its size and
+sha256, and manifests that belong to their keys. All of it is checked before anything is written. That says that the file is
+whole, not who made it: the numbers of a stranger's artifacts are as good as the stranger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tarfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock
+from pydantic import ConfigDict, ValidationError
+
+from distill_prune.errors import RunError, UserError
+from distill_prune.pipeline.archive import INDEX, PIPELINE, Index, Packed, aside
+from distill_prune.pipeline.store import MANIFEST, NUMBERS, STAGES, TENSORS, Store, _flush_folder, identity, replace_json
+from distill_prune.settings import Settings
+
+_SMALL = 64 * 2**20
+"""No JSON file is larger than this: they are read whole."""
+_MEMBER = re.compile(
+    rf"{INDEX}|(?:{'|'.join(STAGES)})/[0-9a-f]{{64}}/(?:{MANIFEST}|{NUMBERS}|{TENSORS})"
+    rf"|{PIPELINE}|report(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+"
+)
+_BLOCK = tarfile.BLOCKSIZE
+
+
+class _Manifest(Settings):
+    """What commands and reports read of a manifest, of the types that they take it to be."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    label: str
+    versions: dict[str, str]
+    device: str
+    threads: int
+    seconds: float
+    peak_mb: float
+    created: str
+
+
+@dataclass(frozen=True)
+class Archive:
+    """A checked archive: its index, and where in the file each member's bytes begin."""
+
+    path: Path
+    index: Index
+    starts: Mapping[str, int]
+
+
+@dataclass
+class Unpacked:
+    """What became of an archive: keys that were written, that were there, that somebody was working on; names given,
+    and names that stand on another key."""
+
+    written: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    busy: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    taken: list[str] = field(default_factory=list)
+    pipeline: Path | None = None
+
+
+class _Refused(Exception):
+    """Why an archive is not unpacked."""
+
+
+def examine(path: Path) -> Archive:
+    """Check all of an archive; nothing is written.
+
+    Raises:
+        UserError: it cannot be read, or is not what `pack` writes, whole.
+    """
+    try:
+        with path.open("rb") as file:
+            found = _members(file)
+            index = _index(file, found)
+            _agree(index, found)
+            for name, known in index.members().items():
+                if _digest(file, *found[name]) != known.sha256:
+                    raise _Refused(f"'{name}' has the wrong sha256")
+            for artifact in index.artifacts:
+                place = f"{artifact.stage}/{artifact.key}"
+                _vouched(artifact, _object(file, found, f"{place}/{MANIFEST}"))
+                _object(file, found, f"{place}/{NUMBERS}")
+    except OSError as problem:
+        raise UserError(f"'{path}' cannot be read", got=problem.strerror or problem) from problem
+    except (_Refused, tarfile.TarError, ValueError, RecursionError) as problem:
+        raise UserError(
+            f"'{path}' cannot be unpacked; nothing was written",
+            got=_why(problem),
+            expected="a whole file that `distill-prune pack` wrote",
+            mend="fetch or pack it again",
+        ) from problem
+    return Archive(path, index, {name: start for name, (start, _) in found.items()})
+
+
+def _why(problem: Exception) -> str:
+    if isinstance(problem, ValidationError):
+        first = problem.errors(include_url=False)[0]
+        return f"{'.'.join(map(str, first['loc'])) or problem.title}: {first['msg']}"
+    return str(problem) or type(problem).__name__
+
+
+def _members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
+    """Where each member begins, and its size. One plain header a member: no links, devices, sparse files or extensions."""
+    end, at = file.seek(0, os.SEEK_END), 0
+    found: dict[str, tuple[int, int]] = {}
+    while True:
+        file.seek(at)
+        block = file.read(_BLOCK)
+        if not block.strip(b"\0"):
+            break
+        header = tarfile.TarInfo.frombuf(block, "ascii", "backslashreplace")
+        start = at + _BLOCK
+        if header.type != tarfile.REGTYPE:
+            raise _Refused(f"{header.name!r} is not a plain file")
+        if not _MEMBER.fullmatch(header.name):
+            raise _Refused(f"{header.name!r} is no name of a file in an archive")
+        if header.name in found:
+            raise _Refused(f"{header.name!r} stands twice")
+        if not 0 <= header.size <= end - start:
+            raise _Refused(f"{header.name!r} is {header.size} bytes, of which {max(end - start, 0)} are there")
+        found[header.name] = start, header.size
+        file.seek(start + header.size)
+        at = start + -(-header.size // _BLOCK) * _BLOCK
+        if file.read(at - start - header.size).strip(b"\0"):
+            raise _Refused(f"something stands behind the end of {header.name!r}")
+    file.seek(at)
+    if end - at > tarfile.RECORDSIZE + 2 * _BLOCK or file.read().strip(b"\0"):
+        raise _Refused("something stands behind the end")
+    return found
+
+
+def _content(file: IO[bytes], found: Mapping[str, tuple[int, int]], name: str) -> bytes:
+    start, size = found[name]
+    if size > _SMALL:
+        raise _Refused(f"'{name}' is {size} bytes large")
+    file.seek(start)
+    return file.read(size)
+
+
+def _object(file: IO[bytes], found: Mapping[str, tuple[int, int]], name: str) -> dict[str, Any]:
+    content = json.loads(_content(file, found, name))
+    if not isinstance(content, dict):
+        raise _Refused(f"'{name}' is not a JSON object")
+    return content
+
+
+def _index(file: IO[bytes], found: Mapping[str, tuple[int, int]]) -> Index:
+    if next(iter(found), "") != INDEX:
+        raise _Refused(f"it does not begin with {INDEX}")
+    return Index.model_validate_json(_content(file, found, INDEX))
+
+
+def _agree(index: Index, found: Mapping[str, tuple[int, int]]) -> None:
+    """The index lists every member, with its size, and nothing else; every artifact has a manifest and numbers."""
+    listed = {name: f.size for name, f in index.members().items()}
+    there = {name: size for name, (_, size) in found.items() if name != INDEX}
+    if wrong := sorted(n for n in listed.keys() | there.keys() if listed.get(n) != there.get(n)):
+        raise _Refused(f"'{wrong[0]}' is not as the index says")
+    if lacking := [a for a in index.artifacts if not {MANIFEST, NUMBERS} <= a.files.keys()]:
+        raise _Refused(f"{lacking[0].stage}/{lacking[0].key[:12]} lacks its manifest or its numbers")
+    if any(name.split("/")[0] in STAGES for name in index.files):
+        raise _Refused("the index lists an artifact's file apart from it")
+    if len({a.key for a in index.artifacts}) < len(index.artifacts):
+        raise _Refused("a key stands twice in the index")
+
+
+def _vouched(artifact: Packed, manifest: dict[str, Any]) -> None:
+    """The manifest belongs to its key, and says of its files what the index says."""
+    place = f"{artifact.stage}/{artifact.key[:12]}"
+    told: dict[str, Any] = {n: manifest.get(n) for n in ("stage", "version", "settings", "inputs")}
+    inputs = told["inputs"]
+    if not isinstance(inputs, dict) or not all(re.fullmatch("[0-9a-f]{64}", str(k)) for k in inputs.values()):
+        raise _Refused(f"the manifest of {place} does not say what it was made from")
+    own = identity(*told.values())
+    if not manifest.get("key") == own == artifact.key or told["stage"] != artifact.stage:
+        raise _Refused(f"the manifest of {place} does not belong to its key")
+    files = {n: f.model_dump() for n, f in artifact.files.items() if n != MANIFEST}
+    if manifest.get("files") != files:
+        raise _Refused(f"the manifest of {place} names other files than the index")
+    known = _Manifest.model_validate(manifest)
+    if known.label != artifact.label:
+        raise _Refused(f"the manifest of {place} has another label than the index")
+    if not (known.label + known.created + known.device).isprintable():
+        raise _Refused(f"the manifest of {place} holds characters that cannot be printed")
+
+
+def _digest(file: IO[bytes], start: int, size: int, into: IO[bytes] | None = None) -> str:
+    """sha256 of a part of the file, which is copied on the way where asked for."""
+    sha, left = hashlib.sha256(), size
+    file.seek(start)
+    while left and (block := file.read(min(left, 2**20))):
+        sha.update(block)
+        left -= len(block)
+        if into is not None:
+            into.write(block)
+    return sha.hexdigest()
+
+
+def unpack(archive: Archive, store: Store) -> Unpacked:
+    """Publish what the store does not have; give names that are free; lay a study's pipeline beside its report.
+
+    Raises:
+        UserError: the disk has less room than the artifacts take.
+        RunError: the disk became full, or the archive changed meanwhile; every artifact is there whole or not at all.
+    """
+    done, index = Unpacked(), archive.index
+    new = [a for a in index.artifacts if not store.has(a.stage, a.key)]
+    needs, free = sum(f.size for a in new for f in a.files.values()), shutil.disk_usage(store.root).free
+    if needs > free:
+        raise UserError(
+            f"there is no room for the artifacts of '{archive.path}' in the store '{store.root}'",
+            got=f"{free / 1e6:.1f} MB free",
+            expected=f"{needs / 1e6:.1f} MB",
+            mend="another --store, or `distill-prune gc`",
+        )
+    with archive.path.open("rb") as file:
+        for artifact in index.artifacts:
+            what = _publish(file, archive, artifact, store)
+            {"written": done.written, "present": done.present, "busy": done.busy}[what].append(artifact.key)
+        _name(index, store, done)
+        if index.name and (known := index.files.get(PIPELINE)):
+            done.pipeline = store.root / "reports" / index.name / PIPELINE
+            if not done.pipeline.exists():
+                done.pipeline.parent.mkdir(parents=True, exist_ok=True)
+                with aside(done.pipeline) as out:
+                    _digest(file, archive.starts[PIPELINE], known.size, out)
+    return done
+
+
+def _publish(file: IO[bytes], archive: Archive, artifact: Packed, store: Store) -> str:
+    """`written`, `present` or `busy`. Something damaged that stands under the key is moved aside first."""
+    stage, key = artifact.stage, artifact.key
+    if store.sound(stage, key):
+        return "present"
+    with store.lock(key) as mine:
+        if not mine:
+            return "busy"
+        if store.sound(stage, key):
+            return "present"
+        new = store.work(key) / "publish"
+        try:
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(parents=True)
+            for name, known in artifact.files.items():
+                with (new / name).open("wb") as out:
+                    sha = _digest(file, archive.starts[f"{stage}/{key}/{name}"], known.size, out)
+                    out.flush()
+                    os.fsync(out.fileno())
+                if sha != known.sha256:
+                    raise RunError(f"'{archive.path}' changed while it was being unpacked", mend="unpack it again")
+            _flush_folder(new)
+            if store.exists(stage, key):
+                store.set_aside(stage, key)
+            new.rename(store.path(stage, key))
+            _flush_folder(store.root / stage)
+        except OSError as problem:
+            raise RunError(
+                f"{stage} {key[:12]} could not be written to '{store.root}'",
+                got=problem.strerror or problem,
+                mend="make room on the disk and unpack again: what is there is left alone",
+            ) from problem
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(store.work(key), ignore_errors=True)
+    return "written"
+
+
+def _name(index: Index, store: Store, done: Unpacked) -> None:
+    """Give the names of artifacts that are there; a name that stands on another key stays where it is."""
+    wanted = {name: a.key for a in index.artifacts if a.key not in done.busy for name in a.names}
+    if not wanted:
+        return
+    with FileLock(store.root / ".locks" / "tags"):
+        tags = store.tags()
+        done.taken = sorted(n for n, key in wanted.items() if tags.get(n, key) != key)
+        done.names = sorted(n for n in wanted if n not in tags)
+        if done.names:
+            replace_json(store.root / "tags.json", {**{n: wanted[n] for n in done.names}, **tags})

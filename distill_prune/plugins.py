@@ -1,0 +1,108 @@
+"""Plugins: modules of the user's own that bring entries of the tables, named on the command line or loaded by a script.
+
+A plugin says what it brings, by table and name, as the module that is the entry (itself, where there is just one):
+
+    DISTILL_PRUNE = {"models": {"my_net": "my_module"}}
+
+An installed package may announce the same as entry points, which need no loading (see `table`). Nothing that a pipeline
+file says leads to an import: a file names entries, never modules.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+from distill_prune.errors import UserError, nearest
+from distill_prune.table import CONTRACTS, Table, imported
+
+_TABLES = {
+    "data": ("distill_prune.data", "DATASETS"),
+    "models": ("distill_prune.models", "MODELS"),
+    "methods": ("distill_prune.distill", "METHODS"),
+    "criteria": ("distill_prune.prune", "CRITERIA"),
+    "analyses": ("distill_prune.analyze", "ANALYSES"),
+    "formats": ("distill_prune.interop", "FORMATS"),
+}
+_RESERVED = {"methods": "stored"}
+"""What a pipeline file means something else by."""
+_EXAMPLE = 'DISTILL_PRUNE = {"models": {"my_net": "my_module"}}'
+
+
+def table_of(name: str) -> Table:
+    """The table that plugins and entry points call `name`.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in _TABLES:
+        raise UserError(f"there is no table '{name}'", expected=nearest(name, _TABLES))
+    module, attribute = _TABLES[name]
+    table = getattr(importlib.import_module(module), attribute)
+    assert isinstance(table, Table)
+    return table
+
+
+def load(module: str, folder: str | Path = ".") -> dict[str, dict[str, str]]:
+    """Import a plugin, `folder` before Python's other places, and register what it brings; returns that.
+
+    Raises:
+        UserError: it cannot be imported, does not say what it brings, or brings a name that is taken.
+    """
+    place = str(Path(folder).resolve())
+    if place not in sys.path:
+        sys.path.insert(0, place)
+    brought = _brought(imported(module, f"the plugin '{module}'"))
+    register(brought)
+    return brought
+
+
+def _brought(plugin: ModuleType) -> dict[str, dict[str, str]]:
+    """What the plugin says that it brings, checked."""
+    what = f"the plugin '{plugin.__name__}' ({plugin.__file__})"
+    said = getattr(plugin, "DISTILL_PRUNE", None)
+    if said is None:
+        raise UserError(f"{what} does not say what it brings", mend=f"a line like {_EXAMPLE}")
+    shape = isinstance(said, Mapping) and said and all(isinstance(entries, Mapping) for entries in said.values())
+    pairs = [(n, m) for entries in said.values() for n, m in entries.items()] if shape else []
+    if not pairs or not all(isinstance(part, str) and part for pair in pairs for part in pair):
+        raise UserError(f"{what} does not say clearly what it brings", got=f"DISTILL_PRUNE = {said!r}", expected=_EXAMPLE)
+    for table, entries in said.items():
+        if table not in CONTRACTS:
+            raise UserError(f"{what} brings entries of no table", got=f"'{table}'", expected=nearest(str(table), CONTRACTS))
+        if (name := _RESERVED.get(table)) in entries:
+            raise UserError(f"{what}: {table} cannot be called '{name}'", mend="another name")
+    return {table: dict(entries) for table, entries in said.items()}
+
+
+def register(entries: Mapping[str, Mapping[str, str]]) -> None:
+    """Add entries to the tables: module by name by table.
+
+    Raises:
+        UserError: a name is taken.
+    """
+    for table, modules in entries.items():
+        for name, module in modules.items():
+            table_of(table).register(name, module)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What is registered in this process, for one that it starts: entries by table, and where their modules lie."""
+
+    entries: Mapping[str, Mapping[str, str]]
+    path: Sequence[str]
+
+    @classmethod
+    def here(cls) -> Registered:
+        entries = {name: table_of(name).registered for name in _TABLES}
+        return cls({t: e for t, e in entries.items() if e}, tuple(sys.path))
+
+    def restore(self) -> None:
+        """Register the same in this process. Before settings of a plugin are unpickled: that imports their modules."""
+        sys.path[:] = [*self.path, *(p for p in sys.path if p not in self.path)]
+        register(self.entries)

@@ -1,0 +1,211 @@
+"""How a network is trained, as data; the learning rate of every step; and recipes of the literature by name.
+
+    constant   lr
+    step       lr gamma^m               m milestones lie behind: shares of the whole length, warm-up included
+    cosine     lr (1 + cos pi s) / 2    s the share of the steps after the warm-up that are over
+    linear     lr (1 - s)               which is 0 at the step after the last
+
+In a warm-up of w steps, step i has lr (i + 1) / w. Weight decay is coupled (in the gradient), but decoupled under adamw,
+which takes lr weight_decay of every weight. Label smoothing e makes (1 - e) y + e / K of the probabilities y of K classes.
+
+`preset: NAME` in a recipe lays the fields written beside it over those of PRESETS[NAME]; fields of the preset that change
+nothing any more are dropped, and the name leaves no trace. In a file that extends another, a preset replaces the recipe
+there unless that has the same one; `--set retrain.recipe.preset=NAME` leaves what the file writes over it.
+
+References:
+    | Decoupled Weight Decay Regularization (Loshchilov and Hutter, 2019), https://arxiv.org/abs/1711.05101
+    | Rethinking the Inception Architecture for Computer Vision (Szegedy et al., 2016), https://arxiv.org/abs/1512.00567
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from distill_prune.data.augment import Augment
+from distill_prune.errors import nearest
+from distill_prune.settings import Duration, Later, Settings, steps_of
+
+_DSA = "color_crop_cutout_flip_scale_rotate"
+_LOTTERY = {
+    "length": "63000it",
+    "batch": 128,
+    "lr": 0.1,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
+    "schedule": "step",
+    "milestones": (32 / 63, 48 / 63),
+    "gamma": 0.1,
+    "augment": "crop+flip",
+}
+
+PRESETS: Mapping[str, Mapping[str, Any]] = {
+    # Distilled Pruning, https://arxiv.org/abs/2307.03364, from its code. Real data, CIFAR-10: of the milestones at epochs
+    # 50, 65 and 80 only the first lies within 60 epochs.
+    "distilled-pruning-real": {
+        "length": "60ep",
+        "batch": 256,
+        "optimizer": "adam",
+        "lr": 8e-4,
+        "weight_decay": 8e-4,
+        "schedule": "step",
+        "milestones": (50 / 60,),
+        "gamma": 0.15,
+        "augment": "none",
+    },
+    # The same, real data, CIFAR-100.
+    "distilled-pruning-real-cifar100": {
+        "length": "120ep",
+        "batch": 256,
+        "optimizer": "adam",
+        "lr": 8e-4,
+        "weight_decay": 8e-4,
+        "schedule": "step",
+        "milestones": (50 / 120, 65 / 120, 80 / 120),
+        "gamma": 0.15,
+        "augment": "none",
+    },
+    # The same, distilled CIFAR-10 of 10 images per class; 1000ep for 50. There the optimizer is new after the drop,
+    # which comes an epoch or two later; here its momentum is kept.
+    "distilled-pruning-synthetic": {
+        "length": "3000ep",
+        "batch": 512,
+        "lr": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "schedule": "step",
+        "milestones": (0.5,),
+        "gamma": 0.1,
+        "augment": _DSA,
+    },
+    # Matching training trajectories, https://arxiv.org/abs/2203.11932, from its code: experts.
+    "mtt-expert": {"length": "50ep", "batch": 256, "lr": 0.01, "momentum": 0.0, "augment": _DSA},
+    # The same: training on a distilled set. There the rate is the one that was distilled; 0.01 stands in for it.
+    "mtt-evaluation": {
+        "length": "1000ep",
+        "batch": 256,
+        "lr": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "schedule": "step",
+        "milestones": (0.5,),
+        "gamma": 0.1,
+        "augment": _DSA,
+    },
+    # Linear Mode Connectivity in Sparse Neural Networks, https://arxiv.org/abs/2310.18769, from its code and that of IDC,
+    # https://arxiv.org/abs/2205.14959: CIFAR, real data; 1000ep on distilled data.
+    "idc": {
+        "length": "300ep",
+        "batch": 64,
+        "lr": 0.01,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "schedule": "step",
+        "milestones": (2 / 3, 5 / 6),
+        "gamma": 0.2,
+        "augment": "flip+color+crop_scale_rotate",
+        "cutmix": 0.5,
+        "cutmix_beta": 1.0,
+    },
+    # Linear Mode Connectivity and the Lottery Ticket Hypothesis, https://arxiv.org/abs/1912.05671. Second-hand: batch,
+    # optimizer and rate of lenet and of resnet20 are as other papers quote them; lengths, drops, weight decay,
+    # augmentation and all of the low, warm-up and VGG rows could not be checked against the paper.
+    "lottery-lenet": {"length": "24000it", "batch": 60, "optimizer": "adam", "lr": 12e-4},
+    "lottery-resnet20": _LOTTERY,
+    "lottery-resnet20-low": {**_LOTTERY, "lr": 0.01},
+    "lottery-resnet20-warmup": {**_LOTTERY, "lr": 0.03, "warmup": "30000it"},
+    "lottery-vgg16": _LOTTERY,
+    "lottery-vgg16-low": {**_LOTTERY, "lr": 0.01},
+    "lottery-vgg16-warmup": {**_LOTTERY, "warmup": "30000it"},
+}
+"""Fields of named recipes; a recipe that names one holds its values, so its key does not depend on this table's names."""
+
+
+def _idle(values: Mapping[str, Any]) -> dict[str, str]:
+    """The fields that change nothing beside the others, each with what makes it so."""
+    idle: dict[str, str] = {}
+    if values["schedule"] != "step":
+        idle |= dict.fromkeys(("milestones", "gamma"), f"schedule '{values['schedule']}'")
+    if values["optimizer"] != "sgd":
+        idle |= dict.fromkeys(("momentum", "nesterov"), f"optimizer '{values['optimizer']}'")
+    if values["cutmix"] == 0:
+        idle["cutmix_beta"] = "cutmix 0"
+    return idle
+
+
+class Recipe(Settings):
+    """How a network is trained. Milestones are shares of the whole length; `preset` is written like a field, see above."""
+
+    length: Duration = "30ep"
+    batch: int = Field(128, ge=1)
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = Field(0.1, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.0, ge=0)
+    schedule: Literal["constant", "step", "cosine", "linear"] = "constant"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    gamma: float = Field(0.1, gt=0, le=1)
+    warmup: Duration = "0it"
+    augment: Augment = "none"
+    nesterov: bool = Later(False)
+    label_smoothing: float = Later(0.0, ge=0, lt=1)
+    cutmix: float = Later(0.0, ge=0, le=1, description="the probability that a batch is mixed")
+    cutmix_beta: float = Later(1.0, gt=0)
+    precision: Literal["float32", "bfloat16"] = Later(
+        "float32", description="of the products in training's forward and backward pass; weights and evaluation are float32"
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand(cls, raw: Any) -> Any:
+        """The preset's fields under those that are written."""
+        if not isinstance(raw, Mapping) or "preset" not in raw:
+            return raw
+        written, name = {k: v for k, v in raw.items() if k != "preset"}, raw["preset"]
+        if name is None:  # `preset: null` leaves an inherited one out
+            return written
+        if str(name) not in PRESETS:
+            raise ValueError(f"unknown preset '{name}': {nearest(str(name), PRESETS)}")
+        values = {**PRESETS[name], **written}
+        idle = _idle({n: field.default for n, field in cls.model_fields.items()} | values)
+        return {k: v for k, v in values.items() if k in written or k not in idle}
+
+    @field_validator("length")
+    @classmethod
+    def _some(cls, length: str) -> str:
+        if int(length[:-2]) < 1:
+            raise ValueError(f"a recipe trains for at least one step, not '{length}'")
+        return length
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        idle = _idle({n: getattr(self, n) for n in type(self).model_fields})
+        for name in (n for n in type(self).model_fields if n in idle and n in self.model_fields_set):
+            default = type(self).model_fields[name].default
+            if getattr(self, name) != default:
+                shown = list(default) if isinstance(default, tuple) else default
+                raise ValueError(f"{name} changes nothing under {idle[name]}: leave it out, or at {shown}")
+        if self.nesterov and not self.momentum:
+            raise ValueError("nesterov needs a momentum above 0")
+        return self
+
+    def steps(self, examples: int) -> int:
+        """The length in steps on a set of so many examples."""
+        return steps_of(self.length, examples, self.batch)
+
+    def lr_at(self, step: int, examples: int) -> float:
+        """The learning rate of the step with index `step`."""
+        total, warm = self.steps(examples), steps_of(self.warmup, examples, self.batch)
+        if step < warm:
+            return self.lr * (step + 1) / warm
+        share = step / max(total, 1)
+        if self.schedule == "step":
+            return self.lr * self.gamma ** sum(share >= m for m in self.milestones)
+        if self.schedule == "cosine":
+            return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(total - warm, 1)))
+        if self.schedule == "linear":
+            return self.lr * (total - step) / max(total - warm, 1)
+        return self.lr

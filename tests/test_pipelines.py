@@ -1,0 +1,101 @@
+"""Every shipped pipeline runs to its report, shrunk to a few steps, on made-up images of the right shape."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from tiny import Cli
+
+from distill_prune.pipeline.config import load
+from distill_prune.pipeline.files import find_pipeline, read_raw
+
+ROOT = Path(__file__).resolve().parent.parent
+NAMES = sorted(p.name for p in (ROOT / "pipelines").glob("*.yaml"))
+CLASSES = {"cifar100": 100}
+METHOD = {
+    "ipc": 1, "iterations": 2, "inner_steps": 2, "expert_epochs": 1, "max_start": 2, "min_start": 0, "batch_real": 4,
+    "inner_loop": 1, "net_steps": 1,
+}  # fmt: skip
+ANALYSIS = {
+    "points": 3, "train_rows": 16, "rows": 16, "probes_min": 16, "probes_max": 16, "relative_error": 1.0, "nets": 1,
+    "length": "2it", "real_length": "2it", "norm_rows": 16, "norm_batch": 16,
+}  # fmt: skip
+
+
+def small(settings: dict[str, Any], values: dict[str, Any], always: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The settings with those of `values` that they write, and the named ones."""
+    return {**settings, **{k: v for k, v in values.items() if k in settings or k in always}}
+
+
+def recipe(settings: dict[str, Any], length: str = "2it") -> dict[str, Any]:
+    return {**{k: v for k, v in settings.items() if k != "warmup"}, "length": length, "batch": 16}
+
+
+def network(settings: dict[str, Any]) -> dict[str, Any]:
+    return small(settings, {"width": 4, "depth": 10 if settings["name"] == "resnet" else 2})
+
+
+def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
+    """The same study in seconds: every section stays, every length goes."""
+    raw = {**raw, "seeds": [0], "data": {"name": "npz", "path": str(data), "validation": 0.25}}
+    raw["model"] = network({**raw["model"], **({"depth": 8} if raw["model"]["name"] == "cifar_resnet" else {})})
+    if raw["model"]["name"] == "cifar_resnet":
+        raw["model"]["depth"] = 8
+    if "experts" in raw:
+        experts = raw["experts"]
+        raw["experts"] = {**experts, "count": 1, "recipe": recipe(experts["recipe"], "3ep")}
+        if "model" in experts:
+            raw["experts"]["model"] = network(experts["model"])
+    raw["architectures"] = {k: network(v) for k, v in raw.get("architectures", {}).items()}
+    raw["distill"] = {k: small(v, METHOD | {"init": "real"}) for k, v in raw.get("distill", {}).items()}
+    prune = raw["prune"] = {**raw["prune"], "levels": min(1, raw["prune"]["levels"])}
+    prune["recipe"] = recipe(prune.get("recipe", {}))
+    if "real" in prune:
+        prune["real"] = recipe(prune["real"])
+    prune["rewind"] = {**prune.get("rewind", {}), "k": "0it"}
+    raw.pop("levels", None)
+    raw["retrain"] = {**raw["retrain"], "recipe": recipe(raw["retrain"]["recipe"])}
+    always = {"curvature": ("probes_min", "probes_max"), "evaluation": ("nets", "length"), "connectivity": ("train_rows",)}
+    raw["compare"] = {k: small(v or {}, ANALYSIS, always.get(k, ())) for k, v in raw["compare"].items()}
+    return raw
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_pipeline_runs(cli: Cli, tmp_path: Path, name: str) -> None:
+    raw = read_raw(find_pipeline(name))
+    store, draws = tmp_path / "s", np.random.default_rng(0)
+    classes = CLASSES.get(raw["data"]["name"], 10)
+    shape = (28, 28, 1) if raw["model"]["name"] == "lenet" else (8, 8, 1) if raw["data"]["name"] == "digits" else (32, 32, 3)
+    labels = np.arange(8 * classes) % classes
+    for part in ("train", "test"):
+        images = draws.integers(0, 256, (len(labels), *shape), dtype=np.uint8)
+        (tmp_path / "data").mkdir(exist_ok=True)
+        np.savez(tmp_path / "data" / f"{part}.npz", x=images, y=labels)
+    for method in raw.get("distill", {}).values():
+        if method["name"] == "stored":  # as the file's head says: an imported set under this name
+            pixels = draws.integers(0, 256, (classes, *shape), dtype=np.uint8)
+            names = np.array([str(i) for i in range(classes)])
+            np.savez(tmp_path / "set.npz", images=pixels, labels=np.arange(classes), classes=names)
+            assert cli("import", "npz", tmp_path / "set.npz", "--tag", method["ref"], "--store", store).code == 0
+    file = tmp_path / name
+    file.write_text(yaml.safe_dump(shrunk(raw, tmp_path / "data")), encoding="utf-8")
+    done = cli("run", file, "--store", store, "--executor", "serial")
+    assert done.code == 0, done.err
+    assert (store / "reports" / Path(name).stem / "report.html").exists()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_pipeline_is_valid_as_it_stands(name: str) -> None:
+    _, pipeline = load(name)
+    assert pipeline.title and pipeline.question
+    assert (ROOT / "pipelines" / name).read_text().startswith("# "), "a pipeline file says what is expected of it"
+
+
+def test_papers_have_their_files() -> None:
+    claims = {"distilled-pruning-cifar10", "distilled-pruning-cifar100", "stable-subnetworks-cifar10", "lottery-cifar10-resnet20"}
+    claims |= {"lottery-mnist-lenet", *(f"mtt-cifar10-ipc{n}" for n in (1, 10, 50))}
+    assert {f"{c}.yaml" for c in claims} <= set(NAMES)
