@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
-import torch
+from test_plugins import pristine
 
-from distill_prune.artifacts import Examples, Transform
-from distill_prune.distill import METHODS, Source
-from distill_prune.progress import SILENT
-from distill_prune.rng import Streams
+from distill_prune.conformance import check
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -30,47 +25,53 @@ def commands() -> list[str]:
     """The `distill-prune` lines of the README's shell blocks that are meant as they stand."""
     blocks = re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL)
     lines = [part.strip() for block in blocks for line in block.splitlines() for part in line.split("#")[0].split("&&")]
-    return [c for c in lines if c.startswith("distill-prune") and not re.search(r"PIPELINE|REF|COMMAND|KEY|\|", c)]
+    return [c for c in lines if c.startswith("distill-prune") and not re.search(r"PIPELINE|REF|COMMAND|KEY|FILE|\|", c)]
 
 
 def test_the_readme_has_its_commands():
-    assert [c.split()[1] for c in commands()] == ["run", "plan", "distill", "run", "run"]
+    assert [c.split()[1] for c in commands()] == ["run", "plan", "distill", "run", "run", "run"]
     assert "pip install -e . && distill-prune run pipelines/digits.yaml" in TEXT
     assert "pip install -e '.[test]' && pytest" in TEXT
 
 
-def test_commands_of_the_readme_run(cli, tmp_path, monkeypatch):
-    monkeypatch.setenv("DISTILL_PRUNE_STORE", str(tmp_path / "store"))
-    monkeypatch.chdir(ROOT)
+def test_every_command_stands_in_the_readme(cli):
+    from distill_prune.cli import app
+
+    names = {c.name or c.callback.__name__.removesuffix("_") for c in app.registered_commands}
+    assert {n for n in names if not re.search(rf"(?<![\w-]){n}(?![\w-])", TEXT)} == set()
+
+
+def test_every_paper_of_the_table_has_its_file():
+    named = re.findall(r"`([\w-]+\.yaml)`", TEXT)
+    assert len(named) >= 6 and all((ROOT / "pipelines" / n).exists() for n in named)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A folder to work in, whose plugins are forgotten afterwards."""
+    with pristine(tmp_path):
+        yield tmp_path
+
+
+def test_commands_of_the_readme_run(cli, folder, monkeypatch):
+    monkeypatch.setenv("DISTILL_PRUNE_STORE", str(folder / "store"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    code = re.search(r"```python\n(# average.py\n.*?)```", TEXT, re.DOTALL)
+    assert code and len(code[1].splitlines()) < 30
+    (folder / "average.py").write_text(code[1], encoding="utf-8")
+    (folder / "pipelines").symlink_to(ROOT / "pipelines")
+    monkeypatch.chdir(folder)
     for command in commands():
         if "cifar10" in command:
-            continue  # the same pipeline runs, shrunk, on data of its own in test_cli.py
+            continue  # the same pipeline runs, shrunk, on data of its own in test_pipelines.py
         words = shlex.split(command)[1:]
-        stored = any("stored" in w for w in words)
-        sets = [w for s in SHRINK + ([] if stored else SMALL_SET) for w in ("--set", s)]
+        given = any("stored" in w or "average" in w for w in words)
+        sets = [w for s in SHRINK + ([] if given else SMALL_SET) for w in ("--set", s)]
         executor = ["--executor", "serial"] if words[0] != "plan" else []
         done = cli(words[0], words[1], *sets, *words[2:], *executor)
         assert done.code == 0, done.err
         if words[0] == "distill":
             key = re.search(r"distill (\w+) set synthetic", done.out)
             assert key and cli("tag", key[1], "digits-5ipc").code == 0
-    assert (tmp_path / "store" / "reports" / "digits" / "report.html").exists()
-
-
-def test_the_method_of_the_readme_works(tmp_path, monkeypatch):
-    code = re.search(r"```python\n# distill_prune/distill/average.py\n(.*?)```", TEXT, re.DOTALL)
-    assert code and len(code[1].splitlines()) < 30
-    path = tmp_path / "average_of_readme.py"
-    path.write_text("from __future__ import annotations\n" + code[1], encoding="utf-8")
-    spec = importlib.util.spec_from_file_location("average_of_readme", path)
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "average_of_readme", module)
-    spec.loader.exec_module(module)
-    monkeypatch.setitem(METHODS._entries, "average", "average_of_readme")
-
-    x, y = torch.rand(40, 1, 4, 4), torch.arange(40) % 2
-    source = Source(Examples(x, y), ("a", "b"), Transform("normalize", {"mean": torch.zeros(1), "std": torch.ones(1)}))
-    entry = METHODS["average"]
-    made = entry.distill(entry.Settings(ipc=3, group=5), source, Streams(0), "cpu", SILENT)
-    assert made.set.labels.tolist() == [0] * 3 + [1] * 3
-    assert made.set.images.std() == pytest.approx(x.std().item() / 5**0.5, rel=0.3)
+    assert (folder / "store" / "reports" / "digits" / "report.html").exists()
+    assert check("methods", "average") is not None

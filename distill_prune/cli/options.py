@@ -15,7 +15,22 @@ if TYPE_CHECKING:
     from distill_prune.pipeline.nodes import Graph
     from distill_prune.pipeline.store import Store
 
+ORDER = (
+    *("run", "data", "experts", "distill", "prune", "retrain", "compare", "plan", "report"),
+    *("evaluate", "diff", "import", "export", "pack", "unpack"),
+    *("ls", "show", "verify", "tag", "rm", "gc", "schema", "doctor"),
+)
+
+
+class _Ordered(typer.core.TyperGroup):
+    """Commands in the order of a study, and then what one does with a store."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=ORDER.index)
+
+
 app = typer.Typer(
+    cls=_Ordered,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,

@@ -51,6 +51,11 @@ def _run(
     print(f"{done['made']} made, {done['hits'] + done['elsewhere']} found, {duration(done['seconds'])}")
     if page is not None:
         print(f"\n{store.numbers('compare', graph.summary)['answer']}\n")
+        for m in graph.set_measures:
+            if m.analysis == "evaluation":
+                found = store.numbers("compare", m.key)
+                a, network = found["accuracy"]["test"], m.architecture or found["network"]
+                print(f"set {m.set}: {100 * a['mean']:.1f} ± {100 * (a['sd'] or 0):.1f} % test accuracy by {a['n']} fresh {network}")
         print(f"report: {page}")
     else:
         for key in graph.goals(until):
