@@ -101,7 +101,7 @@ def conditions(threads: int) -> Iterator[None]:
 @cache
 def versions() -> dict[str, str]:
     """Versions of what decides bits."""
-    names = ("distill-prune", "torch", "numpy", "scipy", "scikit-learn", "kornia", "higher", "safetensors")
+    names = "distill-prune torch torchvision numpy scipy scikit-learn kornia higher pillow safetensors".split()
     found = {"python": platform.python_version()}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):
