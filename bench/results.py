@@ -68,7 +68,7 @@ def section(record: dict[str, Any]) -> str:
         f"{record['versions']['torch']}, {record['core_seconds_total'] / 60:.0f} core-minutes, peak "
         f"{record['peak_mb'] / 1000:.1f} GB a worker.",
         "",
-        s["answer"],
+        record.get("answer") or s["answer"],
         "",
         "| arm | level | sparsity % | n | accuracy % | test barrier | train barrier | trace / weight | matching | stable | "
         "IoU with control (chance) |",
@@ -118,6 +118,7 @@ def write_record(a: argparse.Namespace) -> Path:
         "summary": study.summary,
         "evaluations": study.evaluations,
         "rankings": study.rankings,
+        "answer": study.answer,
         "units": study.units,
         "versions": study.versions,
         "core_seconds": spent,

@@ -223,4 +223,5 @@ def study(levels: int = 10, seeds: int = 3, arms: int = 5, **changes: Any) -> Si
         "data": {"title": "Digits", "counts": {"train": 1293, "validation": 144, "test": 360}, "shape": [1, 8, 8]},
         "versions": {"distill-prune": "0.1.0", "torch": "2.13.0"},
     }
-    return SimpleNamespace(**{**fields, **changes})
+    whole = {**fields, **changes}
+    return SimpleNamespace(**{"answer": (whole["summary"] or {}).get("answer", ""), **whole})

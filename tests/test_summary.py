@@ -12,6 +12,7 @@ from reference_analyze import (
 )
 
 from distill_prune.analyze import summary
+from distill_prune.analyze.answer import of_sets
 from distill_prune.analyze.estimate import estimate
 
 # ---------------------------------------------------------------- the table
@@ -130,6 +131,14 @@ def test_the_answer_is_plain_and_counts_its_units():
         "claimed."
     )
     assert "no difference is claimed" not in summarise(units_of(range(6)))["answer"]
+
+
+def test_the_answer_of_sets_alone():
+    accuracies = [{"mean": 0.4772, "sd": 0.0153, "n": 3}, {"mean": 0.29, "sd": None, "n": 1}]
+    names = ("mine", "subset")
+    told = of_sets([{"set": s, "network": "convnet", "accuracy": a} for s, a in zip(names, accuracies, strict=True)])
+    assert told.endswith("(mean ± sd): set mine 47.7 ± 1.5 % (convnet, n = 3); set subset 29.0 % (convnet, n = 1).")
+    assert of_sets([]) == ""
 
 
 def test_the_answer_of_a_small_or_unfinished_study():

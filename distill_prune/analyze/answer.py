@@ -33,6 +33,16 @@ def answer(arms: Sequence[Record], rows: Sequence[Record], control: str, claims_
     return f"{first} {reach[0].upper()}{reach[1:]}{limit}."
 
 
+def of_sets(evaluations: Sequence[Record]) -> str:
+    """The test accuracy of fresh networks trained on each set alone: `evaluations` of {set, network, accuracy}."""
+    told = []
+    for e in evaluations:
+        a = e["accuracy"]
+        spread = "" if a["sd"] is None else f" ± {100 * a['sd']:.1f}"
+        told.append(f"set {e['set']} {100 * a['mean']:.1f}{spread} % ({e['network']}, n = {a['n']})")
+    return f"Fresh networks trained on a set alone reach, in test accuracy (mean ± sd): {'; '.join(told)}." if told else ""
+
+
 def _scored(label: str, row: Record) -> str:
     accuracy, barrier = row["accuracy"], row["barrier_test"]
     spread = "" if accuracy["sd"] is None else f" ± {100 * accuracy['sd']:.1f}"

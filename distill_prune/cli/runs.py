@@ -38,6 +38,7 @@ def _run(
     out: Path | None,
     json: bool,
 ) -> None:
+    from distill_prune.pipeline.study import answer
     from distill_prune.terminal import duration
 
     store = open_store(folder, create=True)
@@ -50,12 +51,8 @@ def _run(
         return
     print(f"{done['made']} made, {done['hits'] + done['elsewhere']} found, {duration(done['seconds'])}")
     if page is not None:
-        print(f"\n{store.numbers('compare', graph.summary)['answer']}\n")
-        for m in graph.set_measures:
-            if m.analysis == "evaluation":
-                found = store.numbers("compare", m.key)
-                a, network = found["accuracy"]["test"], m.architecture or found["network"]
-                print(f"set {m.set}: {100 * a['mean']:.1f} ± {100 * (a['sd'] or 0):.1f} % test accuracy by {a['n']} fresh {network}")
+        measured = (graph.summary, *(m.key for m in graph.set_measures))
+        print(f"\n{answer(graph, {key: store.numbers('compare', key) for key in measured})}\n")
         print(f"report: {page}")
     else:
         for key in graph.goals(until):

@@ -40,7 +40,7 @@ from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
 from distill_prune.settings import Later
 from distill_prune.training import CountFlops
-from distill_prune.tree import clone, unflatten
+from distill_prune.tree import clone, to, unflatten
 
 NEEDS_EXPERTS = True
 
@@ -155,7 +155,7 @@ def _flops(inner: Inner, start: Tensor, target: Tensor) -> int:
 def _teacher(settings: Settings, source: Source, inputs: Tensor) -> Tensor:
     """Logits (N, K) of the first expert's last usable epoch on network inputs (N, C, H, W)."""
     assert source.model is not None
-    state = {**dict(source.model.module.named_buffers()), **source.experts[0].state(settings.last_epoch)}
+    state = to({**dict(source.model.module.named_buffers()), **source.experts[0].state(settings.last_epoch)}, inputs.device)
     with torch.no_grad():  # batch statistics, which is what an expert's row has: it keeps no buffers
         return torch.cat([source.model(clone(state), x, train=True) for x in torch.split(inputs, TEACHER_BATCH)])
 

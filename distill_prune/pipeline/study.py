@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from distill_prune.analyze.answer import of_sets
 from distill_prune.errors import DamagedArtifact
 from distill_prune.pipeline.collect import gather
 from distill_prune.pipeline.grid import is_control
@@ -38,6 +40,7 @@ class Study:
     classes: list[str]
     evaluations: list[Record]
     rankings: list[Record]
+    answer: str
     distillation: Record | None
     provenance: list[Record]
     versions: dict[str, str]
@@ -83,12 +86,21 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         classes=list(data.get("classes", [])),
         evaluations=_evaluations(graph, numbers),
         rankings=_rankings(graph, numbers),
+        answer=answer(graph, numbers),
         distillation=record,
         provenance=provenance,
         versions=versions,
         sets=list(graph.sets),
         data={"title": _title(graph)} | {k: data[k] for k in ("counts", "shape", "transform")} if data else {},
     )
+
+
+def answer(graph: Graph, numbers: Mapping[str, Record]) -> str:
+    """What the study says in plain sentences: of its tickets where an arm prunes with a learned set, and of its sets."""
+    treated = any(a.images in graph.sets and not is_control(graph.methods[a.images]) for a in graph.pipeline.arms.values())
+    sets = of_sets(_evaluations(graph, numbers))
+    said = numbers.get(graph.summary, {}).get("answer", "") if treated or not sets else ""
+    return " ".join(part for part in (said, sets) if part)
 
 
 def _title(graph: Graph) -> str:
@@ -150,14 +162,14 @@ def _synthetic(graph: Graph, store: Store, numbers: dict[str, Record]) -> tuple[
     return (pixels[..., 0] if pixels.shape[-1] == 1 else pixels), made.hard.tolist(), shown
 
 
-def _evaluations(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
+def _evaluations(graph: Graph, numbers: Mapping[str, Record]) -> list[Record]:
     out = []
     for m in graph.set_measures:
         if m.analysis == "evaluation" and m.key in numbers:
             n = numbers[m.key]
             out.append(
                 {
-                    "label": f"set {m.set}",
+                    "label": m.set,
                     "set": m.set,
                     "network": m.architecture or n["network"],
                     "accuracy": n["accuracy"]["test"],
