@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_plugins import announce, forget, pristine
+from reference_plugins import announce, forget, pristine
 from tiny import Cli
 
 from distill_prune import conformance

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 import pytest
-from test_plugins import pristine
+from reference_plugins import pristine
 
 from distill_prune.conformance import check
 
