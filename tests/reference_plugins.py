@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -116,7 +115,7 @@ def forget(folder: Path) -> None:
 
 
 def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
-    """A fixture: writes a module into the current folder, which is a fresh one."""
+    """Made a fixture by its tests: writes a module into the current folder, which is a fresh one."""
     folder = tmp_path / "work"
     folder.mkdir()
     monkeypatch.chdir(folder)

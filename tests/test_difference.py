@@ -16,7 +16,7 @@ from tiny import Cli
 from distill_prune.artifacts import SyntheticSet, Transform
 from distill_prune.errors import StoreError, UserError
 from distill_prune.pipeline.difference import difference
-from distill_prune.pipeline.graph import Graph
+from distill_prune.pipeline.nodes import Graph
 from distill_prune.pipeline.stages import Reader
 from distill_prune.pipeline.store import Store, identity
 

@@ -78,6 +78,11 @@ def test_experts_come_in_and_teach(cli: Cli, store: Store, graph: Graph, file: s
     assert done.code == 0, done.err
     theirs, ours = store.trajectory(store.find("teacher").key), store.trajectory(keys[0])
     assert all(torch.equal(theirs.checkpoints[t], ours.checkpoints[t]) for t in range(len(ours.checkpoints)))
+    together = tmp_path / "together"
+    assert cli("export", graph.sets["synthetic"], "--to", "mtt-experts", together, *where).code == 0
+    assert len(torch.load(together / "replay_buffer_0.pt")) == len(keys)
+    without = cli("export", graph.sets["subset"], "--to", "mtt-experts", tmp_path / "none", *where)
+    assert without.code == 2 and "was made without experts" in without.err
     taught = cli("distill", file, "--set", "experts.stored=[teacher]", "--executor", "serial", *where)
     assert taught.code == 0, taught.err
     short = cli("plan", file, "--set", "experts.stored=[teacher]", "--set", "distill.synthetic.max_start=9", *where)

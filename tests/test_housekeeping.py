@@ -17,8 +17,8 @@ from tiny import Cli
 
 from distill_prune.errors import StoreError
 from distill_prune.pipeline import housekeeping
-from distill_prune.pipeline.graph import Graph
 from distill_prune.pipeline.housekeeping import litter, removable, remove, remove_all, size
+from distill_prune.pipeline.nodes import Graph
 from distill_prune.pipeline.store import NUMBERS, Ref, Store
 
 ROOT = Path(__file__).resolve().parent.parent

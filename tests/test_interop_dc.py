@@ -10,17 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from reference_interop_sets import (
-    NORMALIZE,
-    PIXELS,
-    X,
-    Y,
-    bits,
-    made,
-    read,
-    saved,
-    write,
-)
+from reference_interop_sets import NORMALIZE, PIXELS, X, Y, bits, made, read, saved, write
 
 from distill_prune.errors import ConfigError, DataError
 

@@ -6,16 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_interop_sets import (
-    LOGITS,
-    X,
-    Y,
-    bits,
-    made,
-    read,
-    saved,
-    write,
-)
+from reference_interop_sets import LOGITS, X, Y, bits, made, read, saved, write
 
 from distill_prune.errors import ConfigError, DataError, UserError
 

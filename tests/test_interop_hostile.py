@@ -10,19 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from reference_interop_sets import (
-    LR,
-    NAMES,
-    NAN,
-    NORMALIZE,
-    PIXELS,
-    POINTER,
-    X,
-    Y,
-    network,
-    read,
-    saved,
-)
+from reference_interop_sets import LR, NAMES, NAN, NORMALIZE, PIXELS, POINTER, X, Y, network, read, saved
 
 from distill_prune.errors import ConfigError, DataError, DistillPruneError
 from distill_prune.interop import Origin, files

@@ -7,21 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from reference_interop_sets import (
-    BESIDE,
-    GENERATOR,
-    LOGITS,
-    NAMES,
-    NORMALIZE,
-    ZCA,
-    X,
-    Y,
-    bits,
-    network,
-    read,
-    saved,
-    write,
-)
+from reference_interop_sets import BESIDE, GENERATOR, LOGITS, NAMES, NORMALIZE, ZCA, X, Y, bits, network, read, saved, write
 from torch import Tensor
 
 from distill_prune.artifacts import Trajectory, Transform

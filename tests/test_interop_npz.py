@@ -7,17 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from reference_interop_sets import (
-    BYTES,
-    NAMES,
-    PIXELS,
-    X,
-    Y,
-    made,
-    read,
-    same,
-    write,
-)
+from reference_interop_sets import BYTES, NAMES, PIXELS, X, Y, made, read, same, write
 
 from distill_prune.errors import ConfigError, DataError
 from distill_prune.interop import Origin

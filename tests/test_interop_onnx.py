@@ -8,11 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from reference import convnet
-from reference_interop_tickets import (
-    network,
-    random_ticket,
-    write,
-)
+from reference_interop_tickets import network, random_ticket, write
 
 from distill_prune.errors import UserError
 from distill_prune.interop import FORMATS, Held

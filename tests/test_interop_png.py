@@ -10,20 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from reference_interop_sets import (
-    BESIDE,
-    BYTES,
-    NAMES,
-    NORMALIZE,
-    PIXELS,
-    POINTER,
-    X,
-    Y,
-    bits,
-    made,
-    read,
-    write,
-)
+from reference_interop_sets import BESIDE, BYTES, NAMES, NORMALIZE, PIXELS, POINTER, X, Y, bits, made, read, write
 
 from distill_prune.errors import DataError
 from distill_prune.interop import Origin

@@ -7,18 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from reference_interop_sets import (
-    BYTES,
-    LOGITS,
-    LR,
-    NAMES,
-    NAN,
-    NORMALIZE,
-    X,
-    Y,
-    read,
-    saved,
-)
+from reference_interop_sets import BYTES, LOGITS, LR, NAMES, NAN, NORMALIZE, X, Y, read, saved
 
 from distill_prune.errors import ConfigError, DataError
 from distill_prune.interop import Origin

@@ -8,17 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from reference_interop_sets import (
-    LOGITS,
-    PIXELS,
-    SETS,
-    X,
-    Y,
-    made,
-    read,
-    same,
-    write,
-)
+from reference_interop_sets import LOGITS, PIXELS, SETS, X, Y, made, read, same, write
 
 from distill_prune.artifacts import Ticket, Transform
 from distill_prune.artifacts.tickets import Mask

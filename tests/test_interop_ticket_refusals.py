@@ -8,15 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from reference_interop_tickets import (
-    EXPORTS,
-    IMPORTS,
-    Foreign,
-    network,
-    openlth_level,
-    random_ticket,
-    read,
-)
+from reference_interop_tickets import EXPORTS, IMPORTS, Foreign, network, openlth_level, random_ticket, read
 from torch import nn
 
 from distill_prune.errors import DataError, UserError

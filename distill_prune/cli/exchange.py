@@ -25,8 +25,8 @@ FORMATS = (
     "--tag mtt-10",
 )
 def import_(
-    form: Annotated[str, typer.Argument(metavar="FORMAT")],
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...")],
+    form: Annotated[str, typer.Argument(metavar="FORMAT", help="the format, see above")],
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="the foreign files, or the folder that holds them")],
     sets: Sets = None,
     tag: Annotated[str | None, typer.Option("--tag", metavar="NAME", help="a name for what is imported")] = None,
     store: StoreDir = None,
@@ -44,8 +44,8 @@ def import_(
 
 
 @app.command(
-    help="Write an artifact in a foreign format: a synthetic set, an expert, a ticket or a retrained network. Networks come "
-    "with their stored size, operations and measured latency.\n\n"
+    help="Write an artifact in a foreign format: a synthetic set, an expert (or the experts of a set), a ticket or a retrained "
+    "network. Networks come with their stored size, operations and measured latency.\n\n"
     f"{FORMATS}\n\n"
     "Example:  distill-prune export 3fa9c1 --to torch-prune ticket.pt"
 )

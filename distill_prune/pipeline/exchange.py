@@ -150,7 +150,8 @@ def _publish(
 
 
 def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path], Held]:
-    """Write an artifact in a foreign format: the files written, and what was exported.
+    """Write an artifact in a foreign format: the files written, and what was exported. Where the format holds experts and
+    the artifact is a set, its experts.
 
     Raises:
         UserError: the format cannot hold it, or something stands at `path`.
@@ -158,13 +159,18 @@ def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path],
     module = FORMATS[form]
     if not hasattr(module, "write"):
         raise UserError(f"format '{form}' can be imported only", mend="`distill-prune export --help` lists the formats")
-    held = _held(store, ref)
+    held = _held(store, ref, module.KIND)
     return list(module.write(held, path)), held
 
 
-def _held(store: Store, ref: str) -> Held:
+def _held(store: Store, ref: str, kind: str) -> Held:
     found = store.find(ref)
     reader, manifest = Reader(store, "cpu"), store.manifest(found.stage, found.key)
+    if found.stage == "distill" and kind == "experts":
+        taught = sorted((n for n in manifest["inputs"] if n.startswith("expert")), key=lambda n: (len(n), n))
+        if not taught:
+            raise UserError(f"the set '{ref}' was made without experts")
+        return Held(tuple(store.trajectory(manifest["inputs"][n]) for n in taught))
     if found.stage == "distill":
         return Held(reader.set(found.key))
     if found.stage == "experts":
