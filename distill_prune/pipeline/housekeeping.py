@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from distill_prune.errors import DamagedArtifact, StoreError
-from distill_prune.pipeline.store import Ref, Store, _flush_folder, replace_json
+from distill_prune.pipeline.store import Ref, Store, flush_folder, replace_json
 
 LEFT_SECONDS = 3600.0
 """Files that no lock guards are taken for left behind when nothing has touched them for this long."""
@@ -224,7 +224,7 @@ def _bury(store: Store, ref: Ref) -> None:
     if store.exists(ref.stage, ref.key):
         grave.parent.mkdir(parents=True, exist_ok=True)
         store.path(ref.stage, ref.key).rename(grave)
-        _flush_folder(store.root / ref.stage)
+        flush_folder(store.root / ref.stage)
     if ref.key in store.tags().values():
         with FileLock(store.root / ".locks" / "tags"):
             replace_json(store.root / "tags.json", {n: k for n, k in store.tags().items() if k != ref.key})

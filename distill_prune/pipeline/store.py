@@ -56,7 +56,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _flush_folder(path: Path) -> None:
+def flush_folder(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -248,11 +248,11 @@ class Store:
             write_json(aside / NUMBERS, parts.numbers)
             files = {p.name: {"sha256": file_digest(p), "size": p.stat().st_size} for p in sorted(aside.iterdir())}
             write_json(aside / MANIFEST, {**manifest, "files": files})
-            _flush_folder(aside)
+            flush_folder(aside)
             if self.exists(stage, key):
                 self.set_aside(stage, key)
             aside.rename(self.path(stage, key))
-            _flush_folder(self.root / stage)
+            flush_folder(self.root / stage)
         except (OSError, SafetensorError) as problem:  # safetensors wraps the system's errors in its own
             shutil.rmtree(aside, ignore_errors=True)
             raise RunError(

@@ -23,7 +23,7 @@ from pydantic import ConfigDict, ValidationError
 
 from distill_prune.errors import RunError, UserError
 from distill_prune.pipeline.archive import INDEX, PIPELINE, Index, Packed, aside
-from distill_prune.pipeline.store import MANIFEST, NUMBERS, STAGES, TENSORS, Store, _flush_folder, identity, replace_json
+from distill_prune.pipeline.store import MANIFEST, NUMBERS, STAGES, TENSORS, Store, flush_folder, identity, replace_json
 from distill_prune.settings import Settings
 
 _SMALL = 64 * 2**20
@@ -261,11 +261,11 @@ def _publish(file: IO[bytes], archive: Archive, artifact: Packed, store: Store) 
                     os.fsync(out.fileno())
                 if sha != known.sha256:
                     raise RunError(f"'{archive.path}' changed while it was being unpacked", mend="unpack it again")
-            _flush_folder(new)
+            flush_folder(new)
             if store.exists(stage, key):
                 store.set_aside(stage, key)
             new.rename(store.path(stage, key))
-            _flush_folder(store.root / stage)
+            flush_folder(store.root / stage)
         except OSError as problem:
             raise RunError(
                 f"{stage} {key[:12]} could not be written to '{store.root}'",
