@@ -37,11 +37,15 @@ def said(values: Sequence[float], unit: str = "%") -> str:
     return f"{mean(values):.1f}{spread}{unit} (n = {len(values)})"
 
 
-def reached(name: str, least: float) -> tuple[Callable[[Sequence[Record]], str], Callable[[Sequence[Record]], bool | None]]:
+Judged = tuple[Callable[[Sequence[Record]], str], Callable[[Sequence[Record]], bool | None]]
+"""The figures in words, and whether the claim holds."""
+
+
+def reached(name: str, least: float) -> Judged:
     return lambda rs: said(scores(rs, name)), lambda rs: mean(scores(rs, name)) >= least
 
 
-def beats(name: str, other: str, by: float) -> tuple[Callable[[Sequence[Record]], str], Callable[[Sequence[Record]], bool | None]]:
+def beats(name: str, other: str, by: float) -> Judged:
     def gaps(rs: Sequence[Record]) -> list[float]:
         return [a - b for a, b in zip(scores(rs, name), scores(rs, other), strict=True)]
 
@@ -56,7 +60,7 @@ def row(record: Record, arm: str, sparsity: float) -> Record:
     return min((r for r in record["summary"]["rows"] if r["arm"] == arm), key=lambda r: abs(r["sparsity"] - sparsity))
 
 
-def within(arm: str, expected: Mapping[float, float], points: float) -> Any:
+def within(arm: str, expected: Mapping[float, float], points: float) -> Judged:
     def found(rs: Sequence[Record]) -> dict[float, Record]:
         return {s: row(rs[0], arm, s)["accuracy"] for s in expected}
 
@@ -66,7 +70,7 @@ def within(arm: str, expected: Mapping[float, float], points: float) -> Any:
     )
 
 
-def stablest(arm: str, others: Sequence[str], sparsity: float) -> Any:
+def stablest(arm: str, others: Sequence[str], sparsity: float) -> Judged:
     """Whether the mean test barrier of `arm` lies below those of the others and of the dense network."""
 
     def barriers(rs: Sequence[Record]) -> dict[str, float]:
@@ -74,22 +78,27 @@ def stablest(arm: str, others: Sequence[str], sparsity: float) -> Any:
         return {a: 100 * r["barrier_test"]["mean"] for a, r in rows.items()}
 
     return (
-        lambda rs: f"test barrier at {100 * sparsity:.0f}% sparsity: "
-        + ", ".join(f"{a} {b:.1f}" for a, b in barriers(rs).items())
-        + f" points (n = {rs[0]['summary']['rows'][0]['n']})",
+        lambda rs: (
+            f"test barrier at {100 * sparsity:.0f}% sparsity: "
+            + ", ".join(f"{a} {b:.1f}" for a, b in barriers(rs).items())
+            + f" points (n = {rs[0]['summary']['rows'][0]['n']})"
+        ),
         lambda rs: all(barriers(rs)[arm] < b for a, b in barriers(rs).items() if a != arm),
     )
 
 
-def matching_to(arm: str, sparsity: float) -> Any:
+def matching_to(arm: str, sparsity: float) -> Judged:
     """Whether `arm` is matching and stable at the sparsity."""
-    return (
-        lambda rs: f"at {100 * row(rs[0], arm, sparsity)['sparsity']:.1f}% sparsity: {100 * row(rs[0], arm, sparsity)['accuracy']['mean']:.1f}%"
-        f" (dense {100 * row(rs[0], arm, 0.0)['accuracy']['mean']:.1f}%), barrier "
-        f"{100 * row(rs[0], arm, sparsity)['barrier_test']['mean']:.1f} points; matching {row(rs[0], arm, sparsity)['matching']}, "
-        f"stable {row(rs[0], arm, sparsity)['stable']}",
-        lambda rs: row(rs[0], arm, sparsity)["matching"] == row(rs[0], arm, sparsity)["stable"] == "yes",
-    )
+
+    def told(rs: Sequence[Record]) -> str:
+        r, dense = row(rs[0], arm, sparsity), row(rs[0], arm, 0.0)
+        return (
+            f"at {100 * r['sparsity']:.1f}% sparsity: {100 * r['accuracy']['mean']:.1f}% (dense "
+            f"{100 * dense['accuracy']['mean']:.1f}%), barrier {100 * r['barrier_test']['mean']:.1f} points; matching "
+            f"{r['matching']}, stable {r['stable']} (n = {r['n']})"
+        )
+
+    return told, lambda rs: row(rs[0], arm, sparsity)["matching"] == row(rs[0], arm, sparsity)["stable"] == "yes"
 
 
 SMALL = tuple(f"mtt-cifar10-ipc10-small-{seed}" for seed in range(3))
@@ -144,7 +153,7 @@ CLAIMS = (
         *within("synthetic", {0.36: 50.40, 0.672: 47.26, 0.893: 46.44, 0.956: 42.34}, 1.5),
     ),
     Claim(
-        "Subnetworks found on distilled images are more stable than dense ones and those of real-data pruning, ConvNet-3, CIFAR-10",
+        "Subnetworks found on distilled images are more stable than dense ones and real-data IMP's, ConvNet-3, CIFAR-10",
         "figures alone (McDermott and Cummings 2023, arXiv 2310.18769)",
         "stable-subnetworks-cifar10.yaml",
         ("stable-subnetworks-cifar10",),

@@ -3,8 +3,8 @@
     python bench/results.py PIPELINE --store DIR [--set A.B=C]...
 
 Writes docs/results/<name>.json (summary, evaluations, versions, seconds) and <name>.csv (one row an arm and level), and
-from all that lie there docs/results.md: the papers' claims one by one (claims.py), then every study. Without PIPELINE it writes the
-page anew.
+from all that lie there docs/results.md: the papers' claims one by one (claims.py), then every study. Without PIPELINE it
+writes the page anew.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ count. Accuracies in %, barriers in points of test error, traces per surviving w
 `distill_prune/analyze/summary.py`. The tool makes no choice by the test set. The recipe of `digits.yaml` was settled by hand
 on data split 0, its validation and test figures in view. Its distillation was once shortened for time and put back when the
 test accuracy on split 0 fell below the target; `--set data.split_seed=1` had been evaluated once by then.
-The rates of `mtt-cifar10-ipc10-small.yaml` were settled by three trials of 120 iterations on seed 0, judged by the validation part;
-its test figures were first looked at when the runs here were finished.
+The rates of `mtt-cifar10-ipc10-small.yaml` were settled by three trials of 120 iterations on seed 0, judged by the validation
+part.
 
 ## The papers' claims
 

@@ -31,6 +31,18 @@ from distill_prune.progress import Progress, Snapshot
 
 Tick = Callable[[int, int, str], None]
 SAVE_SECONDS = 30.0
+VERSIONED = (
+    "distill-prune",
+    "torch",
+    "torchvision",
+    "numpy",
+    "scipy",
+    "scikit-learn",
+    "kornia",
+    "higher",
+    "pillow",
+    "safetensors",
+)
 
 
 @dataclass(frozen=True)
@@ -101,9 +113,8 @@ def conditions(threads: int) -> Iterator[None]:
 @cache
 def versions() -> dict[str, str]:
     """Versions of what decides bits."""
-    names = "distill-prune torch torchvision numpy scipy scikit-learn kornia higher pillow safetensors".split()
     found = {"python": platform.python_version()}
-    for name in names:
+    for name in VERSIONED:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
     return found
