@@ -25,8 +25,10 @@ _PUBLIC = {
     "METHODS": "distill",
     "CRITERIA": "prune",
     "ANALYSES": "analyze",
+    "FORMATS": "interop",
     # training
-    "Recipe": "training",
+    "Recipe": "recipe",
+    "PRESETS": "recipe",
     "train": "training",
     "evaluate": "training",
     "build_model": "models",

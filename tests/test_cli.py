@@ -13,6 +13,7 @@ import pytest
 import tiny
 from tiny import Cli, flip
 
+from distill_prune.cli.options import ORDER
 from distill_prune.pipeline.nodes import Graph
 from distill_prune.pipeline.store import NUMBERS, TENSORS, Store
 
@@ -228,6 +229,20 @@ def test_evaluate_is_cached(cli: Cli, store: Store, graph: Graph) -> None:
     assert "sd over 2 fresh" in text.out and "%" in text.out
 
 
+def test_evaluate_with_other_networks_and_the_label_robust_score(cli: Cli, store: Store, graph: Graph) -> None:
+    short = ["--set", "nets=2", "--set", "length=3it", "--set", "real_length=3it", "--set", "rates=[0.1]"]
+    more = ["--set", "architectures.flat.name=lenet", "--ranking", "--store", store.root]
+    done = json.loads(cli("evaluate", graph.sets["synthetic"], *short, *more, "--json").out)
+    made = [(m["analysis"], m["architecture"]) for m in done["measurements"]]
+    assert made == [("evaluation", ""), ("evaluation", "flat"), ("ranking", "")] and done["made"] == 3
+    scores = done["measurements"][2]["numbers"]
+    assert 0 <= scores["lrs"]["mean"] <= 1 and abs(scores["hlr"]["mean"]) <= 1
+    text = cli("evaluate", graph.sets["synthetic"], *short, *more).out
+    assert "fresh flat networks" in text and "LRS        0." in text and "fractions" in text
+    wrong = cli("evaluate", graph.sets["synthetic"], *short, *more, "--set", "net=2")
+    assert wrong.code == 2 and "did you mean 'nets'" in wrong.err
+
+
 def test_evaluate_that_cannot_be(cli: Cli, store: Store, graph: Graph) -> None:
     done = cli("evaluate", graph.sets["subset"], "--store", store.root)
     assert done.code == 2 and "without a network" in done.err and "--set model.name=convnet" in done.err
@@ -240,7 +255,7 @@ def test_evaluate_that_cannot_be(cli: Cli, store: Store, graph: Graph) -> None:
 def test_help(cli: Cli) -> None:
     done = cli("--help")
     assert done.code == 0 and "distill-prune run digits.yaml" in done.out
-    for command in ("run", "plan", "report", "ls", "show", "verify", "tag", "evaluate", "doctor", "data", "distill", "compare"):
+    for command in ORDER:
         assert f"  {command}" in done.out
         told = cli(command, "--help")
         assert told.code == 0 and ("Example:" in told.out or command == "show")

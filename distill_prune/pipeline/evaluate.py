@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from distill_prune.analyze import ANALYSES
-from distill_prune.errors import StoreError, UserError
+from distill_prune.errors import ConfigError, StoreError, UserError, nearest
 from distill_prune.models import MODELS
 from distill_prune.pipeline.config import Pipeline, entry, validated
 from distill_prune.pipeline.files import override
@@ -41,8 +41,12 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyse
         )
     data = _data(store, manifest["inputs"].get("data", ""), dataset)
     graph = Graph(_bare(manifest["threads"]))
+    fields = {a: set(ANALYSES[a].Settings.model_fields) for a in analyses}
+    if unknown := sorted(raw.keys() - set().union(*fields.values())):
+        known = set().union(*fields.values(), {"model", "architectures", "dataset"}) - {"name"}
+        raise ConfigError(f"unknown key '{unknown[0]}' in --set", expected=nearest(unknown[0], known))
     for analysis in analyses:
-        own = {k: v for k, v in raw.items() if len(analyses) == 1 or k in ANALYSES[analysis].Settings.model_fields}
+        own = {k: v for k, v in raw.items() if k in fields[analysis]}
         settings = validated(ANALYSES[analysis].Settings, own, "", "--set")
         for name, network in {"": model, **(others if analysis == "evaluation" else {})}.items():
             where = f"architectures.{name}" if name else "model"
