@@ -116,7 +116,7 @@ def test_an_interrupt_ends_cleanly(empty: Store, file: str, line: str, number: i
         os.killpg(process.pid, number)  # a terminal interrupts everything in the foreground
     else:
         process.send_signal(number)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=120)
     assert (process.returncode, err) == (130, "interrupted; what was finished is kept, run again to go on\n")
     assert tiny.gone(workers) and whole(empty) and len(workers) >= 2
 
