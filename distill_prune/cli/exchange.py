@@ -56,14 +56,10 @@ def export(
     store: StoreDir = None,
     json: AsJson = False,
 ) -> None:
-    from distill_prune.artifacts import Ticket, Weights
-    from distill_prune.interop.footprint import footprint, lines
+    from distill_prune.interop.footprint import lines
     from distill_prune.pipeline.exchange import take_out
 
-    files, held = take_out(open_store(store), ref, to, path)
-    size = None
-    if isinstance(held.noun, Ticket | Weights) and held.model is not None and held.ticket is not None:
-        size = footprint(held.model, held.noun.state, held.ticket.mask, held.model.shape)
+    files, size = take_out(open_store(store), ref, to, path)
     if json:
         print(json_.dumps({"files": [str(f) for f in files], "footprint": size}))
         return

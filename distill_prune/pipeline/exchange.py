@@ -19,6 +19,7 @@ from distill_prune.artifacts import Images, Parts, SyntheticSet, Ticket, Traject
 from distill_prune.data import DATASETS
 from distill_prune.errors import ConfigError, DataError, StoreError, UserError
 from distill_prune.interop import FORMATS, Held, Origin
+from distill_prune.interop.footprint import footprint
 from distill_prune.models import MODELS, build_model
 from distill_prune.pipeline.config import entry, validated
 from distill_prune.pipeline.files import override
@@ -149,9 +150,9 @@ def _publish(
     return Imported(Ref(stage, key), label, False)
 
 
-def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path], Held]:
-    """Write an artifact in a foreign format: the files written, and what was exported. Where the format holds experts and
-    the artifact is a set, its experts.
+def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path], dict[str, Any] | None]:
+    """Write an artifact in a foreign format: the files written, and of networks that the store knows their footprint. Where
+    the format holds experts and the artifact is a set, its experts are written.
 
     Raises:
         UserError: the format cannot hold it, or something stands at `path`.
@@ -160,7 +161,11 @@ def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path],
     if not hasattr(module, "write"):
         raise UserError(f"format '{form}' can be imported only", mend="`distill-prune export --help` lists the formats")
     held = _held(store, ref, module.KIND)
-    return list(module.write(held, path)), held
+    found = None
+    if isinstance(held.noun, Ticket | Weights) and held.model is not None and held.ticket is not None:
+        # Measured first: torch's exporter of ONNX leaves the process slow.
+        found = footprint(held.model, held.noun.state, held.ticket.mask, held.model.shape)
+    return list(module.write(held, path)), found
 
 
 def _held(store: Store, ref: str, kind: str) -> Held:
