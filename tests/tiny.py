@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -154,6 +155,7 @@ def start(*arguments: str, pipe: bool = True) -> subprocess.Popen[str]:
         env=env,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell ignores it for what runs behind it
         stdout=subprocess.PIPE if pipe else subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
