@@ -35,8 +35,8 @@ part.
 
 ## The papers' claims
 
-A verdict is of the means alone, on the data, hardware and count that stand in the row. "not yet run": no GPU was at hand, or no
-data; the file is there, and runs, shrunk, in the tests.
+A verdict is of the means alone, on the data, hardware and count that stand in the row. "not yet run": no GPU was at hand, no
+data, or (the two small studies that say so) no time to finish; the file is there, and runs, shrunk, in the tests.
 
 """
 TAIL = """

@@ -30,6 +30,15 @@ from distill_prune.errors import nearest
 from distill_prune.settings import Duration, Later, Settings, steps_of
 
 _DSA = "color_crop_cutout_flip_scale_rotate"
+_ON_SYNTHETIC = {
+    "lr": 0.01,
+    "momentum": 0.9,
+    "weight_decay": 5e-4,
+    "schedule": "step",
+    "milestones": (0.5,),
+    "gamma": 0.1,
+    "augment": _DSA,
+}
 _LOTTERY = {
     "length": "63000it",
     "batch": 128,
@@ -70,31 +79,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     },
     # The same, distilled CIFAR-10 of 10 images per class; 1000ep for 50. There the optimizer is new after the drop,
     # which comes an epoch or two later; here its momentum is kept.
-    "distilled-pruning-synthetic": {
-        "length": "3000ep",
-        "batch": 512,
-        "lr": 0.01,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
-        "schedule": "step",
-        "milestones": (0.5,),
-        "gamma": 0.1,
-        "augment": _DSA,
-    },
+    "distilled-pruning-synthetic": {**_ON_SYNTHETIC, "length": "3000ep", "batch": 512},
     # Matching training trajectories, https://arxiv.org/abs/2203.11932, from its code: experts.
     "mtt-expert": {"length": "50ep", "batch": 256, "lr": 0.01, "momentum": 0.0, "augment": _DSA},
     # The same: training on a distilled set. There the rate is the one that was distilled; 0.01 stands in for it.
-    "mtt-evaluation": {
-        "length": "1000ep",
-        "batch": 256,
-        "lr": 0.01,
-        "momentum": 0.9,
-        "weight_decay": 5e-4,
-        "schedule": "step",
-        "milestones": (0.5,),
-        "gamma": 0.1,
-        "augment": _DSA,
-    },
+    "mtt-evaluation": {**_ON_SYNTHETIC, "length": "1000ep", "batch": 256},
     # Linear Mode Connectivity in Sparse Neural Networks, https://arxiv.org/abs/2310.18769, from its code and that of IDC,
     # https://arxiv.org/abs/2205.14959: CIFAR, real data; 1000ep on distilled data.
     "idc": {

@@ -28,7 +28,6 @@ from distill_prune.settings import Entry as Base
 
 NEEDS_EXPERTS = False
 REAL_IMAGES = True
-REAL_IMAGES = True
 
 
 class Settings(Base):
