@@ -57,6 +57,47 @@ def cell(estimate: dict[str, Any] | None, scale: float, digits: int) -> str:
     return f"{mean} [{scale * estimate['low']:.{digits}f}, {scale * estimate['high']:.{digits}f}]"
 
 
+def reach(summary: dict[str, Any]) -> list[str]:
+    """How far each arm is matching and stable; records from before this was measured have none."""
+    if not summary.get("reach"):
+        return []
+
+    def said(found: dict[str, Any]) -> str:
+        last = f"{100 * found['last']:.1f}" if found["last"] is not None else "none" if found["known"] else "not decidable"
+        units = f" (units {cell(found['units'], 100, 1)}, n = {found['units']['n']})" if found["units"] else ""
+        return last + units + (f", {found['at_least']} at the sparsest level still" if found["at_least"] else "")
+
+    rows = [f"| {r['arm']} | {said(r['matching'])} | {said(r['stable'])} |" for r in summary["reach"]]
+    return ["", "| arm | largest matching sparsity % | largest stable sparsity % |", "|---|---|---|", *rows]
+
+
+def onsets(summary: dict[str, Any]) -> list[str]:
+    """From which rewinding step on each arm is stable and matching."""
+    rows = [
+        f"| {o['arm'] if o['level'] else 'dense'} | {o['level']} | {100 * o['sparsity']:.1f} | {o['stable_at'] or 'at none'} | "
+        f"{o['matching_at'] or 'at none'} | {', '.join(o['ks'])} |"
+        for o in summary.get("onset", ())
+    ]
+    head = ["", "| arm | level | sparsity % | stable from k | matching from k | k looked at |", "|---|---|---|---|---|---|"]
+    return [*head, *rows] if rows else []
+
+
+def differences(summary: dict[str, Any]) -> list[str]:
+    """Paired differences at the sparsest level, of the metrics that claims are of."""
+    if not summary.get("paired"):
+        return []
+    deepest = max(p["level"] for p in summary["paired"])
+    shares = ("accuracy", "barrier_test", "disagreement")
+    rows = [
+        f"| {p['arm']} | {p['metric']} | {cell(p['difference'], *((100, 1) if p['metric'] in shares else (1, 5)))} | "
+        f"{p['difference']['n']} | {p['p']:.3f} | {p['claim'] or 'none'} |"
+        for p in summary["paired"]
+        if p["level"] == deepest
+    ]
+    title = f"Differences to `{summary['paired'][0]['versus']}` at level {deepest} (points for shares):"
+    return ["", title, "", "| arm | metric | difference | n | p | claim |", "|---|---|---|---|---|---|", *rows]
+
+
 def section(record: dict[str, Any]) -> str:
     """One study as Markdown."""
     s, data = record["summary"], record["data"]
@@ -87,6 +128,7 @@ def section(record: dict[str, Any]) -> str:
             f"{cell(r['accuracy'], 100, 1)} | {cell(r['barrier_test'], 100, 1)} | {cell(r['barrier_train'], 100, 1)} | "
             f"{cell(r['trace_per_weight'], 1, 5)} | {r['matching']} | {r['stable']} | {iou} |"
         )
+    lines += [*reach(s), *onsets(s), *differences(s)]
     for e in record["evaluations"]:
         a = e["accuracy"]
         lines += [

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from html.parser import HTMLParser
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from scipy import stats
+
+from distill_prune.report.figures import FIGURES, Drawing
+from distill_prune.report.page import page
 
 ARMS = (
     ("real", "Real-data IMP", "real"),
@@ -26,6 +31,8 @@ def estimate(values: list[float]) -> dict[str, Any]:
     half = float(stats.t.ppf(0.975, n - 1)) * sd / n**0.5
     return {"mean": mean, "sd": sd, "se": sd / n**0.5, "low": mean - half, "high": mean + half, "n": n}
 
+
+DETAILS = ("planes", "densities", "diagonals", "layerwise", "layer_traces", "between", "tickets")
 
 METRICS = (
     "accuracy",
@@ -222,6 +229,64 @@ def study(levels: int = 10, seeds: int = 3, arms: int = 5, **changes: Any) -> Si
         "sets": ["mtt"],
         "data": {"title": "Digits", "counts": {"train": 1293, "validation": 144, "test": 360}, "shape": [1, 8, 8]},
         "versions": {"distill-prune": "0.1.0", "torch": "2.13.0"},
+        **{name: [] for name in DETAILS},
     }
     whole = {**fields, **changes}
     return SimpleNamespace(**{"answer": (whole["summary"] or {}).get("answer", ""), **whole})
+
+
+VOID = {"meta", "link", "br", "img", "path", "use", "line", "rect", "circle", "input"}
+
+
+class Page(HTMLParser):
+    """Tags, attributes that fetch, visible text and repeated ids; fails on tags that do not close."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.feed(html)
+        assert self.open == []
+        self.text = " ".join(self.text.split())
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open and self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if not {"style", "script"} & set(self.open):
+            self.text += data + " "
+
+    def headings(self) -> list[int]:
+        """Levels of the headings, in order."""
+        return [int(t[1]) for t, _ in self.tags if re.fullmatch("h[1-6]", t)]
+
+    def section(self, heading: str, until: str) -> str:
+        """The text from one heading to another one; the list of sections repeats some titles before them."""
+        return self.text[self.text.rindex(f" {heading} ") : self.text.rindex(f" {until} ")]
+
+    def having(self, tag: str) -> list[dict[str, str | None]]:
+        return [a for t, a in self.tags if t == tag]
+
+
+def html_of(made: SimpleNamespace) -> str:
+    """The page of a study, with an empty picture for every figure that it has."""
+    empty = '<svg viewBox="0 0 331 200" xmlns="http://www.w3.org/2000/svg"></svg>'
+    drawings = {
+        name: Drawing(name, b"", empty, f"{name}: {drawn[1]}") for name, draw in FIGURES.items() if (drawn := draw(made))
+    }
+    return page(made, drawings)[0]
+
+
+def laid_out(made: SimpleNamespace) -> Page:
+    """The same, read."""
+    return Page(html_of(made))

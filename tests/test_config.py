@@ -155,7 +155,7 @@ def test_sections_that_must_be_there(key: str) -> None:
         (["retrain.copies=1"], "compare.connectivity needs retrain.copies of at least 2"),
         (["levels=[0,3]"], r"levels \[0, 3\] must lie in 0..2"),
         (["levels=[-1]"], r"levels \[-1\] must lie in 0..2"),
-        (["prune.rewind.k=9it"], "prune.rewind.k"),
+        (["prune.rewind.k=9it"], "the rewinding step 9it lies behind"),
     ],
 )
 def test_settings_that_do_not_fit_together(assignments: list[str], said: str) -> None:

@@ -46,7 +46,7 @@ BAD = [
     ("methods", 'transform, "method"', 'transform, "methods"', "the set's method"),
     ("methods", "NEEDS_EXPERTS = False", "NEEDS_EXPERTS = True", "trains networks, and costs nothing"),
     ("methods", "ipc: int", "images: int", "settings without `ipc`"),
-    ("analyses", '"copies"\n', '"study"\n', "expected: copies or pair or set"),
+    ("analyses", '"copies"\n', '"study"\n', "expected: copies or tickets or pair or set"),
     ("analyses", "masks, train", "masks, tests", "asks for what there is not\n  got:      tests\n  expected: .*test"),
     ("analyses", '("analysis", {', '("other", {', "its measurements' name"),
     ("analyses", "len(copies)", "float('nan')", "fails when it is called\n  got:      ValueError"),
@@ -97,7 +97,7 @@ def test_a_check_is_given_what_has_no_default(write: Write) -> None:
 
 
 def test_the_command_checks_all_that_a_plugin_brings(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
-    from distill_prune.conformance import main
+    from distill_prune.conformance.__main__ import main
 
     write("net", NET)
     write("score", SCORE.replace("state[n].square()", "state[n].flatten()"))

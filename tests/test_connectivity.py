@@ -7,7 +7,8 @@ import torch
 from reference_analyze import error_on_line, examples_of, linear, mask_of, state_of, tiny
 
 from distill_prune.analyze import connectivity
-from distill_prune.analyze.connectivity import CURVES, Settings, barrier, excess
+from distill_prune.analyze.connectivity import Settings
+from distill_prune.analyze.line import CURVES, barrier, excess
 from distill_prune.artifacts import Mask
 from distill_prune.errors import UserError
 from distill_prune.progress import Progress

@@ -6,9 +6,10 @@ import pytest
 import torch
 from reference_analyze import dense_hessian, examples_of, mask_of, state_of, tiny
 
-from distill_prune.analyze import curvature
-from distill_prune.analyze.curvature import Products, Settings
+from distill_prune.analyze import curvature, hessian
+from distill_prune.analyze.curvature import Settings
 from distill_prune.analyze.estimate import estimate
+from distill_prune.analyze.hessian import Products
 from distill_prune.errors import NonFiniteError, UserError
 from distill_prune.rng import Streams
 
@@ -120,7 +121,7 @@ def test_chunks_change_nothing(monkeypatch):
     model, state, mask, examples = scene("instance", n=11)
     whole = Products(model, state, mask, examples)
     assert whole.chunk == 11
-    monkeypatch.setattr(curvature, "GRAPH_BYTES", 3 * whole._bytes_per_example())
+    monkeypatch.setattr(hessian, "GRAPH_BYTES", 3 * whole._bytes_per_example())
     parts = Products(model, state, mask, examples)
     assert parts.chunk == 3
     probes = [whole.probe(STREAMS("p", i=i)) for i in range(2)]

@@ -89,7 +89,7 @@ def test_costs_are_the_level_s_and_the_chain_s(finished: tuple[Store, Graph]) ->
     store, graph = finished
     costs = difference(store, *tickets(graph))["costs"]
     for side, arm in (("a", "synthetic"), ("b", "real")):
-        levels = [store.numbers("prune", k)["cost"] for k in graph.chains[arm, 0]]
+        levels = [store.numbers("prune", k)["cost"] for k in graph.chains[arm, 0].values()]
         assert costs[side]["level"] == levels[2] and levels[2]["steps"] > 0
         assert costs[side]["chain"] == {k: sum(c[k] for c in levels) for k in ("images", "steps", "flops")}
 
@@ -97,7 +97,7 @@ def test_costs_are_the_level_s_and_the_chain_s(finished: tuple[Store, Graph]) ->
 def test_measurements_of_both(finished: tuple[Store, Graph]) -> None:
     store, graph = finished
     measured = difference(store, *tickets(graph))["measured"]
-    assert set(measured) == {"accuracy", "accuracy_train", "barrier_test", "barrier_train", "trace_per_weight"}
+    assert set(measured) == {"accuracy", "accuracy_train", "barrier_test", "barrier_train", "trace_per_weight", "trace_invariant"}
     for side, arm in (("a", "synthetic"), ("b", "real")):
         unit = next(u for u in graph.units if (u.arm, u.level) == (arm, 2))
         accuracy, barrier = (store.numbers("compare", unit.measured[n]) for n in ("accuracy", "connectivity"))
@@ -307,3 +307,17 @@ def test_the_command_on_sets_and_on_one_ticket(cli: Cli, finished: tuple[Store, 
 def test_an_unknown_ref(cli: Cli, empty: Store, tmp_path: Path) -> None:
     done = cli("diff", "feedbeef", "feedbeef", "--store", empty.root)
     assert done.code == 2 and "'feedbeef' names no artifact of the store" in done.err
+
+
+# stores
+
+
+def test_tickets_of_two_stores(store: Store, graph: Graph, tmp_path: Path) -> None:
+    a, b = tickets(graph)
+    theirs = Store(shutil.copytree(store.root, tmp_path / "theirs"))
+    mine = difference(store, a, b)
+    assert difference(store, a, b, theirs) == mine
+    shutil.rmtree(store.path("prune", b))
+    assert difference(store, a, b, theirs) == mine
+    with pytest.raises(StoreError, match="names no artifact of the store"):
+        difference(store, a, b)

@@ -21,7 +21,7 @@ METHOD = {
     "inner_loop": 1, "net_steps": 1,
 }  # fmt: skip
 ANALYSIS = {
-    "points": 3, "train_rows": 16, "rows": 16, "probes_min": 16, "probes_max": 16, "relative_error": 1.0, "nets": 1,
+    "points": 3, "train_rows": 16, "test_rows": 16, "rows": 16, "probes_min": 16, "probes_max": 16, "relative_error": 1.0, "nets": 1,
     "length": "2it", "real_length": "2it", "norm_rows": 16, "norm_batch": 16,
 }  # fmt: skip
 
@@ -51,15 +51,24 @@ def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
         if "model" in experts:
             raw["experts"]["model"] = network(experts["model"])
     raw["architectures"] = {k: network(v) for k, v in raw.get("architectures", {}).items()}
-    raw["distill"] = {k: small(v, METHOD | {"init": "real"}) for k, v in raw.get("distill", {}).items()}
+    raw["distill"] = {k: small(v, METHOD | {"init": "real"}) for k, v in raw.get("distill", {}).items() if v}
     prune = raw["prune"] = {**raw["prune"], "levels": min(1, raw["prune"]["levels"])}
     prune["recipe"] = recipe(prune.get("recipe", {}))
     if "real" in prune:
         prune["real"] = recipe(prune["real"])
     prune["rewind"] = {**prune.get("rewind", {}), "k": "0it"}
+    if "scan" in prune:
+        prune["scan"] = ["0it", "1it"]
+    raw["arms"] = {
+        name: {**arm, "begins": {**arm["begins"], "level": 1}} if arm and "begins" in arm else arm
+        for name, arm in raw["arms"].items()
+    }
+    raw["only"] = {name: {"arms": only.get("arms"), "seeds": [0]} for name, only in raw.get("only", {}).items()}
     raw.pop("levels", None)
     raw["retrain"] = {**raw["retrain"], "recipe": recipe(raw["retrain"]["recipe"])}
     always = {"curvature": ("probes_min", "probes_max"), "evaluation": ("nets", "length"), "connectivity": ("train_rows",)}
+    rows = ("train_rows", "test_rows", "norm_rows", "norm_batch", "points")
+    always |= {n: rows for n in ("between", "layerwise", "landscape")} | {"disagreement": ("train_rows",)}
     raw["compare"] = {k: small(v or {}, ANALYSIS, always.get(k, ())) for k, v in raw["compare"].items()}
     return raw
 
@@ -75,7 +84,7 @@ def test_every_shipped_pipeline_runs(cli: Cli, tmp_path: Path, name: str) -> Non
         images = draws.integers(0, 256, (len(labels), *shape), dtype=np.uint8)
         (tmp_path / "data").mkdir(exist_ok=True)
         np.savez(tmp_path / "data" / f"{part}.npz", x=images, y=labels)
-    for method in raw.get("distill", {}).values():
+    for method in filter(None, raw.get("distill", {}).values()):
         if method["name"] == "stored":  # as the file's head says: an imported set under this name
             pixels = draws.integers(0, 256, (classes, *shape), dtype=np.uint8)
             names = np.array([str(i) for i in range(classes)])

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from reference import Memory, convnet, examples_of, logits, survivors, trained_by_hand, uneven
 
 from distill_prune.artifacts import Mask, Ticket
@@ -11,9 +12,10 @@ from distill_prune.errors import NonFiniteError, RunError
 from distill_prune.pipeline.store import Store, identity
 from distill_prune.progress import SILENT
 from distill_prune.prune import CRITERIA
-from distill_prune.prune.imp import Step, dense_ticket, next_level
+from distill_prune.prune.imp import Step, dense_ticket, next_level, score
 from distill_prune.prune.select import select
 from distill_prune.rng import Streams
+from distill_prune.settings import canonical
 from distill_prune.training import Recipe, train
 
 STREAMS = Streams(0, ("prune",), (("level", 1),))
@@ -132,18 +134,18 @@ def test_every_criterion_scores_every_prunable_weight(name):
     assert entry.Settings().name == name and isinstance(entry.NEEDS_TRAINING, bool)
     state = uneven(model)
     mask = Mask.dense(state, model.prunable)
-    scores = entry.scores(state, mask, STREAMS)
+    scores = score(entry.Settings(), state, mask, STREAMS, model, examples_of(model, 5))
     assert {n: t.shape for n, t in scores.items()} == {n: t.shape for n, t in mask.kept.items()}
+    assert all(bool((t >= 0).all()) and bool(t.any()) and not t.requires_grad for t in scores.values())
 
 
 # -- levels
 
 
-def level(model, previous, dense, examples, recipe=RECIPE, streams=STREAMS, first=0, progress=SILENT, **step):
+def level(model, previous, dense, examples, recipe=RECIPE, streams=STREAMS, first=0, progress=SILENT, at=None, **step):
     step = Step(**{"rate": 0.3, "criterion": MAGNITUDE(), **step})
-    return next_level(
-        model, previous, dense, step, streams, examples=examples, recipe=recipe, first=first, device="cpu", progress=progress
-    )
+    common = {"examples": examples, "recipe": recipe, "first": first, "device": "cpu", "progress": progress, "level": at}
+    return next_level(model, previous, dense, step, streams, **common)
 
 
 def chain(norm="batch", levels=2, **step):
@@ -250,6 +252,52 @@ def test_level_0_at_step_k_is_the_beginning_of_the_schedule(k):
     after = level(model, ticket, ticket, examples, recipe, first=k)
     assert after.numbers["cost"]["steps"] == 8 - k
     assert all(torch.equal(after.state[n], t * after.mask.kept.get(n, 1)) for n, t in ticket.state.items())
+
+
+@pytest.mark.parametrize("k", [0, 3])
+def test_another_draw_of_level_0_is_another_initialisation_with_noise_of_its_own(k):
+    model = convnet(width=3)
+    examples = examples_of(model, 11, dtype=torch.float32)
+
+    def made(draw):
+        return dense_ticket(model, 7, examples, RECIPE, k, "cpu", SILENT, draw).state
+
+    own, one, other = made(0), made(1), made(2)
+    assert all(torch.equal(t, made(1)[n]) for n, t in one.items())
+    assert all(torch.equal(t, dense_ticket(model, 7, examples, RECIPE, k, "cpu", SILENT).state[n]) for n, t in own.items())
+    assert all(not torch.equal(a[n], b[n]) for a, b in ((own, one), (one, other)) for n in model.prunable)
+    start, noise = model.fresh(7, "init", draw=1), Streams(7, ("rewind",), (("draw", 1),))
+    by_hand = train(model, start, examples, RECIPE, noise, last=k).state if k else start
+    assert all(torch.equal(t, by_hand[n]) for n, t in one.items())
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("rounds", [1, 2, 5])
+def test_one_shot_is_one_training_ranked_once_with_the_chains_counts(rounds, scope):
+    model = convnet(width=3)
+    start, examples = uneven(model, dtype=torch.float32), examples_of(model, 11, dtype=torch.float32)
+    dense = Ticket(Mask.dense(start, model.prunable), start, 0)
+    step = {"criterion": MAGNITUDE(scope=scope), "rounds": rounds, "at": rounds}
+    ticket, less = level(model, dense, dense, examples, **step), level(model, dense, dense, examples, **{**step, "rounds": 1})
+    trained = train(model, start, examples, RECIPE, STREAMS, mask=dense.mask)
+    scores, kept = {n: trained.state[n].abs() for n in model.prunable}, dense.mask.kept
+    for _ in range(rounds):
+        kept = {n: torch.tensor(row).view_as(kept[n]) for n, row in survivors(scores, kept, 0.3, scope).items()}
+    assert all(torch.equal(t, kept[n]) for n, t in ticket.mask.kept.items())
+    assert ticket.level == rounds and ticket.numbers == {"cost": trained.cost.json(), "train_loss": trained.losses[-1]}
+    assert ticket.mask.inside(less.mask) and (rounds == 1 or not less.mask.inside(ticket.mask))  # by the same noise, they nest
+
+
+def test_one_shot_and_chain_have_equal_counts_and_a_step_without_rounds_its_old_key():
+    model, examples, tickets = chain("instance", levels=4)
+    for ticket in tickets[1:]:
+        shot = level(model, tickets[0], tickets[0], examples, rounds=ticket.level, at=ticket.level)
+        assert shot.mask.remaining == ticket.mask.remaining and shot.level == ticket.level
+    step = Step(criterion=MAGNITUDE())
+    assert canonical(step) == {"rate": 0.2, "criterion": {"scope": "global", "name": "magnitude"}, "rewind": "all"}
+    assert canonical(step.model_copy(update={"rounds": 2}))["rounds"] == 2
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        Step(criterion=MAGNITUDE(), rounds=0)
 
 
 def test_level_0_without_steps_is_the_initialisation_and_free():

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import reference_report as reference
 from PIL import Image
+from reference_report import laid_out
+from reference_report_rich import rich
 
-from distill_prune.report import formats, pictures, style
+from distill_prune.report import formats, pictures, style, tickets, words
 
 
 def _contrast(a: str, b: str) -> float:
@@ -23,13 +25,37 @@ def _contrast(a: str, b: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def test_text_and_lines_have_enough_contrast() -> None:
+def _css() -> tuple[str, dict[str, str]]:
+    """page.css, and what its variables stand for."""
     css = (Path(style.__file__).parent / "page.css").read_text()
-    colors = dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", css))
-    for name in ("ink", "soft", "accent"):
-        assert _contrast(colors[name], colors["paper"]) >= 4.5
-    for color in (*style._COLORS, style._REAL, style.GREY):
-        assert _contrast(color, colors["paper"]) >= 4.5
+    return css, dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", css))
+
+
+def test_every_text_colour_of_the_page_has_enough_contrast() -> None:
+    """WCAG AA, 4.5:1, against every background of the page; borders of fields 3:1."""
+    css, named = _css()
+    resolved = re.sub(r"var\(--(\w+)\)", lambda m: named.get(m.group(1), m.group(0)), css)
+    backgrounds = set(re.findall(r"(?<![\w-])background: (#[0-9a-f]{3,6});", resolved)) | {"#ffffff"}
+    backgrounds -= {"#fff", "#8d8a84"}  # print's white, and the dot of the dense network, which carries no text
+    texts = set(re.findall(r"(?<![\w-])color: ([^;}]+?)\s*[;}]", resolved)) - {"inherit"}
+    assert named["paper"] in backgrounds and "#fbf1dc" in backgrounds and named["ink"] in texts and len(texts) >= 4
+    for text in texts:
+        for background in backgrounds:
+            assert _contrast(text, background) >= 4.5, (text, background)
+    assert _contrast(named["edge"], named["paper"]) >= 3 and _contrast("#8d8a84", named["paper"]) >= 3
+
+
+def test_every_colour_of_the_figures_has_enough_contrast() -> None:
+    _, named = _css()
+    for color in (*style._COLORS, *style._MUTED, style._REAL, style.GREY, style.INK):
+        for background in (named["paper"], style.PAPER):
+            assert _contrast(color, background) >= 4.5, color
+
+
+def test_a_contrast_by_hand() -> None:
+    assert _contrast("#000000", "#ffffff") == pytest.approx(21) and _contrast("#767676", "#ffffff") == pytest.approx(
+        4.54, abs=0.01
+    )
 
 
 def test_the_sheet_shows_each_class_in_its_row() -> None:
@@ -72,9 +98,137 @@ def test_other_formats() -> None:
     assert [formats.sparsity(x) for x in (0, 0.2, 0.488, 0.9856, 0.9928)] == ["0", "20", "48.8", "98.56", "99.28"]
     assert [formats.duration(x) for x in (0.84, 42, 200, 18120)] == ["0.8 s", "42 s", "3 min 20 s", "5 h 02 min"]
     assert formats.fixed(-0.0001, 1, 100, sign=True) == "0.0" and formats.fixed(0.012, 1, 100, sign=True) == "+1.2"
+    assert [formats.power(x) for x in (1.0, 0.001, 1e-6, 10_000.0, 1e5)] == ["1", "0.001", "10⁻⁶", "10000", "10⁵"]
+    assert formats.tidy("at level 3 (n = 6), p = 0.03") == "at level 3 (n\u00a0=\u00a06), p\u00a0=\u00a00.03"
     assert formats.tidy("2 points at 98 % of 3 M") == "2\u00a0points at 98\u00a0% of 3\u00a0M"
     assert formats.estimate(reference.estimate([0.1, 0.2, 0.3]), "signed") == {
         "mean": "+20.00",
         "range": "−4.84 to +44.84",
         "n": "3",
     }
+
+
+# reach, onsets, claims, controls
+
+
+def test_reach_says_what_was_decided_and_what_is_only_a_bound() -> None:
+    study = rich(seeds=3, levels=2)
+    units = reference.estimate([0.75, 0.5, 0.75])
+    cases = {
+        "real": {"last": 0.75, "known": True, "units": units, "at_least": 2},
+        "synthetic": {"last": None, "known": True, "units": units, "at_least": 0},
+        "subset": {"last": None, "known": False, "units": units, "at_least": 1},
+        "herded": {"last": None, "known": False, "units": None, "at_least": 0},
+    }
+    study.summary["reach"] = [{"arm": a, "matching": r, "stable": r} for a, r in cases.items()]
+    real, synthetic, subset, herded = words.reach(study)
+    bound = "hold at the sparsest level measured, so the mean is a lower bound"
+    assert real["matching"] == {
+        "value": "75 %",
+        "remark": "",
+        "mean": "66.7 %",
+        "range": "30.8 to 102.5",
+        "note": f"n = 3; 2 of 3 still {bound}",
+    }
+    assert synthetic["stable"]["value"] == "none" and synthetic["stable"]["remark"] == "at no pruned level"
+    assert synthetic["stable"]["note"] == "n = 3"
+    assert subset["matching"]["remark"] == "not decidable below 3 initialisations"
+    assert subset["matching"]["note"] == "n = 3; 1 of 3 still " + bound.replace("hold", "holds")
+    assert herded["stable"]["remark"] == herded["stable"]["note"] == "not measured" and herded["stable"]["mean"] == "–"
+    text = laid_out(study).section("How far each source carries", "The synthetic images")
+    assert f"66.7 % (30.8 to 102.5) n = 3; 2 of 3 still {bound}" in text and "random mask" not in text
+
+
+def test_onsets_say_where_and_why_not() -> None:
+    study = rich(seeds=3, levels=3)
+    for entry in study.summary["scan"]:
+        entry["matching"] = "no" if entry["arm"] == "subset" else "yes"
+        entry["stable"] = "not measured" if entry["arm"] == "subset" else "yes" if entry["k"] == "0it" else "no"
+    for onset in study.summary["onset"]:
+        onset["stable_at"], onset["matching_at"] = None, None if onset["arm"] == "subset" else "0it"
+    dense, *others = words.onsets(study)
+    assert (dense["label"], dense["stable"], dense["matching"]) == ("Dense networks", "not at the last k (2ep)", "k = 0it")
+    subset = next(o for o in others if o["arm"].name == "subset")
+    assert (subset["stable"], subset["matching"]) == ("not measured", "at no k of the scan")
+    # Dense networks that differ between arms keep their arms' names.
+    study.summary["onset"].append({**study.summary["onset"][0], "arm": "synthetic"})
+    assert not any(o["label"] for o in words.onsets(study))
+
+
+def test_only_claims_of_the_summary_are_printed() -> None:
+    study = rich(seeds=3, levels=3)
+    for row in study.summary["paired"]:
+        row["claim"] = None
+    said = laid_out(study).section("What can be claimed", "Do the arms keep the same weights?")
+    assert "Nothing: no difference here carries a claim" in said and "higher" not in said and "lower" not in said
+    last = next(p for p in study.summary["paired"] if (p["arm"], p["level"], p["metric"]) == ("synthetic", 2, "accuracy"))
+    other = next(p for p in study.summary["paired"] if (p["arm"], p["level"], p["metric"]) == ("random", 1, "accuracy"))
+    last["claim"], other["claim"] = "accuracy of A is lower (n = 6)", "accuracy of B is lower (n = 6)"
+    text = laid_out(study).section("What can be claimed", "Do the arms keep the same weights?")
+    head, table = text.split("Every difference as a table")
+    assert "Accuracy of A is lower (n = 6); exact p = 0.031, corrected for all rows of its metric 0.40 ." in " ".join(
+        head.split()
+    )
+    assert "1 difference carries a claim, of other levels or arms" in head and "of B" not in head
+    assert "accuracy of B is lower" in table and table.count(" none") == len(study.summary["paired"]) - 2
+
+
+def test_differences_of_an_old_summary_say_that_nothing_is_corrected() -> None:
+    text = laid_out(reference.study(levels=3, seeds=3, arms=2)).text
+    assert "Not corrected for the number of rows." in text and "corrected p" not in text
+    new = laid_out(rich(seeds=2, levels=2)).text
+    assert "corrected p" in new and "Not corrected" not in new
+
+
+def test_what_an_arm_is_in_words() -> None:
+    labels = {"real": "real", "synthetic": "synthetic"}
+    said = {a["name"]: words.described(a, labels) for a in rich(seeds=1, levels=2).summary["arms"]}
+    assert said["synthetic"] == "largest weights after training on the learned images of the set synthetic, level by level"
+    assert said["subset"] == "largest weights after training on the images of the set subset, level by level"
+    assert said["short"] == "largest weights after training on all training data, with the recipe of small sets, level by level"
+    assert said["continued"].endswith("level by level; up to level 2 the tickets of synthetic")
+    assert said["one_shot"].endswith(", pruned at once") and said["snip"].startswith("SNIP: ")
+    assert said["shuffled"] == "the mask of real, each layer's entries in another order"
+    assert said["synthetic_random"] == "weights chosen at random, as many in each layer as synthetic keeps"
+    assert said["reinitialised"] == "the mask of real on another draw of the initialisation"
+    assert words.described({"name": "x", "criterion": "mine"}, {}) == "weights chosen by the criterion mine, level by level"
+
+
+def test_sources_and_controls_show_their_sparsest_level() -> None:
+    study = rich(seeds=3, levels=3)
+    (sources, listed), (controls, taken) = words.compared(study)
+    assert (sources, controls) == ("Sources", "Controls") and len(listed) == 6 and len(taken) == 7
+    assert all(c["row"]["level"] == 2 for c in (*listed, *taken))
+    assert listed[0]["difference"] is None and taken[0]["difference"]["n"] == 3
+    assert "This study has no controls." in laid_out(reference.study(levels=3, seeds=3, arms=2)).text
+
+
+# tickets
+
+
+def test_the_table_of_tickets_has_a_row_for_each_and_a_column_for_what_was_measured() -> None:
+    study = rich(seeds=2, levels=3)
+    for t in study.tickets:
+        t["disagreement"] = None
+    study.tickets[1]["top_eigenvalue"] = None
+    made = tickets.table(study)
+    assert made is not None and len(made.rows) == len(study.tickets)
+    names = [c.name for c in made.columns]
+    assert names[:2] == ["label", "seed"] and names[-2:] == ["k", "key"] and "disagreement" not in names
+    assert made.absent == ["Test images that copies class differently (%)"]
+    accuracy, top = names.index("accuracy"), names.index("top_eigenvalue")
+    first, second = made.rows[0].cells, made.rows[1].cells
+    assert first[accuracy].text == f"{100 * study.tickets[0]['accuracy']:.2f}"
+    assert float(first[accuracy].value or "") == study.tickets[0]["accuracy"]
+    assert (second[top].text, second[top].value) == ("–", "") and second[0].value is None
+    page = laid_out(study)
+    assert sum("data-arm" in a for a in page.having("tr")) == len(study.tickets)
+    assert "No column for: Test images that copies class differently (%)." in page.text
+    # Without a script there are neither fields nor buttons, but the whole table.
+    assert page.having("button") == [] and next(a for _, a in page.tags if a.get("id") == "ticket-tools")["hidden"] is None
+
+
+def test_eigenvalues_are_tabled_at_the_sparsest_level() -> None:
+    study = rich(seeds=2, levels=3)
+    text = laid_out(study).section("Leading eigenvalues as a table", "Landscape around the retrained weights")
+    assert text.count("(25 %)") == 3 * 2 and "93.8 1" in text

@@ -3,33 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
-from reference_analyze import (
-    ARMS,
-    COSTS,
-    units_of,
-)
+from reference_analyze import ARMS, COSTS, units_of
+from reference_summary import row_of, summarise
 
 from distill_prune.analyze import summary
 from distill_prune.analyze.answer import of_sets
 from distill_prune.analyze.estimate import estimate
 
-# ---------------------------------------------------------------- the table
-
-
-# ---------------------------------------------------------------- summary
-
-
-def summarise(units, arms=ARMS, pairs=(), costs=COSTS, **settings):
-    numbers = summary.measure(summary.Settings(**settings), units, arms, pairs, costs).numbers
-    json.dumps(numbers, allow_nan=False)
-    return numbers
-
-
-def row_of(numbers, arm, level):
-    (row,) = [r for r in numbers["rows"] if r["arm"] == arm and r["level"] == level]
-    return row
+RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 
 
 def test_level_zero_is_the_same_for_every_arm():
@@ -121,14 +105,37 @@ def test_costs_are_chain_totals_and_only_synthetic_arms_pay_for_distillation():
     assert summarise(units_of(range(2)), costs={"search": []})["costs"][0]["search"] is None
 
 
+def test_a_chain_pays_for_the_set_that_it_begins_with():
+    begun = [*ARMS, {"name": "on", "images": "real", "begins": {"arm": "syn", "level": 1}, "label": ""}]
+    search = [*COSTS["search"], *(s | {"arm": "on"} for s in COSTS["search"] if s["arm"] == "syn")]
+    syn, _, on = summarise(units_of(range(2)), begun, costs=COSTS | {"search": search})["costs"]
+    assert {k: v for k, v in on.items() if k != "arm"} == {k: v for k, v in syn.items() if k != "arm"}
+    further = [*begun, {"name": "yet", "images": "other", "begins": {"arm": "on", "level": 2}, "label": ""}]
+    sets = COSTS["sets"] | {"other": {"distill": {"images": 7, "steps": 1, "flops": 1}, "experts": None}}
+    search += [s | {"arm": "yet"} for s in COSTS["search"] if s["arm"] == "syn"]
+    yet = summarise(units_of(range(2)), further, costs={"search": search, "sets": sets})["costs"][-1]
+    assert yet["with_distillation"]["images"] == 45 + 1000 + 7 and yet["with_experts"] is None
+
+
+def test_unequal_compute_is_told_of_the_first_step_of_a_scan():
+    arms = [ARMS[0] | {"learned": True}, ARMS[1] | {"recipe": "prune"}]
+    scanned = [a | {"k": "0it"} for a in arms] + [a | {"name": f"{a['name']}@5it", "base": a["name"], "k": "5it"} for a in arms]
+    search = [*COSTS["search"], *(s | {"arm": f"{s['arm']}@5it"} for s in COSTS["search"])]
+    search = [s | ({"images": 1} if s["arm"].startswith("real") else {}) for s in search]
+    notes = summarise(units_of(range(2)), scanned, costs=COSTS | {"search": search})["notes"]
+    told = [n for n in notes if "not at equal compute" in n]
+    assert told == ["Arm real is not at equal compute with syn: 2 images seen against 45."]
+
+
 def test_the_answer_is_plain_and_counts_its_units():
     text = summarise(units_of(range(3), gap=0.01))["answer"]
     assert text == (
         "At 40.0 % sparsity (level 2), Synthetic IMP reaches 80.1 ± 0.1 % test accuracy (mean ± sd, n = 3) with a test "
         "barrier of 1.0 points; Real IMP reaches 90.1 ± 0.1 % test accuracy (mean ± sd, n = 3) with a test barrier of "
-        "5.0 points. Synthetic IMP is last matching at 20.0 % sparsity and last stable at 40.0 % sparsity; Real IMP is "
-        "last matching at 40.0 % sparsity and stable at no pruned level; below 6 initialisations no difference is "
-        "claimed."
+        "5.0 points. Synthetic IMP is last matching at 20.0 % sparsity and last stable at 40.0 % sparsity (n = 3); Real "
+        "IMP is last matching at 40.0 % sparsity and stable at no pruned level (n = 3); below 6 initialisations no difference "
+        "is claimed. Synthetic IMP more stable than Real IMP: not shown in test barrier (n = 3); flatter than Real IMP: not "
+        "measured."
     )
     assert "no difference is claimed" not in summarise(units_of(range(6)))["answer"]
 
@@ -153,6 +160,44 @@ def test_the_answer_of_a_small_or_unfinished_study():
 def test_notes_say_what_intervals_cover():
     notes = summarise(units_of(range(3)))["notes"]
     assert any("smallest attainable p-value is 0.25" in n and "below 6" in n for n in notes)
-    assert any("conditional on the synthetic sets at hand" in n for n in notes)
+    assert any("conditional on the sets of images at hand, one each (synthetic)" in n for n in notes)
+    assert not any("conditional" in n for n in summarise(units_of(range(3)), ARMS[1:])["notes"])
     odd = [*units_of(range(3)), {"arm": "syn", "seed": 0, "level": 0, "sparsity": 0.0, "accuracy": 0.5}]
     assert any("Dense networks differ" in n for n in summarise(odd)["notes"])
+
+
+def test_notes_count_what_was_looked_at():
+    units = units_of(range(6))
+    notes = summarise(units)["notes"]
+    # Accuracy and barrier at two levels.
+    assert any("4 paired differences of 2 metrics" in n and "with 2 rows cannot fall below 0.0625" in n for n in notes)
+    assert any("by their intervals alone, not corrected" in n for n in notes)
+    assert any("by their intervals and p <= 0.05, not corrected" in n for n in summarise(units, claim_p=0.05)["notes"])
+    some = [u for u in units if not (u["arm"] == "real" and u["level"] == 2 and u["seed"] == 5)]
+    assert any("With n = 6" in n and "(with n = 5, the fewest here, 0.0625)" in n for n in summarise(some)["notes"])
+
+
+def test_notes_say_which_weights_a_number_covers():
+    def covered(**metrics):
+        notes = " ".join(summarise([u | metrics for u in units_of(range(3), barrier=None)])["notes"])
+        return "over all parameters" in notes, "surviving prunable weights alone" in notes
+
+    nothing = dict.fromkeys(("barrier_test", "trace", "trace_per_weight"))
+    assert covered(**nothing) == (False, False)
+    assert covered(**nothing | {"relative_distance": 0.5}) == (True, False)
+    assert covered(**nothing | {"diagonal_median": 0.5}) == (False, True)
+
+
+@pytest.mark.parametrize("name", ["digits", "cifar10-small"])
+def test_numbers_of_an_earlier_study_have_not_moved(name):
+    record = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    earlier = record["summary"]
+    found = summarise(record["units"], earlier["arms"], costs={})
+    masks = {"iou", "chance", "z"}
+    for ours, theirs in zip(found["rows"], earlier["rows"], strict=True):
+        assert {k: ours[k] for k in theirs.keys() - masks} == {k: v for k, v in theirs.items() if k not in masks}
+    assert {k: found["dense"][k] for k in earlier["dense"]} == earlier["dense"]
+    paired = {(p["arm"], p["level"], p["metric"]): p for p in found["paired"]}
+    for theirs in earlier["paired"]:
+        ours = paired[theirs["arm"], theirs["level"], theirs["metric"]]
+        assert all(ours[k] == theirs[k] for k in ("versus", "difference", "p", "p_smallest"))

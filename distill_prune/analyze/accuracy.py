@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from distill_prune.analyze.copies import check_filled
 from distill_prune.analyze.estimate import estimate
 from distill_prune.artifacts import Examples, Measurements
 from distill_prune.errors import UserError
@@ -29,10 +30,12 @@ def measure(settings: Settings, model: Model, copies: Sequence[State], parts: Ma
     Numbers: `copies` [{part: {accuracy, loss, count}}], `accuracy` {part: estimate}, `loss` {part: estimate}.
 
     Raises:
-        UserError: no copy is given.
+        UserError: no copy is given, or train or test has no examples.
     """
     if not copies:
         raise UserError("accuracy of no copies", got=0, expected="at least one retrained copy")
+    # A split may do without validation.
+    check_filled("accuracy", {name: examples for name, examples in parts.items() if name != "validation"})
     filled = {name: examples for name, examples in parts.items() if len(examples)}
     scored = []
     for copy in copies:

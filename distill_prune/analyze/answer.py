@@ -1,36 +1,65 @@
-"""The study's answer in plain sentences: how far synthetic masks carry, beside masks found on real data."""
+"""The study's answer in plain sentences: how far synthetic masks carry, beside masks found on real data.
+
+First the means, then what the paired intervals carry, metric by metric, and what follows for the papers' two claims:
+
+    more stable   shown where the test barrier is lower, the opposite where it is higher, by a claim of paired.py
+    flatter       shown where every trace measured, per weight and rescaling-invariant, is lower, the opposite where every
+                  one is higher; not shown where they disagree, or where one of them alone carries
+
+Nothing is claimed below 6 initialisations. Learned arms and the control are named, other arms are not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+from distill_prune.analyze.paired import CLAIMS_FROM, PAIRED, carried
+from distill_prune.analyze.reach import DECIDABLE_FROM
 
 Record = Mapping[str, Any]
 
+TOLD = ("accuracy", "barrier_test", "trace_per_weight", "trace_invariant")
+CLAIMS = {"more stable": ("barrier_test",), "flatter": ("trace_per_weight", "trace_invariant")}
 
-def answer(arms: Sequence[Record], rows: Sequence[Record], control: str, claims_from: int) -> str:
-    """Accuracy and barrier of each synthetic arm and the control at the highest sparsity that they share, then how far
-    each is matching and stable. `rows` are the summary's; accuracies are fractions.
+
+def answer(
+    arms: Sequence[Record],
+    rows: Sequence[Record],
+    paired: Sequence[Record],
+    scanned: Sequence[Record],
+    onsets: Sequence[Record],
+    control: str,
+) -> str:
+    """Accuracy and barrier of each synthetic arm and the control at the highest sparsity that they share; how far each is
+    matching and stable; what the differences carry; in a scan, from which step on. The records are the summary's.
     """
-    labels = {a["name"]: a.get("label") or a["name"] for a in arms}
-    shown = [a["name"] for a in arms if a.get("learned", a["images"] == "synthetic")]
-    if not shown:
+    first = [a for a in arms if "base" not in a]
+    labels = {a["name"]: a.get("label") or a["name"] for a in first}
+    learned = [a["name"] for a in first if a.get("learned", a["images"] == "synthetic")]
+    if not learned:
         return "This study has no arm on synthetic images, so its question has no answer here."
-    shown += [control] if control in labels else []
+    shown = [a for a in learned if a != control] + ([control] if control in labels else [])
     levels = [{r["level"] for r in rows if r["arm"] == a and r["level"] > 0 and r["accuracy"]} for a in shown]
     shared = set.intersection(*levels)
     if not shared:
         return "No pruned level has been retrained for every arm compared, so the question has no answer yet."
-    last = {r["arm"]: r for r in rows if r["level"] == max(shared) and r["arm"] in shown}
-    first = (
-        f"At {_percent(last[shown[0]]['sparsity'])} sparsity (level {max(shared)}), "
-        + "; ".join(_scored(labels[a], last[a]) for a in shown)
-        + "."
-    )
-    reach = "; ".join(_reached(labels[a], [r for r in rows if r["arm"] == a]) for a in shown)
-    few = min(last[a]["accuracy"]["n"] for a in shown) < claims_from
-    limit = f"; below {claims_from} initialisations no difference is claimed" if few else ""
-    return f"{first} {reach[0].upper()}{reach[1:]}{limit}."
+    level = max(shared)
+    last = {r["arm"]: r for r in rows if r["level"] == level and r["arm"] in shown}
+    at = next((f", k = {a['k']}" for a in first if a["name"] == shown[0] and "k" in a), "")
+    few = min(last[a]["accuracy"]["n"] for a in shown) < CLAIMS_FROM
+    sentences = [
+        f"At {_percent(last[shown[0]]['sparsity'])} sparsity (level {level}{at}), "
+        + "; ".join(_scored(labels[a], last[a]) for a in shown),
+        "; ".join(_reached(labels[a], [r for r in rows if r["arm"] == a]) for a in shown)
+        + (f"; below {CLAIMS_FROM} initialisations no difference is claimed" if few else ""),
+    ]
+    for arm in shown if control in labels else ():
+        if arm != control:
+            here = [p for p in paired if (p["arm"], p["versus"], p["level"]) == (arm, control, level)]
+            sentences += _compared(labels[arm], labels[control], {p["metric"]: p for p in here}, few)
+    sentences += _begun(labels, shown, level, scanned, onsets)
+    return " ".join(f"{s[0].upper()}{s[1:]}." for s in sentences)
 
 
 def of_sets(evaluations: Sequence[Record]) -> str:
@@ -53,16 +82,106 @@ def _scored(label: str, row: Record) -> str:
 def _reached(label: str, rows: Sequence[Record]) -> str:
     """How far the arm is matching and stable, pruned levels only."""
     pruned = [r for r in rows if r["level"] > 0]
-    return f"{label} is {_last('matching', pruned)} and {_last('stable', pruned)}"
+    return f"{label} is {_joined(_last('matching', pruned), _last('stable', pruned))}"
 
 
-def _last(verdict: str, rows: Sequence[Record]) -> str:
-    held = [r["sparsity"] for r in rows if r[verdict] == "yes"]
+def _joined(a: tuple[str, int], b: tuple[str, int]) -> str:
+    """Two verdicts, each with the initialisations that it rests on; 0 where it rests on none."""
+    if a[1] == b[1]:
+        return f"{a[0]} and {b[0]}{_of(a[1])}"
+    return f"{a[0]}{_of(a[1])} and {b[0]}{_of(b[1])}"
+
+
+def _of(n: int) -> str:
+    return f" (n = {n})" if n else ""
+
+
+METRIC = {"matching": "accuracy", "stable": "barrier_test"}
+
+
+def _counted(verdict: str, rows: Sequence[Record]) -> int:
+    """The fewest initialisations of the rows on which the verdict was decided; 0 where it was on none."""
+    return min((r[METRIC[verdict]]["n"] for r in rows if r[verdict] in ("yes", "no")), default=0)
+
+
+def _undecided(verdict: str) -> str:
+    if verdict == "matching":
+        return f"not decidably matching below {DECIDABLE_FROM} initialisations"
+    return "of unmeasured stability"
+
+
+def _last(verdict: str, rows: Sequence[Record]) -> tuple[str, int]:
+    held = [r for r in rows if r[verdict] == "yes"]
     if held:
-        return f"last {verdict} at {_percent(max(held))} sparsity"
-    if any(r[verdict] == "no" for r in rows):
-        return f"{verdict} at no pruned level"
-    return "not decidably matching below 3 initialisations" if verdict == "matching" else "of unmeasured stability"
+        sparsest = max(held, key=lambda r: r["sparsity"])
+        return f"last {verdict} at {_percent(sparsest['sparsity'])} sparsity", _counted(verdict, [sparsest])
+    if n := _counted(verdict, rows):
+        return f"{verdict} at no pruned level", n
+    return _undecided(verdict), 0
+
+
+def _compared(arm: str, control: str, rows: Mapping[str, Record], few: bool) -> Iterator[str]:
+    """What the paired differences at one level carry, by metric; then whether the papers' claims are shown."""
+    known = [rows[m] for m in TOLD if m in rows]
+    enough = [r for r in known if r["difference"]["n"] >= CLAIMS_FROM]
+    if told := [carried(r) for r in enough if r["claim"]]:
+        yield f"within initialisations, {arm} has, against {control}, {_listed(told)}"
+    if unsure := [r for r in enough if not r["claim"]]:
+        yield f"between {arm} and {control} no difference is carried by interval and p in {_metrics(unsure)}"
+    if (short := [r for r in known if r not in enough]) and not few:
+        yield f"below {CLAIMS_FROM} initialisations nothing is claimed of {arm} and {control} in {_metrics(short)}"
+    told = [f"{claim} than {control}: {_shown([rows[m] for m in of if m in rows])}" for claim, of in CLAIMS.items()]
+    yield f"{arm} {'; '.join(told)}"
+
+
+def _shown(rows: Sequence[Record]) -> str:
+    """Whether the metrics are all lower, or all higher, by their claims."""
+    if not rows:
+        return "not measured"
+    lower = [bool(r["claim"]) and r["difference"]["mean"] < 0 for r in rows]
+    higher = [bool(r["claim"]) and r["difference"]["mean"] > 0 for r in rows]
+    word = "shown" if all(lower) else "the opposite is shown" if all(higher) else "not shown"
+    return f"{word} in {_metrics(rows)}"
+
+
+def _metrics(rows: Sequence[Record]) -> str:
+    """The rows' metrics, with the number of pairs: once where it is the same."""
+    counts = [r["difference"]["n"] for r in rows]
+    names = [PAIRED[r["metric"]].what for r in rows]
+    if len(set(counts)) == 1:
+        return f"{_listed(names)}{_of(counts[0])}"
+    return _listed([f"{name}{_of(n)}" for name, n in zip(names, counts, strict=True)])
+
+
+def _begun(
+    labels: Mapping[str, str], shown: Sequence[str], level: int, scanned: Sequence[Record], onsets: Sequence[Record]
+) -> Iterator[str]:
+    """From which rewinding step on each arm is stable and matching, and dense networks stable."""
+    at_level = {o["arm"]: o for o in onsets if o["level"] == level}
+    begun = [at_level[a] for a in shown if a in at_level]
+    dense = [o for o in onsets if o["level"] == 0]
+    if not begun:
+        return
+
+    def verdict(o: Record, name: str) -> tuple[str, int]:
+        rows = [r for r in scanned if (r["arm"], r["level"]) == (o["arm"], o["level"])]
+        if rows[-1][name] not in ("yes", "no"):
+            return f"is {_undecided(name)}", 0
+        k, n = o[f"{name}_at"], _counted(name, rows)
+        if k is None and any(r[name] == "yes" for r in rows):
+            return f"is {name} at some k, but not at the last one", n
+        return f"becomes {name} at {f'k = {k}' if k else 'no k'}", n
+
+    told = [f"{labels[o['arm']]} {_joined(verdict(o, 'stable'), verdict(o, 'matching'))}" for o in begun]
+    for o in dense:
+        text, n = verdict(o, "stable")
+        which = f"the dense network of {o['arm']}" if len(dense) > 1 else "the dense network"
+        told.append(f"{which} {text}{_of(n)}")
+    yield f"of the rewinding steps k = {', '.join(begun[0]['ks'])}, at level {level}: {'; '.join(told)}"
+
+
+def _listed(parts: Sequence[str]) -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
 
 
 def _percent(sparsity: float) -> str:

@@ -1,43 +1,57 @@
-"""Hessian trace over surviving weights, by Hutchinson's estimator.
+"""Hessian trace over surviving weights, by Hutchinson's estimator or by Hutch++.
 
-H is the Hessian of the mean cross-entropy over a fixed, recorded set of unaugmented training examples, in evaluation
-mode and without the weight-decay term, restricted to surviving prunable weights. For Rademacher probes v on these,
+H is the Hessian of the training loss over recorded examples (hessian.py). For Rademacher probes v on surviving weights,
 
     tr H = E[v' H v],   tr H_ll = E[v_l' (H v)_l] of layer l,   sum_i w_i^2 H_ii = E[sum_i w_i^2 v_i (H v)_i],
 
 all from the same products. The last is invariant under rescaling of layers. Raw traces of networks with different
 survivors or norms are not comparable; trace per survivor, weight norm and loss stand beside them.
 
+Hutch++ takes all three of the known part of a sketched H as they are, and probes the rest alone, whose variance is
+smaller: Var(v' A v) = 2 (|A|_F^2 - sum A_ii^2), most of which comes from few large eigenvalues.
+
+Intervals. The quadratics of an H with few large eigenvalues are skewed to the right, so that Student's interval, too low,
+misses traces above it; and probes that are added until the error seen is small end too early where it is seen too small.
+`interval: calibrated` mends both. A pilot (`probes_min`) decides how many fresh probes are taken, at least 32, and is
+not counted. With A the skewness of the mean, skewness of the probes over sqrt(n), and q Student's quantile, it covers
+
+    mean - se g(q) to mean - se g(-q),   g(y) = (3 / A) ((1 + A (y - A / 6))^(1/3) - 1),
+
+Hall's transformation. TABLE
+
 References:
     | A stochastic estimator of the trace of the influence matrix (Hutchinson, 1989)
-    | Fast exact multiplication by the Hessian (Pearlmutter, 1994)
+    | Hutch++: Optimal Stochastic Trace Estimation (Meyer, Musco, Musco and Woodruff, 2021), https://arxiv.org/abs/2010.09649
+    | On the removal of skewness by transformation (Hall, 1992)
+    | A two-sample test for a linear hypothesis whose power is independent of the variance (Stein, 1945), on two stages
     | Relative flatness and generalization (Petzka et al., 2021), https://arxiv.org/abs/2001.00939
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from distill_prune.analyze.estimate import Estimate, combined, estimate
-from distill_prune.analyze.rows import draw_rows
+from distill_prune.analyze.hessian import Products, Sketch, recorded
 from distill_prune.artifacts import Examples, Mask, Measurements
-from distill_prune.errors import NonFiniteError, UserError
+from distill_prune.errors import NonFiniteError
 from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
-from distill_prune.tree import State, select, shapes, to, unflatten
+from distill_prune.settings import Later
+from distill_prune.tree import State, to
 
 TAKES: Literal["copies"] = "copies"
 
-GRAPH_BYTES = 512 * 2**20
-"""What one chunk's graph may hold. Fixed, not read from the machine: the chunks decide the order of summation."""
+FRESH = 32
+"""The fewest probes of a calibrated interval, beside its pilot: from fewer, their skewness is not seen."""
 
 
 class Settings(Base):
@@ -46,12 +60,22 @@ class Settings(Base):
     probes_min: int = Field(16, ge=16)
     probes_max: int = Field(200, ge=16)
     relative_error: float = Field(0.05, gt=0, description="stop where standard error / |trace| is at most this")
-    check_every: int = Field(8, ge=1)
+    check_every: int = Field(8, ge=1, description="probes that are drawn together")
+    method: Literal["hutchinson", "hutch++"] = Later("hutchinson")
+    sketch: int = Later(16, ge=1, description="vectors of the sketch of hutch++, each worth two products")
+    interval: Literal["student", "calibrated"] = Later("student", description="how probes end, and intervals are made")
 
     @model_validator(mode="after")
     def _ordered(self) -> Settings:
         if self.probes_min > self.probes_max:
             raise ValueError(f"probes_min {self.probes_min} is above probes_max {self.probes_max}")
+        if self.interval == "calibrated" and self.probes_min + FRESH > self.probes_max:
+            raise ValueError(
+                f"a calibrated interval takes a pilot of probes_min {self.probes_min} and {FRESH} fresh probes: more than "
+                f"probes_max {self.probes_max}"
+            )
+        if self.method != "hutch++" and self.sketch != type(self).model_fields["sketch"].default:
+            raise ValueError(f"sketch {self.sketch} belongs to method hutch++, and the method is {self.method}")
         return self
 
 
@@ -67,25 +91,21 @@ def measure(
     """The trace of each copy and their mean, on the device that `train` lives on; `masks` has one mask a copy.
 
     Copies have probes of their own, so that their errors are independent; `se` of a mean over copies is the probes'
-    error and `sd` the spread between copies. Stopping by the error seen so far narrows intervals slightly.
+    error and `sd` the spread between copies. With `interval: student`, stopping by the error seen so far narrows
+    intervals slightly.
 
     Numbers: `trace`, `trace_per_weight`, `invariant`, `weight_norm`, `train_loss` (estimates over copies), `layers`
     {name: {remaining, trace, trace_per_weight}}, `copies` (each with its estimates over probes, their count and which
-    rule stopped them: "relative error" or "cap"), `rows` (recorded).
+    rule stopped them: "relative error" or "cap"), `rows` (recorded). With hutch++ or calibrated intervals copies also
+    have `products`, the products with H that were taken, and what of them were a `pilot` and a `sketch`; calibrated
+    estimates have `skewness`, that of the mean.
 
     Raises:
         UserError: there are no examples or no copies.
         NonFiniteError: the loss or a product is not finite.
     """
-    if not len(train) or not copies:
-        raise UserError(
-            "curvature needs training examples and a retrained copy",
-            got=f"{len(train)} examples, {len(copies)} copies",
-            expected="at least one of each",
-        )
+    examples, rows = recorded("curvature", copies, train, settings.rows, streams)
     device = train.x.device
-    rows = draw_rows(len(train), settings.rows, streams("curvature", "rows"))
-    examples = train.take(rows.index.to(device)).ready()
     measured: list[dict[str, Any]] = []
     for c, (copy, mask) in enumerate(zip(copies, masks, strict=True)):
 
@@ -98,14 +118,14 @@ def measure(
         | {"remaining": [m["layers"][name]["remaining"] for m in measured]}
         for name in model.prunable
     }
-    over = {key: combined([m[key] for m in measured]) for key in ("trace", "trace_per_weight", "invariant")}
+    over = {key: pooled([m[key] for m in measured]) for key in ("trace", "trace_per_weight", "invariant")}
     plain = {key: estimate([m[key] for m in measured]) for key in ("weight_norm", "train_loss")}
     return Measurements("curvature", {**over, **plain, "layers": layers, "copies": measured, "rows": rows.record()})
 
 
 def _over(parts: Sequence[Estimate | None]) -> Estimate | None:
     known = [p for p in parts if p is not None]
-    return combined(known) if known else None
+    return pooled(known) if known else None
 
 
 def _one(
@@ -120,36 +140,84 @@ def _one(
 ) -> dict[str, Any]:
     """Trace, its parts and company of one state."""
     products = Products(model, state, mask, examples)
-    samples: list[Tensor] = []
-    block, stopped = settings.probes_min, "cap"
-    while block:
-        indices = range(len(samples), len(samples) + block)
-        probes = [products.probe(streams("curvature", "probe", copy=copy, index=i)) for i in indices]
-        samples += products.quadratics(probes).unbind()
-        tick(len(samples))
-        if not all(bool(torch.isfinite(s).all()) for s in samples[-block:]):
+    draw, spent = _drawing(settings, products, streams, copy)
+
+    def samples(begin: int, end: int) -> list[Tensor]:
+        """What probes begin..end-1 say of every layer, and of the invariant: (L + 1,) each."""
+        found = draw([streams("curvature", "probe", copy=copy, index=i) for i in range(begin, end)])
+        tick(end)
+        if not bool(torch.isfinite(found).all()):
             raise NonFiniteError(f"the curvature of copy {copy} is not finite", got=f"training loss {products.loss:g}")
-        trace = estimate([float(s[:-1].sum()) for s in samples])
-        if _enough(trace, settings.relative_error):
-            stopped = "relative error"
-            break
-        block = min(settings.check_every, settings.probes_max - len(samples))
-    table = torch.stack(samples)
-    layers = {}
+        return list(found.unbind())
+
+    if settings.interval == "calibrated":
+        say, (held, stopped) = skewed, _two_stages(settings, samples)
+        spent["pilot"] = settings.probes_min
+    else:
+        say, (held, stopped) = estimate, _one_stage(settings, samples)
+    trace, table, layers = say(_traces(held)), torch.stack(held), {}
     for column, name in zip(table.T, model.prunable, strict=False):
-        layer, remaining = estimate(column.tolist()), int(mask.kept[name].sum())
+        layer, remaining = say(column.tolist()), int(mask.kept[name].sum())
         layers[name] = {"remaining": remaining, "trace": layer, "trace_per_weight": _divided(layer, remaining)}
     return {
         "trace": trace,
         "trace_per_weight": _divided(trace, mask.remaining),
-        "invariant": estimate(table[:, -1].tolist()),
-        "probes": len(samples),
+        "invariant": say(table[:, -1].tolist()),
+        "probes": len(held),
+        **({"products": len(held) + sum(spent.values()), **spent} if spent else {}),
         "stopped": stopped,
         "survivors": mask.remaining,
         "layers": layers,
         "weight_norm": products.weight_norm(),
         "train_loss": products.loss,
     }
+
+
+def _drawing(
+    settings: Settings, products: Products, streams: Streams, copy: int
+) -> tuple[Callable[[Sequence[torch.Generator]], Tensor], dict[str, int]]:
+    """From the generators of K probes to what they say, (K, L + 1) float64; and the products spent beforehand, by purpose."""
+    if settings.method == "hutchinson":
+        return lambda generators: products.quadratics([products.probe(g) for g in generators]), {}
+    drawn = [streams("curvature", "sketch", copy=copy, index=i) for i in range(settings.sketch)]
+    sketch, squares = Sketch(products, products.signs(drawn)), products.weights().square()
+
+    def draw(generators: Sequence[torch.Generator]) -> Tensor:
+        entries = sketch.known + sketch.terms(products.signs(generators))
+        return torch.cat([products.by_layer(entries), (entries @ squares)[:, None]], 1)
+
+    return draw, {"sketch": sketch.products}
+
+
+def _one_stage(settings: Settings, samples: Callable[[int, int], list[Tensor]]) -> tuple[list[Tensor], str]:
+    """Probes until the error seen is small or the cap is reached, and which of the two."""
+    held: list[Tensor] = []
+    block = settings.probes_min
+    while block:
+        held += samples(len(held), len(held) + block)
+        trace = estimate(_traces(held))
+        if _enough(trace, settings.relative_error):
+            return held, "relative error"
+        block = min(settings.check_every, settings.probes_max - len(held))
+    return held, "cap"
+
+
+def _two_stages(settings: Settings, samples: Callable[[int, int], list[Tensor]]) -> tuple[list[Tensor], str]:
+    """Fresh probes, as many as a pilot asks for or the cap allows, and which of the two. The pilot is forgotten."""
+    begin = settings.probes_min
+    pilot = estimate(_traces(samples(0, begin)))
+    sd, aim = float(pilot["sd"] or 0), settings.relative_error * abs(float(pilot["mean"] or 0))
+    ratio = sd / aim if aim else math.inf if sd else 0.0
+    asked, most = max(FRESH, math.ceil(min(ratio**2, 2.0**53))), settings.probes_max - begin
+    end = begin + min(asked, most)
+    held: list[Tensor] = []
+    for first in range(begin, end, settings.check_every):
+        held += samples(first, min(end, first + settings.check_every))
+    return held, "cap" if asked > most else "relative error"
+
+
+def _traces(samples: Sequence[Tensor]) -> list[float]:
+    return [float(s[:-1].sum()) for s in samples]
 
 
 def _enough(trace: Estimate, relative_error: float) -> bool:
@@ -160,79 +228,38 @@ def _divided(whole: Estimate, count: int) -> Estimate | None:
     """The estimate for one of `count` equal shares; None where there are none."""
     if count == 0:
         return None
-    return {k: v if k == "n" or v is None else v / count for k, v in whole.items()}
+    return {k: v if k in ("n", "skewness") or v is None else v / count for k, v in whole.items()}
 
 
-class Products:
-    """Products of H with probes at one state, by double backward, chunk by chunk of examples.
+def skewed(values: Sequence[float]) -> Estimate:
+    """The estimate of at least 3 independent values with Hall's interval, and the `skewness` of their mean.
 
-    One gradient with a graph serves many probes; it is kept for all of them where one chunk holds every example.
+    That of the values is G_1 = sqrt(n (n - 1)) / (n - 2) m_3 / m_2^1.5, m_k the central moments; of the mean, G_1 / sqrt(n).
     """
+    n, mean = len(values), math.fsum(values) / len(values)
+    second, third = (math.fsum((v - mean) ** k for v in values) / n for k in (2, 3))
+    return _bent(estimate(values), math.sqrt(n - 1) / (n - 2) * third / second**1.5 if second > 0 else 0.0)
 
-    def __init__(self, model: Model, state: State, mask: Mask, examples: Examples) -> None:
-        self._model, self._examples = model, examples
-        # In the network's order: a mask read from a file may list its tensors in another, and probes are drawn flat.
-        self._kept = {n: mask.kept[n].to(state[n].dtype) for n in model.prunable}
-        self._weights = {n: state[n].detach().clone().requires_grad_() for n in model.prunable}
-        self._state = {**state, **self._weights}
-        self._shapes = shapes(select(state, model.prunable))
-        n = len(examples)
-        self.chunk = min(n, max(1, GRAPH_BYTES // max(1, self._bytes_per_example())))
-        self._only = self._gradient(slice(0, n)) if self.chunk == n else None
-        self.loss = sum(float(loss) for loss, _ in self._gradients())
 
-    def probe(self, generator: torch.Generator) -> State:
-        """A Rademacher vector on the survivors, zero elsewhere; drawn flat over all prunable weights, on the CPU."""
-        signs = torch.randint(0, 2, (sum(s.numel() for s in self._shapes.values()),), generator=generator) * 2 - 1
-        return {n: part.to(self._kept[n]) * self._kept[n] for n, part in unflatten(signs, self._shapes).items()}
+def pooled(parts: Sequence[Estimate]) -> Estimate:
+    """The mean of independent estimates; of skewed ones, with Hall's interval at the skewness of their mean."""
+    whole = combined(parts)
+    if any("skewness" not in p for p in parts):
+        return whole
+    errors = [float(p["se"] or 0) for p in parts]
+    cubes = math.fsum(float(p["skewness"] or 0) * se**3 for p, se in zip(parts, errors, strict=True))
+    squares = math.fsum(se**2 for se in errors)
+    return _bent(whole, cubes / squares**1.5 if squares > 0 else 0.0)
 
-    def quadratics(self, probes: Sequence[State]) -> Tensor:
-        """Per probe v: v_l' (H v)_l of every layer l, then sum_i w_i^2 v_i (H v)_i; (probes, L + 1), float64."""
-        total = torch.zeros(len(probes), len(self._weights) + 1, dtype=torch.float64)
-        for _, gradient in self._gradients():
-            for row, probe in enumerate(probes):
-                product = torch.autograd.grad(
-                    gradient, list(self._weights.values()), list(probe.values()), retain_graph=True, materialize_grads=True
-                )
-                terms = [v * hv for v, hv in zip(probe.values(), product, strict=True)]
-                layers = [t.sum(dtype=torch.float64) for t in terms]
-                weighted = [
-                    (w.detach().square() * t).sum(dtype=torch.float64)
-                    for w, t in zip(self._weights.values(), terms, strict=True)
-                ]
-                total[row] += torch.stack([*layers, torch.stack(weighted).sum()]).cpu()
-        return total
 
-    def weight_norm(self) -> float:
-        """Euclidean norm of the surviving weights."""
-        squares = [(w.detach() * self._kept[n]).square().sum(dtype=torch.float64) for n, w in self._weights.items()]
-        return float(torch.stack(squares).sum().sqrt())
+def _bent(symmetric: Estimate, skewness: float) -> Estimate:
+    """The estimate with Hall's interval in place of Student's."""
+    mean, se, high = (float(symmetric[k] or 0) for k in ("mean", "se", "high"))
 
-    def _gradients(self) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
-        if self._only is not None:
-            yield self._only
-            return
-        for begin in range(0, len(self._examples), self.chunk):
-            yield self._gradient(slice(begin, begin + self.chunk))
+    def inverse(y: float) -> float:
+        return 3 / skewness * (math.cbrt(1 + skewness * (y - skewness / 6)) - 1)
 
-    def _gradient(self, rows: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The rows' share of the mean loss, and its gradient with a graph."""
-        logits = self._model(self._state, self._examples.inputs(rows))
-        loss = F.cross_entropy(logits, self._examples.y[rows], reduction="sum") / len(self._examples)
-        return loss.detach(), torch.autograd.grad(loss, list(self._weights.values()), create_graph=True)
-
-    def _bytes_per_example(self) -> int:
-        """What one more example adds to the graph; tensors saved by two operations count twice, on the safe side."""
-
-        def saved(rows: int) -> int:
-            sizes: list[int] = []
-
-            def pack(t: Tensor) -> Tensor:
-                sizes.append(t.numel() * t.element_size())
-                return t
-
-            with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-                self._gradient(slice(0, rows))
-            return sum(sizes)
-
-        return saved(2) - saved(1) if len(self._examples) > 1 else 0
+    if abs(skewness) < 1e-6 or se <= 0:
+        return symmetric | {"skewness": skewness}
+    q = (high - mean) / se
+    return symmetric | {"low": mean - se * inverse(q), "high": mean - se * inverse(-q), "skewness": skewness}

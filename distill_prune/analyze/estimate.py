@@ -6,6 +6,7 @@ p = share of the 2^n signs s with |sum s_i d_i| >= |sum d_i|. It is never below 
 
 References:
     | The Design of Experiments, section 21 (Fisher, 1935)
+    | A simple sequentially rejective multiple test procedure (Holm, 1979)
 """
 
 from __future__ import annotations
@@ -61,17 +62,29 @@ def smallest_p(n: int) -> float:
     return min(1.0, 2.0 / 2.0**n)
 
 
-def sign_flip_p(differences: Sequence[float]) -> float:
-    """The exact two-sided p-value of the paired test, by counting over two halves: time and memory O(2^(n/2) n)."""
+def sign_flip_p(differences: Sequence[float], rounding: float = 0.0) -> float:
+    """The exact two-sided p-value of the paired test, by counting over two halves: time and memory O(2^(n/2) n).
+
+    `rounding` is how far off a sum of the differences may be where they were left over from subtracting larger values.
+    """
     target = abs(math.fsum(differences))
     # Sums that are equal on paper differ by rounding; they must count as equal.
-    slack = 1e-12 * math.fsum(abs(d) for d in differences)
+    slack = 1e-12 * math.fsum(abs(d) for d in differences) + rounding
     if target <= slack:
         return 1.0
     middle = len(differences) // 2
     left, right = _signed_sums(differences[:middle]), np.sort(_signed_sums(differences[middle:]))
     reaching = len(right) - np.searchsorted(right, target - slack - left, side="left")
     return min(1.0, 2.0 * int(reaching.sum()) / 2.0 ** len(differences))
+
+
+def holm(ps: Sequence[float]) -> list[float]:
+    """Holm's adjusted p-values, in the order given: of p_(1) <= ... <= p_(m), max over j <= i of min(1, (m - j + 1) p_(j))."""
+    adjusted, highest = [0.0] * len(ps), 0.0
+    for rank, i in enumerate(sorted(range(len(ps)), key=lambda i: ps[i])):
+        highest = max(highest, min(1.0, (len(ps) - rank) * ps[i]))
+        adjusted[i] = highest
+    return adjusted
 
 
 def _signed_sums(values: Sequence[float]) -> npt.NDArray[np.float64]:

@@ -282,16 +282,19 @@ def diff(
     a: RefArg,
     b: RefArg,
     store: StoreDir = None,
+    store_b: Annotated[Path | None, typer.Option(help="the store of the second, where it is another one")] = None,
     json: AsJson = False,
 ) -> None:
     """Lay two tickets, or two synthetic sets, side by side: sparsity by layer, overlap against chance, what was measured,
     costs, and what differs in their settings.
 
-    Example:  distill-prune diff 3fa9c1 77b0e2
+    Examples:  distill-prune diff 3fa9c1 77b0e2
+
+    distill-prune diff 3fa9c1 77b0e2 --store-b ../theirs
     """
     from distill_prune.pipeline.difference import difference
 
-    found = difference(open_store(store), a, b)
+    found = difference(open_store(store), a, b, open_store(store_b) if store_b else None)
     if json:
         print(json_.dumps(found))
         return

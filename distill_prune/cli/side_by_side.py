@@ -8,7 +8,7 @@ from typing import Any
 
 Record = Mapping[str, Any]
 
-_POINTS = ("accuracy", "accuracy_train", "barrier_test", "barrier_train", "accuracy_of_set")
+_POINTS = ("accuracy", "accuracy_train", "barrier_test", "barrier_train", "accuracy_of_set", "disagreement")
 """Fractions that are shown in percent."""
 
 

@@ -27,6 +27,12 @@ def record_of(kind: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
             "barrier_loss": barrier["test_loss"]["mean"],
             "excess_test": excess["test_error"]["mean"],
         }
+    if kind == "disagreement":
+        return {"disagreement": numbers["test"]["mean"], "relative_distance": numbers["relative_distance"]["mean"]}
+    if kind == "spectrum":
+        return {"top_eigenvalue": numbers["top"]["mean"]}
+    if kind == "diagonal":
+        return {"diagonal_median": numbers["median"]["mean"], "diagonal_negative": numbers["negative"]["mean"]}
     if kind == "curvature":
         return {
             "trace": numbers["trace"]["mean"],
@@ -50,7 +56,7 @@ def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping
             continue
         kind, found = role["kind"], numbers[name]
         place = {k: role[k] for k in ("arm", "seed", "level") if k in role}
-        if kind == "ticket":
+        if kind == "ticket" and role.get("counted", True):
             search.append({**place, **found["cost"]})
         if kind == "overlap":
             pairs.append(

@@ -12,10 +12,11 @@ from distill_prune.data import DATASETS
 from distill_prune.distill import METHODS
 from distill_prune.errors import ConfigError, nearest
 from distill_prune.models import MODELS
+from distill_prune.pipeline.arms import Arm, Placed, check, placed
 from distill_prune.pipeline.files import find_pipeline, override, read_raw
 from distill_prune.prune import CRITERIA
 from distill_prune.prune.imp import Rewind
-from distill_prune.settings import Entry, Settings
+from distill_prune.settings import Duration, Entry, Settings
 from distill_prune.table import Table
 from distill_prune.training import Recipe
 
@@ -40,17 +41,6 @@ class Stored(Entry):
     other_data: bool = False
 
 
-class Arm(Settings):
-    """One source of masks: what the chain prunes with (`real`, or a set of `distill`), its recipe and its criterion."""
-
-    images: str = "real"
-    recipe: Literal["retrain", "prune"] | None = Field(
-        None, description="retrain: as on real data (prune.real); prune: as on small sets (prune.recipe). Default: by images"
-    )
-    criterion: SerializeAsAny[Entry] | None = None
-    label: str = ""
-
-
 class Prune(Settings):
     """Chains: how many levels, how much goes at each, and the training that finds masks: `recipe` on small sets, `real` on
     real data. With `real` written out, a change of the retraining leaves every ticket as it is (at k = 0)."""
@@ -59,6 +49,9 @@ class Prune(Settings):
     rate: float = Field(0.2, gt=0, lt=1)
     criterion: SerializeAsAny[Entry]
     rewind: Rewind = Rewind()
+    scan: tuple[Duration, ...] = Field(
+        (), description="rewinding steps, in ascending order, at which every arm is looked at besides rewind.k"
+    )
     real: Recipe | None = Field(None, description="training on real data that finds masks; null: the retraining recipe")
     recipe: Recipe = Recipe(length="1000it", lr=0.01, batch=256, weight_decay=5e-4, schedule="step", milestones=(0.5,))
 
@@ -66,8 +59,26 @@ class Prune(Settings):
 class Retrain(Settings):
     """Training of tickets on real data: `copies` of each, with SGD noise of their own."""
 
-    copies: int = Field(2, ge=1)
+    copies: int = Field(3, ge=1)
     recipe: Recipe
+
+
+class Only(Settings):
+    """What an analysis is made of: these arms, seeds and levels (null: all), and pairs of tickets of these kinds."""
+
+    arms: tuple[str, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    levels: tuple[int, ...] | None = None
+    pairs: tuple[Literal["arms", "levels"], ...] = Field(
+        ("arms", "levels"), description="arms: with the arm `versus` at equal level; levels: a chain's neighbouring levels"
+    )
+
+    def holds(self, arm: str, seed: int, level: int) -> bool:
+        return (
+            (self.arms is None or arm in self.arms)
+            and (self.seeds is None or seed in self.seeds)
+            and (self.levels is None or level in self.levels)
+        )
 
 
 class Pipeline(Settings):
@@ -94,19 +105,15 @@ class Pipeline(Settings):
     margin: float = Field(0.0, ge=0, lt=1, description="accuracy that a matching ticket may lack besides one deviation")
     levels: tuple[int, ...] | None = Field(None, description="levels that are retrained and compared; null: all")
 
+    only: dict[str, Only] = Field(
+        default_factory=dict, description="analyses of `compare` that are made of a part of the grid alone, by name"
+    )
+
     @model_validator(mode="after")
     def _consistent(self) -> Pipeline:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} are not all different")
-        for name, arm in self.arms.items():
-            if arm.images != "real" and arm.images not in self.distill:
-                raise ValueError(f"arms.{name}.images is '{arm.images}': {nearest(arm.images, ['real', *self.distill])}")
-            needs = arm.criterion is None or CRITERIA[arm.criterion.name].NEEDS_TRAINING
-            if not needs and (arm.images != "real" or arm.recipe):
-                raise ValueError(
-                    f"arms.{name}: the criterion '{arm.criterion.name}' trains on nothing, so leave out "  # type: ignore[union-attr]
-                    "images and recipe"
-                )
+        check(self.arms, self.distill, self.prune.levels)
         if "versus" in self.model_fields_set and self.versus not in self.arms:
             raise ValueError(f"versus is '{self.versus}', which is no arm: {nearest(self.versus, self.arms)}")
         if "real" in self.distill:
@@ -122,11 +129,17 @@ class Pipeline(Settings):
                 )
         if "connectivity" in self.compare and self.retrain.copies < 2:
             raise ValueError("compare.connectivity needs retrain.copies of at least 2")
-        k, length = self.prune.rewind.k, self.retrain.recipe.length
-        if self.prune.rewind.schedule == "continue" and k[-2:] == length[-2:] and int(k[:-2]) > int(length[:-2]):
-            raise ValueError(
-                f"prune.rewind.k {k} lies behind the end of the schedule that it is a part of (retrain.recipe.length {length})"
-            )
+        if len(set(self.prune.scan)) != len(self.prune.scan):
+            raise ValueError(f"prune.scan {list(self.prune.scan)}: a rewinding step stands twice")
+        for k in {a.k for a in self.placed().values()}:
+            length = self.retrain.recipe.length
+            if self.prune.rewind.schedule == "continue" and k[-2:] == length[-2:] and int(k[:-2]) > int(length[:-2]):
+                raise ValueError(
+                    f"the rewinding step {k} lies behind the end of the schedule that it is a part of "
+                    f"(retrain.recipe.length {length})"
+                )
+        for name, only in self.only.items():
+            _check_only(self, name, only)
         if self.levels is not None and any(not 0 <= level <= self.prune.levels for level in self.levels):
             raise ValueError(f"levels {list(self.levels)} must lie in 0..{self.prune.levels} (prune.levels)")
         return self
@@ -136,10 +149,26 @@ class Pipeline(Settings):
         """The network that sets are distilled and evaluated with."""
         return self.experts.model or self.model
 
+    def placed(self) -> dict[str, Placed]:
+        """The arms of the grid, at every rewinding step."""
+        return placed(self.arms, self.prune.rewind.k, self.prune.scan)
+
     def compared(self) -> tuple[int, ...]:
         """The levels that are retrained and compared; level 0, the dense network, always."""
         chosen = range(self.prune.levels + 1) if self.levels is None else self.levels
         return tuple(sorted({0, *chosen}))
+
+
+def _check_only(p: Pipeline, name: str, only: Only) -> None:
+    if name not in p.compare:
+        raise ValueError(f"only.{name} names no analysis of `compare`: {nearest(name, p.compare)}")
+    for what, given, known in (
+        ("arms", only.arms, list(p.placed())),
+        ("seeds", only.seeds, list(p.seeds)),
+        ("levels", only.levels, list(p.compared())),
+    ):
+        if lost := [g for g in given or () if g not in known]:
+            raise ValueError(f"only.{name}.{what} has {lost[0]}, which the study has not: {', '.join(map(str, known))}")
 
 
 def _describe(problem: ValidationError, model: type[Settings], where: str, file: str) -> ConfigError:
@@ -208,6 +237,8 @@ def parse(raw: Mapping[str, Any], file: str) -> Pipeline:
     for key in ("distill", "arms", "compare", "prune", "architectures"):
         if not isinstance(values.get(key, {}), dict):
             raise ConfigError(f"'{key}' in {file}", got=repr(values[key]), expected="a mapping of keys to values")
+    for key in ("arms", "distill"):  # `subset: false` leaves an inherited one out; `subset: null` is one with every default
+        values[key] = {name: body for name, body in values.get(key, {}).items() if body is not False}
     for key, table in (("data", DATASETS), ("model", MODELS)):
         if key in values:
             values[key] = entry(table, values[key], key, file)
@@ -215,7 +246,7 @@ def parse(raw: Mapping[str, Any], file: str) -> Pipeline:
         name: validated(Stored, body, f"distill.{name}", file)
         if isinstance(body, dict) and body.get("name") == "stored"
         else entry(METHODS, body, f"distill.{name}", file)
-        for name, body in values.get("distill", {}).items()
+        for name, body in values["distill"].items()
     }
     values["architectures"] = {
         name: entry(MODELS, body, f"architectures.{name}", file) for name, body in values.get("architectures", {}).items()
@@ -226,7 +257,7 @@ def parse(raw: Mapping[str, Any], file: str) -> Pipeline:
     prune["criterion"] = entry(CRITERIA, prune.get("criterion", {"name": "magnitude"}), "prune.criterion", file)
     values["prune"] = validated(Prune, prune, "prune", file)
     arms = {}
-    for name, body in values.get("arms", {}).items():
+    for name, body in values["arms"].items():
         body = dict(body or {}) if isinstance(body, dict | None) else body
         if isinstance(body, dict) and body.get("criterion") is not None:
             body["criterion"] = entry(CRITERIA, body["criterion"], f"arms.{name}.criterion", file)

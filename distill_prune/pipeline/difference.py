@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -22,7 +23,7 @@ from distill_prune.analyze import ANALYSES
 from distill_prune.artifacts import Cost, Mask, SyntheticSet, decode
 from distill_prune.errors import DamagedArtifact, StoreError, UserError
 from distill_prune.pipeline.stages import Reader
-from distill_prune.pipeline.store import Ref, Store
+from distill_prune.pipeline.store import Store
 from distill_prune.settings import digest
 from distill_prune.tree import State
 
@@ -33,20 +34,44 @@ MEASURED = {
     "accuracy_train": ("accuracy", ("accuracy", "train")),
     "barrier_test": ("connectivity", ("barrier", "test_error")),
     "barrier_train": ("connectivity", ("barrier", "train_error")),
+    "disagreement": ("disagreement", ("test",)),
+    "relative_distance": ("disagreement", ("relative_distance",)),
     "trace_per_weight": ("curvature", ("trace_per_weight",)),
+    "trace_invariant": ("curvature", ("invariant",)),
+    "top_eigenvalue": ("spectrum", ("top",)),
+    "diagonal_median": ("diagonal", ("median",)),
     "accuracy_of_set": ("evaluation", ("accuracy", "test")),
 }
 """What is shown of measurements: the analysis, and where in its numbers the estimate lies."""
 
 
-def difference(store: Store, a: str, b: str) -> Record:
-    """The two artifacts side by side, as plain data; `kind` is `tickets` or `sets`.
+@dataclass(frozen=True)
+class Side:
+    """One of the two: an artifact, and the store that it lies in."""
+
+    store: Store
+    stage: str
+    key: str
+
+    def manifest(self) -> Record:
+        return self.store.manifest(self.stage, self.key)
+
+    def numbers(self) -> Record:
+        return self.store.numbers(self.stage, self.key)
+
+
+Sides = tuple[Side, Side]
+
+
+def difference(store: Store, a: str, b: str, other: Store | None = None) -> Record:
+    """The two artifacts side by side, as plain data; `kind` is `tickets` or `sets`. `b` lies in the store `other`, where it
+    is given.
 
     Raises:
         StoreError: a reference names nothing, or the two are not of one kind.
         UserError: the networks of the tickets, or the classes or shapes of the sets, are different.
     """
-    found = [_meant(store, ref) for ref in (a, b)]
+    found = _meant(store, a), _meant(other or store, b)
     stages = {ref.stage for ref in found}
     if len(stages) > 1 or not stages <= {"prune", "distill"}:
         raise StoreError(
@@ -58,43 +83,43 @@ def difference(store: Store, a: str, b: str) -> Record:
     tickets = stages == {"prune"}
     return {
         "kind": "tickets" if tickets else "sets",
-        **{name: _about(store, ref) for name, ref in zip("ab", found, strict=True)},
-        **(_tickets(store, found) if tickets else _sets(store, found)),
-        "measured": _measured(store, found, "ticket" if tickets else "set"),
-        "differing": list(_differing_artifacts(store, found[0], found[1], "", set())),
+        **{name: _about(side) for name, side in zip("ab", found, strict=True)},
+        **(_tickets(found) if tickets else _sets(found)),
+        "measured": _measured(found, "ticket" if tickets else "set"),
+        "differing": list(_differing_artifacts(found[0], found[1], "", set())),
     }
 
 
-def _meant(store: Store, ref: str) -> Ref:
+def _meant(store: Store, ref: str) -> Side:
     """The artifact, or the ticket that a retrained copy is of."""
     found = store.find(ref)
     if found.stage != "retrain":
-        return found
+        return Side(store, found.stage, found.key)
     ticket = store.check("retrain", found.key)["inputs"]["ticket"]
     if not store.exists("prune", ticket):
         raise StoreError(f"the ticket of '{ref}', prune/{ticket[:12]}, is not in the store '{store.root}'")
-    return Ref("prune", ticket)
+    return Side(store, "prune", ticket)
 
 
-def _about(store: Store, ref: Ref) -> Record:
-    manifest = store.manifest(ref.stage, ref.key)
-    return {"stage": ref.stage, "key": ref.key} | {n: manifest.get(n) for n in ("label", "created", "device", "versions")}
+def _about(side: Side) -> Record:
+    manifest = side.manifest()
+    return {"stage": side.stage, "key": side.key} | {n: manifest.get(n) for n in ("label", "created", "device", "versions")}
 
 
 # -- tickets
 
 
-def _tickets(store: Store, refs: list[Ref]) -> Record:
-    (mask_a, state_a), (mask_b, state_b) = (_ticket(store, r.key) for r in refs)
+def _tickets(sides: Sides) -> Record:
+    (mask_a, state_a), (mask_b, state_b) = (_ticket(s.store, s.key) for s in sides)
     overlap = ANALYSES["overlap"]
     shared = overlap.measure(overlap.Settings(), mask_a, mask_b).numbers
-    levels_0 = [store.manifest("prune", r.key)["inputs"].get("dense", r.key) for r in refs]
+    levels_0 = [s.manifest()["inputs"].get("dense", s.key) for s in sides]
     weights = None if state_a is None or state_b is None else _rewinding(mask_a, mask_b, state_a, state_b)
     return {
         "sparsity": {"a": mask_a.sparsity, "b": mask_b.sparsity},
         "overlap": dict(shared),
         "rewinding": None if weights is None else {"same_level_0": levels_0[0] == levels_0[1], **weights},
-        "costs": {name: _costs(store, r.key) for name, r in zip("ab", refs, strict=True)},
+        "costs": {name: _costs(s.store, s.key) for name, s in zip("ab", sides, strict=True)},
     }
 
 
@@ -141,8 +166,8 @@ def _costs(store: Store, key: str) -> Record:
 # -- synthetic sets
 
 
-def _sets(store: Store, refs: list[Ref]) -> Record:
-    a, b = sets = [SyntheticSet.of(store.read("distill", r.key)) for r in refs]
+def _sets(sides: Sides) -> Record:
+    a, b = sets = [SyntheticSet.of(s.store.read("distill", s.key)) for s in sides]
     for what, one, other in (
         ("classes", list(a.classes), list(b.classes)),
         ("images", tuple(a.images.shape[1:]), tuple(b.images.shape[1:])),
@@ -172,7 +197,7 @@ def _sets(store: Store, refs: list[Ref]) -> Record:
             }
             for name, s in zip("ab", sets, strict=True)
         },
-        "costs": {n: {"distillation": store.numbers("distill", r.key).get("cost")} for n, r in zip("ab", refs, strict=True)},
+        "costs": {n: {"distillation": s.numbers().get("cost")} for n, s in zip("ab", sides, strict=True)},
     }
 
 
@@ -197,28 +222,34 @@ def _spread(means: list[Tensor]) -> float | None:
 # -- what the store has measured, and what the artifacts were made from
 
 
-def _measured(store: Store, refs: list[Ref], role: str) -> Record:
+def _measured(sides: Sides, role: str) -> Record:
     """Estimates by name, of each where there are any. Of several measurements of one thing, the newest that was made in the
     same way for both; `alike` is false where there is none such, so that the two cannot be compared."""
-    held: list[dict[str, dict[str, Record]]] = [{}, {}]
-    for key in store.keys("compare"):
-        try:
-            manifest = store.manifest("compare", key)
-            of, name = manifest["inputs"].get(role), manifest["settings"]["analysis"]["name"]
-        except (DamagedArtifact, KeyError, TypeError, AttributeError):
-            continue
-        for side in (s for s, ref in zip(held, refs, strict=True) if ref.key == of):
-            ways, way = side.setdefault(name, {}), _way(store, manifest)
-            ways[way] = max(manifest, ways.get(way, manifest), key=_created)
+    held = [_ways(side, role) for side in sides]
     out: Record = {}
     for name, (analysis, place) in MEASURED.items():
-        ways_a, ways_b = (side.get(analysis, {}) for side in held)
+        ways_a, ways_b = (ways.get(analysis, {}) for ways in held)
         alike = sorted(ways_a.keys() & ways_b.keys(), key=lambda w: _created(ways_a[w]))
         chosen = [w[alike[-1]] if alike else max(w.values(), key=_created, default=None) for w in (ways_a, ways_b)]
         if any(chosen):
-            a, b = (None if m is None else _estimate(store, m["key"], place) for m in chosen)
+            a, b = (None if m is None else _estimate(s.store, m["key"], place) for s, m in zip(sides, chosen, strict=True))
             out[name] = {"a": a, "b": b, "alike": bool(alike)}
     return out
+
+
+def _ways(side: Side, role: str) -> dict[str, dict[str, Record]]:
+    """The newest manifest of each analysis of the artifact and each way in which it was made."""
+    found: dict[str, dict[str, Record]] = {}
+    for key in side.store.keys("compare"):
+        try:
+            manifest = side.store.manifest("compare", key)
+            of, name = manifest["inputs"].get(role), manifest["settings"]["analysis"]["name"]
+        except (DamagedArtifact, KeyError, TypeError, AttributeError):
+            continue
+        if of == side.key:
+            ways, way = found.setdefault(name, {}), _way(side.store, manifest)
+            ways[way] = max(manifest, ways.get(way, manifest), key=_created)
+    return found
 
 
 def _created(manifest: Mapping[str, Any]) -> str:
@@ -243,11 +274,11 @@ def _estimate(store: Store, key: str, place: tuple[str, ...]) -> Record | None:
     return {"key": key, **found} if isinstance(found, dict) else None
 
 
-def _differing_artifacts(store: Store, a: Ref, b: Ref, path: str, seen: set[tuple[str, str]]) -> Iterator[Record]:
+def _differing_artifacts(a: Side, b: Side, path: str, seen: set[tuple[str, str]]) -> Iterator[Record]:
     """Every setting in which the two differ, and every input, with what it differs in in turn, the first time that it is
     met. Of the levels before a ticket only the keys are looked at: a chain's levels have the same settings. Of several
     experts, the first that differs."""
-    one, other = store.manifest(a.stage, a.key), store.manifest(b.stage, b.key)
+    one, other = a.manifest(), b.manifest()
     yield from _differing(one["settings"], other["settings"], f"{path}settings")
     inputs = [m["inputs"] for m in (one, other)]
     experts = [sum(bool(re.fullmatch(r"expert\d+", n)) for n in i) for i in inputs]
@@ -260,11 +291,11 @@ def _differing_artifacts(store: Store, a: Ref, b: Ref, path: str, seen: set[tupl
         if x == y or (expert and (expert_told or None in (x, y))):
             continue
         expert_told |= expert
-        held = [_where(store, k) for k in (x, y)]
-        yield {"path": f"{path}inputs.{name}", "a": _told(store, x, held[0]), "b": _told(store, y, held[1])}
+        held = _where(a.store, x), _where(b.store, y)
+        yield {"path": f"{path}inputs.{name}", "a": _told(x, held[0]), "b": _told(y, held[1])}
         if name != "previous" and held[0] and held[1] and held[0].stage == held[1].stage and (x, y) not in seen:
             seen.add((held[0].key, held[1].key))
-            yield from _differing_artifacts(store, held[0], held[1], f"{path}inputs.{name}.", seen)
+            yield from _differing_artifacts(held[0], held[1], f"{path}inputs.{name}.", seen)
 
 
 def _differing(a: Any, b: Any, path: str) -> Iterator[Record]:
@@ -275,13 +306,11 @@ def _differing(a: Any, b: Any, path: str) -> Iterator[Record]:
         yield {"path": path, "a": a, "b": b}
 
 
-def _where(store: Store, key: str | None) -> Ref | None:
-    return next((r for r in store.all() if r.key == key and store.has(r.stage, r.key)), None)
+def _where(store: Store, key: str | None) -> Side | None:
+    return next((Side(store, r.stage, r.key) for r in store.all() if r.key == key and store.has(r.stage, r.key)), None)
 
 
-def _told(store: Store, key: str | None, ref: Ref | None) -> Record | None:
+def _told(key: str | None, side: Side | None) -> Record | None:
     if key is None:
         return None
-    return (
-        {"key": key} if ref is None else {"key": key, "stage": ref.stage, "label": store.manifest(ref.stage, key).get("label")}
-    )
+    return {"key": key} if side is None else {"key": key, "stage": side.stage, "label": side.manifest().get("label")}

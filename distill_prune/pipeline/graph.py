@@ -38,7 +38,7 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
         job = DistillJob(method=method, model=p.teacher if needs_model(entry) else None, seed=p.distill_seed, threads=p.threads)
         inputs = {"data": g.data, **(experts if entry.NEEDS_EXPERTS else {})}
         g.sets[name], g.methods[name] = g.add("distill", job, inputs, f"set {name}", f"distill {name}"), method.name
-    for arm in p.arms:
+    for arm in p.placed().values():
         for seed in p.seeds:
             chain(g, arm, seed)
     comparisons(g)

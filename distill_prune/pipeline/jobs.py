@@ -7,8 +7,9 @@ from typing import Any
 from pydantic import Field, SerializeAsAny
 
 from distill_prune.data.source import Source
+from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Step
-from distill_prune.settings import Duration, Entry, Settings, canonical
+from distill_prune.settings import Duration, Entry, Later, Settings, canonical
 from distill_prune.training import Recipe
 
 VERSIONS = {"data": 1, "experts": 1, "distill": 1, "prune": 1, "retrain": 1, "compare": 1}
@@ -62,6 +63,7 @@ class DenseJob(Job):
     k: Duration
     recipe: Recipe | None
     level: int = 0
+    draw: int = Later(0, description="another draw of the initialisation, for controls")
 
 
 class LevelJob(Job):
@@ -73,6 +75,14 @@ class LevelJob(Job):
     model: SerializeAsAny[Entry] | None
     recipe: Recipe | None
     first: Duration
+
+
+class ControlJob(Job):
+    """A level of a control: the ticket `of` with one thing taken away; `dense` holds the weights that it keeps."""
+
+    seed: int
+    level: int
+    control: Control
 
 
 class RetrainJob(Job):

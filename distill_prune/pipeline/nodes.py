@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from distill_prune.distill import METHODS
 from distill_prune.pipeline.config import Pipeline
 from distill_prune.pipeline.jobs import VERSIONS, Job
 from distill_prune.pipeline.store import STAGES, identity
@@ -35,6 +36,17 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Between:
+    """One analysis of two tickets of one seed: an arm's and the control's at one level (`arms`), or two levels of an arm."""
+
+    kind: str
+    analysis: str
+    unit: Unit
+    other: Unit
+    key: str
+
+
+@dataclass(frozen=True)
 class SetMeasure:
     """One analysis of one synthetic set with one network: the pipeline's own ("") or an entry of `architectures`."""
 
@@ -44,6 +56,11 @@ class SetMeasure:
     key: str
 
 
+def is_control(method: str) -> bool:
+    """Whether a set made by `method` holds plain real images: a control, not the treatment."""
+    return method in METHODS and getattr(METHODS[method], "REAL_IMAGES", False)
+
+
 @dataclass
 class Graph:
     """The artifacts of one study, inputs before what is made from them."""
@@ -51,12 +68,19 @@ class Graph:
     pipeline: Pipeline
     nodes: dict[str, Node] = field(default_factory=dict)
     units: list[Unit] = field(default_factory=list)
-    chains: dict[tuple[str, int], list[str]] = field(default_factory=dict)
+    chains: dict[tuple[str, int], dict[int, str]] = field(default_factory=dict)
     sets: dict[str, str] = field(default_factory=dict)
     methods: dict[str, str] = field(default_factory=dict)
     set_measures: list[SetMeasure] = field(default_factory=list)
+    betweens: list[Between] = field(default_factory=list)
     data: str = ""
     summary: str = ""
+
+    @property
+    def learned(self) -> str | None:
+        """The key of the first set that is no control and was made from the study's own data."""
+        own = (n for n in self.sets if not is_control(self.methods[n]))
+        return next((self.sets[n] for n in own if not getattr(self.pipeline.distill[n], "other_data", False)), None)
 
     @property
     def evaluations(self) -> dict[str, str]:

@@ -53,9 +53,12 @@ def schema() -> Schema:
     for table in {id(t): t for t in _TABLES.values()}.values():
         definitions[_name(table)] = _union(table, definitions, stored if table is METHODS else ())
     places, prune = whole["properties"], definitions["Prune"]
-    arm = places["arms"]["additionalProperties"]
-    places["arms"] |= {"additionalProperties": {"anyOf": [arm, {"type": "null"}]}, "description": "sources of masks by name"}
-    places["distill"]["description"] = "synthetic sets by name"
+    for name, what, more in (
+        ("arms", "sources of masks by name", [{"type": "null"}]),
+        ("distill", "synthetic sets by name", []),
+    ):
+        alternatives = [places[name]["additionalProperties"], *more, {"const": False}]
+        places[name] |= {"additionalProperties": {"anyOf": alternatives}, "description": f"{what}; false leaves one out"}
     places["compare"] = _analyses(definitions)
     prune["properties"]["criterion"]["default"] = {"name": "magnitude"}
     del prune["required"]  # the criterion, which has a default in files, as two sections have: see `parse`

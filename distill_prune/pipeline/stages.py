@@ -15,14 +15,16 @@ from distill_prune.distill.experts import train_expert
 from distill_prune.errors import RunError, UserError
 from distill_prune.models import Model, build_model
 from distill_prune.pipeline.collect import summarise
-from distill_prune.pipeline.jobs import CompareJob, DataJob, DenseJob, DistillJob, ExpertsJob, LevelJob, RetrainJob
+from distill_prune.pipeline.jobs import CompareJob, ControlJob, DataJob, DenseJob, DistillJob, ExpertsJob, LevelJob, RetrainJob
 from distill_prune.pipeline.nodes import Node
 from distill_prune.pipeline.store import Store
 from distill_prune.progress import Progress
+from distill_prune.prune.controls import control_ticket
 from distill_prune.prune.imp import dense_ticket, next_level
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry, digest, steps_of
 from distill_prune.training import train
+from distill_prune.tree import to
 
 READY_BYTES = 256 * 2**20
 """Sets up to this size are transformed once and kept as floats; larger ones batch by batch. The bits are the same."""
@@ -129,15 +131,16 @@ def _dense(job: DenseJob, inputs: Mapping[str, str], reader: Reader, progress: P
     if job.recipe is not None:
         examples = reader.examples(inputs.get("images", inputs["data"]), inputs["data"])
         steps = steps_of(job.k, len(examples), job.recipe.batch)
-    return dense_ticket(model, job.seed, examples, job.recipe, steps, reader.device, progress).parts(None)
+    return dense_ticket(model, job.seed, examples, job.recipe, steps, reader.device, progress, job.draw).parts(None)
 
 
 def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
     previous, dense = reader.ticket(inputs["previous"]), reader.ticket(inputs["dense"])
     model, examples, first = None, None, 0
-    if job.model is not None and job.recipe is not None:
-        examples = reader.examples(inputs["images"], reader.store.manifest("prune", inputs["dense"])["inputs"]["data"])
-        classes = reader.classes(inputs["images"])
+    data = reader.store.manifest("prune", inputs["dense"])["inputs"]["data"]
+    if job.model is not None:
+        images = inputs.get("images", data)
+        examples, classes = reader.examples(images, data), reader.classes(images)
         model = reader.model(job.model, tuple(examples.shape), classes)
         shapes = {n: model.module.get_parameter(n).shape for n in model.prunable}
         if any(previous.mask.kept[n].shape != shape for n, shape in shapes.items()):
@@ -146,13 +149,15 @@ def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader, progress: P
                 got=f"images {tuple(examples.shape)}, {classes} classes",
                 expected="images and classes of the pipeline's data",
             )
-        first = steps_of(job.first, len(examples), job.recipe.batch)
+        first = steps_of(job.first, len(examples), job.recipe.batch) if job.recipe is not None else 0
     ticket = next_level(
         model,
         previous,
         dense,
         job.step,
-        Streams(job.seed, ("prune",)).under(level=job.level),
+        # One-shot levels come out of one training, so that their masks nest.
+        Streams(job.seed, ("prune",)).under(level=job.level if job.step.rounds == 1 else 1),
+        level=job.level,
         examples=examples,
         recipe=job.recipe,
         first=first,
@@ -160,6 +165,11 @@ def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader, progress: P
         progress=progress,
     )
     return ticket.parts(dense.state)
+
+
+def _control(job: ControlJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
+    ticket, dense = reader.ticket(inputs["of"]), reader.ticket(inputs["dense"])
+    return control_ticket(job.control.kind, ticket, dense, Streams(job.seed, ("control",))).parts(dense.state)
 
 
 def _retrain(job: RetrainJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
@@ -200,15 +210,18 @@ def _copies(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: R
     assert job.model is not None and job.seed is not None
     data = inputs["data"]
     states = [reader.state(key) for name, key in sorted(inputs.items(), key=_numbered) if name.startswith("copy")]
-    mask = reader.ticket(inputs["ticket"]).mask
+    ticket = reader.ticket(inputs["ticket"])
     parts = {name: reader.part(data, name) for name in SPLITS}
+    learned = reader.set(inputs["distilled"]).examples(reader.images(data).transform) if "distilled" in inputs else None
     return _asked(
         analysis,
         job,
         {
             "model": reader.model_for(job.model, data),
             "copies": states,
-            "masks": [Mask(dict(mask.kept)).to(reader.device)] * len(states),
+            "masks": [Mask(dict(ticket.mask.kept)).to(reader.device)] * len(states),
+            "start": to(ticket.state, reader.device),
+            "distilled": None if learned is None else learned.to(reader.device),
             "parts": parts,
             **parts,
             "streams": Streams(job.seed, ("compare",)),
@@ -219,6 +232,22 @@ def _copies(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: R
 
 def _pair(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Measurements:
     return _asked(analysis, job, {name: reader.ticket(inputs[name]).mask for name in ("a", "b")})
+
+
+def _tickets(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Measurements:
+    assert job.model is not None and job.seed is not None
+    offered: dict[str, Any] = {
+        "model": reader.model_for(job.model, inputs["data"]),
+        "train": reader.part(inputs["data"], "train"),
+        "test": reader.part(inputs["data"], "test"),
+        "streams": Streams(job.seed, ("compare",)),
+        "progress": progress,
+    }
+    for side in "ab":
+        keys = [key for name, key in sorted(inputs.items(), key=_numbered) if name.startswith(f"{side}_copy")]
+        offered |= {f"copies_{side}": [reader.state(key) for key in keys]}
+        offered |= {f"mask_{side}": reader.ticket(inputs[side]).mask.to(reader.device)}
+    return _asked(analysis, job, offered)
 
 
 def _set(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Measurements:
@@ -255,6 +284,7 @@ def _study(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Re
 _TUPLES: dict[str, Callable[[Any, CompareJob, Mapping[str, str], Reader, Progress], Measurements]] = {
     "copies": _copies,
     "pair": _pair,
+    "tickets": _tickets,
     "set": _set,
     "study": _study,
 }
@@ -264,6 +294,7 @@ _STAGES: dict[type, Callable[[Any, Mapping[str, str], Reader, Progress], Parts]]
     DistillJob: _distill,
     DenseJob: _dense,
     LevelJob: _level,
+    ControlJob: _control,
     RetrainJob: _retrain,
     CompareJob: _compare,
 }

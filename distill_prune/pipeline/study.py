@@ -13,8 +13,8 @@ import yaml
 from distill_prune.analyze.answer import of_sets
 from distill_prune.errors import DamagedArtifact
 from distill_prune.pipeline.collect import gather
-from distill_prune.pipeline.grid import is_control
-from distill_prune.pipeline.nodes import Graph, Node
+from distill_prune.pipeline.details import details, tickets
+from distill_prune.pipeline.nodes import Graph, Node, is_control
 from distill_prune.pipeline.store import Store
 from distill_prune.settings import canonical
 
@@ -46,6 +46,13 @@ class Study:
     versions: dict[str, str]
     sets: list[str] = field(default_factory=list)
     data: Record = field(default_factory=dict)
+    planes: list[Record] = field(default_factory=list)
+    densities: list[Record] = field(default_factory=list)
+    diagonals: list[Record] = field(default_factory=list)
+    layerwise: list[Record] = field(default_factory=list)
+    layer_traces: list[Record] = field(default_factory=list)
+    between: list[Record] = field(default_factory=list)
+    tickets: list[Record] = field(default_factory=list)
 
 
 def read(name: str, graph: Graph, store: Store) -> Study:
@@ -68,6 +75,7 @@ def read(name: str, graph: Graph, store: Store) -> Study:
     roles = job.roles["inputs"]  # type: ignore[attr-defined]
     summary_inputs = graph.nodes[graph.summary].inputs
     found = {role: numbers[k] for role, k in summary_inputs.items() if k in numbers}
+    units = gather(roles, found)["units"]
     images, labels, record = _synthetic(graph, store, numbers)
     data = numbers.get(graph.data, {})
     return Study(
@@ -78,7 +86,7 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         store=str(store.root),
         summary=numbers.get(graph.summary),
         missing=missing,
-        units=gather(roles, found)["units"],
+        units=units,
         curves=_curves(graph, numbers),
         layers=_layers(graph, numbers),
         synthetic=images,
@@ -92,6 +100,8 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         versions=versions,
         sets=list(graph.sets),
         data={"title": _title(graph)} | {k: data[k] for k in ("counts", "shape", "transform")} if data else {},
+        **details(graph, numbers),
+        tickets=tickets(graph, numbers, units),
     )
 
 
@@ -131,7 +141,7 @@ def _layers(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
     """Remaining weights by layer, means over seeds."""
     held: dict[tuple[str, int, str], list[Record]] = {}
     for (arm, _), chain in graph.chains.items():
-        for level, key in enumerate(chain):
+        for level, key in chain.items():
             for layer, counts in numbers.get(key, {}).get("layers", {}).items():
                 held.setdefault((arm, level, layer), []).append(counts)
     return [

@@ -11,18 +11,22 @@ References:
 
 from __future__ import annotations
 
-from typing import Literal
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
 
 from pydantic import Field
 
 from distill_prune.artifacts import Cost, Examples, Mask, Ticket
+from distill_prune.errors import RunError
 from distill_prune.models import Model
 from distill_prune.progress import Progress
-from distill_prune.prune import CRITERIA
-from distill_prune.prune.select import Criterion, select
+from distill_prune.prune import CRITERIA, needs_images, needs_model
+from distill_prune.prune.select import Criterion, Iterative, keep, remaining, schedule, survivors
 from distill_prune.rng import Streams
-from distill_prune.settings import Duration, Settings
+from distill_prune.settings import Duration, Later, Settings
 from distill_prune.training import Recipe, train
+from distill_prune.tree import State
 
 
 class Rewind(Settings):
@@ -38,25 +42,98 @@ class Rewind(Settings):
 
 
 class Step(Settings):
-    """What one level does, beside its images: how much goes, by which criterion, and where the rest returns to."""
+    """What one level does, beside its images: how much goes, by which criterion, and where the rest returns to.
+
+    With `rounds` the share goes as many times, by the scores of one training: one-shot pruning of level 0 to a further level,
+    which has exactly as many weights as that level of a chain."""
 
     rate: float = Field(0.2, gt=0, lt=1)
     criterion: Criterion
     rewind: Literal["all", "prunable"] = "all"
+    rounds: int = Later(1, ge=1)
 
 
 def dense_ticket(
-    model: Model, seed: int, examples: Examples | None, recipe: Recipe | None, steps: int, device: str, progress: Progress
+    model: Model,
+    seed: int,
+    examples: Examples | None,
+    recipe: Recipe | None,
+    steps: int,
+    device: str,
+    progress: Progress,
+    draw: int = 0,
 ) -> Ticket:
-    """Level 0 of every chain of `seed`: all weights, at W_k after `steps` steps of the retraining schedule."""
-    start, cost = model.fresh(seed, "init"), Cost()
+    """Level 0 of every chain of `seed`: all weights, at W_k after `steps` steps of the retraining schedule.
+
+    Draw 0 is the chains' own. Another draw of the same seed has its own initialisation and SGD noise, for controls.
+    """
+    other = {"draw": draw} if draw else {}
+    start, cost = model.fresh(seed, "init", **other), Cost()
     if steps:
         assert examples is not None and recipe is not None
-        trained = train(
-            model, start, examples, recipe, Streams(seed, ("rewind",)), last=steps, device=device, progress=progress
-        )
+        noise = Streams(seed, ("rewind",)).under(**other)
+        trained = train(model, start, examples, recipe, noise, last=steps, device=device, progress=progress)
         start, cost = trained.state, trained.cost
     return Ticket(Mask.dense(start, model.prunable), start, 0, {"cost": cost.json()})
+
+
+def score(
+    settings: Criterion,
+    state: State,
+    mask: Mask,
+    streams: Streams,
+    model: Model | None = None,
+    examples: Examples | None = None,
+) -> State:
+    """The scores of the criterion that `settings` are of, on the CPU. It is given what its `scores` asks for by the names of
+    its parameters; `model` and `examples` are there for one that says that it needs them.
+
+    Raises:
+        RunError: it asks for what there is not.
+    """
+    offered = _offered(settings, state, mask, streams, model, examples)
+    found: State = _called(CRITERIA[settings.name].scores, settings.name, offered)
+    return {n: t.detach().cpu() for n, t in found.items()}
+
+
+def _offered(
+    settings: Criterion, state: State, mask: Mask, streams: Streams, model: Model | None, examples: Examples | None
+) -> dict[str, Any]:
+    entry, offered = CRITERIA[settings.name], {"settings": settings, "state": state, "mask": mask, "streams": streams}
+    if needs_model(entry):
+        offered["model"] = model
+    if needs_images(entry):
+        offered["examples"] = examples
+    return offered
+
+
+def _called(function: Callable[..., Any], name: str, offered: Mapping[str, Any]) -> Any:
+    parameters = inspect.signature(function).parameters.values()
+    unknown = [p.name for p in parameters if p.name not in offered and p.default is p.empty]
+    if unknown:
+        declared = {"model": "NEEDS_MODEL", "examples": "NEEDS_IMAGES"}.get(unknown[0])
+        raise RunError(
+            f"criterion '{name}' asks for '{unknown[0]}'",
+            expected=f"of what it can have: {', '.join(offered)}",
+            mend=f"{declared} = True in its module" if declared else None,
+        )
+    return function(**{p.name: offered[p.name] for p in parameters if p.name in offered})
+
+
+def _pruned(
+    step: Step, state: State, mask: Mask, streams: Streams, model: Model | None, examples: Examples | None
+) -> tuple[Mask, Cost]:
+    """What of `mask` is left after one step, and what taking scores cost beside training."""
+    criterion, spent = step.criterion, Cost()
+    entry, scope = CRITERIA[criterion.name], criterion.scope
+    before = survivors(mask, scope)
+    after = [remaining(n, step.rate, step.rounds) for n in before]
+    for counts in schedule(before, after, criterion.rounds if isinstance(criterion, Iterative) else 1):
+        given = (mask.apply(state), mask, streams, model, examples)
+        if hasattr(entry, "cost"):
+            spent += _called(entry.cost, criterion.name, _offered(criterion, *given))
+        mask = keep(score(criterion, *given), mask, counts, scope)
+    return mask, spent
 
 
 def next_level(
@@ -71,23 +148,30 @@ def next_level(
     first: int,
     device: str,
     progress: Progress,
+    level: int | None = None,
 ) -> Ticket:
-    """The ticket of the level after `previous`, of the same chain, whose level 0 is `dense`.
+    """The ticket of the level after `previous` (or of another `level`), of the same chain, whose level 0 is `dense`.
 
-    `model`, `examples` and `recipe` may be None where the criterion takes its scores without training.
+    `model`, `examples` and `recipe` may be None where the criterion needs none of them (see `CRITERIA`).
+
+    Raises:
+        RunError: the criterion asks for what there is not, or no weight is left.
+        NonFiniteError: the training loss, or the score of a surviving weight, is not a number.
     """
-    criterion = CRITERIA[step.criterion.name]
+    entry = CRITERIA[step.criterion.name]
+    assert (model is not None or not needs_model(entry)) and (examples is not None or not needs_images(entry))
     state, cost = previous.state, Cost()
     losses: tuple[float, ...] = ()
-    if criterion.NEEDS_TRAINING:
+    if entry.NEEDS_TRAINING:
         assert model is not None and examples is not None and recipe is not None
         trained = train(
             model, previous.state, examples, recipe, streams, mask=previous.mask, first=first, device=device, progress=progress
         )
         state, cost, losses = trained.state, trained.cost, trained.losses
-    mask = select(criterion.scores(state, previous.mask, streams), previous.mask, step.rate, step.criterion.scope)
+    seen = examples.to(device) if examples is not None and needs_images(entry) else None
+    mask, spent = _pruned(step, state, previous.mask, streams, model, seen)
     source = dense.state
     if step.rewind == "prunable":
         source = {n: dense.state[n] if n in mask.kept else t for n, t in state.items()}
-    numbers = {"cost": cost.json(), "train_loss": losses[-1] if losses else None}
-    return Ticket(mask, mask.apply(source), previous.level + 1, numbers)
+    numbers = {"cost": (cost + spent).json(), "train_loss": losses[-1] if losses else None}
+    return Ticket(mask, mask.apply(source), previous.level + 1 if level is None else level, numbers)

@@ -2,14 +2,17 @@
 
 References:
     | Linear Mode Connectivity and the Lottery Ticket Hypothesis (Frankle et al., 2020), algorithm 2, for the global rank
+    | Pruning neural networks without any data by iteratively conserving synaptic flow (Tanaka et al., 2020), algorithm 1,
+      for the exponential schedule, https://arxiv.org/abs/2006.05467
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from distill_prune.artifacts import Mask
@@ -25,13 +28,70 @@ class Criterion(Entry):
     scope: Scope = "global"
 
 
-def _keep(scores: Tensor, kept: Tensor, rate: float) -> Tensor:
-    """`kept` (P,) without the round(rate * remaining) survivors of lowest score."""
-    alive = kept.nonzero().squeeze(1)
-    order = torch.sort(scores[alive], stable=True).indices
-    out = kept.clone()
-    out[alive[order[: round(rate * len(alive))]]] = False
+class Iterative(Criterion):
+    """Base of the settings of a criterion whose scores change as weights go: what a level removes goes in `rounds` parts
+    (see `schedule`), and scores are taken anew before each."""
+
+    rounds: int = Field(1, ge=1)
+
+
+def groups(mask: Mask, scope: Scope) -> list[list[str]]:
+    """The tensors whose weights compete with one another."""
+    return [[n] for n in mask.kept] if scope == "layer" else [list(mask.kept)]
+
+
+def survivors(mask: Mask, scope: Scope) -> list[int]:
+    """How many weights of each group survive."""
+    return [sum(int(mask.kept[n].sum()) for n in names) for names in groups(mask, scope)]
+
+
+def remaining(alive: int, rate: float, rounds: int = 1) -> int:
+    """What is left of `alive` weights when round(rate * remaining) go, `rounds` times."""
+    for _ in range(rounds):
+        alive -= round(rate * alive)
+    return alive
+
+
+def schedule(before: Sequence[int], after: Sequence[int], rounds: int) -> list[list[int]]:
+    """Survivors of each group after each of `rounds` parts: n_i = round(n_0 (n_R / n_0)^(i / R)), the last exactly `after`.
+
+    A group that loses everything does so in the last part; the way there is that to one weight.
+    """
+    ways = [(b, max(a, 1) / max(b, 1)) for b, a in zip(before, after, strict=True)]
+    return [[round(b * ratio ** (i / rounds)) for b, ratio in ways] for i in range(1, rounds)] + [list(after)]
+
+
+def _keep(scores: Tensor, kept: Tensor, count: int) -> Tensor:
+    """Of the survivors in `kept` (P,) the `count` of highest score."""
+    out, alive = kept.clone(), kept.nonzero().squeeze(1)
+    gone = len(alive) - count
+    if gone:
+        # By the highest score that goes: a full sort takes several times as long.
+        own = scores[alive]
+        edge = own.topk(gone, largest=False, sorted=False).values.max()
+        below = alive[own < edge]
+        out[below] = False
+        out[alive[own == edge][: gone - len(below)]] = False
     return out
+
+
+def keep(scores: Mapping[str, Tensor], mask: Mask, counts: Sequence[int], scope: Scope) -> Mask:
+    """`mask` with the `counts` highest-scored survivors of each group; of equal scores the lowest flat index goes first.
+
+    Raises:
+        NonFiniteError: a surviving weight's score is NaN.
+        RunError: no weight is left.
+    """
+    for name, kept in mask.kept.items():
+        if bool(torch.isnan(scores[name][kept]).any()):
+            raise NonFiniteError(f"scores of '{name}' are not numbers")
+    out: dict[str, Tensor] = {}
+    for names, count in zip(groups(mask, scope), counts, strict=True):
+        tensors = [mask.kept[n] for n in names]
+        flat = _keep(torch.cat([scores[n].flatten() for n in names]), torch.cat([t.flatten() for t in tensors]), count)
+        parts = torch.split(flat, [t.numel() for t in tensors])
+        out |= {n: part.view_as(t).clone() for n, part, t in zip(names, parts, tensors, strict=True)}
+    return Mask(out)
 
 
 def select(scores: Mapping[str, Tensor], mask: Mask, rate: float, scope: Scope) -> Mask:
@@ -39,13 +99,6 @@ def select(scores: Mapping[str, Tensor], mask: Mask, rate: float, scope: Scope) 
 
     Raises:
         NonFiniteError: a surviving weight's score is NaN.
+        RunError: no weight is left.
     """
-    names = list(mask.kept)
-    for name in names:
-        if bool(torch.isnan(scores[name][mask.kept[name]]).any()):
-            raise NonFiniteError(f"scores of '{name}' are not numbers")
-    if scope == "layer":
-        return Mask({n: _keep(scores[n].flatten(), mask.kept[n].flatten(), rate).view_as(mask.kept[n]) for n in names})
-    flat = _keep(torch.cat([scores[n].flatten() for n in names]), torch.cat([mask.kept[n].flatten() for n in names]), rate)
-    parts = torch.split(flat, [mask.kept[n].numel() for n in names])
-    return Mask({n: part.view_as(mask.kept[n]).clone() for n, part in zip(names, parts, strict=True)})
+    return keep(scores, mask, [remaining(n, rate) for n in survivors(mask, scope)], scope)

@@ -22,11 +22,22 @@ TABLES = (
     "arms",
     "dense",
     "levels",
+    "reach",
+    "scan",
+    "onset",
     "paired",
     "costs",
     "runs",
+    "tickets",
     "interpolation",
+    "layerwise",
+    "between",
     "layers",
+    "layer_traces",
+    "landscape",
+    "density",
+    "eigenvalues",
+    "diagonal",
     "evaluation",
     "ranking",
     "provenance",
@@ -36,9 +47,9 @@ TABLES = (
 
 def fingerprint(*made_of: object) -> str:
     """What a report is made of: the given values and the code that lays it out."""
-    code = [
-        (p.name, hashlib.sha256(p.read_bytes()).hexdigest()) for p in sorted(Path(__file__).parent.iterdir()) if p.is_file()
-    ]
+    here = Path(__file__).parent
+    files = (p for p in sorted(here.rglob("*")) if p.is_file() and p.suffix != ".pyc")
+    code = [(str(p.relative_to(here)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files]
     return digest([list(made_of), code])
 
 

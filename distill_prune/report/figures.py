@@ -10,7 +10,8 @@ from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from distill_prune.report import panels, sweep
+from distill_prune.report import depth, pairs, panels, scans, spectra, surfaces, sweep
+from distill_prune.report.axes import NARROW, WIDE
 from distill_prune.report.style import METRICS, PAPER, RC
 
 if TYPE_CHECKING:
@@ -21,14 +22,24 @@ if TYPE_CHECKING:
 Draw = Callable[["Study"], "tuple[Figure, str] | None"]
 
 # The order of the page. An entry gives a figure and its alternative text, or None where nothing was measured.
+PAIRED = ("accuracy", "barrier_test", "trace_per_weight", "trace_invariant", "top_eigenvalue", "disagreement")
+LANDSCAPES = {f"landscape_{kind}_{name}": (kind, name) for kind in surfaces.KINDS for name in surfaces.SURFACES}
 FIGURES: dict[str, Draw] = {
     "distillation": panels.distillation,
     **{name: partial(sweep.metric, name=name) for name in METRICS},
     "interpolation": panels.interpolation,
-    "layers": panels.layers,
-    **{f"paired_{name}": partial(sweep.paired, name=name) for name in ("accuracy", "barrier_test", "trace_per_weight")},
+    "layerwise": depth.layerwise,
+    "between": pairs.between,
+    "scan": scans.scan,
+    "layer_traces": depth.traces,
+    "diagonal": spectra.diagonal,
+    "histograms": spectra.histograms,
+    "density": spectra.density,
+    **{name: partial(surfaces.surface, kind=kind, name=of) for name, (kind, of) in LANDSCAPES.items()},
+    "layers": depth.layers,
+    **{f"paired_{name}": partial(pairs.paired, name=name) for name in PAIRED},
     "costs": panels.costs,
-    "overlap": sweep.overlap,
+    "overlap": pairs.overlap,
 }
 
 
@@ -40,6 +51,11 @@ class Drawing:
     png: bytes
     svg: str
     alt: str
+
+    @property
+    def wide(self) -> bool:
+        """Whether the figure needs a row of its own, and scrolls sideways on a phone."""
+        return width(self.svg) > 72 * (NARROW + WIDE) / 2
 
     @property
     def inline(self) -> str:
@@ -58,6 +74,13 @@ class Drawing:
             f'<svg {view.group(0)} xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
             f'role="img" aria-label="{escape(self.alt, quote=True)}">{rest}'
         )
+
+
+def width(svg: str) -> float:
+    """Of an SVG, in points."""
+    view = re.search(r'viewBox="\S+ \S+ (\S+) ', svg)
+    assert view is not None
+    return float(view.group(1))
 
 
 def draw(study: Study) -> dict[str, Drawing]:
@@ -80,4 +103,13 @@ def _render(name: str, figure: Figure, alt: str) -> Drawing:
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     # The SVG takes the colour of what it lies on; a PNG is as often shown on dark slides.
     figure.savefig(png, format="png", facecolor=PAPER, metadata={"Software": None})
-    return Drawing(name, png.getvalue(), svg.getvalue(), alt.strip())
+    return Drawing(name, png.getvalue(), _rounded(svg.getvalue()), alt.strip())
+
+
+def _rounded(svg: str) -> str:
+    """Paths with two decimals of a point: finer than any screen, and half the size."""
+
+    def short(path: re.Match[str]) -> str:
+        return re.sub(r"-?\d+\.\d{3,}", lambda n: f"{float(n.group(0)):.2f}".rstrip("0").rstrip("."), path.group(0))
+
+    return re.sub(r' (?:d|x|y|points)="[^"]*"', short, svg)

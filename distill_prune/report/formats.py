@@ -12,8 +12,9 @@ _SUPER = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def tidy(text: str) -> str:
-    """`text` with numbers and their unit kept on one line."""
-    return re.sub(r"(?<=\d) (?=%|points|nats|[kMG]\b)", "\u00a0", text)
+    """`text` with numbers and their unit, and what is said to equal a number, kept on one line."""
+    text = re.sub(r"(?<=\d) (?=%|points|nats|[kMG]\b)", "\u00a0", text)
+    return re.sub(r"\b([np]) = (?=\d)", "\\1\u00a0=\u00a0", text)
 
 
 def finite(x: Any) -> bool:
@@ -42,6 +43,12 @@ def number(x: float | None, digits: int = 3) -> str:
     if -4 < exponent < 5:
         return _minus(f"{rounded:,.{max(digits - 1 - exponent, 0)}f}")
     return _minus(f"{rounded / 10.0**exponent:.{digits - 1}f}") + " × 10" + str(exponent).translate(_SUPER)
+
+
+def power(x: float) -> str:
+    """A power of ten on an axis: 0.01, 1, 100, 10⁶."""
+    exponent = round(math.log10(x)) if x > 0 else 0
+    return f"{x:g}" if -4 < exponent < 5 else "10" + str(exponent).translate(_SUPER)
 
 
 def count(x: float | None) -> str:

@@ -7,20 +7,48 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill_prune.report import formats, pictures
+from distill_prune.report import formats, pictures, spectra, surfaces, tickets, words
+from distill_prune.report.cards import cards
 from distill_prune.report.figures import Drawing
-from distill_prune.report.style import METRICS, Arm, arms, rows, sparsities
+from distill_prune.report.style import METRICS, Arm, arms, every_arm, rows, sparsities
 
 if TYPE_CHECKING:
     from distill_prune.pipeline.study import Study
 
-# Figures that stand in one section, in order.
+# Figures that stand in one section, in order, and what to call one that is not there.
 GROUPS = {
     "accuracy": ("accuracy", "train_accuracy"),
     "barrier": ("barrier_test", "barrier_train", "barrier_loss", "excess_test"),
+    "apart": ("disagreement", "relative_distance"),
     "trace": ("trace", "trace_per_weight", "trace_invariant", "weight_norm"),
-    "paired": ("paired_accuracy", "paired_barrier_test", "paired_trace_per_weight"),
+    "spectrum": ("top_eigenvalue", "diagonal_median", "diagonal_negative"),
+    "paired": (
+        "paired_accuracy",
+        "paired_barrier_test",
+        "paired_trace_per_weight",
+        "paired_trace_invariant",
+        "paired_top_eigenvalue",
+        "paired_disagreement",
+    ),
 }
+SECTIONS = (
+    ("reach", "How far"),
+    ("images", "Images"),
+    ("accuracy", "Accuracy"),
+    ("stability", "Stability"),
+    ("rewinding", "Rewinding"),
+    ("curvature", "Curvature"),
+    ("landscape", "Landscape"),
+    ("layers", "Layers"),
+    ("levels", "All levels"),
+    ("differences", "Differences"),
+    ("overlap", "Overlap"),
+    ("controls", "Controls"),
+    ("costs", "Costs"),
+    ("tickets", "Every ticket"),
+    ("notes", "Notes"),
+    ("record", "Record"),
+)
 
 
 def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, bytes]]:
@@ -50,7 +78,17 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
         study=study,
         summary=study.summary or {},
         arms=listed,
-        labels={a.name: a.label for a in listed},
+        labels={a.name: a.label for a in every_arm(study)},
+        first={a.name for a in listed},
+        sections=SECTIONS,
+        reach=words.reach(study),
+        onsets=words.onsets(study),
+        compared=words.compared(study),
+        claims=claims(study),
+        spectra=leading(study),
+        tickets=tickets.table(study),
+        kinds=surfaces.KINDS,
+        surfaces=surfaces.SURFACES,
         cards=cards(study, listed),
         groups=GROUPS,
         drawings=drawings,
@@ -87,9 +125,34 @@ def initialisations(study: Study) -> str:
     return "" if not counts else str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
+def claims(study: Study) -> list[dict[str, Any]]:
+    """Differences that carry a claim, of learned arms at their sparsest level."""
+    treated = {a.name for a in arms(study) if a.role == "treatment"}
+    paired = [p for p in (study.summary or {}).get("paired") or [] if p["arm"] in treated]
+    last = {a: max(p["level"] for p in paired if p["arm"] == a) for a in {p["arm"] for p in paired}}
+    return [p for p in paired if p["claim"] and p["level"] == last[p["arm"]]]
+
+
+def leading(study: Study) -> list[dict[str, Any]]:
+    """The leading eigenvalues of the first copy of every ticket at its arm's sparsest level."""
+    looks = {a.name: a for a in arms(study)}
+    first = [d for d in spectra.first_copies(study.densities) if d["arm"] in looks and d["eigenvalues"]]
+    last = {a: max(d["level"] for d in first if d["arm"] == a) for a in {d["arm"] for d in first}}
+    order = list(looks)
+    kept = sorted((d for d in first if d["level"] == last[d["arm"]]), key=lambda d: (order.index(d["arm"]), d["seed"]))
+    return [{**d, "look": looks[d["arm"]], "most": _most(d["eigenvalues"][0])} for d in kept]
+
+
+def _most(eigenvalue: Mapping[str, Any]) -> tuple[str, float] | None:
+    """The layer that holds most of an eigenvector, and its share."""
+    shares = eigenvalue.get("layers") or {}
+    return max(shares.items(), key=lambda s: s[1]) if shares else None
+
+
 def levels_table(study: Study, listed: list[Arm]) -> list[tuple[str, str | None, list[dict[str, Any]]]]:
     """Rows in groups of (title, colour, rows). Dense rows that all arms share stand once, first."""
-    dense = [r for r in rows(study) if r["level"] == 0]
+    names = {a.name for a in listed}
+    dense = [r for r in rows(study) if r["level"] == 0 and r["arm"] in names]
     same = len(dense) > 1 and all({**r, "arm": ""} == {**dense[0], "arm": ""} for r in dense)
     groups: list[tuple[str, str | None, list[dict[str, Any]]]] = (
         [("Dense, shared by all arms", None, dense[:1])] if same else []
@@ -99,59 +162,3 @@ def levels_table(study: Study, listed: list[Arm]) -> list[tuple[str, str | None,
         if own:
             groups.append((arm.label, arm.color, own))
     return groups
-
-
-def cards(study: Study, listed: list[Arm]) -> list[dict[str, Any]]:
-    """The key figures: a title, a note and a line for each arm. Only those that were measured."""
-    by_arm = {a: sorted((r for r in rows(study) if r["arm"] == a.name), key=lambda r: r["sparsity"]) for a in listed}
-    made = []
-    last = {a: own[-1] for a, own in by_arm.items() if own}
-    if any(r.get("accuracy") for r in last.values()):
-        lines = [_line(a, **_shown(r.get("accuracy"))) for a, r in last.items()]
-        dense = ((study.summary or {}).get("dense") or {}).get("accuracy")
-        if dense:
-            lines.insert(0, {"label": "Dense", "color": None, **_shown(dense)})
-        ends = sorted({formats.sparsity(r["sparsity"]) for r in last.values()})
-        note = (
-            f"% test accuracy at {ends[0]} % sparsity" if len(ends) == 1 else "% test accuracy, each arm at its sparsest level"
-        )
-        made.append({"title": "Accuracy at the end", "note": note + ", with 95 % interval", "lines": lines})
-    for verdict, title, note in (
-        (
-            "matching",
-            "Sparsest match",
-            "% sparsity: the sparsest level whose mean accuracy is within one standard deviation of dense",
-        ),
-        ("stable", "Sparsest stable", "% sparsity: the sparsest level whose mean test barrier is below 2 points"),
-    ):
-        lines = [_line(a, *_sparsest(own, verdict)) for a, own in by_arm.items() if own]
-        if any(r.get(verdict) for own in by_arm.values() for r in own):
-            made.append({"title": title, "note": note, "lines": lines})
-    totals = {c["arm"]: c.get("search") or {} for c in (study.summary or {}).get("costs") or []}
-    if totals:
-        lines = [_line(a, formats.count(totals[a.name].get("images"))) for a in listed if a.name in totals]
-        made.append({"title": "Mask search", "note": "training images seen, without distillation and experts", "lines": lines})
-    return made
-
-
-def _shown(est: Any) -> dict[str, str]:
-    text = formats.estimate(est, "percent")
-    return {"value": text["mean"], "range": text["range"]}
-
-
-def _line(arm: Arm, value: str, range: str = "") -> dict[str, str | None]:
-    return {"label": arm.label, "color": arm.color, "value": value, "range": range}
-
-
-def _sparsest(own: list[dict[str, Any]], verdict: str) -> tuple[str, str]:
-    """The highest sparsity with the verdict "yes", and a remark where that is not the whole story."""
-    said = [(r["sparsity"], r.get(verdict)) for r in own if r.get(verdict)]
-    good = [s for s, v in said if v == "yes"]
-    if not said:
-        return formats.NONE, "not measured"
-    if not good:
-        return formats.NONE, "not decidable" if all(v == "not decidable" for _, v in said) else "at no level"
-    if good[-1] == 0:
-        return "0", "the dense network only"
-    gaps = any(v == "no" and s < good[-1] for s, v in said)
-    return formats.sparsity(good[-1]), "not at every level before" if gaps else ""

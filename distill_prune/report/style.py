@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,13 @@ _REAL = "#22211f"
 _COLORS = ("#0b62a8", "#b8470f", "#00755a", "#98408f", "#7a6200", "#0f7485", "#a8324a")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1.2)))
+
+# Beyond eight arms controls step back: greyed colours and thin lines, told apart by marker and dash besides.
+CROWD = 8
+_MUTED = ("#586f86", "#84644f", "#567260", "#7b6279", "#6f6a48", "#4c7278", "#835f66")
+
+# Surfaces: from light to dark in one hue, so that lines and words in ink are readable on all of it.
+LOW, MIDDLE, HIGH = "#fdfaf0", "#b9d3e6", "#5c9bcc"
 
 # Text stays text in the SVG: small, searchable, and editable in a drawing program.
 RC: dict[str, Any] = {
@@ -48,6 +56,7 @@ RC: dict[str, Any] = {
     "lines.linewidth": 1.5,
     "lines.markersize": 4.2,
     "svg.fonttype": "none",
+    "path.simplify_threshold": 0.2,
     "savefig.dpi": 110,
 }
 
@@ -62,6 +71,13 @@ class Arm:
     color: str
     marker: str
     dash: Any
+    role: str = "source"
+    thin: bool = False
+
+    @property
+    def width(self) -> float:
+        """Of its lines, in points."""
+        return 0.9 if self.thin else 1.5
 
 
 @dataclass(frozen=True)
@@ -88,35 +104,96 @@ METRICS = {
         Metric("barrier_train", "Train error barrier", "points", 100),
         Metric("barrier_loss", "Test loss barrier", "nats"),
         Metric("excess_test", "Excess of test error over the chord", "points", 100),
-        Metric("trace", "Hessian trace, raw", "", log=True),
-        Metric("trace_per_weight", "Hessian trace per surviving weight", "", log=True),
-        Metric("trace_invariant", "Rescaling-invariant trace, Σ w² H", "", log=True),
-        Metric("weight_norm", "Norm of the surviving weights", "", log=True),
+        Metric("disagreement", "Test images that copies class differently", "%", 100),
+        Metric("relative_distance", "Distance of copies / distance travelled", "ratio"),
+        Metric("trace", "Hessian trace, raw", "nats", log=True),
+        Metric("trace_per_weight", "Hessian trace per surviving weight", "nats", log=True),
+        Metric("trace_invariant", "Rescaling-invariant trace, Σ w² H", "nats", log=True),
+        Metric("weight_norm", "Norm of the surviving weights", "L2", log=True),
+        Metric("top_eigenvalue", "Largest Hessian eigenvalue", "nats", log=True),
+        Metric("diagonal_median", "Median of the Hessian diagonal", "nats", log=True),
+        Metric("diagonal_negative", "Hessian diagonal below zero", "% of entries", 100),
     )
 }
 
 
-def arms(study: Study) -> list[Arm]:
-    """The study's arms in their own order. Looks follow role: the real arm is dark, the first synthetic arm blue."""
-    listed = list((study.summary or {}).get("arms") or [])
+def every_arm(study: Study) -> list[Arm]:
+    """All arms in their own order; one at a further rewinding step looks like the arm that it is at the first.
+
+    Looks follow role: the real arm is dark, the first learned arm blue. `role` is real, treatment, source or control.
+    """
+    listed = [dict(a) for a in (study.summary or {}).get("arms") or []]
     known = {a["name"] for a in listed}
     for row in (*study.units, *study.curves, *study.layers):
         if row["arm"] not in known:
             known.add(row["arm"])
             listed.append({"name": row["arm"]})
-    # Synthetic arms take the first colours wherever they stand in the list.
-    ranked = sorted((a for a in listed if a["name"] != "real"), key=lambda a: a.get("images") != "synthetic")
-    place = {a["name"]: i for i, a in enumerate(ranked)}
-    made = []
-    for a in listed:
-        i = place.get(a["name"])
-        look = (
-            (_REAL, "o", "-")
-            if i is None
-            else (_COLORS[i % len(_COLORS)], _MARKERS[(i + 1) % len(_MARKERS)], _DASHES[i % len(_DASHES)])
+    usual = next((a.get("criterion") for a in listed if a["name"] == "real"), None) or "magnitude"
+    roles = {a["name"]: role(a, usual) for a in listed}
+    first = [a for a in listed if based_on(a) is None]
+    crowded = len(first) > CROWD
+    # Learned arms take the first colours wherever they stand in the list.
+    ranked = sorted((a for a in first if roles[a["name"]] != "real"), key=lambda a: roles[a["name"]] != "treatment")
+    bright = [a["name"] for a in ranked if not crowded or roles[a["name"]] != "control"]
+    muted = [a["name"] for a in ranked if a["name"] not in bright]
+
+    def look(name: str) -> tuple[str, str, Any]:
+        colors, names = (_MUTED, muted) if name in muted else (_COLORS, bright)
+        if name not in names:
+            return _REAL, "o", "-"
+        i = names.index(name)
+        return colors[i % len(colors)], _MARKERS[(i + 1) % len(_MARKERS)], _DASHES[i % len(_DASHES)]
+
+    return [
+        Arm(
+            a["name"],
+            str(a.get("label") or a["name"]),
+            str(a.get("images") or ""),
+            *look(based_on(a) or a["name"]),
+            roles[a["name"]],
+            a["name"] in muted,
         )
-        made.append(Arm(a["name"], str(a.get("label") or a["name"]), str(a.get("images") or ""), *look))
-    return made
+        for a in listed
+    ]
+
+
+def role(arm: Mapping[str, Any], usual: str = "magnitude") -> str:
+    """What the arm is for: `real`, `treatment` (learned images), `source` (other images), or `control`.
+
+    A control lacks something that the real arm has: it is made from another arm's tickets, is pruned at once, or by
+    another criterion than the `usual` one.
+    """
+    if (based_on(arm) or arm["name"]) == "real":
+        return "real"
+    if arm.get("control") or arm.get("one_shot") or arm.get("criterion", usual) != usual:
+        return "control"
+    return "treatment" if arm.get("learned", arm.get("images") == "synthetic") else "source"
+
+
+def based_on(arm: Mapping[str, Any]) -> str | None:
+    """The arm that this one is at another rewinding step; before a summary its name alone says so."""
+    return arm.get("base") or arm["name"].rpartition("@")[0] or None
+
+
+def arms(study: Study) -> list[Arm]:
+    """The study's arms in their own order, each at its first rewinding step."""
+    bases = {a["name"] for a in (study.summary or {}).get("arms") or [] if a.get("base")}
+    return [a for a in every_arm(study) if a.name not in bases and "@" not in a.name]
+
+
+def sides(study: Study) -> list[tuple[str, list[Arm]]]:
+    """The arms in the panels that they are drawn in: one, or sources and controls beside each other where they are many.
+
+    The real and the first learned arm stand in both.
+    """
+    listed = arms(study)
+    controls = [a for a in listed if a.role == "control"]
+    if len(listed) <= CROWD or not controls:
+        return [("", listed)]
+    sources = [a for a in listed if a.role != "control"]
+    treated = next((a for a in sources if a.role == "treatment"), None)
+    both = [a for a in sources if a.role == "real" or a is treated]
+    return [("Sources", sources), ("Controls", [*both, *controls])]
 
 
 def rows(study: Study) -> list[dict[str, Any]]:
@@ -135,3 +212,11 @@ def chosen_levels(levels: set[int]) -> list[int]:
     """The first, the middle and the last of the levels at hand."""
     ordered = sorted(levels)
     return sorted({ordered[0], ordered[len(ordered) // 2], ordered[-1]}) if ordered else []
+
+
+def shown_arms(study: Study, measured: set[str], most: int = 6) -> list[Arm]:
+    """The arms among `measured` that are worth a row of panels: the real one, the learned ones, then the others."""
+    order = {"real": 0, "treatment": 1, "source": 2, "control": 3}
+    listed = [a for a in arms(study) if a.name in measured]
+    kept = set(sorted(listed, key=lambda a: order[a.role])[:most])
+    return [a for a in listed if a in kept]

@@ -20,11 +20,22 @@ def tables(study: Study) -> dict[str, list[dict[str, Any]]]:
         "arms": summary.get("arms") or [],
         "dense": [{"metric": k, "estimate": v} for k, v in (summary.get("dense") or {}).items()],
         "levels": summary.get("rows") or [],
+        "reach": summary.get("reach") or [],
+        "scan": summary.get("scan") or [],
+        "onset": summary.get("onset") or [],
         "paired": summary.get("paired") or [],
         "costs": summary.get("costs") or [],
         "runs": study.units,
+        "tickets": study.tickets,
         "interpolation": [point for c in study.curves for point in _points(c)],
+        "layerwise": study.layerwise,
+        "between": study.between,
         "layers": study.layers,
+        "layer_traces": study.layer_traces,
+        "landscape": [point for p in study.planes for point in _plane(p)],
+        "density": [point for d in study.densities for point in _density(d)],
+        "eigenvalues": [value for d in study.densities for value in _eigenvalues(d)],
+        "diagonal": study.diagonals,
         "evaluation": study.evaluations,
         "ranking": study.rankings,
         "provenance": study.provenance,
@@ -33,11 +44,48 @@ def tables(study: Study) -> dict[str, list[dict[str, Any]]]:
     return {name: [clean(dict(r)) for r in records] for name, records in found.items() if records}
 
 
+def _place(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Which ticket, and which copy of it, a record is of."""
+    return {k: record[k] for k in ("arm", "seed", "level", "sparsity", "copy") if k in record}
+
+
 def _points(curve: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A curve as one record a point."""
     fixed = {k: v for k, v in curve.items() if k not in ("alphas", "test_error", "train_error")}
     points = zip(curve["alphas"], curve["test_error"], curve["train_error"], strict=True)
     return [{**fixed, "alpha": a, "test_error": test, "train_error": train} for a, test, train in points]
+
+
+def _plane(plane: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A plane as one record a point, its marks after the grid with their names."""
+    place = {**_place(plane), "kind": plane["kind"]}
+    surfaces, at_marks = plane["surfaces"], plane.get("at_marks") or {}
+    points = [
+        {**place, "x": x, "y": y, "mark": None, **{name: z[i][j] for name, z in surfaces.items()}}
+        for i, y in enumerate(plane["y"])
+        for j, x in enumerate(plane["x"])
+    ]
+    marks = [
+        {**place, "x": x, "y": y, "mark": mark, **{name: values[i] for name, values in at_marks.items()}}
+        for i, (x, y, mark) in enumerate(plane["marks"])
+    ]
+    return points + marks
+
+
+def _density(density: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A spectral density as one record a point of its grid."""
+    place = {**_place(density), "sigma": density["sigma"]}
+    points = zip(density["grid"], density["values"], strict=True)
+    return [{**place, "eigenvalue": x, "density": y} for x, y in points]
+
+
+def _eigenvalues(density: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The leading eigenvalues as one record each, the share of the eigenvector that lies in each layer beside them."""
+    place = _place(density)
+    return [
+        {**place, "rank": i, **{k: v for k, v in e.items() if k != "layers"}, "layers": e.get("layers") or {}}
+        for i, e in enumerate(density["eigenvalues"], start=1)
+    ]
 
 
 def clean(value: Any) -> Any:
@@ -75,5 +123,6 @@ def to_csv(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def to_json(records: Sequence[Mapping[str, Any]]) -> str:
-    """Indented JSON text."""
-    return json.dumps(records, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    """JSON text, a line for each record."""
+    lines = (json.dumps(r, ensure_ascii=False, allow_nan=False) for r in records)
+    return "[\n" + ",\n".join(lines) + "\n]\n"

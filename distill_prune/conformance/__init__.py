@@ -14,43 +14,36 @@ from __future__ import annotations
 import contextlib
 import inspect
 import pickle
-import sys
 from collections.abc import Callable, Iterator, Mapping
-from functools import cache, partial
+from functools import partial
 from typing import Any, TypeVar, get_args
 
 import torch
 from torch import Tensor
 
-from distill_prune.artifacts import SPLITS, Images, Mask, Measurements, Trajectory
-from distill_prune.data import DATASETS, prepare
+from distill_prune.artifacts import Mask, Measurements
+from distill_prune.conformance.inputs import SHRUNK, digits, offered
+from distill_prune.data import prepare
 from distill_prune.data.source import Loaded
 from distill_prune.data.source import Source as DataSource
-from distill_prune.distill import METHODS, Distilled, Source, needs_model
-from distill_prune.distill.experts import train_expert
+from distill_prune.distill import Distilled, Source, needs_model
 from distill_prune.errors import DataError, DistillPruneError, RunError, UserError
 from distill_prune.interop import Kind
-from distill_prune.models import MODELS, Model, build_model
+from distill_prune.models import build_model
 from distill_prune.pipeline.worker import conditions
-from distill_prune.plugins import load, table_of
+from distill_prune.plugins import table_of
 from distill_prune.progress import SILENT
+from distill_prune.prune.imp import score
 from distill_prune.prune.select import Criterion, select
 from distill_prune.rng import Streams, seeded, stream
 from distill_prune.settings import Entry, Settings, canonical_json, foreign
 from distill_prune.table import CONTRACTS
-from distill_prune.training import Recipe
 from distill_prune.tree import clone
 
 SHAPES = ((1, 8, 8), (3, 32, 32), (3, 224, 224))
 """A network has to take inputs of one of these."""
 CLASSES = 7
 T = TypeVar("T")
-SHRUNK = {
-    "ipc": 2, "iterations": 2, "inner_steps": 2, "expert_epochs": 1, "max_start": 2, "lr_pixels": 0.1,
-    "inner_loop": 2, "net_steps": 2, "batch_real": 16, "nets": 2, "length": "2it", "real_length": "2it",
-    "points": 3, "train_rows": 100, "rows": 32, "probes_min": 16, "probes_max": 16,
-}  # fmt: skip
-"""What methods and analyses are called with, as far as their settings have such fields and nothing else is given."""
 _BASES: dict[str, type[Settings]] = {"data": DataSource, "criteria": Criterion, "formats": Settings}
 
 
@@ -201,20 +194,10 @@ def _model(entry: Any, what: str, given: Mapping[str, Any]) -> str:
     return ""
 
 
-@cache
-def _digits() -> tuple[Images, Model, list[Trajectory]]:
-    """Digits, a small network, and two experts of it."""
-    images = prepare(DATASETS["digits"].Settings())
-    model = build_model(MODELS["convnet"].Settings(depth=2, width=4), tuple(images.pixels.shape[1:]), len(images.classes))
-    recipe, train = Recipe(length="3ep", batch=256, lr=0.1, momentum=0.0), images.examples("train").ready()
-    streams = Streams(0, ("conformance",))
-    return images, model, [train_expert(model, train, recipe, streams.under(index=i), "cpu", SILENT)[0] for i in range(2)]
-
-
 def _method(entry: Any, what: str, given: Mapping[str, Any]) -> str:
     _require("ipc" in entry.Settings.model_fields, f"{what}: settings without `ipc`, the images per class")
     settings = _settings(entry, what, _shrunk(entry, given))
-    images, model, experts = _digits()
+    images, model, experts = digits()
     trains = needs_model(entry)
     source = Source(
         images.examples("train").ready(),
@@ -252,53 +235,38 @@ def _same_set(a: Distilled, b: Distilled) -> bool:
 
 
 def _criterion(entry: Any, what: str, given: Mapping[str, Any]) -> str:
-    settings, draw = _settings(entry, what, given), stream(0, "weights")
-    sizes = {"a.weight": (4, 3), "a.bias": (4,), "b.weight": (5, 4)}
-    state = {n: torch.randn(shape, generator=draw) for n, shape in sizes.items()}
-    before, mask = clone(state), Mask.dense(state, ("a.weight", "b.weight"))
+    settings = _settings(entry, what, _shrunk(entry, given))
+    images, model, _ = digits()
+    state, examples = model.fresh(0, "criterion"), images.examples("train").ready().take(torch.arange(32))
+    mask = Mask.dense(state, model.prunable)
     for level in range(3):
-        streams = Streams(0, ("conformance",)).under(level=level)
-        scores = _twice(f"{what}: its scores", partial(entry.scores, state, mask, streams), _equal)
+        streams, worn = Streams(0, ("conformance",)).under(level=level), mask.apply(state)
+        before = clone(worn)
+        call = partial(score, settings, worn, mask, streams, model, examples)
+        scores = _twice(f"{what}: its scores", call, _equal)
         shapes = {n: tuple(t.shape) for n, t in mask.kept.items()}
         got = {n: tuple(t.shape) for n, t in scores.items()}
         _require(got == shapes, f"{what}: scores", got=got, expected=f"one for every prunable weight: {shapes}")
-        _require(_equal(state, before), f"{what} changes the weights that it scores")
+        _require(_equal(worn, before), f"{what} changes the weights that it scores")
         smaller = select(scores, mask, 0.3, settings.scope)
         _require(smaller.inside(mask) and smaller.remaining < mask.remaining, f"{what}: a level removes nothing")
         mask = smaller
     return ""
 
 
-def _offered(takes: str) -> dict[str, Any]:
-    """What `measure` may ask for, by name, of a tuple of this kind."""
-    images, model, _ = _digits()
-    parts, streams = {n: images.examples(n).ready() for n in SPLITS}, Streams(0, ("conformance",))
-    copies = [model.fresh(i, "conformance") for i in range(2)]
-    masks = [Mask.dense(copies[0], model.prunable)] * 2
-    common = {"model": model, "parts": parts, "streams": streams, "progress": SILENT}
-    if takes == "copies":
-        return {**common, **parts, "copies": copies, "masks": masks}
-    if takes == "pair":
-        return {"a": masks[0], "b": masks[1]}
-    subset = METHODS["subset"]
-    source = Source(parts["train"], images.classes, images.transform)
-    made = subset.distill(subset.Settings(ipc=2), source, streams, "cpu", SILENT).set
-    return {**common, "synthetic": made, "transform": images.transform, "device": "cpu", "network": "convnet"}
-
-
 def _analysis(entry: Any, what: str, given: Mapping[str, Any]) -> str:
     # A study asks for its summary by name: a plugin's would never be called.
-    known = ("copies", "pair", "set", *(() if foreign(entry.__name__) else ("study",)))
+    known = ("copies", "tickets", "pair", "set", *(() if foreign(entry.__name__) else ("study",)))
     _require(entry.TAKES in known, f"{what}: TAKES", got=entry.TAKES, expected=" or ".join(known))
     if entry.TAKES == "study":
         return ""
-    settings, offered = _settings(entry, what, _shrunk(entry, given)), _offered(entry.TAKES)
+    settings, given_it = _settings(entry, what, _shrunk(entry, given)), offered(entry.TAKES)
     asked = list(inspect.signature(entry.measure).parameters.values())[1:]
-    unknown = [p.name for p in asked if p.name not in offered and p.default is p.empty]
-    _require(not unknown, f"{what}: measure asks for what there is not", got=", ".join(unknown), expected=", ".join(offered))
+    unknown = [p.name for p in asked if p.name not in given_it and p.default is p.empty]
+    _require(not unknown, f"{what}: measure asks for what there is not", got=", ".join(unknown), expected=", ".join(given_it))
     found: Measurements = _twice(
         f"{what}: its numbers",
-        lambda: entry.measure(settings, **{p.name: offered[p.name] for p in asked if p.name in offered}),
+        lambda: entry.measure(settings, **{p.name: given_it[p.name] for p in asked if p.name in given_it}),
         lambda a, b: canonical_json(a.parts().numbers) == canonical_json(b.parts().numbers),
     )
     _require(found.analysis == settings.name, f"{what}: its measurements' name", got=found.analysis, expected=settings.name)
@@ -320,28 +288,3 @@ _CHECKS: dict[str, Callable[[Any, str, Mapping[str, Any]], str]] = {
     "analyses": _analysis,
     "formats": _format,
 }
-
-
-def main(modules: list[str]) -> int:
-    """Check all that the plugins `modules` bring. Exit codes: 0 all conform, 1 one does not, 2 no plugin."""
-    if not modules or modules[0].startswith("-"):
-        print("usage: python -m distill_prune.conformance MODULE...", file=sys.stderr)
-        return 2
-    try:
-        brought = [(t, n) for module in modules for t, names in load(module).items() for n in names]
-    except DistillPruneError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    failed = 0
-    for table, name in brought:
-        try:
-            left_out = check(table, name)
-            print(f"{table} {name}: conforms" + (f", but was {left_out}" if left_out else ""))
-        except DistillPruneError as error:
-            failed += 1
-            print(f"{table} {name}: does not conform: {error}")
-    return 1 if failed else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,110 @@
+"""Linear mode connectivity between two tickets of one initialisation: two levels of a chain, or two sources at one level.
+
+On the line W(alpha) = (1 - alpha) W_a + alpha W_b from a copy of ticket a to a copy of ticket b, alpha in linspace(0, 1, 30),
+barrier and excess are those of `connectivity`. The tickets' masks differ by nature: a network between the ends lives on the
+union of the two masks and is denser than either. Small barriers say that the two lie in one basin of that union.
+
+References:
+    | Linear Mode Connectivity and the Lottery Ticket Hypothesis, section 2 (Frankle et al., 2020),
+      https://arxiv.org/abs/1912.05671
+    | Unmasking the Lottery Ticket Hypothesis: What's Encoded in a Winning Ticket's Mask? (Paul et al., 2022), on levels of
+      a chain, https://arxiv.org/abs/2210.03044
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, Literal
+
+from pydantic import Field
+
+from distill_prune.analyze.copies import check_architecture, check_counters
+from distill_prune.analyze.disagreement import disagreement
+from distill_prune.analyze.estimate import dependent
+from distill_prune.analyze.line import Gauge, RowSettings, distance, heights, line_of, outputs, over_pairs
+from distill_prune.artifacts import Examples, Mask, Measurements
+from distill_prune.errors import UserError
+from distill_prune.models import Model
+from distill_prune.progress import SILENT, Progress, TicksOnly
+from distill_prune.rng import Streams
+from distill_prune.tree import State, to
+
+TAKES: Literal["tickets"] = "tickets"
+
+
+class Settings(RowSettings):
+    name: Literal["between"] = "between"
+    points: int = Field(30, ge=2)
+
+
+def measure(
+    settings: Settings,
+    model: Model,
+    copies_a: Sequence[State],
+    copies_b: Sequence[State],
+    mask_a: Mask,
+    mask_b: Mask,
+    train: Examples,
+    test: Examples,
+    streams: Streams,
+    progress: Progress = SILENT,
+) -> Measurements:
+    """Barriers and excesses of every copy of one ticket with every copy of the other, which share copies.
+
+    Numbers: `alphas`, `barrier` and `excess` {curve: estimate}, `curves`, `distance` (Euclidean, over all parameters),
+    `disagreement` (share of test examples that the retrained two class differently), `shared` (weights that survive in both,
+    of those that survive in either), `pairs` (`copies`: the one of a, the one of b), `rows`. Curves are those of
+    `line.CURVES`.
+
+    Raises:
+        UserError: a ticket without copies, different architectures, counters that cannot be interpolated, or no examples.
+        NonFiniteError: a loss on a line is not finite.
+    """
+    if not copies_a or not copies_b:
+        raise UserError(
+            "a barrier between tickets needs a retrained copy of each",
+            got=f"{len(copies_a)} and {len(copies_b)} copies",
+            expected="at least one of each",
+            mend="retrain more copies: retrain.copies: 1",
+        )
+    named = {f"copy {i} of ticket {t}": c for t, copies in (("a", copies_a), ("b", copies_b)) for i, c in enumerate(copies)}
+    check_architecture(model, named)
+    check_counters(model, list(named.values()))
+    gauge = Gauge.over(settings, model, copies_a[0], train, test, streams)
+    alphas = line_of(settings.points)
+    placed_a, placed_b = ([to(c, train.x.device) for c in copies] for copies in (copies_a, copies_b))
+    classed_a, classed_b = (
+        [outputs(model, c, gauge.parts["test"]).argmax(1) for c in copies] for copies in (placed_a, placed_b)
+    )
+    chosen = list(product(range(len(copies_a)), range(len(copies_b))))
+    pairs: list[dict[str, Any]] = []
+    for done, (i, j) in enumerate(chosen):
+        ticks = TicksOnly(progress, done * len(alphas), len(chosen) * len(alphas))
+        curves = gauge.line(placed_a[i], placed_b[j], alphas, ticks, f"copies {i} and {j}")
+        pairs.append(
+            {
+                "copies": [i, j],
+                "distance": distance(placed_a[i], placed_b[j], model.parameters),
+                "disagreement": disagreement(classed_a[i], classed_b[j]),
+                "curves": curves,
+                **heights(curves, alphas),
+            }
+        )
+    return Measurements(
+        "between",
+        {
+            "alphas": alphas,
+            **over_pairs(pairs),
+            "disagreement": dependent([p["disagreement"] for p in pairs]),
+            "shared": shared(mask_a, mask_b),
+            "pairs": pairs,
+            "rows": dict(gauge.rows),
+        },
+    )
+
+
+def shared(a: Mask, b: Mask) -> float:
+    """Weights that survive in both masks, of those that survive in either."""
+    both = sum(int((kept & b.kept[n].to(kept.device)).sum()) for n, kept in a.kept.items())
+    return both / (a.remaining + b.remaining - both)

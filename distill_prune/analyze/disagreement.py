@@ -1,0 +1,120 @@
+"""How far apart the copies of one ticket are: in weights, and in the examples that they class differently.
+
+disagreement = share of examples to which the two networks give different classes. Were the copies' answers independent
+within each true class y, with P_i(c | y) the share of examples of y that copy i gives to c and N_y of N examples in y,
+
+    expected = sum_y (N_y / N) (1 - sum_c P_1(c | y) P_2(c | y)).
+
+relative distance = |W_1 - W_2| / ((|W_1 - W_k| + |W_2 - W_k|) / 2), Euclidean over all parameters, from the rewinding
+weights W_k. The copies are as retrained, batch-norm statistics included.
+
+References:
+    | Linear Mode Connectivity and the Lottery Ticket Hypothesis, appendix G (Frankle et al., 2020),
+      https://arxiv.org/abs/1912.05671
+    | Deep Ensembles: A Loss Landscape Perspective (Fort et al., 2019), on disagreement beside accuracy,
+      https://arxiv.org/abs/1912.02757
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any, Literal
+
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from distill_prune.analyze.copies import check_copies, check_filled
+from distill_prune.analyze.estimate import Estimate, dependent, estimate
+from distill_prune.analyze.line import STREAM, distance, outputs
+from distill_prune.analyze.rows import draw_rows
+from distill_prune.artifacts import Examples, Mask, Measurements
+from distill_prune.models import Model
+from distill_prune.progress import SILENT, Progress
+from distill_prune.rng import Streams
+from distill_prune.settings import Entry as Base
+from distill_prune.tree import State, to
+
+TAKES: Literal["copies"] = "copies"
+
+
+class Settings(Base):
+    name: Literal["disagreement"] = "disagreement"
+    train_rows: int = Field(10_000, ge=1)
+    allow_different_masks: bool = False
+
+
+def measure(
+    settings: Settings,
+    model: Model,
+    copies: Sequence[State],
+    masks: Sequence[Mask],
+    start: State,
+    train: Examples,
+    test: Examples,
+    streams: Streams,
+    progress: Progress = SILENT,
+) -> Measurements:
+    """Disagreements and distances of all pairs of copies; `start` holds the rewinding weights that they were trained from.
+
+    Pairs share copies: their means have no standard error. Numbers: `copies` (their count), `test`, `train`,
+    `expected_test`, `distance`, `relative_distance` (estimates over pairs; the last of no values where nothing was
+    travelled), `travelled` (over copies), `pairs`, `rows`.
+
+    Raises:
+        UserError: fewer than two copies, different masks or architectures, or no examples.
+    """
+    check_copies("a disagreement", model, copies, masks, settings.allow_different_masks)
+    check_filled("disagreement", {"train": train, "test": test})
+    device = train.x.device
+    rows = draw_rows(len(train), settings.train_rows, streams(STREAM, "rows"))
+    parts = {"train": train.take(rows.index.to(device)), "test": test}
+    placed, begin = [to(c, device) for c in copies], to(start, device)
+    classed: list[dict[str, Tensor]] = []
+    for i, copy in enumerate(placed):
+        classed.append({part: outputs(model, copy, examples).argmax(1) for part, examples in parts.items()})
+        progress.tick(i + 1, len(copies), f"copy {i}")
+    travelled = [distance(c, begin, model.parameters) for c in placed]
+    pairs: list[dict[str, Any]] = []
+    for i, j in combinations(range(len(copies)), 2):
+        apart, way = distance(placed[i], placed[j], model.parameters), (travelled[i] + travelled[j]) / 2
+        pairs.append(
+            {
+                "copies": [i, j],
+                **{part: disagreement(classed[i][part], classed[j][part]) for part in parts},
+                "expected_test": expected(classed[i]["test"], classed[j]["test"], test.y, model.classes),
+                "distance": apart,
+                "travelled": [travelled[i], travelled[j]],
+                "relative_distance": apart / way if way else None,
+            }
+        )
+    return Measurements(
+        "disagreement",
+        {
+            "copies": len(copies),
+            **{k: _over([p[k] for p in pairs]) for k in ("test", "train", "expected_test", "distance", "relative_distance")},
+            "travelled": estimate(travelled),
+            "pairs": pairs,
+            "rows": {"train": rows.record(), "test": {"count": len(test)}},
+        },
+    )
+
+
+def disagreement(a: Tensor, b: Tensor) -> float:
+    """Share of the examples whose classes in `a` and `b`, both (N,), differ."""
+    return int((a != b).sum()) / len(a)
+
+
+def expected(a: Tensor, b: Tensor, truth: Tensor, classes: int) -> float:
+    """The disagreement of answers `a` and `b` (N,) that were independent within each class of `truth` (N,)."""
+    sizes = F.one_hot(truth, classes).double().sum(0)
+    counts = [F.one_hot(truth, classes).double().T @ F.one_hot(answers, classes).double() for answers in (a, b)]
+    together = (counts[0] * counts[1]).sum(1)
+    held = sizes > 0
+    return 1 - float((together[held] / sizes[held]).sum()) / len(truth)
+
+
+def _over(values: Sequence[float | None]) -> Estimate:
+    known = [v for v in values if v is not None]
+    return dependent(known) if known else {"mean": None, "sd": None, "se": None, "low": None, "high": None, "n": 0}

@@ -1,0 +1,86 @@
+"""Gauss quadrature of a symmetric matrix's spectrum by the Lanczos recurrence, fully reorthogonalised.
+
+From a unit vector v, m steps give an orthonormal basis of span{v, A v, ..., A^(m-1) v} in which A is a tridiagonal T. With
+T = Y diag(theta) Y',
+
+    v' f(A) v = sum_j w_j f(theta_j),   w_j = Y_1j^2,
+
+exactly for polynomials f of degree at most 2 m - 1. For v uniform on a sphere P v' f(A) v has the mean tr f(A), P the
+dimension of the space that the sphere lies in.
+
+References:
+    | Calculation of Gauss quadrature rules (Golub and Welsch, 1969)
+    | Fast Estimation of tr(f(A)) via Stochastic Lanczos Quadrature (Ubaru, Chen and Saad, 2017)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from scipy.linalg import eigh_tridiagonal
+from torch import Tensor
+
+BASIS_BYTES = 1024 * 2**20
+"""What the bases that grow together may hold. More starts than these are taken one group after the other."""
+
+BREAKDOWN = 1e-12
+"""A new direction shorter than this share of the largest entry of T is rounding: the space is exhausted."""
+
+
+@dataclass
+class _Recurrence:
+    """One start's basis (M, P), of which rows are filled one by one, and the entries of its T."""
+
+    rows: Tensor
+    diagonal: list[float] = field(default_factory=list)
+    beside: list[float] = field(default_factory=list)
+    ended: bool = False
+
+    @property
+    def basis(self) -> Tensor:
+        return self.rows[: len(self.beside) + 1]
+
+
+def quadratures(times: Callable[[Tensor], Tensor], starts: Tensor, steps: int, outside: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Nodes and weights, (M,) each with M <= `steps`, of the spectrum of A as seen from each of `starts` (K, P).
+
+    `times` takes rows (k, P) to A's products with them. The starts that fit into memory together advance together, so that
+    one call serves them all. `outside` (J, P) are orthonormal vectors whose span is left out: A is then its restriction to
+    the rest, which the starts are to lie in. All are float64.
+    """
+    size = starts.shape[1]
+    steps = min(steps, size - len(outside))
+    together = max(1, BASIS_BYTES // (8 * size * steps))
+    found: list[tuple[Tensor, Tensor]] = []
+    for begin in range(0, len(starts), together):
+        recurrences = [_Recurrence(torch.empty(steps, size, dtype=starts.dtype)) for _ in starts[begin : begin + together]]
+        for r, start in zip(recurrences, starts[begin:], strict=False):
+            r.rows[0] = start / start.norm()
+        while active := [r for r in recurrences if not r.ended]:
+            for r, product in zip(active, times(torch.stack([r.basis[-1] for r in active])), strict=True):
+                _advance(r, product, outside)
+        found += [_nodes(r) for r in recurrences]
+    return found
+
+
+def _advance(r: _Recurrence, product: Tensor, outside: Tensor) -> None:
+    """One step: the next diagonal entry, and the next direction, if there is to be one."""
+    r.diagonal.append(float(r.basis[-1] @ product))
+    # Twice is enough: once leaves the rounding of a large component, which grows from step to step.
+    for _ in range(2):
+        for known in (r.basis, outside):
+            product = product - (known @ product) @ known
+    length = float(product.norm())
+    exhausted = length <= BREAKDOWN * max(map(abs, (*r.diagonal, *r.beside)))
+    if exhausted or len(r.diagonal) == len(r.rows):
+        r.ended = True
+        return
+    r.beside.append(length)
+    r.basis[-1] = product / length
+
+
+def _nodes(r: _Recurrence) -> tuple[Tensor, Tensor]:
+    values, vectors = eigh_tridiagonal(r.diagonal, r.beside)
+    return torch.from_numpy(values), torch.from_numpy(vectors[0] ** 2)

@@ -1,0 +1,81 @@
+"""The same arms at several rewinding steps k: where copies become stable, and tickets matching, measured together.
+
+Onset: the first k of a scan from which on the verdict is yes at every later k, too. A k at which the verdict is "no", "not
+measured" or "not decidable" ends what came before it. Every k is held to the dense networks of its own k.
+
+References:
+    | Linear Mode Connectivity and the Lottery Ticket Hypothesis, sections 3 and 4 (Frankle et al., 2020),
+      https://arxiv.org/abs/1912.05671
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+Record = Mapping[str, Any]
+
+SHOWN = ("sparsity", "accuracy", "barrier_test", "matching", "stable")
+
+
+def scan(arms: Sequence[Record], rows: Sequence[Record]) -> list[dict[str, Any]]:
+    """One row an arm as it is called at the first step, level (the dense one, too) and k in ascending order, out of the
+    summary's `rows`; none without a scan."""
+    stands = {a["name"]: (a.get("base", a["name"]), a["k"]) for a in arms if "k" in a}
+    ks = ascending([k for _, k in stands.values()])
+    bases = list(dict.fromkeys(base for base, _ in stands.values()))
+    found = [
+        {"arm": stands[r["arm"]][0], "k": stands[r["arm"]][1], "level": r["level"], **{key: r[key] for key in SHOWN}}
+        for r in rows
+        if r["arm"] in stands
+    ]
+    return sorted(found, key=lambda r: (bases.index(r["arm"]), r["level"], ks.index(r["k"])))
+
+
+def onsets(scanned: Sequence[Record]) -> list[dict[str, Any]]:
+    """From which k on each arm is stable and matching, level by level, out of `scan`. Dense networks that several arms
+    share stand there once, under the first of them; they are matching by definition."""
+    held: dict[tuple[str, int], list[Record]] = {}
+    for row in scanned:
+        held.setdefault((row["arm"], row["level"]), []).append(row)
+    found, shared = [], []
+    for (arm, level), rows in held.items():
+        if level == 0:
+            numbers = [{key: r[key] for key in ("k", *SHOWN)} for r in rows]
+            if numbers in shared:
+                continue
+            shared.append(numbers)
+        found.append(
+            {
+                "arm": arm,
+                "level": level,
+                "sparsity": rows[0]["sparsity"],
+                "stable_at": _from(rows, "stable"),
+                "matching_at": _from(rows, "matching"),
+                "ks": [r["k"] for r in rows],
+            }
+        )
+    return found
+
+
+def _from(rows: Sequence[Record], verdict: str) -> str | None:
+    """The first k of the last unbroken run of yes that reaches the end."""
+    first = None
+    for row in reversed(rows):
+        if row[verdict] != "yes":
+            break
+        first = row["k"]
+    return first
+
+
+def ascending(ks: Sequence[str]) -> list[str]:
+    """The distinct steps in ascending order. Steps and epochs cannot be compared here: those keep the order given."""
+    found: list[str] = []
+    for k in dict.fromkeys(ks):
+        found.insert(next((i for i, other in enumerate(found) if _below(k, other)), len(found)), k)
+    return found
+
+
+def _below(a: str, b: str) -> bool:
+    """Whether duration a is known to be shorter than b."""
+    return (a[-2:] == b[-2:] or int(a[:-2]) == 0) and int(a[:-2]) < int(b[:-2])

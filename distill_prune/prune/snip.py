@@ -1,0 +1,59 @@
+"""SNIP: the first-order change of the loss when a connection is removed, at the rewinding weights; nothing is trained.
+
+    score = |g * w|,   g = d/dw of the mean cross-entropy of the network m * w over `rows` images of the chain
+
+The images are unaugmented and drawn anew at every level; norms are in evaluation mode, so that the mean is a sum over
+images. The paper prunes once (an arm with `one_shot`); in a chain of levels the sparser network is scored again each time.
+
+References:
+    | SNIP: Single-shot Network Pruning based on Connection Sensitivity (Lee et al., 2019), algorithm 1,
+      https://arxiv.org/abs/1810.02340
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+
+from distill_prune.artifacts import Cost, Examples, Mask
+from distill_prune.models import Model
+from distill_prune.prune.select import Criterion as Base
+from distill_prune.rng import Streams
+from distill_prune.training import flops_of_step
+from distill_prune.tree import State, to
+
+NEEDS_TRAINING = False
+NEEDS_MODEL = True
+NEEDS_IMAGES = True
+
+CHUNK = 128
+"""Images in one pass; fixed, for it decides the order of summation."""
+
+
+class Settings(Base):
+    name: Literal["snip"] = "snip"
+    rows: int = Field(128, ge=1, description="images that are looked at; the paper's batch")
+
+
+def scores(settings: Settings, state: State, mask: Mask, streams: Streams, model: Model, examples: Examples) -> State:
+    """Scores on the device of `examples`, whose labels are classes (N,) or probabilities (N, K)."""
+    rows = torch.randperm(len(examples), generator=streams("rows"))[: settings.rows]
+    device = examples.x.device
+    held = to(mask.apply(state), device)
+    weights = [held[n].detach().requires_grad_() for n in mask.kept]
+    held |= dict(zip(mask.kept, weights, strict=True))
+    total = [torch.zeros_like(w) for w in weights]
+    for chunk in torch.split(rows.to(device), CHUNK):
+        loss = F.cross_entropy(model(held, examples.inputs(chunk)), examples.y[chunk], reduction="sum") / len(rows)
+        for sum_, part in zip(total, torch.autograd.grad(loss, weights), strict=True):
+            sum_ += part
+    return {n: (g * w.detach()).abs() for n, g, w in zip(mask.kept, total, weights, strict=True)}
+
+
+def cost(settings: Settings, model: Model, examples: Examples) -> Cost:
+    """One pass forward and backward over the images; no step is taken."""
+    rows = min(settings.rows, len(examples))
+    return Cost(rows, 0, rows * flops_of_step(model, 2, examples.shape) // 2)

@@ -1,0 +1,195 @@
+"""Figures by layer: the weights that remain, the trace per weight, and barriers with one layer interpolated at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from distill_prune.report.formats import finite, fixed, number, power, sparsity
+from distill_prune.report.multiples import SIZE, grid, side
+from distill_prune.report.style import GREY, Arm, arms, chosen_levels, sides, sparsities
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from distill_prune.pipeline.study import Study
+
+Record = dict[str, Any]
+
+
+def layers(study: Study) -> tuple[Figure, str] | None:
+    """Weights that remain in each layer, at the middle and the last level; None where masks are not at hand."""
+    listed = {a.name for a in arms(study)}
+    sparse = [e for e in study.layers if e["level"] > 0 and e["arm"] in listed]
+    if not sparse:
+        return None
+    levels = chosen_levels({e["level"] for e in sparse})[-2:]
+
+    def share(e: Record) -> float:
+        return max(100 * float(e["remaining"]) / float(e["total"]), 1e-3)
+
+    figure = _by_layer(study, sparse, levels, share, "weights that remain (%)", log=True)
+    last = [e for e in sparse if e["level"] == levels[-1]]
+    least = {e["arm"]: e for e in sorted(last, key=share, reverse=True)}
+    said = [f"{a.label}: fewest in {layer_name(e)}, {number(share(e))} %." for a in arms(study) if (e := least.get(a.name))]
+    names = len({e["layer"] for e in sparse})
+    return figure, f"Share of weights that remain in each of {names} layers, by arm. At the last level, " + " ".join(said)
+
+
+def traces(study: Study) -> tuple[Figure, str] | None:
+    """Hessian trace per surviving weight by layer, means over initialisations; None where not measured."""
+    listed = {a.name for a in arms(study)}
+    held = [e for e in study.layer_traces if finite(e.get("trace_per_weight")) and e["arm"] in listed]
+    if not held:
+        return None
+    levels = chosen_levels({e["level"] for e in held})[-2:]
+
+    def trace(e: Record) -> float:
+        return float(e["trace_per_weight"])
+
+    log = min(trace(e) for e in held if e["level"] in levels) > 0
+    figure = _by_layer(study, held, levels, trace, "trace per surviving weight (nats)", log)
+    top = {e["arm"]: e for e in sorted((e for e in held if e["level"] == levels[-1]), key=trace)}
+    said = [f"{a.label}: highest in {layer_name(e)}, {number(trace(e))}." for a in arms(study) if (e := top.get(a.name))]
+    return figure, "Hessian trace per surviving weight by layer and arm. At the last level, " + " ".join(said)
+
+
+def layer_name(e: Record) -> str:
+    """A layer as figures name it."""
+    return str(e["layer"]).removesuffix(".weight")
+
+
+def _by_layer(
+    study: Study, entries: Sequence[Record], levels: Sequence[int], value: Callable[[Record], float], name: str, log: bool
+) -> Figure:
+    """A column a level, a row for each side of the study, a line an arm, layers in the network's order."""
+    have = {e["arm"] for e in entries}
+    drawn = [(t, shown) for t, shown in sides(study) if any(a.name in have for a in shown)]
+    names = list(dict.fromkeys(layer_name(e) for e in entries))
+    at = {level: s for (_, level), s in sparsities(study).items()}
+    entered = sum(a.name in have for a in arms(study))
+    legend_height = 0.17 * -(-entered // 3)
+    figure, panels = grid(
+        len(drawn),
+        len(levels),
+        2.1 * len(drawn) + 0.4 + 0.85 + legend_height,
+        top=0.4,
+        bottom=0.85 + legend_height,
+        left=0.66,
+        wspace=0.06,
+        sharey=True,
+        sharex=True,
+    )
+    for row, (title, shown) in zip(panels, drawn, strict=True):
+        for axes, level in zip(row, levels, strict=True):
+            for arm in shown:
+                _layer_line(axes, arm, [e for e in entries if e["arm"] == arm.name and e["level"] == level], names, value)
+            said = f"{sparsity(at[level])} % sparse" if at.get(level) is not None else f"level {level}"
+            axes.set_title(f"{title}, {said}" if title else said, loc="left", fontsize=9, color=GREY)
+    values = [value(e) for e in entries if e["level"] in levels]
+    _scales(panels[0][0], panels[-1], names, values, log)
+    side(figure, name)
+    found: dict[str, Any] = {}
+    for axes in panels.flat:
+        handles, labels = axes.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    figure.legend(found.values(), found.keys(), loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
+    return figure
+
+
+def _layer_line(axes: Axes, arm: Arm, own: Sequence[Record], names: Sequence[str], value: Callable[[Record], float]) -> None:
+    if own:
+        axes.plot(
+            [names.index(layer_name(e)) for e in own],
+            [value(e) for e in own],
+            color=arm.color,
+            linestyle=arm.dash,
+            linewidth=arm.width,
+            marker=arm.marker,
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+            label=arm.label,
+        )
+
+
+def _scales(first: Axes, last: Sequence[Axes], names: Sequence[str], values: Sequence[float], log: bool) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    if log:
+        first.set_yscale("log")
+        first.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if max(values) / min(values) < 100 else (1.0,)))
+        first.yaxis.set_minor_locator(NullLocator())
+        first.yaxis.set_major_formatter(FuncFormatter(lambda y, _: power(y)))
+    every = -(-len(names) // 8)
+    for axes in last:
+        axes.set_xticks(range(0, len(names), every), names[::every], rotation=20, ha="right", fontsize=SIZE)
+        axes.set_xlim(-0.4, len(names) - 0.6)
+
+
+def layerwise(study: Study) -> tuple[Figure, str] | None:
+    """Excess of test error with one layer interpolated at a time: a dot an initialisation, a row of dots an arm."""
+    listed = arms(study)
+    held = [e for e in study.layerwise if finite(e.get("excess_test")) and e["arm"] in {a.name for a in listed}]
+    if not held:
+        return None
+    levels = chosen_levels({e["level"] for e in held})
+    shown = [a for a in listed if any(e["arm"] == a.name for e in held)]
+    names = list(dict.fromkeys(layer_name(e) for e in held))
+    at = {e["level"]: e["sparsity"] for e in held}
+    legend_height = 0.17 * -(-len(shown) // 3)
+    each = min(max(0.11 * len(shown) + 0.14, 0.3), 0.9)
+    figure, panels = grid(
+        1,
+        len(levels),
+        each * len(names) + 0.36 + 0.62 + legend_height,
+        top=0.36,
+        bottom=0.62 + legend_height,
+        left=min(0.07 * max(map(len, names)) + 0.2, 1.8),
+        wspace=0.06,
+        sharey=True,
+        sharex=True,
+    )
+    for axes, level in zip(panels[0], levels, strict=True):
+        _strip(axes, shown, [e for e in held if e["level"] == level], names)
+        axes.set_title("dense" if level == 0 else f"{sparsity(at[level])} % sparse", loc="left", fontsize=9, color=GREY)
+        axes.axvline(0, color=GREY, linewidth=0.7, zorder=1)
+        axes.grid(True, axis="x")
+        axes.grid(False, axis="y")
+    panels[0][0].set_yticks(range(len(names)), names)
+    panels[0][0].set_ylim(len(names) - 0.5, -0.5)
+    figure.text(
+        0.99, (0.1 + legend_height) / figure.get_figheight(), "excess of test error over the chord (points)", ha="right"
+    )
+    handles, labels = panels[0][0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
+    last = [e for e in held if e["level"] == levels[-1]]
+    top = {e["arm"]: e for e in sorted(last, key=lambda e: float(e["excess_test"]))}
+    said = [
+        f"{a.label}: highest in {layer_name(e)}, {fixed(e['excess_test'], 2, 100)} points."
+        for a in shown
+        if (e := top.get(a.name))
+    ]
+    return figure, "Excess of test error over the chord with one layer interpolated at a time. At the last level, " + " ".join(
+        said
+    )
+
+
+def _strip(axes: Axes, shown: Sequence[Arm], entries: Sequence[Record], names: Sequence[str]) -> None:
+    """Dots by layer, arms a little apart, with light bands that lead the eye from layer to layer."""
+    for i in range(0, len(names), 2):
+        axes.axhspan(i - 0.5, i + 0.5, color=GREY, alpha=0.07, linewidth=0, zorder=0)
+    for i, arm in enumerate(shown):
+        own = [e for e in entries if e["arm"] == arm.name]
+        shift = 0.8 * ((i + 0.5) / len(shown) - 0.5)
+        axes.plot(
+            [100 * e["excess_test"] for e in own],
+            [names.index(layer_name(e)) + shift for e in own],
+            linestyle="none",
+            marker=arm.marker,
+            markersize=3.8,
+            color=arm.color,
+            alpha=0.75,
+            markeredgewidth=0,
+            label=arm.label,
+        )

@@ -1,0 +1,95 @@
+"""The table of every ticket: what its columns are called, and each cell as it is shown and as it is sorted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from distill_prune.report import formats
+from distill_prune.report.style import METRICS, every_arm
+
+if TYPE_CHECKING:
+    from distill_prune.pipeline.study import Study
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: `show` gives the words of a cell; a column of numbers is sorted by value."""
+
+    name: str
+    title: str
+    show: Callable[[Any], str]
+    numeric: bool = True
+
+
+@dataclass(frozen=True)
+class Cell:
+    """`value` is the number to sort by, empty where there is none; None in a column of words."""
+
+    text: str
+    value: str | None
+
+
+@dataclass(frozen=True)
+class Row:
+    arm: str
+    color: str
+    cells: list[Cell]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns that some ticket has a value for, rows, titles of metrics that none has, and the arms as (name, label)."""
+
+    columns: list[Column]
+    rows: list[Row]
+    absent: list[str]
+    arms: list[tuple[str, str]]
+
+
+def _whole(x: Any) -> str:
+    return formats.NONE if x is None else f"{x:,}"
+
+
+def _metric(scale: float) -> Callable[[Any], str]:
+    return (lambda x: formats.fixed(x, 2, 100)) if scale == 100 else formats.number
+
+
+PLACE = (
+    Column("label", "Arm", str, numeric=False),
+    Column("seed", "Seed", _whole),
+    Column("level", "Level", _whole),
+    Column("sparsity", "Sparsity (%)", formats.sparsity),
+    Column("remaining", "Weights left", _whole),
+)
+MEASURED = (
+    *(Column(m.name, m.heading, _metric(m.scale)) for m in METRICS.values()),
+    Column("train_loss", "Train loss (nats)", formats.number),
+)
+RECORD = (
+    Column("k", "Rewinding step", str, numeric=False),
+    Column("key", "Key", lambda key: str(key)[:12], numeric=False),
+)
+
+
+def table(study: Study) -> Table | None:
+    """Every retrained ticket; None where there is none."""
+    if not study.tickets:
+        return None
+    there = {c.name for c in MEASURED if any(formats.finite(t.get(c.name)) for t in study.tickets)}
+    columns = [c for c in (*PLACE, *MEASURED, *RECORD) if c not in MEASURED or c.name in there]
+    looks = {a.name: a for a in every_arm(study)}
+    labels = {t["arm"]: str(t.get("label") or t["arm"]) for t in study.tickets}
+    rows = [
+        Row(t["arm"], looks[t["arm"]].color if t["arm"] in looks else "", [_cell(c, t, labels) for c in columns])
+        for t in study.tickets
+    ]
+    return Table(columns, rows, [c.title for c in MEASURED if c.name not in there], list(labels.items()))
+
+
+def _cell(column: Column, ticket: dict[str, Any], labels: dict[str, str]) -> Cell:
+    value = labels[ticket["arm"]] if column.name == "label" else ticket.get(column.name)
+    if not column.numeric:
+        return Cell(formats.NONE if value is None else column.show(value), None)
+    return Cell(column.show(value), repr(float(value))) if formats.finite(value) else Cell(formats.NONE, "")

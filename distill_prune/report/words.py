@@ -1,0 +1,132 @@
+"""What the summary says of an arm, in words: what it is, how far it carries, and where in a scan its tickets become stable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from distill_prune.report import formats
+from distill_prune.report.style import Arm, arms, rows
+
+if TYPE_CHECKING:
+    from distill_prune.pipeline.study import Study
+
+Record = Mapping[str, Any]
+CRITERIA = {
+    "magnitude": "largest weights after training",
+    "random": "weights chosen at random",
+    "initial_magnitude": "largest weights at initialisation, without training",
+    "snip": "SNIP: weights whose removal changes the loss at initialisation most",
+    "synflow": "SynFlow: weights that carry the flow through the untrained network, without data",
+}
+CONTROLS = {
+    "shuffled": "the mask of {of}, each layer's entries in another order",
+    "random": "weights chosen at random, as many in each layer as {of} keeps",
+    "reinitialised": "the mask of {of} on another draw of the initialisation",
+}
+
+
+def described(arm: Record, labels: Mapping[str, str]) -> str:
+    """Where the arm's masks come from."""
+    if control := arm.get("control"):
+        of = labels.get(control["of"], control["of"])
+        return CONTROLS.get(control["kind"], "{of}, " + control["kind"]).format(of=of)
+    criterion = str(arm.get("criterion") or "magnitude")
+    said = CRITERIA.get(criterion, f"weights chosen by the criterion {criterion}")
+    if criterion == "magnitude":
+        images = str(arm.get("images") or "real")
+        whose = "learned images" if arm.get("learned") else "images"
+        on = "all training data" if images == "real" else f"the {whose} of the set {images}"
+        said += f" on {on}"
+        if images == "real" and arm.get("recipe") == "prune":
+            said += ", with the recipe of small sets"
+    said += ", pruned at once" if arm.get("one_shot") else ", level by level"
+    if begins := arm.get("begins"):
+        said += f"; up to level {begins['level']} the tickets of {labels.get(begins['arm'], begins['arm'])}"
+    return said
+
+
+def reach(study: Study) -> list[dict[str, Any]]:
+    """How far each arm carries: the largest matching and stable sparsity, over all and by initialisation."""
+    found = {r["arm"]: r for r in (study.summary or {}).get("reach") or []}
+    return [
+        {"arm": a, **{v: _carried(v, found[a.name][v]) for v in ("matching", "stable")}} for a in arms(study) if a.name in found
+    ]
+
+
+def _carried(verdict: str, r: Record) -> dict[str, str]:
+    """`value` and `remark` of the mean's verdict; `mean`, `range` and `note` over initialisations."""
+    units = r.get("units")
+    if r.get("last") is not None:
+        value, remark = f"{formats.sparsity(r['last'])} %", ""
+    elif r.get("known"):
+        value, remark = "none", "at no pruned level"
+    elif units is None:
+        value, remark = formats.NONE, "not measured"
+    else:
+        value, remark = formats.NONE, "not decidable below 3 initialisations" if verdict == "matching" else "not decidable"
+    if units is None:
+        return {"value": value, "remark": remark, "mean": formats.NONE, "range": "", "note": "not measured"}
+    text = formats.estimate(units, "percent")
+    held, n = int(r.get("at_least") or 0), text["n"]
+    note = f"n = {n}"
+    if held:
+        note += (
+            f"; {held} of {n} still hold{'s' if held == 1 else ''} at the sparsest level measured, so the mean is a lower bound"
+        )
+    return {"value": value, "remark": remark, "mean": f"{text['mean']} %", "range": text["range"], "note": note}
+
+
+def onsets(study: Study) -> list[dict[str, Any]]:
+    """Where in the scan each arm becomes stable and matching: one row an arm and level, in the order of arms."""
+    summary = study.summary or {}
+    scan = summary.get("scan") or []
+    found = summary.get("onset") or []
+    shared = sum(o["level"] == 0 for o in found) == 1
+    return [
+        {
+            "arm": a,
+            "label": "Dense networks" if shared and o["level"] == 0 else "",
+            "sparsity": o["sparsity"],
+            "level": o["level"],
+            **{v: _onset(o, v, f"{v}_at", scan) for v in ("stable", "matching")},
+            "ks": o["ks"],
+        }
+        for a in arms(study)
+        for o in found
+        if o["arm"] == a.name
+    ]
+
+
+def _onset(onset: Record, verdict: str, key: str, scan: Sequence[Record]) -> str:
+    if onset.get(key) is not None:
+        return f"k = {onset[key]}"
+    own = [e.get(verdict) for e in scan if e["arm"] == onset["arm"] and e["level"] == onset["level"]]
+    decided = [v for v in own if v in ("yes", "no")]
+    if not decided:
+        return str(next((v for v in own if v), "not measured"))
+    return "at no k of the scan" if "yes" not in decided else f"not at the last k ({onset['ks'][-1]})"
+
+
+def compared(study: Study) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Sources, then controls: what each arm is, its row at its sparsest level, and its difference in accuracy there."""
+    listed = arms(study)
+    records = {a["name"]: a for a in (study.summary or {}).get("arms") or []}
+    labels = {a.name: a.label for a in listed}
+    paired = {(p["arm"], p["level"]): p for p in (study.summary or {}).get("paired") or [] if p["metric"] == "accuracy"}
+
+    def told(arm: Arm) -> dict[str, Any]:
+        own = [r for r in rows(study) if r["arm"] == arm.name]
+        last = max(own, key=lambda r: float(r["sparsity"]), default=None)
+        return {
+            "arm": arm,
+            "what": described(records[arm.name], labels),
+            "row": last or {},
+            "difference": (paired.get((arm.name, last["level"])) or {}).get("difference") if last else None,
+        }
+
+    groups = (
+        ("Sources", [told(a) for a in listed if a.role != "control" and a.name in records]),
+        ("Controls", [told(a) for a in listed if a.role == "control" and a.name in records]),
+    )
+    return [(title, found) for title, found in groups if found]
