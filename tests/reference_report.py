@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from types import SimpleNamespace
 from typing import Any
@@ -278,15 +279,14 @@ class Page(HTMLParser):
         return [a for t, a in self.tags if t == tag]
 
 
-def html_of(made: SimpleNamespace) -> str:
-    """The page of a study, with an empty picture for every figure that it has."""
+def html_of(made: SimpleNamespace, names: Iterable[str] = FIGURES) -> str:
+    """The page of a study, with an empty picture for every figure among `names` that it has."""
     empty = '<svg viewBox="0 0 331 200" xmlns="http://www.w3.org/2000/svg"></svg>'
-    drawings = {
-        name: Drawing(name, b"", empty, f"{name}: {drawn[1]}") for name, draw in FIGURES.items() if (drawn := draw(made))
-    }
+    drawn = {name: FIGURES[name](made) for name in names}
+    drawings = {name: Drawing(name, b"", empty, f"{name}: {found[1]}") for name, found in drawn.items() if found}
     return page(made, drawings)[0]
 
 
-def laid_out(made: SimpleNamespace) -> Page:
+def laid_out(made: SimpleNamespace, names: Iterable[str] = FIGURES) -> Page:
     """The same, read."""
-    return Page(html_of(made))
+    return Page(html_of(made, names))

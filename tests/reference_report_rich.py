@@ -329,12 +329,21 @@ def _density(place: dict[str, Any], copy: int, rng: Any) -> dict[str, Any]:
         }
         for j in range(5)
     ]
-    return {**place, "copy": copy, "grid": grid.tolist(), "values": values.tolist(), "sigma": 0.03 * top, "eigenvalues": found}
+    return {
+        **place,
+        "copy": copy,
+        "grid": grid.tolist(),
+        "values": values.tolist(),
+        "errors": [1e-6] * 200,
+        "sigma": 0.03 * top,
+        "eigenvalues": found,
+    }
 
 
 def _diagonal(place: dict[str, Any], copy: int, rng: Any) -> dict[str, Any]:
-    entries = rng.normal(0.002, 0.003, 2000) + rng.exponential(0.02 * (1 + place["level"]), 2000)
-    edges = np.linspace(-0.02, 0.4, 30)
+    entries = rng.normal(0, 1e-5, 2000) + rng.lognormal(-7 + place["level"], 2.5, 2000)
+    scale = float(np.median(np.abs(entries)))
+    edges = scale * np.sinh(np.linspace(np.arcsinh(entries.min() / scale), np.arcsinh(entries.max() / scale), 31))
     q = (0.05, 0.25, 0.5, 0.75, 0.95)
     return {
         **place,

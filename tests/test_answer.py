@@ -68,6 +68,30 @@ def test_the_claims_of_the_papers_go_as_far_as_the_numbers(gaps, stabler, flatte
     )
 
 
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_mean_that_the_interval_does_not_carry_shows_nothing(sign):
+    units = study({"accuracy": 0.0, **dict.fromkeys(FLAT, 0.0)})
+    for u in units:
+        if (u["arm"], u["level"], u["seed"]) == ("syn", 1, 0):
+            u |= {m: u[m] + sign * 0.5 for m in FLAT}
+    text = summarise(units, TWO)["answer"]
+    assert "more stable than real: not shown in" in text and "flatter than real: not shown in" in text
+
+
+def test_differences_are_those_of_the_sparsest_level():
+    units = study(FLAT)
+    units += [u | {"level": 2, "sparsity": 0.36} for u in study(dict.fromkeys(FLAT, 0.0)) if u["level"] == 1]
+    text = summarise(units, TWO)["answer"]
+    assert text.startswith("At 36.0 % sparsity (level 2)") and "Within initialisations" not in text
+    turned = units + [u | {"level": 3, "sparsity": 0.488} for u in study(FLAT) if u["level"] == 1]
+    assert "trace per weight lower by 0.1" in summarise(turned, TWO)["answer"]
+    turned += [u | {"level": 4, "sparsity": 0.59} for u in study({"accuracy": 0.0}) if u["level"] == 1]
+    assert (
+        "trace" not in summarise(turned, TWO)["answer"]
+        and "flatter than real: not measured" in summarise(turned, TWO)["answer"]
+    )
+
+
 def test_one_trace_alone_is_named():
     text = told({"accuracy": 0.0, "trace_per_weight": -0.1})
     assert text.endswith("Syn more stable than real: not measured; flatter than real: shown in trace per weight (n = 6).")

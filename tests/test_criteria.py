@@ -386,6 +386,15 @@ def test_a_criterion_is_given_what_it_asks_for_by_name(write: Write):
     assert all(torch.equal(t, state[n].square()) for n, t in found.items())
 
 
+def test_scores_come_without_their_graph(write: Write):
+    write("score", SCORE.replace("state[n].square()", "state[n].clone().requires_grad_().square()"))
+    load("score")
+    model = convnet()
+    start, examples = dense(model), examples_of(model, 5)
+    found = score(CRITERIA["score"].Settings(), start.state, start.mask, STREAMS, model, examples)
+    assert not any(t.requires_grad for t in found.values())
+
+
 @pytest.mark.parametrize(
     ("parameters", "said"),
     [

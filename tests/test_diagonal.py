@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -56,7 +57,8 @@ def test_estimates_converge_with_honest_errors(kind, sketch):
     entries, errors, total, taken = estimated(settings, products, STREAMS, 0, silent)
     # Entries whose column of the rest is empty are known exactly; about them only rounding is left.
     scores = ((entries - truth) / errors.clamp(min=1e-12))[errors > 1e-9]
-    assert len(scores) > 20 and 0.8 < float(scores.square().mean()) < 1.3 and float(scores.abs().max()) < 4.5
+    # Their mean square is 1 within three times sqrt(2 / 44), were they normal and independent.
+    assert len(scores) > 20 and 0.4 < float(scores.square().mean()) < 1.6 and float(scores.abs().max()) < 4.5
     assert bool(((entries - truth).abs()[errors <= 1e-9] < 1e-7).all())
     assert abs(total["mean"] - float(truth.sum())) < 4 * total["se"] and total["n"] == 100
     assert total["mean"] == pytest.approx(float(entries.sum()))
@@ -137,7 +139,7 @@ def test_histograms_hold_every_entry():
     found = histogram(values, 12)
     edges, counts = found["edges"], found["counts"]
     assert len(edges) == 13 and (edges[0], edges[-1]) == (-2.0, 50.0) and edges == sorted(edges)
-    assert counts == [sum(a <= v < b or (b == 50.0 == v) for v in values) for a, b in zip(edges, edges[1:], strict=False)]
+    assert counts == [sum(a <= v < b or (b == 50.0 == v) for v in values) for a, b in pairwise(edges)]
     assert sum(counts) == 502
     even = np.diff(np.arcsinh(np.array(edges) / np.median(np.abs(values))))
     assert np.allclose(even, even[0])

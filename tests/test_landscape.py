@@ -173,6 +173,9 @@ def test_filters_of_directions_are_as_long_as_those_of_the_weights():
         for filter_, own in zip(drawn[name], state[name], strict=True):
             assert float(filter_.norm()) == pytest.approx(float(own.norm()), rel=1e-12)
     assert float(drawn[first][2].norm()) == 0
+    unpruned = {n: t + 1 for n, t in state.items()}
+    lengths = [float(f.norm()) for f in direction(model, unpruned, mask, STREAMS("d"))[first]]
+    assert lengths == pytest.approx([float(f.norm()) for f in mask.apply(unpruned)[first]]), "survivors alone count"
 
 
 def test_directions_are_normal_draws_before_they_are_scaled():
@@ -196,6 +199,11 @@ def test_the_second_direction_is_another_and_both_are_axes():
     zero = flat(model, copies[0])
     one, two = flat(model, plane.point(1.0, 0.0)) - zero, flat(model, plane.point(0.0, 1.0)) - zero
     assert abs(float(torch.cosine_similarity(one, two, dim=0))) < 0.5
+    for index, axis in enumerate((one, two)):
+        drawn = direction(model, copies[0], mask, STREAMS("landscape", "direction", index=index))
+        assert torch.allclose(
+            axis, torch.cat([drawn.get(n, torch.zeros_like(copies[0][n])).flatten() for n in model.parameters])
+        )
     assert torch.allclose(flat(model, plane.point(-0.3, 2.0)), zero - 0.3 * one + 2 * two, atol=1e-14)
     weights_alone = torch.cat([copies[0][n].flatten() for n in model.prunable])
     assert float(one.norm()) == pytest.approx(float(weights_alone.norm())) == float(two.norm())

@@ -163,6 +163,7 @@ def test_a_claim_needs_pairs_an_interval_and_p():
     lean = against_zero([1.0, 1.0, 1.0, 1.0, 1.0, -0.05])
     assert lean["difference"]["low"] > 0 and lean["p"] == 0.0625 and lean["claim"]
     assert against_zero([1.0, 1.0, 1.0, 1.0, 1.0, -0.05], claim_p=0.05)["claim"] is None
+    assert against_zero([0.1, 0.2, 0.3, 0.2, 0.1, 0.2], claim_p=0.03125)["claim"], "p may be as large as its bound"
     # All of one sign, so p is the smallest, but one far out: the interval holds zero.
     far = against_zero([0.01, 0.01, 0.01, 0.01, 0.01, 5.0], claim_p=0.05)
     assert far["p"] == 0.03125 and far["difference"]["low"] < 0 and far["claim"] is None

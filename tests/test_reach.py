@@ -56,6 +56,11 @@ def test_reach_is_the_largest_sparsity_that_holds():
     assert reach_of(study(accuracy), margin=0.13)["matching"]["last"] == pytest.approx(sparsity(2))
 
 
+def test_an_initialisation_on_a_bound_is_matching_and_not_stable():
+    found = reach_of(study({0: {1: 0.5}}, {s: {1: 0.02, 2: 0.5} for s in range(3)}, dense=dict.fromkeys(range(3), 0.5)))
+    assert found["stable"]["units"]["mean"] == 0.0 and found["matching"]["units"]["mean"] == pytest.approx(sparsity(1))
+
+
 def test_reach_of_the_means_is_by_the_rows():
     barrier = {s: {1: 0.01, 2: 0.03, 3: 0.01 + 0.008 * s, 4: 0.05} for s in range(3)}
     numbers = summarise(study(barrier=barrier), TWO)

@@ -135,7 +135,7 @@ def test_reach_says_what_was_decided_and_what_is_only_a_bound() -> None:
     assert subset["matching"]["remark"] == "not decidable below 3 initialisations"
     assert subset["matching"]["note"] == "n = 3; 1 of 3 still " + bound.replace("hold", "holds")
     assert herded["stable"]["remark"] == herded["stable"]["note"] == "not measured" and herded["stable"]["mean"] == "–"
-    text = laid_out(study).section("How far each source carries", "The synthetic images")
+    text = laid_out(study, ()).section("How far each source carries", "The synthetic images")
     assert f"66.7 % (30.8 to 102.5) n = 3; 2 of 3 still {bound}" in text and "random mask" not in text
 
 
@@ -159,14 +159,14 @@ def test_only_claims_of_the_summary_are_printed() -> None:
     study = rich(seeds=3, levels=3)
     for row in study.summary["paired"]:
         row["claim"] = None
-    said = laid_out(study).section("What can be claimed", "Do the arms keep the same weights?")
+    said = laid_out(study, ()).section("What can be claimed", "Do the arms keep the same weights?")
     assert "Nothing: no difference here carries a claim" in said and "higher" not in said and "lower" not in said
     last = next(p for p in study.summary["paired"] if (p["arm"], p["level"], p["metric"]) == ("synthetic", 2, "accuracy"))
     other = next(p for p in study.summary["paired"] if (p["arm"], p["level"], p["metric"]) == ("random", 1, "accuracy"))
     last["claim"], other["claim"] = "accuracy of A is lower (n = 6)", "accuracy of B is lower (n = 6)"
-    text = laid_out(study).section("What can be claimed", "Do the arms keep the same weights?")
+    text = laid_out(study, ()).section("What can be claimed", "Do the arms keep the same weights?")
     head, table = text.split("Every difference as a table")
-    assert "Accuracy of A is lower (n = 6); exact p = 0.031, corrected for all rows of its metric 0.40 ." in " ".join(
+    assert "Accuracy of A is lower (n = 6); exact p = 0.031, corrected for all rows of its metric 0.40. Further" in " ".join(
         head.split()
     )
     assert "1 difference carries a claim, of other levels or arms" in head and "of B" not in head
@@ -174,9 +174,9 @@ def test_only_claims_of_the_summary_are_printed() -> None:
 
 
 def test_differences_of_an_old_summary_say_that_nothing_is_corrected() -> None:
-    text = laid_out(reference.study(levels=3, seeds=3, arms=2)).text
+    text = laid_out(reference.study(levels=3, seeds=3, arms=2), ()).text
     assert "Not corrected for the number of rows." in text and "corrected p" not in text
-    new = laid_out(rich(seeds=2, levels=2)).text
+    new = laid_out(rich(seeds=2, levels=2), ()).text
     assert "corrected p" in new and "Not corrected" not in new
 
 
@@ -200,7 +200,7 @@ def test_sources_and_controls_show_their_sparsest_level() -> None:
     assert (sources, controls) == ("Sources", "Controls") and len(listed) == 6 and len(taken) == 7
     assert all(c["row"]["level"] == 2 for c in (*listed, *taken))
     assert listed[0]["difference"] is None and taken[0]["difference"]["n"] == 3
-    assert "This study has no controls." in laid_out(reference.study(levels=3, seeds=3, arms=2)).text
+    assert "This study has no controls." in laid_out(reference.study(levels=3, seeds=3, arms=2), ()).text
 
 
 # tickets
@@ -221,7 +221,7 @@ def test_the_table_of_tickets_has_a_row_for_each_and_a_column_for_what_was_measu
     assert first[accuracy].text == f"{100 * study.tickets[0]['accuracy']:.2f}"
     assert float(first[accuracy].value or "") == study.tickets[0]["accuracy"]
     assert (second[top].text, second[top].value) == ("–", "") and second[0].value is None
-    page = laid_out(study)
+    page = laid_out(study, ())
     assert sum("data-arm" in a for a in page.having("tr")) == len(study.tickets)
     assert "No column for: Test images that copies class differently (%)." in page.text
     # Without a script there are neither fields nor buttons, but the whole table.
@@ -230,5 +230,5 @@ def test_the_table_of_tickets_has_a_row_for_each_and_a_column_for_what_was_measu
 
 def test_eigenvalues_are_tabled_at_the_sparsest_level() -> None:
     study = rich(seeds=2, levels=3)
-    text = laid_out(study).section("Leading eigenvalues as a table", "Landscape around the retrained weights")
+    text = laid_out(study, ()).section("Leading eigenvalues as a table", "Landscape around the retrained weights")
     assert text.count("(25 %)") == 3 * 2 and "93.8 1" in text

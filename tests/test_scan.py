@@ -33,6 +33,12 @@ def test_onsets_are_where_stable_and_matching_begin():
     assert next(o for o in numbers["onset"] if o["level"])["sparsity"] == pytest.approx(0.2)
 
 
+def test_tickets_with_equal_numbers_all_stand_there():
+    same = {"real": BARRIER["real"], "syn": BARRIER["real"]}
+    numbers = summarise(units_of_scan(same, {"real": [0.95] * 3, "syn": [0.95] * 3}), scan_arms(*KS))
+    assert [o["arm"] for o in numbers["onset"] if o["level"]] == ["real", "syn"]
+
+
 def test_dense_networks_that_differ_stand_there_for_each_arm():
     units = units_of_scan(BARRIER, dense_barrier=[0.3, 0.1, 0.01])
     for u in units:

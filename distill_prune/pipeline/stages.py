@@ -138,9 +138,11 @@ def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader, progress: P
     previous, dense = reader.ticket(inputs["previous"]), reader.ticket(inputs["dense"])
     model, examples, first = None, None, 0
     data = reader.store.manifest("prune", inputs["dense"])["inputs"]["data"]
-    if job.model is not None:
-        images = inputs.get("images", data)
-        examples, classes = reader.examples(images, data), reader.classes(images)
+    images = inputs.get("images", data)
+    if job.model is not None or "images" in inputs:
+        examples = reader.examples(images, data)
+    if job.model is not None and examples is not None:
+        classes = reader.classes(images)
         model = reader.model(job.model, tuple(examples.shape), classes)
         shapes = {n: model.module.get_parameter(n).shape for n in model.prunable}
         if any(previous.mask.kept[n].shape != shape for n, shape in shapes.items()):

@@ -52,7 +52,8 @@ def sparsity_axis(axes: Axes, values: Sequence[float], room: float = 1.1) -> Non
 
     levels = sorted(set(values))
     keep = levels
-    most = _TICKS if axes.get_position().width * axes.figure.get_figwidth() > 3.7 else _TICKS - 3
+    alone = axes.get_position().width > 0.6
+    most = _TICKS if alone else _TICKS - 3
     if len(levels) > most:
         step = -(-(len(levels) - 1) // (most - 1))
         # Counted from the sparsest end, which is always labelled; dense is where the axis starts.
@@ -63,7 +64,7 @@ def sparsity_axis(axes: Axes, values: Sequence[float], room: float = 1.1) -> Non
     axes.set_xticklabels([sparsity(s) for s in keep])
     axes.set_xlim((1 - levels[0]) * room, (1 - levels[-1]) / room)
     axes.set_xlabel(
-        "Sparsity (% of prunable weights; log scale of the rest)", fontsize=SMALL[axes.figure.get_figwidth()], color=GREY
+        "Sparsity (% of prunable weights; log scale of the rest)", fontsize=SMALL[NARROW if alone else WIDE], color=GREY
     )
 
 

@@ -47,8 +47,8 @@ def interpolation(study: Study) -> tuple[Figure, str] | None:
             axes = cells[arm.name, level]
             _curves(axes, own, arm.color)
             ticks = axes.set_xticks([0, 0.5, 1], ["copy 1", "halfway" if across == 1 else "", "copy 2"])
-            ticks[0].label1.set_ha("left")
-            ticks[-1].label1.set_ha("right")
+            ticks[0].label1.set_horizontalalignment("left")
+            ticks[-1].label1.set_horizontalalignment("right")
     first = next(iter(cells.values()))
     first.set_xlim(-0.06, 1.06)
     first.set_ylim(bottom=0)

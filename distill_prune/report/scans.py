@@ -49,7 +49,7 @@ def scan(study: Study) -> tuple[Figure, str] | None:
         for axes, (metric, _, onset) in zip(row, drawn, strict=True):
             for i, arm in enumerate(_at(level, shown, onsets)):
                 own = [e for e in entries if e["arm"] == arm.name and e["level"] == level and known(e.get(metric))]
-                found = next((o for o in onsets if o["arm"] == arm.name and o["level"] == level), {})
+                found: Record = next((o for o in onsets if o["arm"] == arm.name and o["level"] == level), {})
                 _line(axes, arm, own, metric, steps, found.get(onset), 0.05 * (i - (len(shown) - 1) / 2))
             if metric == "barrier_test":
                 axes.axhline(2, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label="stable below 2 points", zorder=1)

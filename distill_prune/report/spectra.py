@@ -76,16 +76,12 @@ def _top(d: Record) -> float:
 
 def _value_axis(axes: Axes, values: Sequence[float]) -> None:
     """Where outliers lie far from the bulk a symmetric log scale, linear around zero."""
-    from matplotlib.ticker import NullLocator, SymmetricalLogLocator
-
     known = [float(v) for v in values if finite(v)]
     largest = max(map(abs, known))
     linear = largest / 300
     axes.set_xscale("symlog", linthresh=linear, linscale=0.8)
     axes.set_xlim(min(known) * 1.3 if min(known) < 0 else -linear / 2, largest * 1.3)
-    axes.xaxis.set_major_locator(SymmetricalLogLocator(linthresh=linear, base=10))
-    axes.xaxis.set_minor_locator(NullLocator())
-    _plain_ticks(axes)
+    _signed_decades(axes, linear)
 
 
 def _decades(axes: Axes, low: float, high: float) -> None:
@@ -99,10 +95,15 @@ def _decades(axes: Axes, low: float, high: float) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: power(y)))
 
 
-def _plain_ticks(axes: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter
+def _signed_decades(axes: Axes, linear: float) -> None:
+    """Labels of a symmetric log scale that is linear up to `linear`: zero, and powers of ten with their sign."""
+    from matplotlib.ticker import FuncFormatter, NullLocator, SymmetricalLogLocator
 
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.3g}".replace("-", "−")))
+    locator = SymmetricalLogLocator(linthresh=linear, base=10)
+    locator.set_params(numticks=6)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: ("−" if x < 0 else "") + (power(abs(x)) if x else "0")))
 
 
 def diagonal(study: Study) -> tuple[Figure, str] | None:
@@ -161,17 +162,13 @@ def _bars(axes: Axes, arm: Arm, y: int, own: Sequence[Record]) -> None:
 
 def _quantile_axis(axes: Axes, held: Sequence[Record]) -> None:
     """A symmetric log scale, linear below the smallest upper quartile."""
-    from matplotlib.ticker import NullLocator, SymmetricalLogLocator
-
     ends = [float(v) for d in held for v in d["quantiles"].values() if finite(v)]
     scale = [float(d["quantiles"]["0.75"]) for d in held if d["quantiles"]["0.75"] > 0]
     linear = max(min(scale, default=0.0), max(map(abs, ends)) * 1e-4) or 1.0
     axes.set_xscale("symlog", linthresh=linear, linscale=0.7)
     low, high = min(0.0, *ends), max(0.0, *ends)
     axes.set_xlim(low * 1.4 - linear * 0.1, high * 1.4 + linear * 0.1)
-    axes.xaxis.set_major_locator(SymmetricalLogLocator(linthresh=linear, base=10))
-    axes.xaxis.set_minor_locator(NullLocator())
-    _plain_ticks(axes)
+    _signed_decades(axes, linear)
 
 
 def histograms(study: Study) -> tuple[Figure, str] | None:

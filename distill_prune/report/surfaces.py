@@ -112,16 +112,16 @@ def _norm(edges: Sequence[float]) -> Any:
 def _contours(axes: Axes, plane: Record, name: str, scale: float, edges: Sequence[float]) -> Any:
     """Filled and labelled contours with the marks of the plane; a point without a finite value stays empty."""
     z = np.array([[float(v) if finite(v) else np.nan for v in row] for row in plane["surfaces"][name]]) * scale
-    at, label = list(edges), "{:g}".format
-    if spaced_by_ratio(edges):
+    at, by_ratio = list(edges), spaced_by_ratio(edges)
+    if by_ratio:
         # Between grid points the logarithm is what runs straight.
-        z, at, label = np.log10(np.where(z > 0, z, np.nan)), [math.log10(e) for e in edges], lambda v: f"{10**v:.3g}"
+        z, at = np.log10(np.where(z > 0, z, np.nan)), [math.log10(e) for e in edges]
     z = np.ma.masked_invalid(z)
     filled = axes.contourf(plane["x"], plane["y"], z, levels=at, cmap=ramp(), norm=_norm(at))
     inside = [e for e in at[1:-1] if z.min() < e < z.max()]
     if inside:
         lines = axes.contour(plane["x"], plane["y"], z, levels=inside, colors=INK, linewidths=0.5)
-        axes.clabel(lines, fmt=label, fontsize=SIZE, inline_spacing=2, colors=INK)
+        axes.clabel(lines, fmt=lambda v: f"{10**v if by_ratio else v:.3g}", fontsize=SIZE, inline_spacing=2, colors=INK)
     for x, y, mark in plane["marks"]:
         axes.plot([x], [y], "o", color="white", markeredgecolor=INK, markersize=5.5, markeredgewidth=1.1, zorder=5)
         axes.annotate(

@@ -73,10 +73,11 @@ def _plane(plane: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _density(density: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A spectral density as one record a point of its grid."""
+    """A spectral density as one record a point of its grid, with its standard error."""
     place = {**_place(density), "sigma": density["sigma"]}
-    points = zip(density["grid"], density["values"], strict=True)
-    return [{**place, "eigenvalue": x, "density": y} for x, y in points]
+    errors = density.get("errors") or [None] * len(density["grid"])
+    points = zip(density["grid"], density["values"], errors, strict=True)
+    return [{**place, "eigenvalue": x, "density": y, "error": error} for x, y, error in points]
 
 
 def _eigenvalues(density: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ def table(study: Study) -> Table | None:
 
 
 def _cell(column: Column, ticket: dict[str, Any], labels: dict[str, str]) -> Cell:
-    value = labels[ticket["arm"]] if column.name == "label" else ticket.get(column.name)
+    value: Any = labels[ticket["arm"]] if column.name == "label" else ticket.get(column.name)
     if not column.numeric:
         return Cell(formats.NONE if value is None else column.show(value), None)
     return Cell(column.show(value), repr(float(value))) if formats.finite(value) else Cell(formats.NONE, "")

@@ -30,7 +30,7 @@ def described(arm: Record, labels: Mapping[str, str]) -> str:
     """Where the arm's masks come from."""
     if control := arm.get("control"):
         of = labels.get(control["of"], control["of"])
-        return CONTROLS.get(control["kind"], "{of}, " + control["kind"]).format(of=of)
+        return CONTROLS.get(str(control["kind"]), "{of}, " + str(control["kind"])).format(of=of)
     criterion = str(arm.get("criterion") or "magnitude")
     said = CRITERIA.get(criterion, f"weights chosen by the criterion {criterion}")
     if criterion == "magnitude":
