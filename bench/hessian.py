@@ -3,14 +3,15 @@
     pip install pyhessian
     python bench/hessian.py [--width 16] [--rows 256] [--rounds 5]
 
-Both sides see the prunable weights alone and alternate, one thread each. PyHessian begins at other random vectors in every
-round; ours are named streams, the same in every round. "off" is the distance from the exact trace, by one product a weight.
-Residuals |H u - l u| / |l| are taken by this script, of the eigenvectors that each side returns.
+Both sides see the prunable weights alone and alternate, one thread each, with other random vectors in every round. "off" is
+the distance from the exact trace, by one product a weight. Residuals |H u - l u| / |l| are taken by this script, of the
+eigenvectors that each side returns.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import statistics
 import time
 import warnings
@@ -28,8 +29,9 @@ from distill_prune.rng import Streams
 from distill_prune.training import Recipe, train
 from distill_prune.tree import State
 
-STREAMS = Streams(0, ("bench",))
 TOP = 5
+Measured = Callable[[int], dict[str, Any]]
+"""What a round, by its number, finds."""
 
 
 def trained(width: int, rows: int) -> tuple[Model, State, Mask, Examples]:
@@ -38,23 +40,24 @@ def trained(width: int, rows: int) -> tuple[Model, State, Mask, Examples]:
     examples = images.examples("train").ready()
     model = build_model(MODELS["convnet"].Settings(depth=2, width=width), (1, 8, 8), 10)
     recipe = Recipe(length="10ep", batch=64, lr=0.05)
-    state = train(model, model.fresh(0, "init"), examples, recipe, STREAMS, device="cpu").state
+    state = train(model, model.fresh(0, "init"), examples, recipe, Streams(0, ("bench",)), device="cpu").state
     return model, state, Mask.dense(state, model.prunable), examples.take(torch.arange(rows))
 
 
-def ours(model: Model, state: State, mask: Mask, examples: Examples) -> dict[str, Callable[[], dict[str, Any]]]:
-    arguments = (model, [state], [mask], examples, STREAMS)
+def ours(model: Model, state: State, mask: Mask, examples: Examples) -> dict[str, Measured]:
+    def trace(**settings: Any) -> Measured:
+        chosen = curvature.Settings(rows=len(examples), **settings)
 
-    def trace(**settings: Any) -> Callable[[], dict[str, Any]]:
-        def run() -> dict[str, Any]:
-            (one,) = curvature.measure(curvature.Settings(rows=len(examples), **settings), *arguments).numbers["copies"]
+        def run(seed: int) -> dict[str, Any]:
+            found = curvature.measure(chosen, model, [state], [mask], examples, Streams(seed, ("bench",)))
+            (one,) = found.numbers["copies"]
             return {"trace": one["trace"]["mean"], "se": one["trace"]["se"], "products": one.get("products", one["probes"])}
 
         return run
 
-    def top() -> dict[str, Any]:
+    def top(seed: int) -> dict[str, Any]:
         products = hessian.Products(model, state, mask, examples)
-        first, taken = torch.randn(products.survivors, generator=STREAMS("first")).double(), 0
+        first, taken = torch.randn(products.survivors, generator=Streams(seed, ("bench",))("first")).double(), 0
 
         def times(vectors: torch.Tensor) -> torch.Tensor:
             nonlocal taken
@@ -72,27 +75,28 @@ def ours(model: Model, state: State, mask: Mask, examples: Examples) -> dict[str
     }
 
 
-def theirs(model: Model, state: State, mask: Mask, examples: Examples) -> dict[str, Callable[[], dict[str, Any]]]:
+def theirs(model: Model, state: State, mask: Mask, examples: Examples) -> dict[str, Measured]:
     from pyhessian import hessian as peer
 
     network = model.instance(state)
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in model.prunable)
 
-    def made() -> Any:
+    def made(seed: int) -> Any:
+        torch.manual_seed(seed)
         network.zero_grad()
         return peer(network, nn.CrossEntropyLoss(), data=(examples.x, examples.y), cuda=False)
 
-    def trace(**options: Any) -> Callable[[], dict[str, Any]]:
-        def run() -> dict[str, Any]:
-            found = made().trace(**options)
+    def trace(**options: Any) -> Measured:
+        def run(seed: int) -> dict[str, Any]:
+            found = made(seed).trace(**options)
             return {"trace": statistics.fmean(found), "se": None, "products": len(found)}
 
         return run
 
-    def top() -> dict[str, Any]:
-        import pyhessian.hessian as module
-
+    def top(seed: int) -> dict[str, Any]:
+        # The package has given the module's name to its class.
+        module: Any = importlib.import_module("pyhessian.hessian")
         plain, taken = module.hessian_vector_product, 0
 
         def counted(*arguments: Any) -> Any:
@@ -102,7 +106,7 @@ def theirs(model: Model, state: State, mask: Mask, examples: Examples) -> dict[s
 
         module.hessian_vector_product = counted
         try:
-            values, vectors = made().eigenvalues(top_n=TOP)
+            values, vectors = made(seed).eigenvalues(top_n=TOP)
         finally:
             module.hessian_vector_product = plain
         rows = torch.stack([torch.cat([part.flatten() for part in v]) for v in vectors]).double()
@@ -120,7 +124,7 @@ def main() -> None:
     # A graph through .grad, which PyHessian makes, is warned of each time.
     warnings.filterwarnings("ignore", message=".*create_graph=True.*")
     scene = trained(a.width, a.rows)
-    sides: dict[str, Mapping[str, Callable[[], dict[str, Any]]]] = {"ours": ours(*scene)}
+    sides: dict[str, Mapping[str, Measured]] = {"ours": ours(*scene)}
     try:
         sides["PyHessian"] = theirs(*scene)
     except ImportError as problem:
@@ -131,10 +135,10 @@ def main() -> None:
     print(f"exact trace {exact:.4f}")
     for what in sides["ours"]:
         found: dict[str, list[dict[str, Any]]] = {side: [] for side, does in sides.items() if what in does}
-        for _ in range(a.rounds):
+        for i in range(a.rounds):
             for side, runs in found.items():
                 began = time.perf_counter()
-                runs.append(sides[side][what]())
+                runs.append(sides[side][what](i))
                 runs[-1]["seconds"] = time.perf_counter() - began
         for side, runs in found.items():
             seconds, taken = (statistics.median(r[k] for r in runs) for k in ("seconds", "products"))

@@ -141,7 +141,9 @@ def test_masks_of_a_scan_are_compared_at_one_step() -> None:
 
 def test_the_summary_of_a_scan_knows_its_steps(tmp_path: Path) -> None:
     store = Store(tmp_path / "s", create=True)
-    graph, _ = tiny.execute(store, *SCAN, "seeds=[0, 1, 2]", "compare={accuracy: {}, connectivity: {points: 3, train_rows: 50}}")
+    graph, _ = tiny.execute(
+        store, *SCAN, "seeds=[0, 1, 2]", "compare={accuracy: {}, connectivity: {points: 3, train_rows: 50}}"
+    )
     found = store.numbers("compare", graph.summary)
     steps = {(r["arm"], r["level"]): [] for r in found["scan"]}
     for r in found["scan"]:

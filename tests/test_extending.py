@@ -14,8 +14,8 @@ import pytest
 from reference_plugins import announce, forget, pristine
 from tiny import Cli
 
-import distill_prune.conformance.__main__
 from distill_prune import conformance
+from distill_prune.conformance import __main__ as conforms
 from distill_prune.pipeline.store import Store
 
 TEXT = (Path(__file__).resolve().parent.parent / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -53,7 +53,7 @@ def test_the_page_has_five_short_modules(folder: Path) -> None:
 def test_the_modules_conform(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     python, m, module, *names = command("python")
     assert [python, m, module] == ["python", "-m", conformance.__name__] and names == MODULES
-    assert conformance.__main__.main(names) == 0
+    assert conforms.main(names) == 0
     tables = ["models", "data", "criteria", "methods", "analyses"]
     assert capsys.readouterr().out.splitlines() == [f"{t} {n}: conforms" for t, n in zip(tables, MODULES, strict=True)]
 

@@ -21,7 +21,9 @@ METHOD = {
     "inner_loop": 1, "net_steps": 1,
 }  # fmt: skip
 ANALYSIS = {
-    "points": 3, "train_rows": 16, "test_rows": 16, "rows": 16, "probes_min": 16, "probes_max": 16, "relative_error": 1.0, "nets": 1,
+    "points": 3, "train_rows": 16, "test_rows": 16, "rows": 16, "sketch": 4,
+    "eigenvalues": 2, "steps": 4, "starts": 2, "exact_below": 10, "probes": 4,
+    "probes_min": 16, "probes_max": 48, "relative_error": 1.0, "nets": 1,
     "length": "2it", "real_length": "2it", "norm_rows": 16, "norm_batch": 16,
 }  # fmt: skip
 
@@ -66,9 +68,15 @@ def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
     raw["only"] = {name: {"arms": only.get("arms"), "seeds": [0]} for name, only in raw.get("only", {}).items()}
     raw.pop("levels", None)
     raw["retrain"] = {**raw["retrain"], "recipe": recipe(raw["retrain"]["recipe"])}
-    always = {"curvature": ("probes_min", "probes_max"), "evaluation": ("nets", "length"), "connectivity": ("train_rows",)}
+    always: dict[str, tuple[str, ...]] = {
+        "curvature": ("probes_min", "probes_max"),
+        "evaluation": ("nets", "length"),
+        "connectivity": ("train_rows",),
+    }
     rows = ("train_rows", "test_rows", "norm_rows", "norm_batch", "points")
-    always |= {n: rows for n in ("between", "layerwise", "landscape")} | {"disagreement": ("train_rows",)}
+    always |= dict.fromkeys(("between", "layerwise", "landscape"), rows)
+    always |= {"disagreement": ("train_rows",), "spectrum": ("rows", "eigenvalues", "steps", "starts")}
+    always |= {"diagonal": ("rows", "exact_below", "sketch", "probes")}
     raw["compare"] = {k: small(v or {}, ANALYSIS, always.get(k, ())) for k, v in raw["compare"].items()}
     return raw
 

@@ -156,7 +156,8 @@ def test_arms_at_further_steps_look_like_their_base_and_stay_out_of_figures(stud
     assert dots == (13 + 2) * SEEDS * LEVELS and "k = 2ep" not in alt
     # Before there is a summary a name alone tells an arm at a further step.
     study = rich(seeds=1, levels=2, summary=None)
-    assert len(style.arms(study)) == 13 < len(style.every_arm(study))
+    every = {a.name: a for a in style.every_arm(study)}
+    assert len(style.arms(study)) == 13 < len(every) and every["subset@2ep"].color == every["subset"].color
 
 
 # numbers

@@ -153,7 +153,16 @@ def test_the_answer_of_a_small_or_unfinished_study():
     assert "not decidably matching below 3 initialisations and of unmeasured stability" in text
     assert "±" not in text.split("(mean")[0]
     assert "no answer yet" in summarise(units_of(range(3), levels=()))["answer"]
-    assert "no arm on synthetic images" in summarise(units_of(range(3)), arms=ARMS[1:])["answer"]
+    nothing = [{**ARMS[1], "name": "other"}]
+    assert "no arm on synthetic images" in summarise(units_of(range(3)), arms=nothing)["answer"]
+
+
+def test_the_answer_of_a_study_without_synthetic_images():
+    """Of real tickets and their controls: the control's name first, no talk of the papers' claims."""
+    text = summarise(units_of(range(3)), arms=[{**ARMS[0], "images": "real", "label": "the control"}, ARMS[1]])["answer"]
+    assert "Real IMP reaches" in text.split(";")[0] and "the control reaches" in text.split(";")[1]
+    assert "more stable" not in text
+    assert "below 6 initialisations no difference is claimed" in text
     assert summarise([], costs={})["rows"] == []
 
 

@@ -6,7 +6,8 @@ First the means, then what the paired intervals carry, metric by metric, and wha
     flatter       shown where every trace measured, per weight and rescaling-invariant, is lower, the opposite where every
                   one is higher; not shown where they disagree, or where one of them alone carries
 
-Nothing is claimed below 6 initialisations. Learned arms and the control are named, other arms are not.
+Nothing is claimed below 6 initialisations. Learned arms and the control are named, other arms are not; in a study without
+learned arms the control is, and the first others.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from distill_prune.analyze.reach import DECIDABLE_FROM
 Record = Mapping[str, Any]
 
 TOLD = ("accuracy", "barrier_test", "trace_per_weight", "trace_invariant")
+OTHERS = 3
 CLAIMS = {"more stable": ("barrier_test",), "flatter": ("trace_per_weight", "trace_invariant")}
 
 
@@ -37,9 +39,12 @@ def answer(
     first = [a for a in arms if "base" not in a]
     labels = {a["name"]: a.get("label") or a["name"] for a in first}
     learned = [a["name"] for a in first if a.get("learned", a["images"] == "synthetic")]
-    if not learned:
+    if not learned and control not in labels:
         return "This study has no arm on synthetic images, so its question has no answer here."
-    shown = [a for a in learned if a != control] + ([control] if control in labels else [])
+    if learned:
+        shown = [a for a in learned if a != control] + ([control] if control in labels else [])
+    else:  # a study of tickets of real images, beside its first controls
+        shown = [control, *[a for a in labels if a != control][:OTHERS]]
     levels = [{r["level"] for r in rows if r["arm"] == a and r["level"] > 0 and r["accuracy"]} for a in shown]
     shared = set.intersection(*levels)
     if not shared:
@@ -57,7 +62,7 @@ def answer(
     for arm in shown if control in labels else ():
         if arm != control:
             here = [p for p in paired if (p["arm"], p["versus"], p["level"]) == (arm, control, level)]
-            sentences += _compared(labels[arm], labels[control], {p["metric"]: p for p in here}, few)
+            sentences += _compared(labels[arm], labels[control], {p["metric"]: p for p in here}, few, arm in learned)
     sentences += _begun(labels, shown, level, scanned, onsets)
     return " ".join(f"{s[0].upper()}{s[1:]}." for s in sentences)
 
@@ -120,8 +125,9 @@ def _last(verdict: str, rows: Sequence[Record]) -> tuple[str, int]:
     return _undecided(verdict), 0
 
 
-def _compared(arm: str, control: str, rows: Mapping[str, Record], few: bool) -> Iterator[str]:
-    """What the paired differences at one level carry, by metric; then whether the papers' claims are shown."""
+def _compared(arm: str, control: str, rows: Mapping[str, Record], few: bool, learned: bool) -> Iterator[str]:
+    """What the paired differences at one level carry, by metric; then, of a learned arm, whether the papers' claims are
+    shown."""
     known = [rows[m] for m in TOLD if m in rows]
     enough = [r for r in known if r["difference"]["n"] >= CLAIMS_FROM]
     if told := [carried(r) for r in enough if r["claim"]]:
@@ -130,8 +136,9 @@ def _compared(arm: str, control: str, rows: Mapping[str, Record], few: bool) -> 
         yield f"between {arm} and {control} no difference is carried by interval and p in {_metrics(unsure)}"
     if (short := [r for r in known if r not in enough]) and not few:
         yield f"below {CLAIMS_FROM} initialisations nothing is claimed of {arm} and {control} in {_metrics(short)}"
-    told = [f"{claim} than {control}: {_shown([rows[m] for m in of if m in rows])}" for claim, of in CLAIMS.items()]
-    yield f"{arm} {'; '.join(told)}"
+    if learned:
+        told = [f"{claim} than {control}: {_shown([rows[m] for m in of if m in rows])}" for claim, of in CLAIMS.items()]
+        yield f"{arm} {'; '.join(told)}"
 
 
 def _shown(rows: Sequence[Record]) -> str:

@@ -17,7 +17,15 @@ not counted. With A the skewness of the mean, skewness of the probes over sqrt(n
 
     mean - se g(q) to mean - se g(-q),   g(y) = (3 / A) ((1 + A (y - A / 6))^(1/3) - 1),
 
-Hall's transformation. TABLE
+Hall's transformation. How often 95 % intervals held the trace in 10,000 repeats, for n probes and for both ways to end at a
+relative error, on a hard case: a ConvNet on digits, one eigenvalue two fifths of the trace, a skewness of 2
+(tests/test_trace_coverage.py has 2,000):
+
+                             n = 16     32     64    200   at 0.05    0.1
+    hutchinson  student        .916   .927   .934   .948      .939   .911
+                calibrated     .935   .942   .944   .949      .949   .944
+    hutch++     student        .942   .946   .948   .950      .942   .942
+                calibrated     .939   .945   .948   .949      .944   .944
 
 References:
     | A stochastic estimator of the trace of the influence matrix (Hutchinson, 1989)
@@ -91,8 +99,7 @@ def measure(
     """The trace of each copy and their mean, on the device that `train` lives on; `masks` has one mask a copy.
 
     Copies have probes of their own, so that their errors are independent; `se` of a mean over copies is the probes'
-    error and `sd` the spread between copies. With `interval: student`, stopping by the error seen so far narrows
-    intervals slightly.
+    error and `sd` the spread between copies.
 
     Numbers: `trace`, `trace_per_weight`, `invariant`, `weight_norm`, `train_loss` (estimates over copies), `layers`
     {name: {remaining, trace, trace_per_weight}}, `copies` (each with its estimates over probes, their count and which

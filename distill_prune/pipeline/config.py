@@ -127,8 +127,9 @@ class Pipeline(Settings):
                     f"distill.{name} matches up to epoch {last} of the experts (max_start - 1 + "
                     f"expert_epochs), which train for {self.experts.recipe.length}"
                 )
-        if "connectivity" in self.compare and self.retrain.copies < 2:
-            raise ValueError("compare.connectivity needs retrain.copies of at least 2")
+        for name in ("connectivity", "layerwise", "disagreement", "landscape"):
+            if name in self.compare and self.retrain.copies < 2:
+                raise ValueError(f"compare.{name} needs retrain.copies of at least 2, not {self.retrain.copies}")
         if len(set(self.prune.scan)) != len(self.prune.scan):
             raise ValueError(f"prune.scan {list(self.prune.scan)}: a rewinding step stands twice")
         for k in {a.k for a in self.placed().values()}:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -78,8 +79,8 @@ def _value_axis(axes: Axes, values: Sequence[float]) -> None:
     """Where outliers lie far from the bulk a symmetric log scale, linear around zero."""
     known = [float(v) for v in values if finite(v)]
     largest = max(map(abs, known))
-    linear = largest / 300
-    axes.set_xscale("symlog", linthresh=linear, linscale=0.8)
+    linear = _decade(largest / 300)
+    axes.set_xscale("symlog", linthresh=linear)
     axes.set_xlim(min(known) * 1.3 if min(known) < 0 else -linear / 2, largest * 1.3)
     _signed_decades(axes, linear)
 
@@ -93,6 +94,11 @@ def _decades(axes: Axes, low: float, high: float) -> None:
     axes.yaxis.set_major_locator(LogLocator(numticks=5))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: power(y)))
+
+
+def _decade(x: float) -> float:
+    """The power of ten at or below `x`: a scale that turns linear there has a label at the turn."""
+    return 10.0 ** math.floor(math.log10(x)) if x > 0 else 1.0
 
 
 def _signed_decades(axes: Axes, linear: float) -> None:
@@ -164,8 +170,8 @@ def _quantile_axis(axes: Axes, held: Sequence[Record]) -> None:
     """A symmetric log scale, linear below the smallest upper quartile."""
     ends = [float(v) for d in held for v in d["quantiles"].values() if finite(v)]
     scale = [float(d["quantiles"]["0.75"]) for d in held if d["quantiles"]["0.75"] > 0]
-    linear = max(min(scale, default=0.0), max(map(abs, ends)) * 1e-4) or 1.0
-    axes.set_xscale("symlog", linthresh=linear, linscale=0.7)
+    linear = _decade(max(min(scale, default=0.0), max(map(abs, ends)) * 1e-4))
+    axes.set_xscale("symlog", linthresh=linear)
     low, high = min(0.0, *ends), max(0.0, *ends)
     axes.set_xlim(low * 1.4 - linear * 0.1, high * 1.4 + linear * 0.1)
     _signed_decades(axes, linear)

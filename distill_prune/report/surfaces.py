@@ -120,7 +120,7 @@ def _contours(axes: Axes, plane: Record, name: str, scale: float, edges: Sequenc
     filled = axes.contourf(plane["x"], plane["y"], z, levels=at, cmap=ramp(), norm=_norm(at))
     inside = [e for e in at[1:-1] if z.min() < e < z.max()]
     if inside:
-        lines = axes.contour(plane["x"], plane["y"], z, levels=inside, colors=INK, linewidths=0.5)
+        lines = axes.contour(plane["x"], plane["y"], z, levels=inside, colors=INK, linewidths=0.5, linestyles="solid")
         axes.clabel(lines, fmt=lambda v: f"{10**v if by_ratio else v:.3g}", fontsize=SIZE, inline_spacing=2, colors=INK)
     for x, y, mark in plane["marks"]:
         axes.plot([x], [y], "o", color="white", markeredgecolor=INK, markersize=5.5, markeredgewidth=1.1, zorder=5)
