@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tiny import Cli
 
+from distill_prune.analyze import ANALYSES
 from distill_prune.pipeline.config import load
 from distill_prune.pipeline.files import find_pipeline, read_raw
 
@@ -21,7 +22,7 @@ METHOD = {
     "inner_loop": 1, "net_steps": 1,
 }  # fmt: skip
 ANALYSIS = {
-    "points": 3, "train_rows": 16, "test_rows": 16, "rows": 16, "sketch": 4,
+    "points": 3, "train_rows": 16, "test_rows": 16, "rows": 16,
     "eigenvalues": 2, "steps": 4, "starts": 2, "exact_below": 10, "probes": 4,
     "probes_min": 16, "probes_max": 48, "relative_error": 1.0, "nets": 1,
     "length": "2it", "real_length": "2it", "norm_rows": 16, "norm_batch": 16,
@@ -68,16 +69,11 @@ def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
     raw["only"] = {name: {"arms": only.get("arms"), "seeds": [0]} for name, only in raw.get("only", {}).items()}
     raw.pop("levels", None)
     raw["retrain"] = {**raw["retrain"], "recipe": recipe(raw["retrain"]["recipe"])}
-    always: dict[str, tuple[str, ...]] = {
-        "curvature": ("probes_min", "probes_max"),
-        "evaluation": ("nets", "length"),
-        "connectivity": ("train_rows",),
+    known = {k: ANALYSES[k].Settings.model_fields for k in raw["compare"]}
+    raw["compare"] = {
+        k: None if v is None else {**v, **{n: x for n, x in ANALYSIS.items() if n in known[k]}}
+        for k, v in raw["compare"].items()
     }
-    rows = ("train_rows", "test_rows", "norm_rows", "norm_batch", "points")
-    always |= dict.fromkeys(("between", "layerwise", "landscape"), rows)
-    always |= {"disagreement": ("train_rows",), "spectrum": ("rows", "eigenvalues", "steps", "starts")}
-    always |= {"diagonal": ("rows", "exact_below", "sketch", "probes")}
-    raw["compare"] = {k: small(v or {}, ANALYSIS, always.get(k, ())) for k, v in raw["compare"].items()}
     return raw
 
 
