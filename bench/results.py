@@ -36,7 +36,7 @@ part.
 ## The papers' claims
 
 A verdict is of the means alone, on the data, hardware and count that stand in the row. "not yet run": no GPU was at hand, no
-data, or (the two small studies that say so) no time to finish; the file is there, and runs, shrunk, in the tests.
+data, or (small studies that say so) no time to finish; the file is there, and runs, shrunk, in the tests.
 
 """
 TAIL = """
