@@ -288,9 +288,7 @@ def diff(
     """Lay two tickets, or two synthetic sets, side by side: sparsity by layer, overlap against chance, what was measured,
     costs, and what differs in their settings.
 
-    Examples:  distill-prune diff 3fa9c1 77b0e2
-
-    distill-prune diff 3fa9c1 77b0e2 --store-b ../theirs
+    Example:  distill-prune diff 3fa9c1 77b0e2 --store-b ../theirs
     """
     from distill_prune.pipeline.difference import difference
 
