@@ -224,6 +224,28 @@ def test_traces_by_layer(study: Any) -> None:
     assert "real: highest in classifier, 0.0800." in alt
 
 
+def test_costs_that_were_not_counted_are_said(study: Any) -> None:
+    figure, _ = panels.costs(study) or pytest.fail("no figure")
+    said = [t for t in figure.axes[0].texts if t.get_text() == "not counted"]
+    names = [t.get_text() for t in figure.axes[0].get_yticklabels()]
+    assert [names[int(t.get_position()[1])] for t in said] == [
+        a.label for a in style.arms(study) if a.name in ("random_layers", "shuffled", "reinitialised", "synthetic_random")
+    ]
+
+
+def test_a_single_recorded_iteration_is_a_dot() -> None:
+    study = reference.study(levels=2, arms=2, distillation={"iterations": [10], "loss": [0.8], "lr": None})
+    figure, _ = panels.distillation(study) or pytest.fail("no figure")
+    assert figure.axes[0].get_lines()[0].get_marker() == "o"
+
+
+def test_the_dense_level_is_named_by_layer() -> None:
+    study = rich(seeds=1, levels=3)
+    study.layer_traces = [e for e in study.layer_traces if e["level"] in (0, 2)]
+    figure, _ = depth.traces(study) or pytest.fail("no figure")
+    assert [a.get_title(loc="left") for a in figure.axes[:2]] == ["Sources, dense", "Sources, 93.8 % sparse"]
+
+
 def test_the_scan_rings_its_onsets(study: Any) -> None:
     figure, alt = scans.scan(study) or pytest.fail("no figure")
     assert [t.get_text() for t in figure.axes[-1].get_xticklabels()] == list(STEPS)
@@ -235,6 +257,15 @@ def test_the_scan_rings_its_onsets(study: Any) -> None:
     assert "real, dense: stable from k = 2ep on, matching from k = 100it on." in alt
     assert "random real subset, at 93.8 % sparsity: not (decidably) stable at the last k" in alt
     assert scans.scan(rich(seeds=1, levels=2, summary=None)) is None
+
+
+def test_wide_intervals_leave_the_scan_readable() -> None:
+    study = rich(seeds=2, levels=2)
+    study.summary["scan"][0]["accuracy"] |= {"low": -8.0, "high": 9.0}
+    figure, _ = scans.scan(study) or pytest.fail("no figure")
+    low, high = figure.axes[0].get_ylim()
+    means = [100 * e["accuracy"]["mean"] for e in study.summary["scan"]]
+    assert low < min(means) and max(means) < high < low + 3 * (max(means) - min(means))
 
 
 # surfaces

@@ -119,9 +119,13 @@ def test_reach_says_what_was_decided_and_what_is_only_a_bound() -> None:
         "synthetic": {"last": None, "known": True, "units": units, "at_least": 0},
         "subset": {"last": None, "known": False, "units": units, "at_least": 1},
         "herded": {"last": None, "known": False, "units": None, "at_least": 0},
+        "short": {"last": None, "known": False, "units": None, "at_least": 0},
     }
     study.summary["reach"] = [{"arm": a, "matching": r, "stable": r} for a, r in cases.items()]
-    real, synthetic, subset, herded = words.reach(study)
+    for row in study.summary["rows"]:
+        if row["arm"] == "short" and row["level"]:
+            row["accuracy"] = row["barrier_test"] = None
+    real, synthetic, subset, herded, short = words.reach(study)
     bound = "hold at the sparsest level measured, so the mean is a lower bound"
     assert real["matching"] == {
         "value": "75 %",
@@ -134,7 +138,9 @@ def test_reach_says_what_was_decided_and_what_is_only_a_bound() -> None:
     assert synthetic["stable"]["note"] == "n = 3"
     assert subset["matching"]["remark"] == "not decidable below 3 initialisations"
     assert subset["matching"]["note"] == "n = 3; 1 of 3 still " + bound.replace("hold", "holds")
-    assert herded["stable"]["remark"] == herded["stable"]["note"] == "not measured" and herded["stable"]["mean"] == "–"
+    # Two dense networks are no bar to hold tickets to: measured, and yet not decidable.
+    assert herded["matching"]["remark"] == herded["matching"]["note"] == "not decidable below 3 initialisations"
+    assert short["matching"]["remark"] == short["stable"]["note"] == "not measured" and short["stable"]["mean"] == "–"
     text = laid_out(study, ()).section("How far each source carries", "The synthetic images")
     assert f"66.7 % (30.8 to 102.5) n = 3; 2 of 3 still {bound}" in text and "random mask" not in text
 

@@ -85,7 +85,7 @@ def _by_layer(
         for axes, level in zip(row, levels, strict=True):
             for arm in shown:
                 _layer_line(axes, arm, [e for e in entries if e["arm"] == arm.name and e["level"] == level], names, value)
-            said = f"{sparsity(at[level])} % sparse" if at.get(level) is not None else f"level {level}"
+            said = "dense" if level == 0 else f"{sparsity(at[level])} % sparse" if level in at else f"level {level}"
             axes.set_title(f"{title}, {said}" if title else said, loc="left", fontsize=9, color=GREY)
     values = [value(e) for e in entries if e["level"] in levels]
     _scales(panels[0][0], panels[-1], names, values, log)

@@ -126,6 +126,8 @@ def costs(study: Study) -> tuple[Figure, str] | None:
         axes.set_xlim(low, high)
         for y, arm in enumerate(shown):
             row = [(m, v) for (t, _, m) in TOTALS for (yy, tt, v) in values if yy == y and tt == t and v is not None]
+            if not row:
+                axes.text(0.03, y, "not counted", transform=axes.get_yaxis_transform(), va="center", fontsize=SIZE, color=GREY)
             xs = [max(v, low * 1.25) for _, v in row]
             axes.plot(xs, [y] * len(xs), color=arm.color, linewidth=1.2, alpha=0.55, zorder=2)
             for (marker, v), x in reversed(list(zip(row, xs, strict=True))):
@@ -180,7 +182,9 @@ def distillation(study: Study) -> tuple[Figure, str] | None:
     figure, found = grid(1, len(drawn), 2.5, top=0.4, bottom=0.5, left=0.5, wspace=0.16)
     for axes, (key, title) in zip(found[0], drawn, strict=True):
         pairs = [(i, v) for i, v in zip(record["iterations"], record[key], strict=False) if finite(v)]
-        axes.plot([i for i, _ in pairs], [v for _, v in pairs], color="#0b62a8", linewidth=0.9)
+        axes.plot(
+            [i for i, _ in pairs], [v for _, v in pairs], color="#0b62a8", linewidth=0.9, marker="o" if len(pairs) == 1 else ""
+        )
         axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
         axes.set_xlabel("distillation iteration", fontsize=SIZE, color=GREY)
     first, last = (next(x for x in xs if finite(x)) for xs in (record["loss"], record["loss"][::-1]))

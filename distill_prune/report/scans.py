@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from distill_prune.report.axes import known
+from distill_prune.report.axes import fit, known
 from distill_prune.report.formats import finite, sparsity
 from distill_prune.report.multiples import grid
 from distill_prune.report.style import GREY, INK, Arm, arms, chosen_levels
@@ -54,6 +54,10 @@ def scan(study: Study) -> tuple[Figure, str] | None:
             if metric == "barrier_test":
                 axes.axhline(2, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label="stable below 2 points", zorder=1)
         row[0].set_title("dense" if level == 0 else f"{sparsity(at)} % sparse", loc="left", fontsize=8.5, color=GREY, pad=4)
+    for axes, (metric, _, _) in zip(panels[0], drawn, strict=True):
+        means = [e[metric] for e in entries if e["level"] in levels and known(e.get(metric))]
+        ends = [100 * e[end] for e in means for end in ("low", "high") if finite(e.get(end))]
+        fit(axes, [100 * e["mean"] for e in means], ends, log=False)
     _finish(figure, panels, [title for _, title, _ in drawn], steps, legend_height)
     return figure, "Accuracy and barrier against the rewinding step k = " + ", ".join(steps) + ". " + " ".join(
         _words(o, a) for a in shown for o in onsets if o["arm"] == a.name and o["level"] in levels

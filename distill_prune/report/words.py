@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from distill_prune.pipeline.study import Study
 
 Record = Mapping[str, Any]
+MEASURED_BY = {"matching": "accuracy", "stable": "barrier_test"}
 CRITERIA = {
     "magnitude": "largest weights after training",
     "random": "weights chosen at random",
@@ -50,23 +51,30 @@ def reach(study: Study) -> list[dict[str, Any]]:
     """How far each arm carries: the largest matching and stable sparsity, over all and by initialisation."""
     found = {r["arm"]: r for r in (study.summary or {}).get("reach") or []}
     return [
-        {"arm": a, **{v: _carried(v, found[a.name][v]) for v in ("matching", "stable")}} for a in arms(study) if a.name in found
+        {"arm": a, **{v: _carried(v, found[a.name][v], _measured(study, a, metric)) for v, metric in MEASURED_BY.items()}}
+        for a in arms(study)
+        if a.name in found
     ]
 
 
-def _carried(verdict: str, r: Record) -> dict[str, str]:
+def _measured(study: Study, arm: Arm, metric: str) -> bool:
+    return any(r["arm"] == arm.name and r["level"] > 0 and r.get(metric) for r in rows(study))
+
+
+def _carried(verdict: str, r: Record, measured: bool) -> dict[str, str]:
     """`value` and `remark` of the mean's verdict; `mean`, `range` and `note` over initialisations."""
     units = r.get("units")
+    undecided = "not measured"
+    if measured:
+        undecided = "not decidable below 3 initialisations" if verdict == "matching" else "not decidable"
     if r.get("last") is not None:
         value, remark = f"{formats.sparsity(r['last'])} %", ""
     elif r.get("known"):
         value, remark = "none", "at no pruned level"
-    elif units is None:
-        value, remark = formats.NONE, "not measured"
     else:
-        value, remark = formats.NONE, "not decidable below 3 initialisations" if verdict == "matching" else "not decidable"
+        value, remark = formats.NONE, undecided
     if units is None:
-        return {"value": value, "remark": remark, "mean": formats.NONE, "range": "", "note": "not measured"}
+        return {"value": value, "remark": remark, "mean": formats.NONE, "range": "", "note": undecided}
     text = formats.estimate(units, "percent")
     held, n = int(r.get("at_least") or 0), text["n"]
     note = f"n = {n}"
