@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from reference_analyze import examples_of, mask_of, state_of
 from torch import nn
 
+from distill_prune.analyze.hessian import Products
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.data import DATASETS, prepare
 from distill_prune.models import MODELS, Model, build_model
@@ -119,10 +120,12 @@ def trained_hessian() -> torch.Tensor:
     recipe = Recipe(length="20ep", batch=64, lr=0.2)
     found = train(model, model.fresh(0, "i"), examples, recipe, Streams(0, ("x",)), device="cpu").state
     state = {n: t.double() if t.is_floating_point() else t for n, t in found.items()}
-    whole = whole_hessian(model, state, Examples(examples.x[:128].double(), examples.y[:128]))
-    size = torch.cat([state[n].flatten().abs() for n in model.prunable])
-    kept = size >= size.median()
-    return whole[kept][:, kept]
+    middle = torch.cat([state[n].flatten().abs() for n in model.prunable]).median()
+    mask = Mask({n: state[n].abs() >= middle for n in model.prunable})
+    # The weights below the middle are left as they are: these are entries of the dense network's matrix, quickly had.
+    products = Products(model, state, mask, Examples(examples.x[:128].double(), examples.y[:128]))
+    found = products.times(torch.eye(products.survivors, dtype=torch.float64))
+    return (found + found.mT) / 2
 
 
 class Dense:
