@@ -32,8 +32,7 @@ on data split 0, its validation and test figures in view. Its distillation was o
 test accuracy on split 0 fell below the target; `--set data.split_seed=1` had been evaluated once by then.
 The rates of `mtt-cifar10-ipc10-small.yaml` were settled by three trials of 120 iterations on seed 0, judged by the validation
 part.
-The records of `digits.yaml` and `cifar10-small.yaml` are of two copies; the latter's file has since three, of 600 steps in
-place of 800, and more analyses, which have not been run to their end yet.
+The record of `digits.yaml` is of two copies.
 
 ## The papers' claims
 

@@ -7,6 +7,7 @@
 
 In a warm-up of w steps, step i has lr (i + 1) / w. Weight decay is coupled (in the gradient), but decoupled under adamw,
 which takes lr weight_decay of every weight. Label smoothing e makes (1 - e) y + e / K of the probabilities y of K classes.
+`head_lr` is the lr of the task's head, under the same schedule, for networks that say which tensors their head are.
 
 `preset: NAME` in a recipe lays the fields written beside it over those of PRESETS[NAME]; fields of the preset that change
 nothing any more are dropped, and the name leaves no trace. In a file that extends another, a preset replaces the recipe
@@ -99,6 +100,17 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
         "cutmix": 0.5,
         "cutmix_beta": 1.0,
     },
+    # The Lottery Ticket Hypothesis for Pre-trained BERT Networks, https://arxiv.org/abs/2007.12223, from its code: GLUE,
+    # sentences of at most 128 word pieces. It searches with a rate that falls linearly over all rounds together, so within
+    # a round by a tenth: schedule constant comes nearest. AdamW's eps there is 1e-8, torch's default.
+    "bert-glue": {
+        "length": "3ep",
+        "batch": 32,
+        "optimizer": "adamw",
+        "lr": 2e-5,
+        "schedule": "linear",
+        "clip": 1.0,
+    },
     # Linear Mode Connectivity and the Lottery Ticket Hypothesis, https://arxiv.org/abs/1912.05671. Second-hand: batch,
     # optimizer and rate of lenet and of resnet20 are as other papers quote them; lengths, drops, weight decay,
     # augmentation and all of the low, warm-up and VGG rows could not be checked against the paper.
@@ -145,6 +157,11 @@ class Recipe(Settings):
     cutmix_beta: float = Later(1.0, gt=0)
     precision: Literal["float32", "bfloat16"] = Later(
         "float32", description="of the products in training's forward and backward pass; weights and evaluation are float32"
+    )
+    head_lr: float | None = Later(None, gt=0, description="learning rate of the task's head; null: lr")
+    clip: float | None = Later(None, gt=0, description="largest norm of the gradient of all parameters together")
+    batches: Literal["shuffled", "by_length"] = Later(
+        "shuffled", description="by_length: sentences of about one length together, so that little of a batch is padding"
     )
 
     @model_validator(mode="before")

@@ -29,8 +29,14 @@ class Entry(Settings):
     """
 
     CODE: ClassVar[str] = ""
+    OUTSIDE_KEYS: ClassVar[frozenset[str]] = frozenset()
 
     name: str
+
+    def identity(self) -> dict[str, Any]:
+        """The settings that enter keys: without paths and titles, for a fingerprint stands for the bytes."""
+        settings: dict[str, Any] = canonical(self)
+        return {name: value for name, value in settings.items() if name not in self.OUTSIDE_KEYS}
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
+from distill_prune import objective
 from distill_prune.artifacts import Cost, Examples, Mask
 from distill_prune.data import cutmix
 from distill_prune.data.augment import augment
@@ -36,7 +36,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Score:
-    """Mean cross-entropy and error rate on `count` examples."""
+    """Mean loss (cross-entropy, of numbers the squared error) and error on `count` examples."""
 
     loss: float
     error: float
@@ -58,37 +58,97 @@ class CountFlops(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return out
 
 
-_flops: dict[tuple[str, int, torch.Size], int] = {}
+_flops: dict[tuple[str, int, torch.Size, torch.dtype], int] = {}
 
 
-def flops_of_step(model: Model, batch: int, shape: torch.Size) -> int:
+def flops_of_step(model: Model, batch: int, shape: torch.Size, kind: torch.dtype = torch.float32) -> int:
     """Floating-point operations of one forward and backward pass over a batch, counted by torch, zeros not skipped."""
-    key = (model.identity, batch, shape)
+    key = (model.identity, batch, shape, kind)
     if key not in _flops:
         module = model.instance(model.module.state_dict()).to("meta").train()
         with CountFlops() as counter:  # type: ignore[no-untyped-call]
-            module(torch.empty(batch, *shape, device="meta")).sum().backward()
+            module(torch.empty(batch, *shape, device="meta", dtype=kind)).sum().backward()
         _flops[key] = counter.total
     return _flops[key]
 
 
-def training_cost(model: Model, examples: int, shape: torch.Size, batch: int, first: int, last: int) -> Cost:
+def flops_of_examples(model: Model, batch: int, examples: Examples) -> int:
+    """`flops_of_step` for a batch of examples; sentences count by their mean length, for padding is mostly left out."""
+    return flops_of_step(model, batch, *_kind(examples))
+
+
+def _kind(examples: Examples) -> tuple[torch.Size, torch.dtype]:
+    """Shape and type of what a network is given of one example."""
+    lengths = examples.lengths
+    if lengths is None:
+        return examples.shape, torch.float32
+    return torch.Size((2, round(float(lengths.float().mean())))), examples.x.dtype
+
+
+def training_cost(
+    model: Model, examples: int, shape: torch.Size, batch: int, first: int, last: int, kind: torch.dtype = torch.float32
+) -> Cost:
     """The cost of the steps first..last-1 over a set of so many examples of the given shape."""
     per_epoch = -(-examples // batch)
     short = examples - (per_epoch - 1) * batch
     n_short = sum(1 for e in range(first // per_epoch, -(-last // per_epoch)) if first <= (e + 1) * per_epoch - 1 < last)
     full = (last - first) - n_short
-    flops = full * flops_of_step(model, min(batch, examples), shape) + n_short * flops_of_step(model, short, shape)
+    flops = full * flops_of_step(model, min(batch, examples), shape, kind)
+    flops += n_short * flops_of_step(model, short, shape, kind)
     return Cost(full * min(batch, examples) + n_short * short, last - first, flops)
 
 
-def _optimizer(recipe: Recipe, parameters: list[torch.nn.Parameter]) -> torch.optim.Optimizer:
+def _optimizer(recipe: Recipe, model: Model, module: torch.nn.Module) -> torch.optim.Optimizer:
+    """Over the trained parameters; each group's `times` is its learning rate over the recipe's.
+
+    Raises:
+        UserError: the recipe has a rate for a head that the network does not name.
+    """
     lr, decay = recipe.lr, recipe.weight_decay
+    held = {n: p for n, p in module.named_parameters() if p.requires_grad}
+    groups: list[dict[str, Any]] = [{"params": list(held.values()), "times": 1.0}]
+    if recipe.head_lr is not None:
+        if not model.head:
+            raise UserError(
+                "head_lr is a learning rate of the task's head, and this network names none",
+                got=recipe.head_lr,
+                mend="leave head_lr out of the recipe",
+            )
+        groups = [
+            {"params": [p for n, p in held.items() if n not in model.head], "times": 1.0},
+            {"params": [p for n, p in held.items() if n in model.head], "times": recipe.head_lr / lr},
+        ]
     if recipe.optimizer == "sgd":
         momentum, nesterov = recipe.momentum, recipe.nesterov
-        return torch.optim.SGD(parameters, lr, momentum, weight_decay=decay, nesterov=nesterov, fused=True)
+        return torch.optim.SGD(groups, lr, momentum, weight_decay=decay, nesterov=nesterov, fused=True)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, lr, weight_decay=decay, fused=True)
+    return kind(groups, lr, weight_decay=decay, fused=True)
+
+
+POOL = 50
+"""Batches whose sentences are sorted by length together."""
+
+
+def epoch_order(examples: Examples, recipe: Recipe, generator: torch.Generator) -> Tensor:
+    """The rows (N,) of one epoch in the order of its batches, on the CPU.
+
+    By length: a random order is cut into pools of POOL batches, each is sorted by length, and the full batches that come
+    of it are visited in random order; a short one stays last.
+
+    Raises:
+        UserError: batches by length of examples that have one size.
+    """
+    order = torch.randperm(len(examples), generator=generator)
+    if recipe.batches == "shuffled":
+        return order
+    lengths = examples.lengths
+    if lengths is None:
+        raise UserError("batches: by_length groups sentences, and these examples are none", mend="leave `batches` out")
+    lengths, size = lengths.cpu(), recipe.batch
+    pools = [pool[torch.argsort(lengths[pool], stable=True)] for pool in torch.split(order, POOL * size)]
+    grouped = torch.split(torch.cat(pools), size)
+    full = len(order) // size
+    return torch.cat([grouped[i] for i in torch.randperm(full, generator=generator).tolist()] + list(grouped[full:]))
 
 
 def _pack(state: State, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -121,19 +181,33 @@ def _end(total: int, first: int, last: int | None) -> int:
     return last
 
 
+def _check(recipe: Recipe, text: bool, heads: bool) -> None:
+    """Refuse for sentences what a recipe does with images, or with one head, alone.
+
+    Raises:
+        UserError: so it does.
+    """
+    asked = {"augment": recipe.augment != "none", "cutmix": recipe.cutmix > 0}
+    if text and any(asked.values()):
+        name = next(n for n, on in asked.items() if on)
+        raise UserError(f"{name} is for images, and these examples are text", mend=f"leave {name} out of the recipe")
+    if heads and recipe.label_smoothing:
+        raise UserError("label_smoothing would reach the classes of other tasks' heads", mend="leave it out of the recipe")
+
+
 def _loss(module: torch.nn.Module, examples: Examples, rows: Tensor, recipe: Recipe, noise: Streams, step: int) -> Tensor:
-    """The loss of one step on `rows`, augmented and mixed: the network in the recipe's precision, the rest in the inputs'."""
+    """The loss of one step on `rows`, augmented and mixed: the network in the recipe's precision, the rest in the weights'."""
     x, y = augment(examples.inputs(rows), recipe.augment, noise, step), examples.y[rows]
     cut = cutmix.draw(recipe.cutmix, recipe.cutmix_beta, x.shape, noise("cutmix", step=step)) if recipe.cutmix else None
     if cut is not None:
         x = cutmix.apply(x, cut)
     with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
         logits = module(x)
-    logits = logits.to(x.dtype)
-    own = F.cross_entropy(logits, y, label_smoothing=recipe.label_smoothing)
+    logits = logits.to(next(module.parameters()).dtype)
+    own = objective.loss(logits, y, smoothing=recipe.label_smoothing)
     if cut is None:
         return own
-    other = F.cross_entropy(logits, y[cut.pairs.to(y.device)], label_smoothing=recipe.label_smoothing)
+    other = objective.loss(logits, y[cut.pairs.to(y.device)], smoothing=recipe.label_smoothing)
     return cut.share * own + (1 - cut.share) * other
 
 
@@ -165,22 +239,22 @@ def train(
 ) -> Trained:
     """Train from `start` over the steps first..last-1 of the recipe's schedule, with zero optimizer state at `first`.
 
-    Epoch e visits the examples in the order of the stream noise("order", epoch=e), the last batch short where need be;
+    Epoch e visits the examples in an order of the stream noise("order", epoch=e), the last batch short where need be;
     step i draws its augmentation from noise("augment", step=i) and its CutMix from noise("cutmix", step=i). Where a mask
     is given, pruned weights are set to exactly zero after every step, so neither momentum nor weight decay brings one
-    back. With `keep_epochs` the parameters are copied at the start and at every epoch's end. Labels (N,) are classes,
-    (N, K) probabilities.
+    back. With `keep_epochs` the parameters are copied at the start and at every epoch's end.
 
     Raises:
         NonFiniteError: the training loss became infinite or NaN.
-        UserError: `first` lies beyond the end.
+        UserError: `first` lies beyond the end, or the recipe asks for what network or examples do not have.
     """
     n, batch = len(examples), recipe.batch
     last = _end(recipe.steps(n), first, last)
+    _check(recipe, examples.x.dim() == 3, bool(getattr(model.module, "heads", None)))
     per_epoch = -(-n // batch)
     examples = examples.to(device)
     module = model.instance(start if mask is None else mask.apply(start), device).train()
-    optimizer = _optimizer(recipe, list(module.parameters()))
+    optimizer = _optimizer(recipe, model, module)
     live, names = module.state_dict(), model.parameters
     pruned = [] if mask is None else [(live[name], kept.to(live[name])) for name, kept in mask.kept.items()]
     losses: list[float] = []
@@ -195,12 +269,14 @@ def train(
     while step < last:
         epoch, position = divmod(step, per_epoch)
         if epoch != drawn:
-            order, drawn = torch.randperm(n, generator=noise("order", epoch=epoch)).to(device), epoch
+            order, drawn = epoch_order(examples, recipe, noise("order", epoch=epoch)).to(device), epoch
         for group in optimizer.param_groups:
-            group["lr"] = recipe.lr_at(step, n)
+            group["lr"] = recipe.lr_at(step, n) * group["times"]
         optimizer.zero_grad(set_to_none=True)
         loss = _loss(module, examples, order[position * batch : (position + 1) * batch], recipe, noise, step)
         loss.backward()  # type: ignore[no-untyped-call]
+        if recipe.clip is not None:
+            torch.nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], recipe.clip)
         optimizer.step()
         with torch.no_grad():
             for weight, kept in pruned:
@@ -219,18 +295,31 @@ def train(
                 _pack(live, optimizer) | {"epoch_loss": epoch_loss} | rows_so_far,
                 {"step": step, "begun": begun, "losses": losses},
             )
-    cost = training_cost(model, n, examples.shape, batch, first, last)
+    shape, kind = _kind(examples)
+    cost = training_cost(model, n, shape, batch, first, last, kind)
     checkpoints = torch.stack(kept_rows) if keep_epochs else None
     return Trained({k: v.cpu() for k, v in clone(live).items()}, cost, tuple(losses), checkpoints)
 
 
 @torch.no_grad()
 def evaluate(model: Model, state: State, examples: Examples, *, batch: int = 512) -> Score:
-    """Mean cross-entropy and error of the network in evaluation mode, on the device that `examples` live on."""
-    loss, wrong, n = 0.0, 0, len(examples)
-    for begin in range(0, n, batch):
-        rows = slice(begin, begin + batch)
-        logits, y = model(state, examples.inputs(rows)), examples.y[rows]
-        loss += float(F.cross_entropy(logits, y, reduction="sum"))
-        wrong += int((logits.argmax(1) != y).sum())
-    return Score(loss / n, wrong / n, n)
+    """Mean loss and error of the network in evaluation mode, on the device that `examples` live on."""
+    loss, found, n = 0.0, outputs(model, state, examples, batch=batch), len(examples)
+    for logits, y in zip(torch.split(found, batch), torch.split(examples.y, batch), strict=True):
+        loss += float(objective.loss(logits, y, reduction="sum"))
+    return Score(loss / n, objective.error(found, examples.y), n)
+
+
+@torch.no_grad()
+def outputs(model: Model, state: State, examples: Examples, *, batch: int = 512) -> Tensor:
+    """Outputs (N, K) of the network in evaluation mode, on the device that `examples` live on.
+
+    Sentences are visited in the order of their lengths, so that little of a batch is padding.
+    """
+    n, lengths = len(examples), examples.lengths
+    if lengths is None:
+        starts = range(0, n, batch)
+        return torch.cat([model(state, examples.inputs(slice(begin, begin + batch))) for begin in starts])
+    order = torch.argsort(lengths, stable=True)
+    found = torch.cat([model(state, examples.inputs(rows)) for rows in torch.split(order, batch)])
+    return found[torch.argsort(order)]

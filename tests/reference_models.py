@@ -21,6 +21,7 @@ TINY: dict[str, dict[str, Any]] = {
     "resnet": {"depth": 10, "width": 4},
     "vgg": {"depth": 11, "width": 4},
 }
+"""Networks for images; those for text have tests of their own."""
 
 
 def built(name: str, shape: tuple[int, ...] = DIGITS, classes: int = 3, **changes: Any) -> Model:

@@ -19,7 +19,7 @@ from scipy.io import savemat
 
 from distill_prune import data
 from distill_prune.data.published import Published, PublishedSource
-from distill_prune.data.vision import torchvision
+from distill_prune.vision import torchvision
 
 NAMES = ("cifar10", "cifar100", "fashion_mnist", "mnist", "svhn")
 

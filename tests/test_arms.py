@@ -181,7 +181,10 @@ def test_an_analysis_of_a_part_of_the_grid() -> None:
         ("arms.a={control: {of: reel, kind: shuffled}}", "arms.a.control.of is 'reel', which is no arm.*real"),
         ("arms.a={control: {of: a, kind: shuffled}}", "arms.a is made from itself: a -> a"),
         ("arms.a={control: {of: real, kind: shuffled}, images: synthetic}", "leave out images, recipe, criterion"),
-        ("arms.a={control: {of: real, kind: flipped}}", "Input should be 'shuffled', 'random' or 'reinitialised'"),
+        (
+            "arms.a={control: {of: real, kind: flipped}}",
+            "Input should be 'shuffled', 'random', 'reinitialised', 'transferred' or 'swapped'",
+        ),
         ("arms.a={begins: {arm: synthetic, level: 3}}", "arms.a.begins.level is 3, and chains end at level 2"),
         ("arms.a={begins: {arm: synthetic, level: 1}, one_shot: true}", "one_shot prunes the dense network"),
         ("arms.a={criterion: {name: snip}, recipe: prune}", "the criterion 'snip' trains on nothing, so leave out recipe"),

@@ -15,8 +15,8 @@ import torch
 from pydantic import ValidationError
 from reference_data import GOOD, LABELS, PIXELS, folder, part, save
 
-from distill_prune import data
-from distill_prune.data import digits, npz, vision
+from distill_prune import data, vision
+from distill_prune.data import digits, npz
 from distill_prune.data.normalize import fit_normalize
 from distill_prune.data.split import quotas, stratified
 from distill_prune.data.whiten import fit_zca
@@ -203,9 +203,9 @@ def test_importing_is_light() -> None:
     """Planning imports every entry and asks for a fingerprint."""
     code = (
         "import sys; from distill_prune import data; "
-        "from distill_prune.data import augment, normalize, npz, preparation, split, vision, whiten; "
+        "from distill_prune.data import augment, glue, normalize, npz, preparation, split, tokens, tsv, union, whiten; "
         "data.fingerprint(data.DATASETS['digits'].Settings()); "
-        "print([m for m in ('sklearn', 'kornia', 'PIL', 'torchvision', 'scipy') if m in sys.modules])"
+        "print([m for m in ('sklearn', 'kornia', 'PIL', 'torchvision', 'scipy', 'tokenizers') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
@@ -214,7 +214,7 @@ def test_importing_is_light() -> None:
 def test_torchvision_imports() -> None:
     """Here, beside whichever torch is installed, with or without its operators."""
     code = (
-        "from distill_prune.data.vision import torchvision; "
+        "from distill_prune.vision import torchvision; "
         "assert torchvision() is torchvision(); import torchvision.datasets, torchvision.transforms; print('ok')"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -13,9 +13,9 @@ from reference_published import NAMES, Made, check, made_mnist, made_of_each, ma
 
 from distill_prune import data
 from distill_prune.data.split import stratified
-from distill_prune.data.vision import torchvision
 from distill_prune.errors import DataError
 from distill_prune.rng import stream
+from distill_prune.vision import torchvision
 
 made = pytest.fixture(made_of_each, params=NAMES)
 mnist = pytest.fixture(made_mnist)

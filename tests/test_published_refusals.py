@@ -10,8 +10,8 @@ import pytest
 from reference_published import NAMES, Made, made_cifar10, made_mnist, made_of_each, md5s
 
 from distill_prune import data
-from distill_prune.data.vision import torchvision
 from distill_prune.errors import DataError
+from distill_prune.vision import torchvision
 
 made = pytest.fixture(made_of_each, params=NAMES)
 mnist = pytest.fixture(made_mnist)

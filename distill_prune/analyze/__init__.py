@@ -17,6 +17,7 @@ ANALYSES = Table(
     "analysis",
     {
         "accuracy": "distill_prune.analyze.accuracy",
+        "metrics": "distill_prune.analyze.metrics",
         "connectivity": "distill_prune.analyze.connectivity",
         "disagreement": "distill_prune.analyze.disagreement",
         "layerwise": "distill_prune.analyze.layerwise",

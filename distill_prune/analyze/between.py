@@ -22,12 +22,13 @@ from pydantic import Field
 from distill_prune.analyze.copies import check_architecture, check_counters
 from distill_prune.analyze.disagreement import disagreement
 from distill_prune.analyze.estimate import dependent
-from distill_prune.analyze.line import Gauge, RowSettings, distance, heights, line_of, outputs, over_pairs
+from distill_prune.analyze.line import Gauge, RowSettings, distance, heights, line_of, over_pairs
 from distill_prune.artifacts import Examples, Mask, Measurements
 from distill_prune.errors import UserError
 from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress, TicksOnly
 from distill_prune.rng import Streams
+from distill_prune.training import outputs
 from distill_prune.tree import State, to
 
 TAKES: Literal["tickets"] = "tickets"

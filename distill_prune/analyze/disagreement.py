@@ -27,13 +27,14 @@ from torch import Tensor
 
 from distill_prune.analyze.copies import check_copies, check_filled
 from distill_prune.analyze.estimate import Estimate, dependent, estimate
-from distill_prune.analyze.line import STREAM, distance, outputs
+from distill_prune.analyze.line import STREAM, distance
 from distill_prune.analyze.rows import draw_rows
 from distill_prune.artifacts import Examples, Mask, Measurements
 from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
+from distill_prune.training import outputs
 from distill_prune.tree import State, to
 
 TAKES: Literal["copies"] = "copies"

@@ -23,7 +23,7 @@ from distill_prune.errors import UserError
 from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress, TicksOnly
 from distill_prune.rng import Streams, seed_of
-from distill_prune.settings import Duration
+from distill_prune.settings import Duration, Later
 from distill_prune.settings import Entry as Base
 from distill_prune.training import Recipe, evaluate, train
 from distill_prune.tree import to
@@ -44,6 +44,7 @@ class Protocol(Base):
     milestone: float = Field(0.5, gt=0, le=1)
     gamma: float = Field(0.1, gt=0, le=1)
     augment: Augment | None = Field(None, description="default: the set's own")
+    optimizer: Literal["sgd", "adamw"] = Later("sgd")
 
     def recipe(self, synthetic: SyntheticSet) -> Recipe:
         """The recipe, with what is left open taken from the set."""
@@ -51,6 +52,7 @@ class Protocol(Base):
             length=self.length,
             batch=self.batch,
             lr=self.lr or synthetic.lr or 0.01,
+            optimizer=self.optimizer,
             momentum=self.momentum,
             weight_decay=self.weight_decay,
             schedule="step",
@@ -70,7 +72,7 @@ def check_fits(model: Model, synthetic: SyntheticSet, transform: Transform, netw
     Raises:
         UserError: so it is.
     """
-    if tuple(synthetic.images.shape[1:]) != model.shape:
+    if synthetic.transform.kind != "text" and tuple(synthetic.images.shape[1:]) != model.shape:
         raise UserError(
             f"the synthetic images do not fit network '{network}'", got=tuple(synthetic.images.shape[1:]), expected=model.shape
         )

@@ -21,9 +21,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from distill_prune import objective
 from distill_prune.analyze.rows import RecordedRows, draw_rows
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.errors import NonFiniteError, UserError
@@ -156,7 +156,7 @@ class Products:
     def _gradient(self, rows: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The rows' share of the mean loss, and its gradient with a graph."""
         logits = self._model(self._state, self._examples.inputs(rows))
-        loss = F.cross_entropy(logits, self._examples.y[rows], reduction="sum") / len(self._examples)
+        loss = objective.loss(logits, self._examples.y[rows], reduction="sum") / len(self._examples)
         return loss.detach(), torch.autograd.grad(loss, list(self._weights.values()), create_graph=True)
 
     def _bytes_per_example(self) -> int:

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
@@ -110,7 +109,8 @@ class Gauge:
         """Error and mean cross-entropy on every part, by `part_error` and `part_loss`, with statistics renewed."""
         found, state = {}, self.renew(state)
         for part, examples in self.parts.items():
-            found[f"{part}_error"], found[f"{part}_loss"] = _score(self.model, state, examples)
+            score = evaluate(self.model, state, examples)
+            found[f"{part}_error"], found[f"{part}_loss"] = score.error, score.loss
         return found
 
     def line(
@@ -139,23 +139,6 @@ class Gauge:
                 curves[name].append(value)
             progress.tick(k + 1, len(alphas), note)
         return curves
-
-
-@torch.no_grad()
-def outputs(model: Model, state: State, examples: Examples, *, batch: int = 512) -> Tensor:
-    """Logits (N, K) of the network in evaluation mode, on the device that `examples` live on."""
-    starts = range(0, len(examples), batch)
-    return torch.cat([model(state, examples.inputs(slice(begin, begin + batch))) for begin in starts])
-
-
-def _score(model: Model, state: State, examples: Examples) -> tuple[float, float]:
-    """Error and mean cross-entropy; against labels (N, K), probabilities, the error counts misses of the likeliest class."""
-    if examples.y.dim() == 1:
-        score = evaluate(model, state, examples)
-        return score.error, score.loss
-    logits, y = outputs(model, state, examples), examples.y
-    wrong = int((logits.argmax(1) != y.argmax(1)).sum())
-    return wrong / len(y), float(F.cross_entropy(logits, y.to(logits.dtype), reduction="sum")) / len(y)
 
 
 def line_of(points: int) -> list[float]:

@@ -48,8 +48,8 @@ def notes(
     said += unequal(arms, costs)
     if any(c["search"] is not None and c["with_experts"] is None for c in costs):
         said.append("What the synthetic set cost to make is not known here, so totals with distillation are left out.")
-    step = {a["name"]: a.get("k") for a in arms}
-    dense: dict[tuple[str | None, int], set[Any]] = {}
+    step = {a["name"]: (a.get("k"), a.get("task")) for a in arms}
+    dense: dict[tuple[tuple[str | None, str | None] | None, int], set[Any]] = {}
     for u in units:
         if u["level"] == 0:
             dense.setdefault((step.get(u["arm"]), u["seed"]), set()).add(u.get("accuracy"))

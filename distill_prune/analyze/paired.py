@@ -39,8 +39,12 @@ PAIRED = {
 
 
 def control_of(arm: Record, arms: Sequence[Record], versus: str) -> str | None:
-    """The arm that `arm` is compared with: `versus`, in a scan at the arm's own rewinding step; None where there is none."""
-    if "base" in arm:
+    """The arm that `arm` is compared with: `versus`, in a scan at the arm's own rewinding step, for an arm of another task the
+    first one of that task that was found on it; None where there is none."""
+    task = next((a.get("task") for a in arms if a["name"] == versus), None)
+    if arm.get("task") != task:
+        names = [a["name"] for a in arms if a.get("task") == arm.get("task") and "control" not in a]
+    elif "base" in arm:
         names = [a["name"] for a in arms if a.get("base") == versus and a.get("k") == arm.get("k")]
     else:
         names = [a["name"] for a in arms if a["name"] == versus]

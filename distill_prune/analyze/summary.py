@@ -6,7 +6,8 @@ The unit is one initialisation (seed), its copies averaged before. Verdicts on a
     stable:   mean test barrier < 0.02
 
 How far they carry is reach.py's, from which rewinding step on scan.py's. Paired differences (paired.py) are taken at equal
-seed and level against the arm `versus`, in a scan at equal rewinding step.
+seed and level against the arm `versus`, in a scan at equal rewinding step. In a study of several tasks dense networks and
+differences are each task's own; transfer.py has what a task's tickets are worth on another.
 
 References:
     | Linear Mode Connectivity and the Lottery Ticket Hypothesis (Frankle et al., 2020): stable below 2 points
@@ -27,6 +28,7 @@ from distill_prune.analyze.notes import notes
 from distill_prune.analyze.paired import control_of, differences
 from distill_prune.analyze.reach import least_matching, matching, reach, stable
 from distill_prune.analyze.scan import onsets, scan
+from distill_prune.analyze.transfer import transfer
 from distill_prune.artifacts import Measurements
 from distill_prune.settings import Entry as Base
 from distill_prune.settings import Later
@@ -55,6 +57,9 @@ METRICS = (
     "top_eigenvalue",
     "diagonal_median",
     "diagonal_negative",
+    "f1",
+    "matthews",
+    "spearman",
 )
 
 
@@ -71,18 +76,20 @@ def measure(
     """The summary of a study, from plain records.
 
     `units`: {arm, seed, level, sparsity, and any of `METRICS`}, one an arm, seed and level. `arms`: {name, images,
-    label} and more, in the order to show; in a scan of rewinding steps each has its `k`, and at every further step a name
+    label} and more, in the order to show, with their `task` where it is not the study's own; in a scan of rewinding steps
+    each has its `k`, and at every further step a name
     of its own and the arm that it is at the first one as `base`. `pairs`: {arm, versus, seed, level, iou, chance, z}.
     `costs`: {sets: {name of images: {distill, experts}}, search: [{arm, seed, level}]}, each with {images, steps, flops};
     None where it is not known. Shares are fractions.
 
     Numbers: `arms` as given; `dense` {metric: estimate or None}, of a scan at the step of `versus`; `rows`, one an arm and
-    level; `reach`, one an arm; `paired`; `scan` and `onset` (empty without a scan); `costs` in three totals (None where a
-    part is not known); `answer`; `notes`. Units of level 0 are shared by arms of one rewinding step without any.
+    level; `reach`, one an arm; `paired`; `scan` and `onset` (empty without a scan); `transfer` where arms are; `costs` in three
+    totals (None where a part is not known); `answer`; `notes`. Units of level 0 are shared by arms of one rewinding step and
+    task without any.
     """
-    step = {a["name"]: a.get("k") for a in arms}
+    step = {a["name"]: (a.get("k"), a.get("task")) for a in arms}
     zero = [u for u in units if u["level"] == 0]
-    dense = {k: _by_seed(u for u in zero if step.get(u["arm"]) == k) for k in {*step.values(), None}}
+    dense = {at: _by_seed(u for u in zero if step.get(u["arm"]) == at) for at in {*step.values(), (None, None)}}
     rows: list[dict[str, Any]] = []
     reached: list[dict[str, Any]] = []
     for arm in arms:
@@ -95,16 +102,18 @@ def measure(
     scanned = scan(arms, rows)
     onset = onsets(scanned)
     summed = [totals(arm, arms, costs) for arm in arms]
+    moved = transfer(arms, units)
     return Measurements(
         "summary",
         {
             "arms": [dict(a) for a in arms],
-            "dense": _metrics(dense[step.get(settings.versus, next(iter(step.values()), None))].values()),
+            "dense": _metrics(dense[step.get(settings.versus, next(iter(step.values()), (None, None)))].values()),
             "rows": rows,
             "reach": reached,
             "paired": paired,
             "scan": scanned,
             "onset": onset,
+            **({"transfer": moved} if moved else {}),
             "costs": summed,
             "answer": answer(arms, rows, paired, scanned, onset, settings.versus),
             "notes": notes(units, arms, paired, summed, settings.claim_p),

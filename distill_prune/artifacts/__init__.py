@@ -6,6 +6,7 @@ Each noun turns into `Parts` (tensors by name, and JSON numbers) and back; where
 from distill_prune.artifacts.basis import Cost, Measurements, Parts
 from distill_prune.artifacts.formation import decode
 from distill_prune.artifacts.images import SPLITS, Examples, Images, Transform
+from distill_prune.artifacts.sentences import Sentences
 from distill_prune.artifacts.synthetic import LabelKind, Rows, SyntheticSet, Trajectory
 from distill_prune.artifacts.tickets import Mask, Ticket, Weights
 
@@ -19,6 +20,7 @@ __all__ = [
     "Measurements",
     "Parts",
     "Rows",
+    "Sentences",
     "SyntheticSet",
     "Ticket",
     "Trajectory",

@@ -13,7 +13,12 @@ from distill_prune.errors import DataError
 from distill_prune.tree import State
 
 SPLITS = ("train", "validation", "test")
-_TENSORS = {"normalize": {"mean", "std"}, "zca": {"mean_vector", "transform_matrix", "transform_inv"}, "pixels": set[str]()}
+_TENSORS = {
+    "normalize": {"mean", "std"},
+    "zca": {"mean_vector", "transform_matrix", "transform_inv"},
+    "pixels": set[str](),
+    "text": set[str](),
+}
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,7 @@ class Transform:
     `normalize`: (x - mean) / std per channel, tensors `mean`, `std` (C,).
     `zca`: (flat x - mean_vector) transform_matrix, tensors `mean_vector` (1, D), `transform_matrix`, `transform_inv` (D, D).
     `pixels`: no tensors; x as it is. For sets in pixel space, which the data beside them transform.
+    `text`: no tensors; x as it is: tokens (N, 2, L), or word embeddings in their place (N, S, D).
     """
 
     kind: str
@@ -37,7 +43,7 @@ class Transform:
 
     def apply(self, x: Tensor) -> Tensor:
         """Pixels in [0, 1] (N, C, H, W) to network input of the same shape."""
-        if self.kind == "pixels":
+        if not self.tensors:
             return x
         if self.kind == "normalize":
             mean, std = (self.tensors[n].to(x).view(1, -1, 1, 1) for n in ("mean", "std"))
@@ -47,7 +53,7 @@ class Transform:
 
     def invert(self, x: Tensor) -> Tensor:
         """Network input (N, C, H, W) back to pixels, not clipped."""
-        if self.kind == "pixels":
+        if not self.tensors:
             return x
         if self.kind == "normalize":
             mean, std = (self.tensors[n].to(x).view(1, -1, 1, 1) for n in ("mean", "std"))
@@ -62,9 +68,11 @@ class Transform:
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled examples, ready for a network: `x` (N, C, H, W) as stored, `y` (N,) classes or (N, K) probabilities.
+    """Labelled examples, ready for a network: `x` (N, C, H, W) as stored, `y` as objective.py says.
 
-    Where `transform` is None, `x` is network input already; else it holds pixels, `scale` being white.
+    Where `transform` is None, `x` is network input already; else it holds pixels, `scale` being white. Examples of text
+    are tokens: `x` (N, 2, L), integers; `x[:, 0]` are word pieces, 0 being padding, `x[:, 1]` segments, 0 in the padding,
+    then 1 for a first and 2 for a second sentence. (In a union of tasks, task t adds 2 t.)
     """
 
     x: Tensor
@@ -81,8 +89,18 @@ class Examples:
 
     @property
     def shape(self) -> torch.Size:
-        """(C, H, W)."""
+        """(C, H, W); (2, L) of tokens."""
         return self.x.shape[1:]
+
+    @property
+    def tokens(self) -> bool:
+        """Whether these are word pieces."""
+        return self.x.dim() == 3 and not self.x.is_floating_point()
+
+    @property
+    def lengths(self) -> Tensor | None:
+        """The length (N,) of every sentence without its padding; None where examples have one size."""
+        return (self.x[:, 1] > 0).sum(1) if self.tokens else None
 
     def inputs(self, index: Tensor | slice) -> Tensor:
         """Network input (B, C, H, W) of the rows in `index`."""
@@ -132,6 +150,11 @@ class Images:
         for i, name in enumerate(SPLITS):
             if name != "validation" and not bool((self.split == i).any()):
                 raise DataError(f"data '{self.title}' has no {name} examples")
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(C, H, W)."""
+        return tuple(self.pixels.shape[1:])
 
     def examples(self, part: str) -> Examples:
         """The examples of `train`, `validation` or `test`."""

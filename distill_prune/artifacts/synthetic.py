@@ -70,6 +70,7 @@ class SyntheticSet:
     int64, class-major, or soft labels (N, K), by `label_kind`. `lr` is the learned inner learning rate (None where the
     method learns none); `augment` the augmentation that the set was made for; `transform` the space that the images live
     in: of kind "pixels" they are pixels in about [0, 1], and the data set that they are used beside gives the transform.
+    Of kind "text" they are word embeddings (N, S, D), or, of real sentences, tokens (N, 2, L).
     """
 
     images: Tensor
@@ -85,15 +86,16 @@ class SyntheticSet:
     def __post_init__(self) -> None:
         n, k = self.images.shape[0], len(self.classes)
         soft = self.label_kind != "classes"
-        if self.images.dim() != 4 or self.labels.shape != ((n, k) if soft else (n,)):
+        text = self.transform.kind == "text"
+        if self.images.dim() != (3 if text else 4) or self.labels.shape != ((n, k) if soft else (n,)):
             raise RunError(
                 "a synthetic set of the wrong shape",
                 got=f"images {tuple(self.images.shape)}, labels {tuple(self.labels.shape)}",
-                expected=f"images (N, C, H, W), labels (N, {k})" if soft else "images (N, C, H, W), labels (N,)",
+                expected=f"{'text (N, S, D)' if text else 'images (N, C, H, W)'}, labels {f'(N, {k})' if soft else '(N,)'}",
             )
         if not soft and (int(self.labels.min()) < 0 or int(self.labels.max()) >= k):
             raise RunError("a synthetic set with labels outside its classes", expected=f"0..{k - 1}")
-        if not 1 <= self.factor <= min(self.images.shape[2:]):
+        if not 1 <= self.factor <= (1 if text else min(self.images.shape[2:])):
             raise RunError("a synthetic set whose images hold no patches", got=f"factor {self.factor}", expected="at least 1")
         finite("images", self.images)
         finite("labels", self.labels)

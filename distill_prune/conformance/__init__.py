@@ -15,6 +15,7 @@ import contextlib
 import inspect
 import pickle
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, get_args
 
@@ -22,7 +23,7 @@ import torch
 from torch import Tensor
 
 from distill_prune.artifacts import Mask, Measurements
-from distill_prune.conformance.inputs import SHRUNK, digits, offered
+from distill_prune.conformance.inputs import SHRUNK, TINY_ENCODER, digits, offered, sentences
 from distill_prune.data import prepare
 from distill_prune.data.source import Loaded
 from distill_prune.data.source import Source as DataSource
@@ -152,11 +153,14 @@ def _data(entry: Any, what: str, given: Mapping[str, Any]) -> str:
     except DataError as problem:
         return f"not loaded: {problem.what}"
     kinds = (loaded.pixels.dtype, loaded.labels.dtype, loaded.test.dtype)
+    text = settings.transform == "text"
     _require(
-        kinds[0] in (torch.uint8, torch.float32) and kinds[1:] == (torch.int64, torch.bool),
+        kinds[0] in ((torch.int32,) if text else (torch.uint8, torch.float32))
+        and kinds[1] in ((torch.int64, torch.float32) if text else (torch.int64,))
+        and kinds[2] == torch.bool,
         f"{what}: pixels, labels and test of the wrong kinds",
         got=kinds,
-        expected="uint8 or float32, int64, bool",
+        expected="int32, int64 or float32, bool" if text else "uint8 or float32, int64, bool",
     )
     prepare(settings)
     return ""
@@ -167,16 +171,18 @@ def _same_data(a: Loaded, b: Loaded) -> bool:
 
 
 def _model(entry: Any, what: str, given: Mapping[str, Any]) -> str:
-    settings, models = _settings(entry, what, given), []
-    for shape in SHAPES:
+    text = "config" in entry.Settings.model_fields
+    settings, models = _settings(entry, what, {**({"config": TINY_ENCODER} if text else {}), **given}), []
+    for shape in ((2, 12), *SHAPES) if text else SHAPES:
         with contextlib.suppress(RunError):
             models.append(build_model(settings, shape, CLASSES))
             break
     _require(models, f"{what} can be built for no input of", got=SHAPES)
-    model = models[0]
+    model = replace(models[0], pretrained=dict)
     state = _twice(f"{what}: its initialisation", lambda: model.fresh(0, "a"), _equal)
     _require(not _equal(state, model.fresh(0, "b")), f"{what} begins every initialisation at the same weights")
     x, before = torch.randn(3, *model.shape, generator=stream(0, "x")), clone(state)
+    x = x.argsort(-1).int() + 1 if text else x
     logits = _twice(f"{what}: its output in evaluation mode", lambda: model(state, x), torch.equal)
     _require(logits.shape == (3, CLASSES), f"{what}: output", got=tuple(logits.shape), expected=f"(N, {CLASSES}) logits")
     _require(_equal(state, before), f"{what} changes its state in evaluation mode")
@@ -197,7 +203,8 @@ def _model(entry: Any, what: str, given: Mapping[str, Any]) -> str:
 def _method(entry: Any, what: str, given: Mapping[str, Any]) -> str:
     _require("ipc" in entry.Settings.model_fields, f"{what}: settings without `ipc`, the images per class")
     settings = _settings(entry, what, _shrunk(entry, given))
-    images, model, experts = digits()
+    text = "images" not in getattr(entry, "KINDS", ("images",))
+    images, model, experts = (*sentences(), []) if text else digits()
     trains = needs_model(entry)
     source = Source(
         images.examples("train").ready(),
@@ -210,10 +217,12 @@ def _method(entry: Any, what: str, given: Mapping[str, Any]) -> str:
     made: Distilled = _twice(f"{what}: its set", lambda: entry.distill(settings, source, streams, "cpu", SILENT), _same_set)
     found, count = made.set, settings.ipc * len(images.classes)
     _require(
-        found.images.shape == (count, *images.pixels.shape[1:]) and found.images.dtype == torch.float32,
+        len(found.images) == count
+        and (text or tuple(found.images.shape[1:]) == images.shape)
+        and (text or found.images.dtype == torch.float32),
         f"{what}: images",
         got=f"{tuple(found.images.shape)} {found.images.dtype}",
-        expected=f"{(count, *images.pixels.shape[1:])} {torch.float32}: ipc of every class",
+        expected=f"{(count, *images.shape)} {torch.float32}: ipc of every class",
     )
     if found.label_kind == "classes":
         ordered = [c for c in range(len(images.classes)) for _ in range(settings.ipc)]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from distill_prune.artifacts import SPLITS, Images, Mask, Trajectory
+import torch
+
+from distill_prune.artifacts import SPLITS, Images, Mask, Sentences, Trajectory
 from distill_prune.data import DATASETS, prepare
 from distill_prune.distill import METHODS, Source
 from distill_prune.distill.experts import train_expert
 from distill_prune.models import MODELS, Model, build_model
 from distill_prune.progress import SILENT
-from distill_prune.rng import Streams
+from distill_prune.rng import Streams, stream
 from distill_prune.training import Recipe
 from distill_prune.tree import clone
 
@@ -22,11 +25,30 @@ SHRUNK = {
 }  # fmt: skip
 """What methods and analyses are called with, as far as their settings have such fields and nothing else is given."""
 
+TINY_ENCODER = {
+    "vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
+    "max_position_embeddings": 16,
+}  # fmt: skip
+"""Sizes of a pre-trained encoder, which is checked with drawn weights, for nobody has its own at hand."""
+
+
+@cache
+def sentences() -> tuple[Sentences, Model]:
+    """Tokens of no language, whose first piece says the class, and a small network for them."""
+    tokens = torch.randint(5, 64, (60, 2, 12), generator=stream(0, "conformance", "tokens"), dtype=torch.int32)
+    labels = torch.arange(60) % 2
+    tokens[:, 0, 0], tokens[:, 1] = 2 + labels.int(), 1
+    tokens[::3, :, 8:] = 0
+    data = Sentences(tokens, labels, torch.arange(60) // 20, ("a", "b"), 64)
+    model = build_model(MODELS["bert"].Settings(pooling="mean", config=TINY_ENCODER), data.shape, 2)
+    return data, replace(model, pretrained=dict)
+
 
 @cache
 def digits() -> tuple[Images, Model, list[Trajectory]]:
     """Digits, a small network, and two experts of it."""
     images = prepare(DATASETS["digits"].Settings())
+    assert isinstance(images, Images)
     model = build_model(MODELS["convnet"].Settings(depth=2, width=4), tuple(images.pixels.shape[1:]), len(images.classes))
     recipe, train = Recipe(length="3ep", batch=256, lr=0.1, momentum=0.0), images.examples("train").ready()
     streams = Streams(0, ("conformance",))

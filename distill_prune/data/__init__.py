@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from distill_prune.table import Table
 
 if TYPE_CHECKING:
-    from distill_prune.artifacts import Images
+    from distill_prune.artifacts import Images, Sentences
     from distill_prune.data.source import Remembered, Source
 
 DATASETS = Table(
@@ -18,9 +18,12 @@ DATASETS = Table(
         "digits": "distill_prune.data.digits",
         "fashion_mnist": "distill_prune.data.fashion_mnist",
         "folder": "distill_prune.data.folder",
+        "glue": "distill_prune.data.glue",
         "mnist": "distill_prune.data.mnist",
         "npz": "distill_prune.data.npz",
         "svhn": "distill_prune.data.svhn",
+        "tsv": "distill_prune.data.tsv",
+        "union": "distill_prune.data.union",
     },
 )
 
@@ -34,11 +37,12 @@ def fingerprint(settings: Source, remembered: Remembered | None = None) -> str:
     return str(DATASETS[settings.name].fingerprint(settings, remembered))
 
 
-def prepare(settings: Source) -> Images:
+def prepare(settings: Source) -> Images | Sentences:
     """Load a data set, hold out its validation part, and fit its transform on what remains of the training part.
 
     Raises:
         DataError: the source is missing or does not hold what it should.
+        UserError: a package that text takes is missing.
     """
     from distill_prune.data.preparation import prepared
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from distill_prune.artifacts import SPLITS, Images
+from distill_prune.artifacts import SPLITS, Images, Sentences
 from distill_prune.data.normalize import fit_normalize
 from distill_prune.data.source import Loaded, Source
 from distill_prune.data.split import stratified
+from distill_prune.data.tokens import LoadedText
 from distill_prune.data.whiten import fit_zca
 from distill_prune.errors import DataError
 from distill_prune.rng import stream
@@ -15,17 +17,29 @@ from distill_prune.rng import stream
 _FIT = {"normalize": fit_normalize, "zca": fit_zca}
 
 
-def prepared(settings: Source, loaded: Loaded) -> Images:
+def prepared(settings: Source, loaded: Loaded) -> Images | Sentences:
     """The prepared data set; validation rows are drawn from the training part, stratified, by `split_seed`.
 
     Raises:
         DataError: there is a single class, or a class has too few training examples.
     """
-    title, classes = f"data '{loaded.title}'", loaded.classes
-    if len(classes) < 2:
-        raise DataError(f"{title} has a single class", got=list(classes), expected="at least 2 classes")
+    split = _split(settings, loaded)
+    if isinstance(loaded, LoadedText):
+        held = (loaded.pixels, loaded.labels, split, loaded.classes)
+        return Sentences(*held, loaded.vocabulary, loaded.title, loaded.heads)
+    transform = _FIT[settings.transform](loaded.pixels[split == SPLITS.index("train")], loaded.scale)
+    return Images(loaded.pixels, loaded.labels, split, loaded.classes, transform, loaded.scale, loaded.title)
+
+
+def _split(settings: Source, loaded: Loaded) -> Tensor:
+    """The part (N,) of every row, uint8. Labels that are numbers have no strata."""
+    title, classes, labels = f"data '{loaded.title}'", loaded.classes, loaded.labels
     train = (~loaded.test).nonzero().squeeze(1)
-    counts = torch.bincount(loaded.labels[train], minlength=len(classes))
+    if labels.is_floating_point():
+        classes, labels = ("numbers",), torch.zeros(len(labels), dtype=torch.int64)
+    elif len(classes) < 2:
+        raise DataError(f"{title} has a single class", got=list(classes), expected="at least 2 classes")
+    counts = torch.bincount(labels[train], minlength=len(classes))
     if bool((counts == 0).any()):
         raise DataError(
             f"{title} has no training examples of class '{classes[int(counts.argmin())]}'", expected="at least 1 of every class"
@@ -33,7 +47,7 @@ def prepared(settings: Source, loaded: Loaded) -> Images:
     split = torch.where(loaded.test, SPLITS.index("test"), SPLITS.index("train")).to(torch.uint8)
     if settings.validation > 0:
         held = stratified(
-            loaded.labels[train],
+            labels[train],
             round(settings.validation * len(train)),
             classes,
             stream(settings.split_seed, "data", "validation"),
@@ -41,5 +55,4 @@ def prepared(settings: Source, loaded: Loaded) -> Images:
             leave=True,
         )
         split[train[held]] = SPLITS.index("validation")
-    transform = _FIT[settings.transform](loaded.pixels[split == SPLITS.index("train")], loaded.scale)
-    return Images(loaded.pixels, loaded.labels, split, classes, transform, loaded.scale, loaded.title)
+    return split

@@ -23,9 +23,9 @@ from torch import Tensor
 
 from distill_prune.data.source import Loaded, Remembered, Source
 from distill_prune.data.split import chosen
-from distill_prune.data.vision import torchvision
 from distill_prune.errors import DataError
 from distill_prune.settings import digest
+from distill_prune.vision import torchvision
 
 _WAIT_SECONDS = 30.0
 

@@ -2,7 +2,8 @@
 
 An entry has `Settings` (with `ipc`, images per class), `NEEDS_EXPERTS`, and
 `distill(settings, source: Source, streams, device, progress) -> Distilled`. Where it needs a network but no experts it says
-`NEEDS_MODEL = True`; where its sets are plain real images, a control, `REAL_IMAGES = True`.
+`NEEDS_MODEL = True`; where its sets are plain real images, a control, `REAL_IMAGES = True`. `KINDS` says what it is for where
+that is not images alone: of "images" and "text".
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from distill_prune.artifacts import Cost, Examples, SyntheticSet, Trajectory, Transform
+from distill_prune.errors import ConfigError
 from distill_prune.models import Model
 from distill_prune.table import Table
 
@@ -22,6 +24,7 @@ METHODS = Table(
         "trajectory": "distill_prune.distill.trajectory",
         "distribution": "distill_prune.distill.distribution",
         "gradient": "distill_prune.distill.gradient",
+        "embedding": "distill_prune.distill.embedding",
         "subset": "distill_prune.distill.subset",
         "herding": "distill_prune.distill.herding",
         "kcenter": "distill_prune.distill.kcenter",
@@ -32,6 +35,21 @@ METHODS = Table(
 def needs_model(entry: ModuleType) -> bool:
     """Whether a method's entry trains or reads a network."""
     return bool(getattr(entry, "NEEDS_MODEL", entry.NEEDS_EXPERTS))
+
+
+def check_kind(name: str, text: bool) -> None:
+    """Refuse a method for data of another kind.
+
+    Raises:
+        ConfigError: naming the methods that there are for it.
+    """
+    kind = "text" if text else "images"
+    kinds = {n: getattr(METHODS[n], "KINDS", ("images",)) for n in METHODS}
+    if kind not in kinds[name]:
+        raise ConfigError(
+            f"distillation method '{name}' is for {' and '.join(kinds[name])}, and the data are {kind}",
+            expected=f"one of {', '.join(n for n, of in kinds.items() if kind in of)}",
+        )
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""The control: a random real subset, `ipc` images of every class, drawn without replacement from the training part."""
+"""The control: a random real subset, `ipc` images or sentences of every class, drawn without replacement from the training
+part."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from distill_prune.settings import Entry as Base
 
 NEEDS_EXPERTS = False
 REAL_IMAGES = True
+KINDS = ("images", "text")
 
 
 class Settings(Base):

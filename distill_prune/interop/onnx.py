@@ -46,6 +46,8 @@ def write(held: Held, path: Path) -> list[Path]:
 
 
 def _translate(model: Model, state: State) -> bytes:
+    if len(model.shape) != 3:
+        raise UserError("networks of text are not written as ONNX", got=f"inputs {model.shape}", mend="--to safetensors")
     try:
         for package in ("onnx", "onnxscript"):
             importlib.import_module(package)

@@ -1,4 +1,9 @@
-"""Networks by name. An entry has `Settings` and `build(settings, shape, classes) -> nn.Module`."""
+"""Networks by name. An entry has `Settings` and `build(settings, shape, classes) -> nn.Module`.
+
+One that begins at pre-trained weights also has `resolved(settings, remembered) -> Settings`, whose settings hold all that
+`build` needs and what stands for the weights in keys, and `pretrained(settings) -> State`, the weights by the module's names.
+A module may say which weights are `prunable`, and which tensors are the task's `head`: tuples of names.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +16,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from distill_prune.errors import RunError
+from distill_prune.fingerprints import Remembered
 from distill_prune.rng import seed_of, seeded
 from distill_prune.settings import Entry, digest
 from distill_prune.table import Table
@@ -26,6 +32,8 @@ MODELS = Table(
         "cifar_resnet": "distill_prune.models.cifar_resnet",
         "resnet": "distill_prune.models.resnet",
         "vgg": "distill_prune.models.vgg",
+        "bert": "distill_prune.models.bert",
+        "minilm": "distill_prune.models.minilm",
     },
 )
 
@@ -38,30 +46,38 @@ def prunable_names(module: nn.Module) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Model:
-    """A network as a function of its state. `prunable` names its prunable weights, `shape` its input (C, H, W)."""
+    """A network as a function of its state. `prunable` names its prunable weights, `head` the tensors of its task's head
+    where it says which, `shape` its input: (C, H, W), of text (2, L). `pretrained` gives the weights that it begins at."""
 
     build: Callable[[], nn.Module]
     shape: tuple[int, ...]
     classes: int
     identity: str
+    pretrained: Callable[[], State] = dict
     module: nn.Module = field(init=False, repr=False)
     prunable: tuple[str, ...] = field(init=False)
+    head: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
         with seeded(0):
             module = self.build()
         object.__setattr__(self, "module", module)
         object.__setattr__(self, "prunable", getattr(module, "prunable", prunable_names(module)))
+        object.__setattr__(self, "head", getattr(module, "head", ()))
 
-    def fresh(self, seed: int, *names: str, **parts: int) -> State:
+    def drawn(self, seed: int, *names: str, **parts: int) -> State:
         """A new state from the stream (seed, *names, **parts), drawn as the model's settings say, on the CPU."""
         with seeded(seed_of(seed, *names, **parts)):
             return clone(self.build().state_dict())
 
+    def fresh(self, seed: int, *names: str, **parts: int) -> State:
+        """The state that training begins at: `drawn`, and where there are pre-trained weights, these in their places."""
+        return {**self.drawn(seed, *names, **parts), **self.pretrained()}
+
     def __call__(self, state: Mapping[str, Tensor], x: Tensor, *, train: bool = False) -> Tensor:
-        """Logits (N, K) of inputs `x` (N, C, H, W) at `state`; with `train`, batch statistics, updated in `state`."""
+        """Outputs (N, K) for inputs `x` (N, C, H, W) at `state`; with `train`, batch statistics, updated in `state`."""
         self.module.train(train)
-        return functional_call(self.module, dict(state), (x,))  # type: ignore[no-any-return]
+        return functional_call(self.module, dict(state), (x,))
 
     def instance(self, state: Mapping[str, Tensor], device: str | torch.device = "cpu") -> nn.Module:
         """A module of its own that holds a copy of `state`."""
@@ -73,8 +89,13 @@ class Model:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """Names of the trained tensors, in order; the others are buffers."""
-        return tuple(n for n, _ in self.module.named_parameters())
+        """Names of the trained tensors, in order; the others are frozen, or buffers."""
+        return tuple(n for n, p in self.module.named_parameters() if p.requires_grad)
+
+    @property
+    def frozen(self) -> tuple[str, ...]:
+        """Names of the parameters that no training changes."""
+        return tuple(n for n, p in self.module.named_parameters() if not p.requires_grad)
 
     @property
     def batch_norms(self) -> bool:
@@ -89,13 +110,29 @@ def build_model(settings: Entry, shape: tuple[int, ...], classes: int) -> Model:
         RunError: the network cannot be built for inputs of this shape.
     """
     entry = MODELS[settings.name]
+    begin = (lambda: entry.pretrained(settings)) if hasattr(entry, "pretrained") else dict
     try:
         return Model(
-            lambda: entry.build(settings, shape, classes), tuple(shape), classes, digest([settings, list(shape), classes])
+            lambda: entry.build(settings, shape, classes),
+            tuple(shape),
+            classes,
+            digest([settings, list(shape), classes]),
+            begin,
         )
     except (ValueError, RuntimeError) as problem:
         raise RunError(
             f"model '{entry.__name__.rsplit('.', 1)[-1]}' cannot take inputs of shape {tuple(shape)}",
             got=problem,
-            mend="larger images, a smaller depth, or another norm",
+            mend="larger images, a smaller depth, or another norm" if len(shape) == 3 else "another network, or shorter text",
         ) from problem
+
+
+def resolved(settings: Entry, remembered: Remembered | None = None) -> Entry:
+    """`settings` with what stands for their pre-trained weights in keys, where they name some; hashes of files are looked
+    up in and added to `remembered`.
+
+    Raises:
+        DataError: the weights are missing, or do not hold what they should.
+    """
+    entry = MODELS[settings.name]
+    return entry.resolved(settings, remembered) if hasattr(entry, "resolved") else settings

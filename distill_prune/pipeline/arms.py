@@ -10,15 +10,19 @@ from pydantic import Field, SerializeAsAny
 
 from distill_prune.errors import nearest
 from distill_prune.prune import CRITERIA
+from distill_prune.prune.controls import Kind
+from distill_prune.prune.imp import Tensors
 from distill_prune.settings import Duration, Entry, Settings
 
 
 class ControlOf(Settings):
     """The tickets of the arm `of`, level by level, with one thing taken away. shuffled: each layer's mask in another order;
-    random: any weights of each layer, as many; reinitialised: the same mask on another draw of the initialisation."""
+    random: any weights of each layer, as many; reinitialised: the same mask on another draw of the initialisation;
+    transferred: the same mask on the weights that this arm's own task begins at; swapped: the mask by magnitude of W_k with as
+    many weights of about the same size exchanged at random as the ticket exchanges."""
 
     of: str
-    kind: Literal["shuffled", "random", "reinitialised"]
+    kind: Kind
 
 
 class Begin(Settings):
@@ -41,6 +45,11 @@ class Arm(Settings):
     k: Duration | None = Field(None, description="the arm's own rewinding step, in place of prune.rewind.k")
     begins: Begin | None = None
     control: ControlOf | None = None
+    task: str | None = Field(None, description="the entry of `tasks` that the arm is of: its real data; null: `data`")
+    rewind: Tensors | None = Field(None, description="what returns to W_k, in place of prune.rewind.tensors")
+    retrain: Literal["once", "chain"] = Field(
+        "once", description="chain: as long as finding the ticket level by level and training it once take together"
+    )
 
     @property
     def parent(self) -> str | None:
@@ -66,6 +75,7 @@ class Placed:
     k: Duration
     step: Duration | None = None
     base: str | None = None
+    task: str | None = None
 
 
 def scanned(name: str, k: Duration) -> str:
@@ -77,11 +87,11 @@ def placed(arms: Mapping[str, Arm], k: Duration, scan: tuple[Duration, ...]) -> 
     """The arms of the grid, parents first: at `k` (or their own step), and at every other step of the scan."""
     order = list(_parents_first(arms))
     own = {n: _own_step(arms, n) for n in order}
-    found = {n: Placed(n, arms[n], own[n] or k, k if scan and own[n] is None else None) for n in order}
+    found = {n: Placed(n, arms[n], own[n] or k, k if scan and own[n] is None else None, task=_task(arms, n)) for n in order}
     for other in scan:
         for n in order if other != k else ():
             if own[n] is None:
-                found[scanned(n, other)] = Placed(scanned(n, other), arms[n].at(other), other, other, n)
+                found[scanned(n, other)] = Placed(scanned(n, other), arms[n].at(other), other, other, n, _task(arms, n))
     return found
 
 
@@ -89,6 +99,13 @@ def _own_step(arms: Mapping[str, Arm], name: str) -> Duration | None:
     """The rewinding step that the arm, or one that it is made from, has of its own."""
     arm = arms[name]
     return arm.k or (_own_step(arms, arm.parent) if arm.parent else None)
+
+
+def _task(arms: Mapping[str, Arm], name: str) -> str | None:
+    """The task that an arm is of: its own, or that of the arm that it is made from."""
+    arm = arms[name]
+    moved = arm.control is not None and arm.control.kind == "transferred"
+    return arm.task if moved or arm.parent is None else _task(arms, arm.parent)
 
 
 def _parents_first(arms: Mapping[str, Arm]) -> Iterator[str]:
@@ -102,7 +119,7 @@ def _parents_first(arms: Mapping[str, Arm]) -> Iterator[str]:
         yield ready[0]
 
 
-def check(arms: Mapping[str, Arm], sets: Mapping[str, object], levels: int) -> None:
+def check(arms: Mapping[str, Arm], sets: Mapping[str, object], tasks: Mapping[str, object], levels: int) -> None:
     """Refuse arms that mean nothing.
 
     Raises:
@@ -113,9 +130,21 @@ def check(arms: Mapping[str, Arm], sets: Mapping[str, object], levels: int) -> N
             raise ValueError(f"arms.{name}: '@' stands for a rewinding step of a scan; give the arm another name")
         if arm.images != "real" and arm.images not in sets:
             raise ValueError(f"arms.{name}.images is '{arm.images}': {nearest(arm.images, ['real', *sets])}")
+        if arm.task is not None and arm.task not in tasks:
+            raise ValueError(f"arms.{name}.task is '{arm.task}': {nearest(arm.task, tasks)}")
         _check_search(name, arm)
         if arm.parent is not None:
             _check_parent(name, arm, arms, levels)
+            _check_task(name, arm, arms)
+
+
+def _check_task(name: str, arm: Arm, arms: Mapping[str, Arm]) -> None:
+    assert arm.parent is not None
+    if arm.control is None or arm.control.kind != "transferred":
+        if arm.task is not None:
+            raise ValueError(f"arms.{name}: it is of the task of the arm '{arm.parent}' that it is made from; leave task out")
+    elif _task(arms, name) == _task(arms, arm.parent):
+        raise ValueError(f"arms.{name}: transferred means to another task than that of '{arm.parent}'")
 
 
 def _check_search(name: str, arm: Arm) -> None:
@@ -125,10 +154,11 @@ def _check_search(name: str, arm: Arm) -> None:
     if arm.criterion is not None and ((not trains and arm.recipe) or (not looks and arm.images != "real")):
         what = "trains on nothing, so leave out " + ("recipe" if looks else "images and recipe")
         raise ValueError(f"arms.{name}: the criterion '{arm.criterion.name}' {what}")
-    if arm.control and (arm.images != "real" or arm.recipe or arm.criterion or arm.one_shot or arm.begins or arm.k):
+    searches = arm.images != "real" or arm.recipe or arm.criterion or arm.one_shot or arm.begins or arm.k or arm.rewind
+    if arm.control and searches:
         raise ValueError(
             f"arms.{name}: a control is made from the tickets of '{arm.control.of}', so leave out images, recipe, criterion, "
-            "one_shot, begins and k"
+            "one_shot, begins, k and rewind"
         )
     if arm.one_shot and arm.begins:
         raise ValueError(f"arms.{name}: one_shot prunes the dense network, so leave out begins")

@@ -19,6 +19,8 @@ def record_of(kind: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
         return {"sparsity": numbers["sparsity"]}
     if kind == "accuracy":
         return {"accuracy": numbers["accuracy"]["test"]["mean"], "train_accuracy": numbers["accuracy"]["train"]["mean"]}
+    if kind == "metrics":
+        return {name: numbers[name]["mean"] for name in ("f1", "matthews", "spearman") if name in numbers}
     if kind == "connectivity":
         barrier, excess = numbers["barrier"], numbers["excess"]
         return {

@@ -16,6 +16,7 @@ from distill_prune.pipeline.arms import Arm, Placed, check, placed
 from distill_prune.pipeline.files import find_pipeline, override, read_raw
 from distill_prune.prune import CRITERIA
 from distill_prune.prune.imp import Rewind
+from distill_prune.prune.select import Share
 from distill_prune.settings import Duration, Entry, Settings
 from distill_prune.table import Table
 from distill_prune.training import Recipe
@@ -48,6 +49,7 @@ class Prune(Settings):
     levels: int = Field(10, ge=0)
     rate: float = Field(0.2, gt=0, lt=1)
     criterion: SerializeAsAny[Entry]
+    share: Share = Field("remaining", description="what `rate` is a share of: of the weights left, or of all at first")
     rewind: Rewind = Rewind()
     scan: tuple[Duration, ...] = Field(
         (), description="rewinding steps, in ascending order, at which every arm is looked at besides rewind.k"
@@ -90,6 +92,10 @@ class Pipeline(Settings):
     threads: int = Field(1, ge=1, description="threads of one worker; part of every key")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="one initialisation each: the statistical unit")
     data: SerializeAsAny[Entry]
+    tasks: dict[str, SerializeAsAny[Entry]] = Field(
+        default_factory=dict,
+        description="further data sets, by name: arms that name one are of it, not of `data`. Without a path: that of `data`",
+    )
     model: SerializeAsAny[Entry]
     experts: Experts = Experts()
     architectures: dict[str, SerializeAsAny[Entry]] = Field(
@@ -113,7 +119,9 @@ class Pipeline(Settings):
     def _consistent(self) -> Pipeline:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} are not all different")
-        check(self.arms, self.distill, self.prune.levels)
+        check(self.arms, self.distill, self.tasks, self.prune.levels)
+        if self.prune.share == "original" and self.prune.rate * self.prune.levels >= 1:
+            raise ValueError(f"prune.levels {self.prune.levels} of {self.prune.rate:g} of the original weights leave none")
         if "versus" in self.model_fields_set and self.versus not in self.arms:
             raise ValueError(f"versus is '{self.versus}', which is no arm: {nearest(self.versus, self.arms)}")
         if "real" in self.distill:
@@ -225,6 +233,17 @@ def entry(table: Table, raw: Any, where: str, file: str) -> Settings:
     return validated(table[raw["name"]].Settings, raw, where, file)
 
 
+def _beside(data: Any, body: Any) -> Any:
+    """A task's values, at the path of the pipeline's data where they name none: tasks of one benchmark lie in one folder."""
+    if not isinstance(body, dict):
+        return body
+    if isinstance(body.get("tasks"), dict):
+        return {**body, "tasks": {name: _beside(data, inner) for name, inner in body["tasks"].items()}}
+    path = getattr(data, "path", None)
+    takes = body.get("name") in DATASETS and "path" in DATASETS[body["name"]].Settings.model_fields
+    return {"path": path, **body} if path is not None and takes else body
+
+
 def parse(raw: Mapping[str, Any], file: str) -> Pipeline:
     """Check plain values and make settings of them.
 
@@ -235,10 +254,14 @@ def parse(raw: Mapping[str, Any], file: str) -> Pipeline:
     unknown = [k for k in values if k not in Pipeline.model_fields]
     if unknown:
         raise ConfigError(f"unknown key '{unknown[0]}' in {file}", expected=nearest(str(unknown[0]), Pipeline.model_fields))
-    for key in ("distill", "arms", "compare", "prune", "architectures"):
+    for key in ("distill", "arms", "compare", "prune", "architectures", "tasks"):
         if not isinstance(values.get(key, {}), dict):
             raise ConfigError(f"'{key}' in {file}", got=repr(values[key]), expected="a mapping of keys to values")
-    for key in ("arms", "distill"):  # `subset: false` leaves an inherited one out; `subset: null` is one with every default
+    for key in (
+        "arms",
+        "distill",
+        "tasks",
+    ):  # `subset: false` leaves an inherited one out; `subset: null` is one with every default
         values[key] = {name: body for name, body in values.get(key, {}).items() if body is not False}
     for key, table in (("data", DATASETS), ("model", MODELS)):
         if key in values:
@@ -249,6 +272,12 @@ def parse(raw: Mapping[str, Any], file: str) -> Pipeline:
         else entry(METHODS, body, f"distill.{name}", file)
         for name, body in values["distill"].items()
     }
+    values["tasks"] = {
+        name: entry(DATASETS, _beside(values.get("data"), body), f"tasks.{name}", file)
+        for name, body in values["tasks"].items()
+    }
+    if isinstance(values.get("only"), dict):  # `curvature: null` leaves an inherited restriction out
+        values["only"] = {name: body for name, body in values["only"].items() if body is not None}
     values["architectures"] = {
         name: entry(MODELS, body, f"architectures.{name}", file) for name, body in values.get("architectures", {}).items()
     }

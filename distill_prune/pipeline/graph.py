@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from distill_prune.data import fingerprint
 from distill_prune.data.source import Source as SourceSettings
-from distill_prune.distill import METHODS, needs_model
+from distill_prune.distill import METHODS, check_kind, needs_model
 from distill_prune.errors import ConfigError, StoreError
+from distill_prune.fingerprints import Remembered
+from distill_prune.models import resolved
 from distill_prune.pipeline.config import Pipeline, Stored
 from distill_prune.pipeline.grid import chain, comparisons
 from distill_prune.pipeline.jobs import DataJob, DistillJob, ExpertsJob
 from distill_prune.pipeline.nodes import Graph
 from distill_prune.pipeline.store import Store, replace_json
+from distill_prune.settings import Entry
 
 
 def build(pipeline: Pipeline, store: Store) -> Graph:
@@ -24,9 +28,11 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
         DataError: the data source is missing.
         StoreError: a stored set or expert is not in the store.
     """
-    p, g = pipeline, Graph(pipeline)
-    assert isinstance(p.data, SourceSettings)
-    g.data = g.add("data", DataJob(source=p.data, fingerprint=_fingerprint(p, store), threads=p.threads), {}, "data")
+    with _remembering(store) as known:
+        p = _resolved(pipeline, known)
+        g = Graph(p)
+        g.data = _data(g, p.data, known, "data")
+        g.tasks = {name: _data(g, source, known, f"data {name}") for name, source in p.tasks.items()}
     experts = _experts(g, store)
     for name, method in p.distill.items():
         if isinstance(method, Stored):
@@ -35,6 +41,7 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
             g.methods[name] = made.get("method", {}).get("name", "imported")
             continue
         entry = METHODS[method.name]
+        check_kind(method.name, getattr(p.data, "transform", "") == "text")
         job = DistillJob(method=method, model=p.teacher if needs_model(entry) else None, seed=p.distill_seed, threads=p.threads)
         inputs = {"data": g.data, **(experts if entry.NEEDS_EXPERTS else {})}
         g.sets[name], g.methods[name] = g.add("distill", job, inputs, f"set {name}", f"distill {name}"), method.name
@@ -71,18 +78,33 @@ def _stored_expert(ref: str, store: Store, needy: list[Any]) -> str:
     return found.key
 
 
-def _fingerprint(p: Pipeline, store: Store) -> str:
+def _data(g: Graph, source: Entry, known: Remembered, label: str) -> str:
+    assert isinstance(source, SourceSettings)
+    return g.add(
+        "data", DataJob(source=source, fingerprint=fingerprint(source, known), threads=g.pipeline.threads), {}, label, "data"
+    )
+
+
+def _resolved(p: Pipeline, known: Remembered) -> Pipeline:
+    """The pipeline with what stands for pre-trained weights in the settings of its networks."""
+    experts = p.experts if p.experts.model is None else p.experts.model_copy(update={"model": resolved(p.experts.model, known)})
+    others = {name: resolved(model, known) for name, model in p.architectures.items()}
+    return p.model_copy(update={"model": resolved(p.model, known), "experts": experts, "architectures": others})
+
+
+@contextlib.contextmanager
+def _remembering(store: Store) -> Iterator[dict[str, str]]:
+    """The hashes of files that are known by path, size and time of change; new ones are kept in the store."""
     path = store.root / "fingerprints.json"
     try:
         known: dict[str, str] = json.loads(path.read_bytes())
     except (OSError, ValueError):
         known = {}
     before = dict(known)
-    found = fingerprint(p.data, known)  # type: ignore[arg-type]
+    yield known
     if known != before and store.root.is_dir():
         with contextlib.suppress(OSError):  # remembering only saves time: the store may be somebody else's
             replace_json(path, known)
-    return found
 
 
 def _stored(method: Stored, store: Store, name: str, data: str) -> str:

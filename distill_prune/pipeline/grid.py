@@ -29,30 +29,34 @@ def chain(g: Graph, placed: Placed, seed: int) -> None:
         g.units.append(measured(g, placed, seed, level, tickets[level]))
 
 
-def _dense(g: Graph, k: Duration, seed: int, recipe: Recipe, images: str, draw: int = 0) -> str:
-    """Level 0; with k = 0 it depends on neither recipe nor images, and all arms of a seed share it."""
+def _dense(g: Graph, placed: Placed, seed: int, recipe: Recipe | None = None, images: str | None = None, draw: int = 0) -> str:
+    """Level 0: by `recipe` on `images`, which are the retraining recipe and the real data of the arm's task where not given;
+    with k = 0 it depends on neither, and all arms of a seed and task share it."""
+    k, data = placed.k, g.real(placed.task)
+    recipe, images = recipe or g.pipeline.retrain.recipe, images or data
     zero = int(k[:-2]) == 0
     label = f"dense seed {seed}" + ("" if k == g.pipeline.prune.rewind.k else f" k {k}") + (f" draw {draw}" if draw else "")
+    label += f" of {placed.task}" if placed.task else ""
     return g.add(
         "prune",
         DenseJob(
             model=g.pipeline.model, k=k, recipe=None if zero else recipe, threads=g.pipeline.threads, seed=seed, draw=draw
         ),
-        {"data": g.data} | ({} if zero or images == g.data else {"images": images}),
+        {"data": data} | ({} if zero or images == data else {"images": images}),
         label,
         "dense",
     )
 
 
 def _control(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
-    """The parent's compared levels with one thing taken away; the dense level is the parent's."""
+    """The parent's compared levels with one thing taken away; the dense level is the parent's, or the own task's."""
     p, control = g.pipeline, placed.arm.control
     assert control is not None
     parent = g.chains[control.of, seed]
-    tickets = {0: parent[0]}
-    dense = parent[0]
+    tickets = {0: _dense(g, placed, seed) if control.kind == "transferred" else parent[0]}
+    dense = tickets[0]
     if control.kind == "reinitialised":
-        dense = _dense(g, placed.k, seed, p.retrain.recipe, g.data, draw=1)
+        dense = _dense(g, placed, seed, draw=1)
     for level in p.compared()[1:]:
         job = ControlJob(seed=seed, level=level, control=Control(kind=control.kind), threads=p.threads)
         label = f"{placed.name} seed {seed} level {level}"
@@ -72,18 +76,25 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
     # Where the schedule of training from W_k begins.
     first = k if (whole or on_source) and p.prune.rewind.schedule == "continue" else "0it"
     _check_lengths(p, placed.name, arm, recipe, on_source, k)
-    images = g.data if arm.images == "real" else g.sets[arm.images]
+    images = g.real(placed.task) if arm.images == "real" else g.sets[arm.images]
     if arm.begins is not None:
         tickets = {level: key for level, key in g.chains[arm.begins.arm, seed].items() if level <= arm.begins.level}
     else:
-        tickets = {0: _dense(g, k, seed, *((recipe, images) if on_source else (p.retrain.recipe, g.data)))}
+        tickets = {0: _dense(g, placed, seed, *((recipe, images) if on_source else ()))}
     looks = {"images": images} if needs_images(entry) else {}
     for level in p.compared()[1:] if arm.one_shot else range(len(tickets), p.prune.levels + 1):
         rounds = level if arm.one_shot else 1
         job = LevelJob(
             level=level,
-            step=Step(rate=p.prune.rate, criterion=criterion, rewind=p.prune.rewind.tensors, rounds=rounds),
-            model=p.model if needs_model(entry) else None,
+            step=Step(
+                rate=p.prune.rate,
+                criterion=criterion,
+                rewind=arm.rewind or p.prune.rewind.tensors,
+                rounds=rounds,
+                share=p.prune.share,
+                head=p.prune.rewind.head,
+            ),
+            model=p.model if needs_model(entry) or p.prune.rewind.head else None,
             recipe=recipe if trains else None,
             first=first if trains else "0it",
             threads=p.threads,
@@ -176,6 +187,12 @@ def _record(g: Graph, placed: Placed) -> dict[str, Any]:
         more["begins"] = {"arm": arm.begins.arm, "level": arm.begins.level}
     if arm.one_shot:
         more["one_shot"] = True
+    if placed.task is not None:
+        more["task"] = placed.task
+    if arm.rewind is not None:
+        more["rewind"] = arm.rewind
+    if arm.retrain != "once":
+        more["retrain"] = arm.retrain
     return {
         "name": placed.name,
         "label": arm.label,

@@ -25,7 +25,8 @@ class Job(Settings):
         """What of the settings enters the key."""
         out = canonical(self)
         assert isinstance(out, dict)
-        return out
+        model = getattr(self, "model", None)
+        return out if model is None else {**out, "model": model.identity()}
 
 
 class DataJob(Job):

@@ -23,22 +23,27 @@ def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Un
     label = f"{arm} seed {seed} level {level}" if level else f"dense seed {seed}"
     if not level and placed.k != p.prune.rewind.k:
         label += f" k {placed.k}"
-    first = placed.k if p.prune.rewind.schedule == "continue" else "0it"
+    if placed.task and not level:
+        label += f" of {placed.task}"
+    first, data = placed.k if p.prune.rewind.schedule == "continue" else "0it", g.real(placed.task)
+    recipe = p.retrain.recipe
+    if placed.arm.retrain == "chain":
+        recipe = recipe.model_copy(update={"length": f"{int(recipe.length[:-2]) * (level + 1)}{recipe.length[-2:]}"})
     copies = tuple(
         g.add(
             "retrain",
-            RetrainJob(copy_index=c, recipe=p.retrain.recipe, first=first, **common),
-            {"ticket": ticket, "data": g.data},
+            RetrainJob(copy_index=c, recipe=recipe, first=first, **common),
+            {"ticket": ticket, "data": data},
             f"{label} copy {c}",
         )
         for c in range(p.retrain.copies)
     )
-    inputs = {"data": g.data, "ticket": ticket, **{f"copy{c}": key for c, key in enumerate(copies)}}
+    inputs = {"data": data, "ticket": ticket, **{f"copy{c}": key for c, key in enumerate(copies)}}
     found = {
         name: g.add(
             "compare",
             CompareJob(analysis=settings, **common),
-            inputs | _images(g, name),
+            inputs | (_images(g, name) if placed.task is None else {}),
             f"{name} of {label}",
             f"compare {name}",
         )
@@ -67,7 +72,7 @@ def pairs(g: Graph) -> Iterator[tuple[str, Unit, Unit]]:
     for u in g.units:
         control = versus(g, arms[u.arm])
         other = by_place.get((control, u.seed, u.level))
-        if other is not None and u.level and u.arm != control:
+        if other is not None and u.level and u.arm != control and arms[u.arm].task == arms[control].task:
             yield "arms", u, other
         before = {b: a for a, b in pairwise(g.pipeline.compared())}
         if u.level:
@@ -90,7 +95,7 @@ def betweens(g: Graph) -> None:
                 job, inputs = CompareJob(analysis=settings, threads=p.threads), {"a": u.ticket, "b": other.ticket}
             else:
                 job = CompareJob(analysis=settings, threads=p.threads, seed=u.seed, model=p.model)
-                inputs = {"data": g.data, "a": u.ticket, "b": other.ticket}
+                inputs = {"data": g.real(g.pipeline.placed()[u.arm].task), "a": u.ticket, "b": other.ticket}
                 for side, unit in (("a", u), ("b", other)):
                     inputs |= {f"{side}_copy{c}": key for c, key in enumerate(unit.copies)}
             g.betweens.append(Between(kind, name, u, other, g.add("compare", job, inputs, label, f"compare {name}")))

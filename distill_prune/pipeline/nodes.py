@@ -74,7 +74,12 @@ class Graph:
     set_measures: list[SetMeasure] = field(default_factory=list)
     betweens: list[Between] = field(default_factory=list)
     data: str = ""
+    tasks: dict[str, str] = field(default_factory=dict)
     summary: str = ""
+
+    def real(self, task: str | None) -> str:
+        """The key of a task's data; of the pipeline's own without a name."""
+        return self.data if task is None else self.tasks[task]
 
     @property
     def learned(self) -> str | None:

@@ -26,7 +26,14 @@ from distill_prune.table import Table
 Schema = dict[str, Any]
 
 REFERENCE = "#/definitions/{model}"
-_TABLES = {"data": DATASETS, "model": MODELS, "architectures": MODELS, "criterion": CRITERIA, "distill": METHODS}
+_TABLES = {
+    "data": DATASETS,
+    "model": MODELS,
+    "architectures": MODELS,
+    "tasks": DATASETS,
+    "criterion": CRITERIA,
+    "distill": METHODS,
+}
 """By the name of a section or field that holds an entry, or entries by name: the table that it is of."""
 _CHECK_DURATION: Callable[..., Any] = get_args(Duration)[1].func
 
@@ -59,6 +66,8 @@ def schema() -> Schema:
     ):
         alternatives = [places[name]["additionalProperties"], *more, {"const": False}]
         places[name] |= {"additionalProperties": {"anyOf": alternatives}, "description": f"{what}; false leaves one out"}
+    only = places["only"]["additionalProperties"]
+    places["only"] |= {"additionalProperties": {"anyOf": [only, {"type": "null"}]}}
     places["compare"] = _analyses(definitions)
     prune["properties"]["criterion"]["default"] = {"name": "magnitude"}
     del prune["required"]  # the criterion, which has a default in files, as two sections have: see `parse`
@@ -69,6 +78,9 @@ def schema() -> Schema:
     }
     definitions = {name: _resolved(part) for name, part in ({"whole": whole} | definitions).items() if name != "Entry"}
     partial = {f"partial_{name}": _lenient(part) for name, part in definitions.items()}
+    for part in (definitions["whole"], partial["partial_whole"]):  # a task may take its path from `data`
+        tasks = {"anyOf": [_reference(f"partial_{_name(DATASETS)}"), {"const": False}]}
+        part["properties"]["tasks"] |= {"additionalProperties": tasks}
     partial["partial_whole"]["properties"]["extends"] = {
         "type": "string",
         "description": "a pipeline file beside this one, or a shipped one, that this one is laid on",

@@ -8,7 +8,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from distill_prune.analyze import ANALYSES
-from distill_prune.artifacts import SPLITS, Examples, Images, Mask, Measurements, Parts, SyntheticSet, Ticket, Weights
+from distill_prune.artifacts import (
+    SPLITS,
+    Examples,
+    Images,
+    Mask,
+    Measurements,
+    Parts,
+    Sentences,
+    SyntheticSet,
+    Ticket,
+    Weights,
+)
 from distill_prune.data import fingerprint, prepare
 from distill_prune.distill import METHODS, Source
 from distill_prune.distill.experts import train_expert
@@ -24,7 +35,10 @@ from distill_prune.prune.imp import dense_ticket, next_level
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry, digest, steps_of
 from distill_prune.training import train
-from distill_prune.tree import to
+from distill_prune.tree import select, to
+
+KEPT = 4
+"""Data sets that a worker keeps in memory at most: the tasks of a study."""
 
 READY_BYTES = 256 * 2**20
 """Sets up to this size are transformed once and kept as floats; larger ones batch by batch. The bits are the same."""
@@ -36,14 +50,16 @@ class Reader:
 
     store: Store
     device: str
-    _images: dict[str, Images] = field(default_factory=dict)
+    _images: dict[str, Images | Sentences] = field(default_factory=dict)
     _parts: dict[tuple[str, str], Examples] = field(default_factory=dict)
     _models: dict[str, Model] = field(default_factory=dict)
 
-    def images(self, key: str) -> Images:
+    def images(self, key: str) -> Images | Sentences:
         if key not in self._images:
-            self._images = {key: Images.of(self.store.read("data", key))}
-            self._parts = {}
+            if len(self._images) == KEPT:
+                self._images, self._parts = {}, {}
+            found = self.store.read("data", key)
+            self._images[key] = (Sentences if found.numbers["transform"] == "text" else Images).of(found)
         return self._images[key]
 
     def part(self, key: str, name: str) -> Examples:
@@ -75,8 +91,11 @@ class Reader:
         return self._models[name]
 
     def model_for(self, settings: Entry, data: str) -> Model:
+        """The network for the examples and classes of a data set; numbers as labels take one output."""
         images = self.images(data)
-        return self.model(settings, tuple(images.pixels.shape[1:]), len(images.classes))
+        if isinstance(images, Sentences) and images.heads:
+            settings = settings.model_copy(update={"heads": images.heads})
+        return self.model(settings, images.shape, max(len(images.classes), 1))
 
     def ticket(self, key: str) -> Ticket:
         """A ticket with its full state: what a level does not hold itself comes from its chain's level 0."""
@@ -85,7 +104,12 @@ class Reader:
         return Ticket.of(self.store.read("prune", key), base)
 
     def state(self, key: str) -> dict[str, Any]:
-        return {n: t.to(self.device) for n, t in Weights.of(self.store.read("retrain", key)).state.items()}
+        """The full state of a copy: tensors that no training changes are its ticket's."""
+        held = Weights.of(self.store.read("retrain", key))
+        state = dict(held.state)
+        if frozen := held.numbers.get("frozen"):
+            state |= select(self.ticket(self.store.manifest("retrain", key)["inputs"]["ticket"]).state, frozen)
+        return to(state, self.device)
 
 
 def compute(node: Node, reader: Reader, progress: Progress) -> Parts:
@@ -143,7 +167,11 @@ def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader, progress: P
         examples = reader.examples(images, data)
     if job.model is not None and examples is not None:
         classes = reader.classes(images)
-        model = reader.model(job.model, tuple(examples.shape), classes)
+        model = (
+            reader.model_for(job.model, data)
+            if images == data or examples.tokens
+            else reader.model(job.model, tuple(examples.shape), classes)
+        )
         shapes = {n: model.module.get_parameter(n).shape for n in model.prunable}
         if any(previous.mask.kept[n].shape != shape for n, shape in shapes.items()):
             raise UserError(
@@ -188,7 +216,10 @@ def _retrain(job: RetrainJob, inputs: Mapping[str, str], reader: Reader, progres
         device=reader.device,
         progress=progress,
     )
-    return Weights(trained.state, {"cost": trained.cost.json(), "train_loss": list(trained.losses)}).parts()
+    numbers = {"cost": trained.cost.json(), "train_loss": list(trained.losses)}
+    if model.frozen:
+        numbers["frozen"] = list(model.frozen)
+    return Weights({n: t for n, t in trained.state.items() if n not in model.frozen}, numbers).parts()
 
 
 def _compare(job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
@@ -257,11 +288,16 @@ def _set(analysis: Any, job: CompareJob, inputs: Mapping[str, str], reader: Read
     synthetic, images = reader.set(inputs["set"]), reader.images(inputs["data"])
     if synthetic.lr is None and "rate_of" in inputs:  # a control is trained at the rate of the set that it controls
         synthetic = replace(synthetic, lr=reader.set(inputs["rate_of"]).lr)
-    if synthetic.images.shape[1:] != images.pixels.shape[1:] or len(synthetic.classes) != len(images.classes):
+    text = isinstance(images, Sentences)
+    if (
+        (synthetic.transform.kind == "text") != text
+        or len(synthetic.classes) != len(images.classes)
+        or (not text and tuple(synthetic.images.shape[1:]) != images.shape)
+    ):
         raise UserError(
             "the synthetic set does not fit the data",
             got=f"images {tuple(synthetic.images.shape[1:])}, {len(synthetic.classes)} classes",
-            expected=f"images {tuple(images.pixels.shape[1:])}, {len(images.classes)} classes",
+            expected=f"images {images.shape}, {len(images.classes)} classes",
         )
     return _asked(
         analysis,

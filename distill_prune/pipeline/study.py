@@ -12,6 +12,7 @@ import yaml
 
 from distill_prune.analyze.answer import of_sets
 from distill_prune.errors import DamagedArtifact
+from distill_prune.models import MODELS
 from distill_prune.pipeline.collect import gather
 from distill_prune.pipeline.details import details, tickets
 from distill_prune.pipeline.nodes import Graph, Node, is_control
@@ -166,9 +167,11 @@ def _synthetic(graph: Graph, store: Store, numbers: dict[str, Record]) -> tuple[
     learned = [k for n, k in there.items() if not is_control(graph.methods[n])]
     key = (learned or list(there.values()))[0]
     made = SyntheticSet.of(store.read("distill", key))
-    pixels = (made.transform.invert(made.images).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
     record = store.numbers("distill", key).get("record") or None
     shown = None if not record else {"iterations": record["iteration"], "loss": record["loss"], "lr": record.get("lr")}
+    if made.transform.kind == "text":
+        return None, [], shown
+    pixels = (made.transform.invert(made.images).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
     return (pixels[..., 0] if pixels.shape[-1] == 1 else pixels), made.hard.tolist(), shown
 
 
@@ -214,12 +217,14 @@ GUESS = {"data": 2.0, "experts": 10.0, "distill": 60.0, "prune": 2.0, "retrain":
 
 
 def _guess(node: Node) -> float:
-    """A guess from the length of training, where it is known: 1.5 ms a step of a small network on one core."""
+    """A guess from the length of training, where it is known: 1.5 ms a step of a small network on one core, or what the
+    network's entry says of itself."""
     job: Any = node.job
-    steps = 0
+    steps, model = 0, getattr(job, "model", None)
+    each = 1.5e-3 if model is None else getattr(MODELS[model.name], "STEP_SECONDS", 1.5e-3)
     if (method := getattr(job, "method", None)) is not None:
         steps = getattr(method, "iterations", 0) * getattr(method, "inner_steps", 1) * 3
     elif (recipe := getattr(job, "recipe", None)) is not None:
         count = int(recipe.length[:-2])
         steps = count if recipe.length.endswith("it") else count * max(1, 2000 // recipe.batch)
-    return 0.05 + 1.5e-3 * steps if steps else GUESS[node.stage] / 20
+    return 0.05 + each * steps if steps else GUESS[node.stage] / 20

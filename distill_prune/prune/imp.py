@@ -18,27 +18,33 @@ from typing import Any, Literal
 from pydantic import Field
 
 from distill_prune.artifacts import Cost, Examples, Mask, Ticket
-from distill_prune.errors import RunError
+from distill_prune.errors import RunError, UserError
 from distill_prune.models import Model
 from distill_prune.progress import Progress
 from distill_prune.prune import CRITERIA, needs_images, needs_model
-from distill_prune.prune.select import Criterion, Iterative, keep, remaining, schedule, survivors
+from distill_prune.prune.select import Criterion, Iterative, Share, groups, keep, remaining, schedule, survivors
 from distill_prune.rng import Streams
 from distill_prune.settings import Duration, Later, Settings
 from distill_prune.training import Recipe, train
-from distill_prune.tree import State
+from distill_prune.tree import State, select
+
+Tensors = Literal["all", "prunable", "none"]
+Head = Literal["carry", "redraw"]
 
 
 class Rewind(Settings):
     """Where survivors go back to: W_k, after k steps on real data, or (`on: source`) on what the chain prunes with.
     `tensors: prunable` rewinds convolution and linear weights only and lets biases and norms keep their
-    trained values, as the code of *Distilled Pruning* does; `schedule: restart` retrains from W_k with the schedule from
-    its start, as there."""
+    trained values, as the code of *Distilled Pruning* does; `none` rewinds nothing: standard pruning, whose survivors go on
+    from where training left them; `schedule: restart` retrains from W_k with the schedule from its start, as there. `head`
+    says what becomes of the task's head of a pre-trained network: it goes where the other tensors go, is carried from
+    level to level as the code of the BERT tickets does, or is drawn anew at every level."""
 
     k: Duration = "0it"
     on: Literal["real", "source"] = "real"
-    tensors: Literal["all", "prunable"] = "all"
+    tensors: Tensors = "all"
     schedule: Literal["continue", "restart"] = "continue"
+    head: Head | None = Later(None)
 
 
 class Step(Settings):
@@ -49,8 +55,10 @@ class Step(Settings):
 
     rate: float = Field(0.2, gt=0, lt=1)
     criterion: Criterion
-    rewind: Literal["all", "prunable"] = "all"
+    rewind: Tensors = "all"
     rounds: int = Later(1, ge=1)
+    share: Share = Later("remaining")
+    head: Head | None = Later(None)
 
 
 def dense_ticket(
@@ -65,10 +73,13 @@ def dense_ticket(
 ) -> Ticket:
     """Level 0 of every chain of `seed`: all weights, at W_k after `steps` steps of the retraining schedule.
 
-    Draw 0 is the chains' own. Another draw of the same seed has its own initialisation and SGD noise, for controls.
+    Draw 0 is the chains' own. Another draw of the same seed has its own initialisation and SGD noise, for controls; it
+    takes no pre-trained weights.
     """
     other = {"draw": draw} if draw else {}
-    start, cost = model.fresh(seed, "init", **other), Cost()
+    start, cost = model.drawn(seed, "init", **other) if draw else model.fresh(seed, "init"), Cost()
+    if draw and model.frozen:  # what is never trained is no part of what is drawn anew
+        start |= select(model.fresh(seed, "init"), model.frozen)
     if steps:
         assert examples is not None and recipe is not None
         noise = Streams(seed, ("rewind",)).under(**other)
@@ -127,13 +138,32 @@ def _pruned(
     criterion, spent = step.criterion, Cost()
     entry, scope = CRITERIA[criterion.name], criterion.scope
     before = survivors(mask, scope)
-    after = [remaining(n, step.rate, step.rounds) for n in before]
+    totals = [sum(mask.kept[n].numel() for n in names) for names in groups(mask, scope)]
+    after = [
+        remaining(n, step.rate, step.rounds, total if step.share == "original" else None)
+        for n, total in zip(before, totals, strict=True)
+    ]
     for counts in schedule(before, after, criterion.rounds if isinstance(criterion, Iterative) else 1):
         given = (mask.apply(state), mask, streams, model, examples)
         if hasattr(entry, "cost"):
             spent += _called(entry.cost, criterion.name, _offered(criterion, *given))
         mask = keep(score(criterion, *given), mask, counts, scope)
     return mask, spent
+
+
+def _rewound(step: Step, begin: State, trained: State, mask: Mask, model: Model | None, streams: Streams) -> State:
+    """What survivors and the other tensors go on from."""
+    back = {"all": set(begin), "prunable": set(mask.kept), "none": set[str]()}[step.rewind]
+    source = {n: begin[n] if n in back else t for n, t in trained.items()}
+    if step.head is None:
+        return source
+    assert model is not None
+    if not model.head:
+        raise UserError(
+            f"rewind.head is '{step.head}', and this network names no head", mend="leave prune.rewind.head out of the pipeline"
+        )
+    other = trained if step.head == "carry" else model.drawn(streams.seed, *streams.names, "head", **dict(streams.parts))
+    return {**source, **select(other, model.head)}
 
 
 def next_level(
@@ -156,6 +186,7 @@ def next_level(
 
     Raises:
         RunError: the criterion asks for what there is not, or no weight is left.
+        UserError: the step says what becomes of the head of a network without one.
         NonFiniteError: the training loss, or the score of a surviving weight, is not a number.
     """
     entry = CRITERIA[step.criterion.name]
@@ -170,8 +201,6 @@ def next_level(
         state, cost, losses = trained.state, trained.cost, trained.losses
     seen = examples.to(device) if examples is not None and needs_images(entry) else None
     mask, spent = _pruned(step, state, previous.mask, streams, model, seen)
-    source = dense.state
-    if step.rewind == "prunable":
-        source = {n: dense.state[n] if n in mask.kept else t for n, t in state.items()}
+    source = _rewound(step, dense.state, state, mask, model, streams)
     numbers = {"cost": (cost + spent).json(), "train_loss": losses[-1] if losses else None}
     return Ticket(mask, mask.apply(source), previous.level + 1 if level is None else level, numbers)

@@ -1,6 +1,9 @@
 """Which weights go: exactly round(rate * remaining) of the survivors, lowest score first, ties by lowest flat index.
 
+Where the share is of the original weights, round(rate * total) go, as many at every level.
+
 References:
+    | The Lottery Ticket Hypothesis for Pre-trained BERT Networks (Chen et al., 2020), for shares of the original weights
     | Linear Mode Connectivity and the Lottery Ticket Hypothesis (Frankle et al., 2020), algorithm 2, for the global rank
     | Pruning neural networks without any data by iteratively conserving synaptic flow (Tanaka et al., 2020), algorithm 1,
       for the exponential schedule, https://arxiv.org/abs/2006.05467
@@ -20,6 +23,7 @@ from distill_prune.errors import NonFiniteError
 from distill_prune.settings import Entry
 
 Scope = Literal["global", "layer"]
+Share = Literal["remaining", "original"]
 
 
 class Criterion(Entry):
@@ -45,11 +49,11 @@ def survivors(mask: Mask, scope: Scope) -> list[int]:
     return [sum(int(mask.kept[n].sum()) for n in names) for names in groups(mask, scope)]
 
 
-def remaining(alive: int, rate: float, rounds: int = 1) -> int:
-    """What is left of `alive` weights when round(rate * remaining) go, `rounds` times."""
+def remaining(alive: int, rate: float, rounds: int = 1, total: int | None = None) -> int:
+    """What is left of `alive` weights when round(rate * remaining) go, `rounds` times; with `total`, round(rate * total)."""
     for _ in range(rounds):
-        alive -= round(rate * alive)
-    return alive
+        alive -= round(rate * (alive if total is None else total))
+    return max(alive, 0)
 
 
 def schedule(before: Sequence[int], after: Sequence[int], rounds: int) -> list[list[int]]:

@@ -15,14 +15,14 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 
+from distill_prune import objective
 from distill_prune.artifacts import Cost, Examples, Mask
 from distill_prune.models import Model
 from distill_prune.prune.select import Criterion as Base
 from distill_prune.rng import Streams
-from distill_prune.training import flops_of_step
+from distill_prune.training import flops_of_examples
 from distill_prune.tree import State, to
 
 NEEDS_TRAINING = False
@@ -47,7 +47,7 @@ def scores(settings: Settings, state: State, mask: Mask, streams: Streams, model
     held |= dict(zip(mask.kept, weights, strict=True))
     total = [torch.zeros_like(w) for w in weights]
     for chunk in torch.split(rows.to(device), CHUNK):
-        loss = F.cross_entropy(model(held, examples.inputs(chunk)), examples.y[chunk], reduction="sum") / len(rows)
+        loss = objective.loss(model(held, examples.inputs(chunk)), examples.y[chunk], reduction="sum") / len(rows)
         for sum_, part in zip(total, torch.autograd.grad(loss, weights), strict=True):
             sum_ += part
     return {n: (g * w.detach()).abs() for n, g, w in zip(mask.kept, total, weights, strict=True)}
@@ -56,4 +56,4 @@ def scores(settings: Settings, state: State, mask: Mask, streams: Streams, model
 def cost(settings: Settings, model: Model, examples: Examples) -> Cost:
     """One pass forward and backward over the images; no step is taken."""
     rows = min(settings.rows, len(examples))
-    return Cost(rows, 0, rows * flops_of_step(model, 2, examples.shape) // 2)
+    return Cost(rows, 0, rows * flops_of_examples(model, 2, examples) // 2)
