@@ -99,6 +99,23 @@ def differences(summary: dict[str, Any]) -> list[str]:
     return ["", title, "", "| arm | metric | difference | n | p | claim |", "|---|---|---|---|---|---|", *rows]
 
 
+def transfers(summary: dict[str, Any]) -> list[str]:
+    """What the tickets of each source are worth on each task, at the sparsest level."""
+    rows = summary.get("transfer") or []
+    if not rows:
+        return []
+    last = max(r["level"] for r in rows)
+    made = [
+        f"| {r['source']} | {r['target'] or 'its own data'} | {r['metric']} | {cell(r['score'], 100, 1)} | "
+        f"{cell(r['to_dense'], 100, 1)} | {cell(r['to_own'], 100, 1) if r['to_own'] else 'own'} | {r['score']['n']} |"
+        for r in rows
+        if r["level"] == last and r["score"]
+    ]
+    title = f"Transfer at level {last} (scores x 100, differences in points):"
+    head = "| masks of | task | score | value | less the dense network's | less the task's own ticket's | n |"
+    return ["", title, "", head, "|---|---|---|---|---|---|---|", *made]
+
+
 def section(record: dict[str, Any]) -> str:
     """One study as Markdown."""
     s, data = record["summary"], record["data"]
@@ -129,7 +146,7 @@ def section(record: dict[str, Any]) -> str:
             f"{cell(r['accuracy'], 100, 1)} | {cell(r['barrier_test'], 100, 1)} | {cell(r['barrier_train'], 100, 1)} | "
             f"{cell(r['trace_per_weight'], 1, 5)} | {r['matching']} | {r['stable']} | {iou} |"
         )
-    lines += [*reach(s), *onsets(s), *differences(s)]
+    lines += [*reach(s), *onsets(s), *differences(s), *transfers(s)]
     for e in record["evaluations"]:
         a = e["accuracy"]
         lines += [

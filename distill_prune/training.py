@@ -125,6 +125,9 @@ def _optimizer(recipe: Recipe, model: Model, module: torch.nn.Module) -> torch.o
     return kind(groups, lr, weight_decay=decay, fused=True)
 
 
+TOKENS = 8192
+"""Word pieces that are looked at together, at most, where nothing is trained: what holds memory for long sentences."""
+
 POOL = 50
 """Batches whose sentences are sorted by length together."""
 
@@ -256,7 +259,7 @@ def train(
     module = model.instance(start if mask is None else mask.apply(start), device).train()
     optimizer = _optimizer(recipe, model, module)
     live, names = module.state_dict(), model.parameters
-    pruned = [] if mask is None else [(live[name], kept.to(live[name])) for name, kept in mask.kept.items()]
+    pruned = [] if mask is None else [(module.get_parameter(n), kept.to(live[n])) for n, kept in mask.kept.items()]
     losses: list[float] = []
     epoch_loss = torch.zeros((), device=device)
     step, begun, drawn, order = first, first, -1, torch.empty(0, dtype=torch.int64)
@@ -276,6 +279,9 @@ def train(
         loss = _loss(module, examples, order[position * batch : (position + 1) * batch], recipe, noise, step)
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.clip is not None:
+            for weight, kept in pruned:  # a pruned weight is no parameter any more
+                assert weight.grad is not None
+                weight.grad.mul_(kept)
             torch.nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], recipe.clip)
         optimizer.step()
         with torch.no_grad():
@@ -320,6 +326,6 @@ def outputs(model: Model, state: State, examples: Examples, *, batch: int = 512)
     if lengths is None:
         starts = range(0, n, batch)
         return torch.cat([model(state, examples.inputs(slice(begin, begin + batch))) for begin in starts])
-    order = torch.argsort(lengths, stable=True)
+    order, batch = torch.argsort(lengths, stable=True), max(1, min(batch, TOKENS // int(lengths.max())))
     found = torch.cat([model(state, examples.inputs(rows)) for rows in torch.split(order, batch)])
     return found[torch.argsort(order)]

@@ -230,6 +230,9 @@ def study(levels: int = 10, seeds: int = 3, arms: int = 5, **changes: Any) -> Si
         "sets": ["mtt"],
         "data": {"title": "Digits", "counts": {"train": 1293, "validation": 144, "test": 360}, "shape": [1, 8, 8]},
         "versions": {"distill-prune": "0.1.0", "torch": "2.13.0"},
+        "versus": "real",
+        "tasks": {n: None for n, _, _ in chosen},
+        "samples": None,
         **{name: [] for name in DETAILS},
     }
     whole = {**fields, **changes}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from reference_summary import BARRIER, KS, TWO, arm, scan_arms, summarise, unit, units_of_scan
 
+from distill_prune.analyze.answer import lead
+
 SMALL = [0.98, 1.0, 1.02, 0.99, 1.01, 1.0, 1.03]
 
 
@@ -82,7 +84,7 @@ def test_differences_are_those_of_the_sparsest_level():
     units = study(FLAT)
     units += [u | {"level": 2, "sparsity": 0.36} for u in study(dict.fromkeys(FLAT, 0.0)) if u["level"] == 1]
     text = summarise(units, TWO)["answer"]
-    assert text.startswith("At 36.0 % sparsity (level 2)") and "Within initialisations" not in text
+    assert "At 36.0 % sparsity (level 2), syn reaches" in text and "Within initialisations" not in text
     turned = units + [u | {"level": 3, "sparsity": 0.488} for u in study(FLAT) if u["level"] == 1]
     assert "trace per weight lower by 0.1" in summarise(turned, TWO)["answer"]
     turned += [u | {"level": 4, "sparsity": 0.59} for u in study({"accuracy": 0.0}) if u["level"] == 1]
@@ -130,7 +132,8 @@ def test_controls_are_not_named_and_every_learned_arm_is():
 
 def test_without_the_control_nothing_is_compared():
     text = summarise(study(FLAT), [TWO[1]])["answer"]
-    assert "more stable" not in text and text.startswith("At 20.0 % sparsity (level 1), syn reaches")
+    assert "more stable" not in text and lead(text)[1].startswith("At 20.0 % sparsity (level 1), syn reaches")
+    assert lead(text)[0] == "At 20.0 % sparsity syn is not decidably matching below 3 initialisations and stable (n = 6)."
 
 
 def test_a_learned_control_stands_there_once():
@@ -149,7 +152,8 @@ def test_verdicts_have_their_counts():
 def test_a_scan_is_told_by_its_onsets():
     units = units_of_scan(BARRIER, dense_barrier=[0.3, 0.1, 0.01])
     text = summarise(units, scan_arms(*KS))["answer"]
-    assert text.startswith("At 20.0 % sparsity (level 1, k = 0it), syn reaches 95.1 ± 0.1 %")
+    assert text.startswith("At 20.0 % sparsity (k = 0it) syn is not shown to be more or less accurate or more stable than real")
+    assert lead(text)[1].startswith("At 20.0 % sparsity (level 1, k = 0it), syn reaches 95.1 ± 0.1 %")
     assert text.endswith(
         "Of the rewinding steps k = 0it, 10it, 50it, at level 1: syn becomes stable at k = 50it and becomes matching at "
         "k = 0it (n = 3); real becomes stable at k = 10it and becomes matching at k = 10it (n = 3); the dense network becomes "
@@ -177,3 +181,75 @@ def test_dense_networks_that_differ_are_named():
     text = summarise(units, scan_arms(*KS))["answer"]
     assert "the dense network of real becomes stable at k = 50it (n = 3)" in text
     assert "the dense network of syn becomes stable at k = 10it (n = 3)" in text
+
+
+# the first sentence
+
+
+def first(gaps, arms=TWO, **more):
+    return lead(told(gaps, arms, **more))[0]
+
+
+@pytest.mark.parametrize(
+    ("gaps", "verdict"),
+    [
+        (FLAT, "is shown to be less accurate, more stable and flatter than real (n = 6)."),
+        ({m: -g for m, g in FLAT.items()}, "is shown to be more accurate, less stable and less flat than real (n = 6)."),
+        (
+            {**FLAT, "trace_invariant": 1.0},
+            "is shown to be less accurate and more stable than real and not shown to be flatter (n = 6).",
+        ),
+        (
+            dict.fromkeys(FLAT, 0.0),
+            "is not shown to be more or less accurate, more stable or flatter than real (n = 6).",
+        ),
+        (
+            {"accuracy": 0.0, "barrier_test": -0.04},
+            "is shown to be more stable than real and not shown to be more or less accurate (n = 6); flatness was not "
+            "measured.",
+        ),
+        (
+            {"accuracy": -0.02},
+            "is shown to be less accurate than real (n = 6); stability and flatness were not measured.",
+        ),
+    ],
+)
+def test_the_first_sentence_is_the_verdict(gaps, verdict):
+    assert first(gaps) == f"At 20.0 % sparsity syn {verdict}"
+
+
+def test_the_first_sentence_has_its_counts():
+    few = "is not shown to be more or less accurate, more stable or flatter than real"
+    assert first(FLAT, seeds=5) == f"At 20.0 % sparsity syn {few} (n = 5; below 6 initialisations nothing can be shown)."
+    lacking = first(FLAT, missing={("trace_invariant", 0)})
+    assert lacking.endswith("not shown to be flatter (n = 6 in accuracy, 6 in stability, 5 in flatness).")
+
+
+def test_arms_that_stand_alike_are_told_together():
+    arms = [*TWO, arm("soft", images="soft", learned=True, label="vs. Soft"), arm("hard", images="hard", learned=True)]
+    units = study(FLAT, arms=("syn", "soft", "hard"))
+    for u in units:
+        if u["arm"] == "hard" and u["level"] == 1:
+            u["barrier_test"] = None
+    text = lead(summarise(units, arms, claim_p=0.05)["answer"])[0]
+    assert text == (
+        "At 20.0 % sparsity syn and vs.\u00a0Soft are shown to be less accurate, more stable and flatter than real (n = 6); "
+        "hard is shown to be less accurate and flatter than real (n = 6); stability was not measured."
+    )
+
+
+def test_without_learned_arms_the_control_is_judged_and_differences_have_two_sides():
+    arms = [arm("real"), arm("random"), arm("late")]
+    units = study({"accuracy": -0.02, "barrier_test": 0.0}, arms=("random", "late"))
+    units = [u for u in units if u["arm"] != "late" or u["level"] == 0 or u["seed"] < 0]
+    text = lead(summarise(units + [unit("late", s, 1, accuracy=0.8) for s in range(2)], arms, claim_p=0.05)["answer"])[0]
+    assert text == (
+        "At 20.0 % sparsity real is matching and not stable (n = 6); random is shown to be less accurate than real and not "
+        "shown to be more or less stable (n = 6); late is not shown to be more or less accurate than real (n = 2; below 6 "
+        "initialisations nothing can be shown)."
+    )
+
+
+def test_an_answer_of_one_sentence_has_no_rest():
+    assert lead("One sentence of 89.3 %.") == ("One sentence of 89.3 %.", "") and lead("") == ("", "")
+    assert lead("One. Two. Three.") == ("One.", "Two. Three.")

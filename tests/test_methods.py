@@ -157,7 +157,7 @@ def test_what_is_decoded_at_the_start_is_of_the_class():
 
 def test_starts_that_cannot_be_had(source):
     with pytest.raises(
-        DataError, match=r"(?s)12 images per class are more than class 'a' has.*at most 8.*smaller ipc or factor"
+        DataError, match=r"(?s)12 examples per class are more than class 'a' has.*at most 8.*smaller ipc or factor"
     ):
         initial(source, 3, 2, "real", STREAMS)
     for kind in ("real", "noise"):

@@ -1,4 +1,5 @@
-"""Every shipped pipeline runs to its report, shrunk to a few steps, on made-up images of the right shape."""
+"""Every shipped pipeline runs to its report, shrunk to a few steps, on made-up images of the right shape, or on made-up
+sentences with a tiny encoder."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tiny_bert
 import yaml
 from tiny import Cli
 
@@ -19,7 +21,7 @@ NAMES = sorted(p.name for p in (ROOT / "pipelines").glob("*.yaml"))
 CLASSES = {"cifar100": 100}
 METHOD = {
     "ipc": 1, "iterations": 2, "inner_steps": 2, "expert_epochs": 1, "max_start": 2, "min_start": 0, "batch_real": 4,
-    "inner_loop": 1, "net_steps": 1,
+    "inner_loop": 1, "net_steps": 1, "tokens": 4,
 }  # fmt: skip
 ANALYSIS = {
     "points": 3, "train_rows": 16, "test_rows": 16, "rows": 16,
@@ -42,9 +44,30 @@ def network(settings: dict[str, Any]) -> dict[str, Any]:
     return small(settings, {"width": 4, "depth": 10 if settings["name"] == "resnet" else 2})
 
 
+def is_text(raw: dict[str, Any]) -> bool:
+    return raw["data"]["name"] == "glue"
+
+
+def task(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A text data set's settings, for the made-up sentences."""
+    if settings["name"] == "union":
+        return {**settings, "validation": 0.25, "tasks": {n: plain(folder) for n in settings["tasks"]}}
+    return {**plain(folder), "validation": 0.25}
+
+
+def plain(folder: Path) -> dict[str, Any]:
+    return {"name": "tsv", "path": str(folder), "tokenizer": str(folder / "bert")}
+
+
 def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
     """The same study in seconds: every section stays, every length goes."""
-    raw = {**raw, "seeds": [0], "data": {"name": "npz", "path": str(data), "validation": 0.25}}
+    if is_text(raw):
+        encoder = {"name": "bert", "path": str(data / "bert"), "pooling": "mean"}
+        raw = {**raw, "data": task(raw["data"], data), "model": encoder | {"frozen": raw["model"].get("frozen", "embeddings")}}
+        raw["tasks"] = {n: task(t, data) for n, t in raw.get("tasks", {}).items() if t}
+    else:
+        raw = {**raw, "data": {"name": "npz", "path": str(data), "validation": 0.25}}
+    raw["seeds"] = [0]
     raw["model"] = network({**raw["model"], **({"depth": 8} if raw["model"]["name"] == "cifar_resnet" else {})})
     if raw["model"]["name"] == "cifar_resnet":
         raw["model"]["depth"] = 8
@@ -61,12 +84,12 @@ def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
         prune["real"] = recipe(prune["real"])
     prune["rewind"] = {**prune.get("rewind", {}), "k": "0it"}
     if "scan" in prune:
-        prune["scan"] = ["0it", "1it"]
+        prune["scan"] = ["0it", "1it"] if raw["data"]["name"] == "npz" and "digits" in str(raw.get("title")) else []
     raw["arms"] = {
         name: {**arm, "begins": {**arm["begins"], "level": 1}} if arm and "begins" in arm else arm
         for name, arm in raw["arms"].items()
     }
-    raw["only"] = {name: {"arms": only.get("arms"), "seeds": [0]} for name, only in raw.get("only", {}).items()}
+    raw["only"] = {name: {"arms": only.get("arms"), "seeds": [0]} for name, only in raw.get("only", {}).items() if only}
     raw.pop("levels", None)
     raw["retrain"] = {**raw["retrain"], "recipe": recipe(raw["retrain"]["recipe"])}
     known = {k: ANALYSES[k].Settings.model_fields for k in raw["compare"]}
@@ -77,20 +100,39 @@ def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
     return raw
 
 
+def shape_of(raw: dict[str, Any]) -> tuple[int, int, int]:
+    return (28, 28, 1) if raw["model"]["name"] == "lenet" else (8, 8, 1) if raw["data"]["name"] == "digits" else (32, 32, 3)
+
+
+def images(raw: dict[str, Any], folder: Path, draws: np.random.Generator) -> None:
+    classes = CLASSES.get(raw["data"]["name"], 10)
+    labels = np.arange(8 * classes) % classes
+    folder.mkdir()
+    for part in ("train", "test"):
+        np.savez(folder / f"{part}.npz", x=draws.integers(0, 256, (len(labels), *shape_of(raw)), dtype=np.uint8), y=labels)
+
+
+def sentences(folder: Path) -> None:
+    tiny_bert.write(folder / "bert")
+    for part in ("train", "dev"):
+        lines = [f"{'good' if i % 2 else 'bad'} {'film ' * (i % 3)}film\t{i % 2}" for i in range(24)]
+        (folder / f"{part}.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n", encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_shipped_pipeline_runs(cli: Cli, tmp_path: Path, name: str) -> None:
     raw = read_raw(find_pipeline(name))
     store, draws = tmp_path / "s", np.random.default_rng(0)
+    if is_text(raw):
+        pytest.importorskip("transformers")
+        pytest.importorskip("tokenizers")
+        sentences(tmp_path / "data")
+    else:
+        images(raw, tmp_path / "data", draws)
     classes = CLASSES.get(raw["data"]["name"], 10)
-    shape = (28, 28, 1) if raw["model"]["name"] == "lenet" else (8, 8, 1) if raw["data"]["name"] == "digits" else (32, 32, 3)
-    labels = np.arange(8 * classes) % classes
-    for part in ("train", "test"):
-        images = draws.integers(0, 256, (len(labels), *shape), dtype=np.uint8)
-        (tmp_path / "data").mkdir(exist_ok=True)
-        np.savez(tmp_path / "data" / f"{part}.npz", x=images, y=labels)
     for method in filter(None, raw.get("distill", {}).values()):
         if method["name"] == "stored":  # as the file's head says: an imported set under this name
-            pixels = draws.integers(0, 256, (classes, *shape), dtype=np.uint8)
+            pixels = draws.integers(0, 256, (classes, *shape_of(raw)), dtype=np.uint8)
             names = np.array([str(i) for i in range(classes)])
             np.savez(tmp_path / "set.npz", images=pixels, labels=np.arange(classes), classes=names)
             assert cli("import", "npz", tmp_path / "set.npz", "--tag", method["ref"], "--store", store).code == 0

@@ -29,7 +29,7 @@ def commands() -> list[str]:
 
 
 def test_the_readme_has_its_commands():
-    assert [c.split()[1] for c in commands()] == ["run", "plan", "distill", "run", "run", "run"]
+    assert [c.split()[1] for c in commands()] == ["run", "plan", "distill", "run", "run", "run", "run"]
     assert "pip install -e . && distill-prune run pipelines/digits.yaml" in TEXT
     assert "pip install -e '.[test]' && pytest" in TEXT
 
@@ -62,7 +62,7 @@ def test_commands_of_the_readme_run(cli, folder, monkeypatch):
     (folder / "pipelines").symlink_to(ROOT / "pipelines")
     monkeypatch.chdir(folder)
     for command in commands():
-        if "cifar10" in command:
+        if "cifar10" in command or "bert" in command:
             continue  # the same pipeline runs, shrunk, on data of its own in test_pipelines.py
         words = shlex.split(command)[1:]
         given = any("stored" in w or "average" in w for w in words)

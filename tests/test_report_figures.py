@@ -18,7 +18,7 @@ from distill_prune.report.tables import tables
 SEEDS, LEVELS = 2, 3
 # One of each kind: metrics, planes and differences are drawn by one function each.
 KINDS = ("accuracy", "top_eigenvalue", "landscape_copies_test_error", "landscape_directions_train_loss", "paired_disagreement")
-ALIKE = {*style.METRICS, *figures.LANDSCAPES, *(f"paired_{name}" for name in figures.PAIRED)} - set(KINDS)
+ALIKE = {"transfer", *style.METRICS, *figures.LANDSCAPES, *(f"paired_{name}" for name in figures.PAIRED)} - set(KINDS)
 
 
 @pytest.fixture(scope="module")

@@ -221,7 +221,7 @@ def test_the_table_of_tickets_has_a_row_for_each_and_a_column_for_what_was_measu
     assert made is not None and len(made.rows) == len(study.tickets)
     names = [c.name for c in made.columns]
     assert names[:2] == ["label", "seed"] and names[-2:] == ["k", "key"] and "disagreement" not in names
-    assert made.absent == ["Test images that copies class differently (%)"]
+    assert made.absent == ["Test examples that copies class differently (%)"]
     accuracy, top = names.index("accuracy"), names.index("top_eigenvalue")
     first, second = made.rows[0].cells, made.rows[1].cells
     assert first[accuracy].text == f"{100 * study.tickets[0]['accuracy']:.2f}"
@@ -229,7 +229,7 @@ def test_the_table_of_tickets_has_a_row_for_each_and_a_column_for_what_was_measu
     assert (second[top].text, second[top].value) == ("–", "") and second[0].value is None
     page = laid_out(study, ())
     assert sum("data-arm" in a for a in page.having("tr")) == len(study.tickets)
-    assert "No column for: Test images that copies class differently (%)." in page.text
+    assert "No column for: Test examples that copies class differently (%)." in page.text
     # Without a script there are neither fields nor buttons, but the whole table.
     assert page.having("button") == [] and next(a for _, a in page.tags if a.get("id") == "ticket-tools")["hidden"] is None
 

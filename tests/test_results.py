@@ -62,3 +62,46 @@ def test_accuracies_lie_within_points():
 
 def test_what_was_not_run_says_so():
     assert claims.table({}).count("| not yet run |") == len(claims.CLAIMS)
+
+
+def moved(gaps: dict[tuple[str, str | None], float]) -> dict:
+    rows = [
+        {"source": s, "target": t, "own": False, "level": 5, "to_own": {"mean": g, "low": None, "high": None, "n": 3}}
+        for (s, t), g in gaps.items()
+    ]
+    rows += [{"source": "sst2", "target": None, "own": True, "level": 5, "to_own": None}, rows[0] | {"level": 1}]
+    arms = [{"name": "sst2"}, {"name": "cola"}, {"name": "one_shot", "criterion": "initial_magnitude"}]
+    return {"summary": {"transfer": rows, "arms": arms}}
+
+
+def test_an_own_ticket_is_the_best_where_all_others_lie_below():
+    ours, holds = claims.own_task_is_best()
+    below = {("sst2", "cola"): -0.1, ("cola", None): -0.02}
+    assert holds([moved(below)]) and not holds([moved({**below, ("cola", None): 0.0})])
+    assert holds([moved({**below, ("one_shot", "cola"): 0.1})]), "a mask that knows no task is no task's"
+    assert ours([moved(below)]).endswith("sst2 on cola -10.0, cola on the first task -2.0 (n = 3)")
+
+
+def rated(**rates: tuple[float, str]) -> dict:
+    rows = [
+        {"arm": a, "sparsity": s, "n": 3, "accuracy": {"mean": m, "sd": 0.01}, "matching": v}
+        for a, (m, v) in rates.items()
+        for s in (0.0, 0.6)
+    ]
+    return {"summary": {"rows": rows}}
+
+
+def test_only_the_ticket_is_matching():
+    ours, holds = claims.matching_alone("real", ("random",), 0.6)
+    assert holds([rated(real=(0.9, "yes"), random=(0.8, "no"))])
+    assert not holds([rated(real=(0.9, "yes"), random=(0.8, "yes"))])
+    assert not holds([rated(real=(0.9, "no"), random=(0.8, "no"))])
+    told = ours([rated(real=(0.9, "yes"), random=(0.8, "no"))])
+    assert told.endswith("dense 90.0 ± 1.0, real 90.0 ± 1.0 (matching: yes), random 80.0 ± 1.0 (matching: no) (n = 3)")
+
+
+def test_distilled_masks_lie_above_one_shot_ones():
+    ours, holds = claims.above("distilled", "one_shot", 0.6, "real")
+    record = rated(distilled=(0.7, "no"), one_shot=(0.69, "no"), real=(0.8, "yes"))
+    assert holds([record]) and not holds([rated(distilled=(0.7, "no"), one_shot=(0.7, "no"), real=(0.8, "yes"))])
+    assert ours([record]) == "accuracy in % at 60% sparsity: distilled 70.0, one_shot 69.0, real 80.0 (n = 3)"

@@ -10,7 +10,7 @@ from reference_analyze import ARMS, COSTS, units_of
 from reference_summary import row_of, summarise
 
 from distill_prune.analyze import summary
-from distill_prune.analyze.answer import of_sets
+from distill_prune.analyze.answer import lead, of_sets
 from distill_prune.analyze.estimate import estimate
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
@@ -128,7 +128,8 @@ def test_unequal_compute_is_told_of_the_first_step_of_a_scan():
 
 
 def test_the_answer_is_plain_and_counts_its_units():
-    text = summarise(units_of(range(3), gap=0.01))["answer"]
+    first, text = lead(summarise(units_of(range(3), gap=0.01))["answer"])
+    assert "below 6 initialisations nothing can be shown" in first
     assert text == (
         "At 40.0 % sparsity (level 2), Synthetic IMP reaches 80.1 ± 0.1 % test accuracy (mean ± sd, n = 3) with a test "
         "barrier of 1.0 points; Real IMP reaches 90.1 ± 0.1 % test accuracy (mean ± sd, n = 3) with a test barrier of "
@@ -160,7 +161,8 @@ def test_the_answer_of_a_small_or_unfinished_study():
 def test_the_answer_of_a_study_without_synthetic_images():
     """Of real tickets and their controls: the control's name first, no talk of the papers' claims."""
     text = summarise(units_of(range(3)), arms=[{**ARMS[0], "images": "real", "label": "the control"}, ARMS[1]])["answer"]
-    assert "Real IMP reaches" in text.split(";")[0] and "the control reaches" in text.split(";")[1]
+    rest = lead(text)[1].split(";")
+    assert "Real IMP reaches" in rest[0] and "the control reaches" in rest[1]
     assert "more stable" not in text
     assert "below 6 initialisations no difference is claimed" in text
     assert summarise([], costs={})["rows"] == []

@@ -234,7 +234,7 @@ def test_the_last_epoch_that_matching_can_use():
 @pytest.mark.parametrize("name", list(METHODS))
 def test_more_images_per_class_than_a_class_has(source, name):
     method = METHODS[name]
-    with pytest.raises(DataError, match="9 images per class are more than class 'a' has") as found:
+    with pytest.raises(DataError, match="9 examples per class are more than class 'a' has") as found:
         method.distill(method.Settings(ipc=9), source, STREAMS, "cpu", SILENT)
     assert "at most 8" in str(found.value)
 

@@ -52,12 +52,25 @@ def test_cells_are_paired_differences_within_a_task():
     assert cell(rows, "b", None)["to_dense"]["mean"] == pytest.approx(0.01)
 
 
-def test_a_task_that_has_matthews_is_scored_by_it():
-    rows = transfer(ARMS, units("matthews"))
-    assert {r["metric"] for r in rows} == {"matthews"}
+def test_a_task_is_scored_by_what_its_arms_say_where_that_was_measured():
+    arms = [a | ({"score": "matthews"} if a.get("task") else {}) for a in ARMS]
+    rows = transfer(arms, units("matthews"))
+    assert {r["target"]: r["metric"] for r in rows} == {None: "accuracy", "B": "matthews"}
     assert cell(rows, "a", "B")["to_dense"]["mean"] == pytest.approx(-0.0733333, abs=1e-6)
-    mixed = [u if u["arm"] in ("b", "a_on_b") else {k: v for k, v in u.items() if k != "matthews"} for u in units("matthews")]
-    assert {r["target"]: r["metric"] for r in transfer(ARMS, mixed)} == {None: "accuracy", "B": "matthews"}
+    assert cell(rows, "a", None)["to_dense"]["mean"] == 0.0  # accuracies are all 0.5
+    assert {r["metric"] for r in transfer(arms, units())} == {"accuracy"}
+
+
+def test_masks_that_know_no_task_are_no_ones_own():
+    plain = {"name": "plain", "label": "", "images": "real"}
+    moved = {**plain, "name": "plain_on_b", "task": "B", "control": {"of": "plain", "kind": "transferred"}}
+    more = [
+        {"arm": n, "seed": s, "level": 3, "sparsity": 0.3, "accuracy": 0.7} for n in ("plain", "plain_on_b") for s in range(3)
+    ]
+    rows = transfer([*ARMS, plain, moved], units() + more)
+    mine, theirs = cell(rows, "plain", None), cell(rows, "plain", "B")
+    assert not mine["own"] and not theirs["own"]
+    assert mine["to_own"]["mean"] == pytest.approx(0.7 - 0.89) and theirs["to_own"]["mean"] == pytest.approx(-0.01 / 3)
 
 
 def test_without_transferred_arms_there_is_no_matrix():

@@ -1,6 +1,7 @@
 """The study's answer in plain sentences: how far synthetic masks carry, beside masks found on real data.
 
-First the means, then what the paired intervals carry, metric by metric, and what follows for the papers' two claims:
+The first sentence is the verdict alone: how the arms stand to the control in accuracy, stability and flatness. What it rests
+on follows: the means, then what the paired intervals carry, metric by metric, and what that shows of the papers' two claims:
 
     more stable   shown where the test barrier is lower, the opposite where it is higher, by a claim of paired.py
     flatter       shown where every trace measured, per weight and rescaling-invariant, is lower, the opposite where every
@@ -13,7 +14,7 @@ learned arms the control is, and the first others.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from distill_prune.analyze.paired import CLAIMS_FROM, PAIRED, carried
 from distill_prune.analyze.reach import DECIDABLE_FROM
@@ -25,6 +26,23 @@ OTHERS = 3
 CLAIMS = {"more stable": ("barrier_test",), "flatter": ("trace_per_weight", "trace_invariant")}
 
 
+class Question(NamedTuple):
+    """What the first sentence says of a quantity: where it is lower or higher by every one of its `metrics`, and neither."""
+
+    name: str
+    metrics: tuple[str, ...]
+    lower: str
+    higher: str
+    claimed: str = ""
+
+
+QUESTIONS = (
+    Question("accuracy", ("accuracy",), "less accurate", "more accurate"),
+    Question("stability", CLAIMS["more stable"], "more stable", "less stable", "more stable"),
+    Question("flatness", CLAIMS["flatter"], "flatter", "less flat", "flatter"),
+)
+
+
 def answer(
     arms: Sequence[Record],
     rows: Sequence[Record],
@@ -33,11 +51,13 @@ def answer(
     onsets: Sequence[Record],
     control: str,
 ) -> str:
-    """Accuracy and barrier of each synthetic arm and the control at the highest sparsity that they share; how far each is
-    matching and stable; what the differences carry; in a scan, from which step on. The records are the summary's.
+    """The verdict in one sentence; accuracy and barrier of each synthetic arm and the control at the highest sparsity that
+    they share; how far each is matching and stable; what the differences carry; in a scan, from which step on. The records
+    are the summary's. Sentences end with a full stop and a space, which stand nowhere else.
     """
-    first = [a for a in arms if "base" not in a]
-    labels = {a["name"]: a.get("label") or a["name"] for a in first}
+    task = next((a.get("task") for a in arms if a["name"] == control), None)
+    first = [a for a in arms if "base" not in a and a.get("task") == task]
+    labels = {a["name"]: str(a.get("label") or a["name"]).replace(". ", ".\u00a0") for a in first}
     learned = [a["name"] for a in first if a.get("learned", a["images"] == "synthetic")]
     if not learned and control not in labels:
         return "This study has no arm on synthetic images, so its question has no answer here."
@@ -51,18 +71,21 @@ def answer(
         return "No pruned level has been retrained for every arm compared, so the question has no answer yet."
     level = max(shared)
     last = {r["arm"]: r for r in rows if r["level"] == level and r["arm"] in shown}
-    at = next((f", k = {a['k']}" for a in first if a["name"] == shown[0] and "k" in a), "")
+    k = next((f"k = {a['k']}" for a in first if a["name"] == shown[0] and "k" in a), "")
     few = min(last[a]["accuracy"]["n"] for a in shown) < CLAIMS_FROM
+    here = [p for p in paired if (p["versus"], p["level"]) == (control, level)]
     sentences = [
-        f"At {_percent(last[shown[0]]['sparsity'])} sparsity (level {level}{at}), "
+        f"at {_percent(last[shown[0]]['sparsity'])} sparsity{f' ({k})' if k else ''} "
+        + _verdict(shown, labels, last, here, control, bool(learned)),
+        f"At {_percent(last[shown[0]]['sparsity'])} sparsity (level {level}{f', {k}' if k else ''}), "
         + "; ".join(_scored(labels[a], last[a]) for a in shown),
         "; ".join(_reached(labels[a], [r for r in rows if r["arm"] == a]) for a in shown)
         + (f"; below {CLAIMS_FROM} initialisations no difference is claimed" if few else ""),
     ]
     for arm in shown if control in labels else ():
         if arm != control:
-            here = [p for p in paired if (p["arm"], p["versus"], p["level"]) == (arm, control, level)]
-            sentences += _compared(labels[arm], labels[control], {p["metric"]: p for p in here}, few, arm in learned)
+            own = {p["metric"]: p for p in here if p["arm"] == arm}
+            sentences += _compared(labels[arm], labels[control], own, few, arm in learned)
     sentences += _begun(labels, shown, level, scanned, onsets)
     return " ".join(f"{s[0].upper()}{s[1:]}." for s in sentences)
 
@@ -75,6 +98,68 @@ def of_sets(evaluations: Sequence[Record]) -> str:
         spread = "" if a["sd"] is None else f" ± {100 * a['sd']:.1f}"
         told.append(f"set {e['set']} {100 * a['mean']:.1f}{spread} % ({e['network']}, n = {a['n']})")
     return f"Fresh networks trained on a set alone reach, in test accuracy (mean ± sd): {'; '.join(told)}." if told else ""
+
+
+def lead(text: str) -> tuple[str, str]:
+    """An answer's first sentence, and the others."""
+    first, stop, rest = text.partition(". ")
+    return (f"{first}.", rest) if stop else (text, "")
+
+
+def _verdict(
+    shown: Sequence[str],
+    labels: Mapping[str, str],
+    last: Mapping[str, Record],
+    paired: Sequence[Record],
+    control: str,
+    learned: bool,
+) -> str:
+    """How the arms stand to the control; without learned arms first how the control stands to the dense network, and without
+    a control how each arm does."""
+    others = [a for a in shown if a != control] if control in shown else []
+    told = [] if learned and others else [_stands(labels[a], last[a]) for a in (shown if not others else [control])]
+    alike: dict[str, list[str]] = {}
+    for arm in others:
+        rows = {p["metric"]: p for p in paired if p["arm"] == arm}
+        alike.setdefault(_against(labels[control], rows, learned), []).append(labels[arm])
+    told += [f"{_listed(arms)} {'is' if len(arms) == 1 else 'are'} {said}" for said, arms in alike.items()]
+    return "; ".join(told)
+
+
+def _stands(label: str, row: Record) -> str:
+    """Whether an arm is matching and stable at its row's level."""
+    undecided = f"not decidably matching below {DECIDABLE_FROM} initialisations"
+    matching = {"yes": "matching", "no": "not matching"}.get(row["matching"], undecided)
+    stable = {"yes": "stable", "no": "not stable"}.get(row["stable"], "of unmeasured stability")
+    return f"{label} is {matching} and {stable} (n = {row['accuracy']['n']})"
+
+
+def _against(control: str, rows: Mapping[str, Record], learned: bool) -> str:
+    """What the differences to the control show, what they do not, and what was not measured (said of learned arms)."""
+    shown, open_, unmeasured, counts = [], [], [], {}
+    for q in QUESTIONS:
+        held = [rows[m] for m in q.metrics if m in rows]
+        if not held:
+            unmeasured.append(q.name)
+            continue
+        counts[q.name] = min(r["difference"]["n"] for r in held)
+        sign = _direction(held)
+        either = f"more or {q.lower if q.lower.startswith('less') else q.higher}"
+        if sign:
+            shown.append(q.lower if sign < 0 else q.higher)
+        else:
+            open_.append(q.claimed if learned and q.claimed else either)
+    missing = f"; {_listed(unmeasured)} {'was' if len(unmeasured) == 1 else 'were'} not measured" if unmeasured else ""
+    if not counts:
+        return f"not compared with {control}{missing}"
+    parts = [f"shown to be {_listed(shown)} than {control}"] if shown else []
+    if open_:
+        of = "" if shown else f" than {control}"
+        parts.append(f"not shown to be {_listed(open_, 'or')}{of}")
+    spread = len(set(counts.values())) > 1
+    n = ", ".join(f"{n} in {name}" for name, n in counts.items()) if spread else str(next(iter(counts.values())))
+    few = f"; below {CLAIMS_FROM} initialisations nothing can be shown" if max(counts.values()) < CLAIMS_FROM else ""
+    return f"{' and '.join(parts)} (n = {n}{few}){missing if learned else ''}"
 
 
 def _scored(label: str, row: Record) -> str:
@@ -145,10 +230,14 @@ def _shown(rows: Sequence[Record]) -> str:
     """Whether the metrics are all lower, or all higher, by their claims."""
     if not rows:
         return "not measured"
-    lower = [bool(r["claim"]) and r["difference"]["mean"] < 0 for r in rows]
-    higher = [bool(r["claim"]) and r["difference"]["mean"] > 0 for r in rows]
-    word = "shown" if all(lower) else "the opposite is shown" if all(higher) else "not shown"
+    word = {-1: "shown", 1: "the opposite is shown", 0: "not shown"}[_direction(rows)]
     return f"{word} in {_metrics(rows)}"
+
+
+def _direction(rows: Sequence[Record]) -> int:
+    """-1 where a claim says of every metric that it is lower, 1 where of every one that it is higher, else 0."""
+    signs = {(1 if r["difference"]["mean"] > 0 else -1) if r["claim"] else 0 for r in rows}
+    return signs.pop() if len(signs) == 1 else 0
 
 
 def _metrics(rows: Sequence[Record]) -> str:
@@ -187,8 +276,8 @@ def _begun(
     yield f"of the rewinding steps k = {', '.join(begun[0]['ks'])}, at level {level}: {'; '.join(told)}"
 
 
-def _listed(parts: Sequence[str]) -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+def _listed(parts: Sequence[str], word: str = "and") -> str:
+    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {word} {parts[-1]}"
 
 
 def _percent(sparsity: float) -> str:

@@ -20,16 +20,15 @@ from distill_prune.analyze.estimate import Estimate, estimate
 
 Record = Mapping[str, Any]
 
-SCORES = ("matthews", "accuracy")
-"""What a task is scored by: the first of these that was measured on all of its units."""
-
 
 def transfer(arms: Sequence[Record], units: Sequence[Record]) -> list[dict[str, Any]]:
     """One row a source, target and pruned level; empty where no arm is transferred. `units` are the summary's.
 
     {source, target, own, level, sparsity, metric, score, to_dense, to_own}: `source` is the arm whose masks they are,
-    `target` the task's name (None for the study's own data), `own` says whether the masks were found on the target;
-    `score`, `to_dense` and `to_own` are estimates over initialisations, None where there is nothing to hold them to.
+    `target` the task's name (None for the study's own data), `own` says whether it is the task's own ticket, that of the
+    first arm whose masks were found on it; `metric` is what the task is scored by: what
+    its arms say, else accuracy; `score`, `to_dense` and `to_own` are estimates over initialisations, None where there is
+    nothing to hold them to.
     """
     moved = {a["name"]: a["control"]["of"] for a in arms if a.get("control", {}).get("kind") == "transferred"}
     if not moved:
@@ -42,7 +41,8 @@ def transfer(arms: Sequence[Record], units: Sequence[Record]) -> list[dict[str, 
     tasks = {a["name"]: a.get("task") for a in arms}
     own = {tasks[s]: s for s in reversed([a["name"] for a in arms if a["name"] in sources])}
     dense = {t: _dense(t, tasks, units) for t in set(tasks.values())}
-    metric = {t: _metric([u for u in units if tasks.get(u["arm"]) == t]) for t in dense}
+    asked = {a.get("task"): a.get("score", "accuracy") for a in arms}
+    metric = {t: _metric(asked[t], [u for u in units if tasks.get(u["arm"]) == t]) for t in dense}
     rows = []
     for arm in shown:
         name, target = arm["name"], tasks[arm["name"]]
@@ -53,13 +53,13 @@ def transfer(arms: Sequence[Record], units: Sequence[Record]) -> list[dict[str, 
                 {
                     "source": moved.get(name, name),
                     "target": target,
-                    "own": name not in moved,
+                    "own": name == own.get(target),
                     "level": level,
                     "sparsity": next(iter(ours.values()))["sparsity"],
                     "metric": score,
                     "score": _over([u.get(score) for u in ours.values()]),
                     "to_dense": _apart(ours, dense[target], score),
-                    "to_own": _apart(ours, theirs, score) if name in moved else None,
+                    "to_own": _apart(ours, theirs, score) if name != own.get(target) else None,
                 }
             )
     return rows
@@ -70,8 +70,8 @@ def _dense(task: str | None, tasks: Mapping[str, str | None], units: Sequence[Re
     return {u["seed"]: u for u in reversed(units) if u["level"] == 0 and tasks.get(u["arm"]) == task}
 
 
-def _metric(units: Sequence[Record]) -> str:
-    return next((m for m in SCORES if units and all(u.get(m) is not None for u in units)), SCORES[-1])
+def _metric(asked: str, units: Sequence[Record]) -> str:
+    return asked if all(u.get(asked) is not None for u in units) else "accuracy"
 
 
 def _apart(ours: Mapping[int, Record], theirs: Mapping[int, Record], metric: str) -> Estimate | None:

@@ -48,8 +48,19 @@ StoreDir = Annotated[
     Path | None, typer.Option("--store", metavar="DIR", help="the store [default: $DISTILL_PRUNE_STORE, else ./artifacts]")
 ]
 Device = Annotated[str | None, typer.Option("--device", metavar="D", help="cpu, cuda or cuda:N [default: the pipeline's]")]
-ExecutorName = Annotated[str, typer.Option("--executor", metavar="serial|processes|ray", help="where artifacts are made")]
-Workers = Annotated[int | None, typer.Option("--workers", metavar="N", min=1, help="worker processes [default: one a core]")]
+ExecutorName = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar="serial|processes|ray",
+        help="where artifacts are made: in this process, in worker processes, or on a Ray cluster (of this machine, or the "
+        "one that $RAY_ADDRESS names)",
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", metavar="N", min=1, help="workers [default: one a core; on a cluster with cuda, one a GPU]"),
+]
 Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="where the report goes")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 RefArg = Annotated[str, typer.Argument(metavar="REF", help="the beginning of a key, or a name given by `tag`")]
@@ -120,18 +131,22 @@ def execute(
     from distill_prune.pipeline.study import cost_of
     from distill_prune.terminal import watcher
 
-    if executor == "ray":
-        raise UserError("--executor ray is not there yet", expected="serial or processes", mend="--executor processes")
-    if executor not in ("serial", "processes"):
-        raise UserError("unknown executor", got=executor, expected="serial or processes")
+    if executor not in ("serial", "processes", "ray"):
+        raise UserError("unknown executor", got=executor, expected="serial, processes or ray")
     if executor == "serial" and (workers or 1) > 1:
-        raise UserError("--workers goes with --executor processes", got=f"--executor serial --workers {workers}")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = 1 if executor == "serial" else workers or max(1, cores // graph.pipeline.threads)
+        raise UserError("--workers goes with --executor processes or ray", got=f"--executor serial --workers {workers}")
+    device, threads = device or graph.pipeline.device, graph.pipeline.threads
+    if executor == "ray":
+        from distill_prune.pipeline.ray_cluster import workers_for
+
+        count = workers_for(device, threads, workers)
+    else:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        count = 1 if executor == "serial" else workers or max(1, cores // threads)
     watch = watcher(count, json=json)
     costs = cost_of(graph, store)
     try:
-        done = run(graph, store, executor, device or graph.pipeline.device, count, until, watch, lambda n: costs[n.key])
+        done = run(graph, store, executor, device, count, until, watch, lambda n: costs[n.key])
     finally:
         watch.close()
     return asdict(done)

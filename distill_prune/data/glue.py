@@ -55,6 +55,10 @@ class Settings(TextSource):
     task: Literal["sst2", "cola", "rte", "mrpc"]
     max_length: int = Field(128, ge=3)
 
+    @property
+    def score(self) -> str:
+        return "matthews" if self.task == "cola" else "accuracy"
+
 
 def fingerprint(settings: Settings, remembered: Remembered | None = None) -> str:
     """sha256 of the hashes of the task's two files and of the tokenizer's.

@@ -48,6 +48,11 @@ class TextSource(Source):
     test_rows: int | None = Field(None, ge=1)
     title: str = ""
 
+    @property
+    def score(self) -> str:
+        """What the task is scored by, as the analysis `metrics` calls it."""
+        return "accuracy"
+
 
 @dataclass(frozen=True)
 class LoadedText(Loaded):

@@ -24,7 +24,7 @@ def class_rows(labels: Tensor, classes: tuple[str, ...], need: int, mend: str = 
     for name, own in zip(classes, found, strict=True):
         if len(own) < need:
             raise DataError(
-                f"{need} images per class are more than class '{name}' has",
+                f"{need} examples per class are more than class '{name}' has",
                 got=f"{need} of one class",
                 expected=f"at most {len(own)}",
                 mend=mend,

@@ -32,14 +32,16 @@ def random_rows(labels: Tensor, classes: tuple[str, ...], ipc: int, streams: Str
     """Rows of `ipc` random examples of every class, class-major, shape (ipc * classes,).
 
     Raises:
-        DataError: a class has fewer than `ipc` examples.
+        DataError: a class has fewer than `ipc` examples, or labels are numbers.
     """
+    if not classes:
+        raise DataError("a set holds as many examples of every class, and the labels of these data are numbers")
     rows = []
     for index, name in enumerate(classes):
         own = (labels == index).nonzero().squeeze(1)
         if len(own) < ipc:
             raise DataError(
-                f"{ipc} images per class are more than class '{name}' has",
+                f"{ipc} examples per class are more than class '{name}' has",
                 got=f"ipc {ipc}",
                 expected=f"at most {len(own)}",
                 mend="a smaller ipc",

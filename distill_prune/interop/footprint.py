@@ -38,7 +38,7 @@ PASSES, WARM = 40, 5
 
 
 def footprint(model: Model, state: State, mask: Mask, shape: Sequence[int]) -> dict[str, Any]:
-    """The footprint of the network `mask` * `state` on one example of the given shape, such as (C, H, W).
+    """The footprint of the network `mask` * `state` on one example of the given shape: (C, H, W), or (2, L) of tokens.
 
     `weights` {total, remaining, sparsity} and by layer; `bytes` {float32, bitmask, csr}; `flops` {dense, zeros_skipped};
     `latency_ms` {dense, sparse: {median, iqr, count}, threads}. Only the last differs from one call to the next.
@@ -77,7 +77,7 @@ def _flops(model: Model, mask: Mask, shape: Sequence[int]) -> dict[str, int]:
             weight = f"{name}.weight" if name else "weight"
             layer.register_forward_hook(lambda layer, _, out, weight=weight: count(weight, layer, out))
     with torch.no_grad(), CountFlops() as counter:  # type: ignore[no-untyped-call]
-        module(torch.empty(1, *shape, device="meta"))
+        module(_input(shape, torch.get_default_dtype(), "meta"))
     if odd := next((n for n in mask.kept if n not in positions), None):
         raise RunError(f"operations of '{odd}' cannot be counted", expected="a convolution or linear layer that is run")
     skipped = sum(2 * int((~kept).sum()) * positions[name] for name, kept in mask.kept.items())
@@ -89,7 +89,7 @@ def _latency(model: Model, state: State, mask: Mask, shape: Sequence[int]) -> di
     sparse = mask.apply(state)
     full = {n: torch.where(mask.kept[n], t, torch.full_like(t, 0.01)) if n in mask.kept else t for n, t in sparse.items()}
     networks = {"dense": model.instance(full).eval(), "sparse": model.instance(sparse).eval()}
-    x = torch.zeros(1, *shape, dtype=next(networks["dense"].parameters()).dtype)
+    x = _input(shape, next(networks["dense"].parameters()).dtype)
     times: dict[str, list[float]] = {name: [] for name in networks}
     with torch.inference_mode():
         for _ in range(WARM + PASSES):
@@ -98,6 +98,13 @@ def _latency(model: Model, state: State, mask: Mask, shape: Sequence[int]) -> di
                 network(x)
                 times[name].append(1000 * (time.perf_counter() - begin))
     return {name: _spread(taken[WARM:]) for name, taken in times.items()} | {"threads": torch.get_num_threads()}
+
+
+def _input(shape: Sequence[int], kind: torch.dtype, device: str = "cpu") -> Tensor:
+    """One example: an image of zeros, or a sentence (2, L) without padding."""
+    if len(shape) == 2:
+        return torch.ones(1, *shape, dtype=torch.int32, device=device)
+    return torch.zeros(1, *shape, dtype=kind, device=device)
 
 
 def _spread(times: Sequence[float]) -> dict[str, float | int]:

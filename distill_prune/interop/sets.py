@@ -189,11 +189,13 @@ def outgoing(held: Held, form: str, kinds: tuple[LabelKind, ...] = ("classes",),
     """The set to be written, where the format can hold it: its kind of labels, and with `factor` its multi-formation.
 
     Raises:
-        UserError: it is no set, or its labels or its multi-formation have no place in the format.
+        UserError: it is no set, or one of text, or its labels or its multi-formation have no place in the format.
     """
     held_set = held.noun
     if not isinstance(held_set, SyntheticSet):
         raise UserError(f"format '{form}' holds a distilled set", got=type(held_set).__name__)
+    if held_set.transform.kind == "text":
+        raise UserError(f"format '{form}' holds images, and the set is of text")
     if held_set.label_kind not in kinds:
         raise UserError(
             f"format '{form}' cannot hold the labels of this set",

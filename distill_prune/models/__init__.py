@@ -77,7 +77,7 @@ class Model:
     def __call__(self, state: Mapping[str, Tensor], x: Tensor, *, train: bool = False) -> Tensor:
         """Outputs (N, K) for inputs `x` (N, C, H, W) at `state`; with `train`, batch statistics, updated in `state`."""
         self.module.train(train)
-        return functional_call(self.module, dict(state), (x,))
+        return functional_call(self.module, dict(state), (x,))  # type: ignore[no-any-return]
 
     def instance(self, state: Mapping[str, Tensor], device: str | torch.device = "cpu") -> nn.Module:
         """A module of its own that holds a copy of `state`."""

@@ -161,11 +161,13 @@ class Transformer(nn.Module):
         """Logits (N, K) of tokens (N, 2, L), integers, or embeddings (N, S, D), floats, all tokens of one sentence.
 
         Raises:
-            DataError: a word piece or a task that the network does not have, or too long a sentence.
+            DataError: a word piece, a width or a task that the network does not have, or too long a sentence.
         """
         if x.is_floating_point():
             if self.heads is not None:
                 raise DataError("word embeddings do not say which task they are of", mend="a network without `heads`")
+            if x.shape[2] != self.config.hidden_size:
+                raise DataError("word embeddings of another network's width", got=x.shape[2], expected=self.config.hidden_size)
             self._hold(x.shape[1])
             return self.classifier(self._vector(self.bert.embeddings(inputs_embeds=x), None))  # type: ignore[no-any-return]
         x, padded = self._cut(x)

@@ -9,14 +9,21 @@ from pathlib import Path
 
 import torch
 
-from distill_prune.data.vision import torchvision
 from distill_prune.errors import DistillPruneError
+from distill_prune.pipeline.ray_cluster import describe
 from distill_prune.pipeline.store import Store
 from distill_prune.pipeline.worker import versions
+from distill_prune.vision import torchvision
+
+
+def bfloat16() -> str:
+    """Whether this processor has instructions for products in bfloat16, in words."""
+    has = [name for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported") if getattr(torch.cpu, name, bool)()]
+    return "fast (AMX or AVX-512 BF16)" if has else "emulated on this processor: slower than float32"
 
 
 def examine(store: Path) -> dict[str, str]:
-    """Versions, devices, cores, memory and the store, in words."""
+    """Versions, devices, cores, memory, Ray and the store, in words."""
     found = dict(versions())
     try:
         found["torchvision"] = str(torchvision().__version__)
@@ -27,6 +34,8 @@ def examine(store: Path) -> dict[str, str]:
     found["cores"] = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
+    found["bfloat16"] = bfloat16()
+    found["ray"] = describe()
     found["system"] = f"{platform.system()} {platform.machine()}"
     try:
         held = Store(store)

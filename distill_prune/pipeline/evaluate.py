@@ -7,7 +7,7 @@ from typing import Any
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.errors import ConfigError, StoreError, UserError, nearest
-from distill_prune.models import MODELS
+from distill_prune.models import MODELS, resolved
 from distill_prune.pipeline.config import Pipeline, entry, validated
 from distill_prune.pipeline.files import override
 from distill_prune.pipeline.jobs import CompareJob
@@ -50,7 +50,8 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyse
         settings = validated(ANALYSES[analysis].Settings, own, "", "--set")
         for name, network in {"": model, **(others if analysis == "evaluation" else {})}.items():
             where = f"architectures.{name}" if name else "model"
-            job = CompareJob(analysis=settings, model=entry(MODELS, network, where, "--set"), threads=manifest["threads"])
+            given: Any = resolved(entry(MODELS, network, where, "--set"))  # type: ignore[arg-type]
+            job = CompareJob(analysis=settings, model=given, threads=manifest["threads"])
             label = f"{analysis} of {ref}" + (f" with {name}" if name else "")
             key = graph.add("compare", job, {"data": data, "set": found.key}, label, f"compare {analysis}")
             graph.set_measures.append(SetMeasure(ref, analysis, name, key))

@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 
-from distill_prune.artifacts import Images, Parts, SyntheticSet, Ticket, Trajectory, Transform, Weights
+from distill_prune.artifacts import Parts, SyntheticSet, Ticket, Trajectory, Transform, Weights
 from distill_prune.data import DATASETS
 from distill_prune.errors import ConfigError, DataError, StoreError, UserError
 from distill_prune.interop import FORMATS, Held, Origin
 from distill_prune.interop.footprint import footprint
-from distill_prune.models import MODELS, build_model
+from distill_prune.models import MODELS, build_model, resolved
 from distill_prune.pipeline.config import entry, validated
 from distill_prune.pipeline.files import override
 from distill_prune.pipeline.jobs import VERSIONS
@@ -65,7 +65,9 @@ def bring_in(store: Store, form: str, paths: Sequence[Path], assignments: Sequen
     if model is not None:
         if origin.shape is None or origin.classes is None:
             raise ConfigError("a network needs the shape and classes of its data", mend="--set dataset=REF or a known name")
-        built = build_model(entry(MODELS, model, "model", "--set"), origin.shape, len(origin.classes))  # type: ignore[arg-type]
+        known: Any = resolved(entry(MODELS, model, "model", "--set"))  # type: ignore[arg-type]
+        built = Reader(store, "cpu").model_for(known, data) if data else build_model(known, origin.shape, len(origin.classes))
+        model = known.identity()
         origin = Origin(origin.classes, origin.transform, origin.shape, built)
     settings = validated(module.Settings, {"name": form, **raw}, "", "--set")
     found = module.read(settings, list(paths), origin)
@@ -99,8 +101,8 @@ def _origin(store: Store, dataset: object) -> tuple[Origin, str]:
             expected=f"an artifact of stage data, or one of {', '.join(KNOWN)}",
             mend="`distill-prune data PIPELINE` makes one, `distill-prune ls data` lists them",
         )
-    images = Images.of(store.read("data", found.key))
-    return Origin(images.classes, images.transform, tuple(images.pixels.shape[1:])), found.key
+    images = Reader(store, "cpu").images(found.key)
+    return Origin(images.classes, images.transform, images.shape), found.key
 
 
 def _parts(noun: SyntheticSet | Trajectory | Ticket) -> Parts:
@@ -186,7 +188,7 @@ def _held(store: Store, ref: str, kind: str) -> Held:
         return _network(store, reader, ticket, ticket, store.manifest("prune", dense))
     if found.stage == "retrain":
         ticket = reader.ticket(manifest["inputs"]["ticket"])
-        return _network(store, reader, Weights.of(store.read("retrain", found.key)), ticket, manifest)
+        return _network(store, reader, Weights(reader.state(found.key)), ticket, manifest)
     raise UserError(
         f"'{ref}' cannot be exported",
         got=f"{found.stage}/{found.key[:12]}",

@@ -189,6 +189,8 @@ def _record(g: Graph, placed: Placed) -> dict[str, Any]:
         more["one_shot"] = True
     if placed.task is not None:
         more["task"] = placed.task
+    if (score := getattr(p.data if placed.task is None else p.tasks[placed.task], "score", "accuracy")) != "accuracy":
+        more["score"] = score
     if arm.rewind is not None:
         more["rewind"] = arm.rewind
     if arm.retrain != "once":

@@ -85,7 +85,13 @@ def check_device(device: str) -> None:
         raise DeviceError(f"there is no device '{device}' on this machine", expected=", ".join(have), mend="--device cpu")
 
 
-def make_executor(name: str, store: Store, device: str, workers: int, on_tick: Callable[[Event], None]) -> Executor:
+def make_executor(
+    name: str, store: Store, device: str, workers: int, threads: int, on_tick: Callable[[Event], None]
+) -> Executor:
+    if name == "ray":
+        from distill_prune.pipeline.ray_workers import RayWorkers
+
+        return RayWorkers(store.root, device, workers, threads)
     return Serial(store.root, device, on_tick) if name == "serial" else Processes(store.root, device, workers)
 
 
@@ -143,7 +149,8 @@ class _Running:
         if event.kind == "failed":
             self.failure = self.failure or event.payload
         elif event.kind == "died":
-            self.again(event.key, f"its worker died (exit code {event.payload})")
+            where = f"exit code {event.payload}" if isinstance(event.payload, int) else event.payload
+            self.again(event.key, f"its worker died ({where})")
         elif event.kind == "busy":
             self.waiting.add(event.key)
             self.later[event.key] = time.monotonic() + BUSY_SECONDS
@@ -197,7 +204,8 @@ def run(
         KeyboardInterrupt: passed on after the workers have been ended.
     """
     began = time.perf_counter()
-    check_device(device)
+    if executor_name != "ray":  # whose workers look on their nodes
+        check_device(device)
     wanted, missing = needed(graph, store, until)
     state = _Running(graph, store, watcher, urgency(graph, wanted, cost), cost, set(missing))
     state.report.hits = len(wanted) - len(missing)
@@ -211,7 +219,8 @@ def run(
     if not missing:
         state.report.seconds = time.perf_counter() - began
         return state.report
-    executor = make_executor(executor_name, store, device, min(workers, len(missing)), state.hear)
+    workers, threads = min(workers, len(missing)), graph.pipeline.threads
+    executor = make_executor(executor_name, store, device, workers, threads, state.hear)
     try:
         while (state.waiting or state.flying) and not (state.failure and not state.flying):
             while executor.room() and not state.failure and (ready := state.ready()):

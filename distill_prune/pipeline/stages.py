@@ -91,8 +91,20 @@ class Reader:
         return self._models[name]
 
     def model_for(self, settings: Entry, data: str) -> Model:
-        """The network for the examples and classes of a data set; numbers as labels take one output."""
+        """The network for the examples and classes of a data set; numbers as labels take one output.
+
+        Raises:
+            UserError: the tokenizer of a text data set has word pieces that the network lacks.
+        """
         images = self.images(data)
+        known = (getattr(settings, "config", None) or {}).get("vocab_size")
+        if isinstance(images, Sentences) and known and images.vocabulary > known:
+            raise UserError(
+                "the tokenizer has more word pieces than the network",
+                got=images.vocabulary,
+                expected=f"at most {known}",
+                mend="data.tokenizer: the directory of the network",
+            )
         if isinstance(images, Sentences) and images.heads:
             settings = settings.model_copy(update={"heads": images.heads})
         return self.model(settings, images.shape, max(len(images.classes), 1))
@@ -167,17 +179,15 @@ def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader, progress: P
         examples = reader.examples(images, data)
     if job.model is not None and examples is not None:
         classes = reader.classes(images)
-        model = (
-            reader.model_for(job.model, data)
-            if images == data or examples.tokens
-            else reader.model(job.model, tuple(examples.shape), classes)
-        )
+        own = images == data or examples.tokens
+        model = reader.model_for(job.model, data) if own else reader.model(job.model, tuple(examples.shape), classes)
         shapes = {n: model.module.get_parameter(n).shape for n in model.prunable}
-        if any(previous.mask.kept[n].shape != shape for n, shape in shapes.items()):
+        whole = max(len(reader.images(data).classes), 1)
+        if max(classes, 1) != whole or any(previous.mask.kept[n].shape != shape for n, shape in shapes.items()):
             raise UserError(
                 "the set that a chain prunes with does not fit its network",
-                got=f"images {tuple(examples.shape)}, {classes} classes",
-                expected="images and classes of the pipeline's data",
+                got=f"examples {tuple(examples.shape)}, {classes} classes",
+                expected=f"examples of the arm's own task, {whole} classes",
             )
         first = steps_of(job.first, len(examples), job.recipe.batch) if job.recipe is not None else 0
     ticket = next_level(

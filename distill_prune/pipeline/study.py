@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
@@ -19,12 +19,19 @@ from distill_prune.pipeline.nodes import Graph, Node, is_control
 from distill_prune.pipeline.store import Store
 from distill_prune.settings import canonical
 
+if TYPE_CHECKING:
+    from distill_prune.artifacts import SyntheticSet
+
 Record = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Study:
-    """One study as plain data. Shares are fractions; `summary` is None until every measurement is there."""
+    """One study as plain data. Shares are fractions; `summary` is None until every measurement is there.
+
+    `tasks` has every arm's task, None for the study's own data; `versus` is the arm that its differences are taken from.
+    `samples` describes a distilled set of text: {made_of, count, length, width, classes, labels (N, K) or None}.
+    """
 
     name: str
     title: str
@@ -54,6 +61,9 @@ class Study:
     layer_traces: list[Record] = field(default_factory=list)
     between: list[Record] = field(default_factory=list)
     tickets: list[Record] = field(default_factory=list)
+    versus: str = "real"
+    tasks: dict[str, str | None] = field(default_factory=dict)
+    samples: Record | None = None
 
 
 def read(name: str, graph: Graph, store: Store) -> Study:
@@ -77,7 +87,7 @@ def read(name: str, graph: Graph, store: Store) -> Study:
     summary_inputs = graph.nodes[graph.summary].inputs
     found = {role: numbers[k] for role, k in summary_inputs.items() if k in numbers}
     units = gather(roles, found)["units"]
-    images, labels, record = _synthetic(graph, store, numbers)
+    images, labels, samples, record = _synthetic(graph, store, numbers)
     data = numbers.get(graph.data, {})
     return Study(
         name=name,
@@ -100,9 +110,12 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         provenance=provenance,
         versions=versions,
         sets=list(graph.sets),
-        data={"title": _title(graph)} | {k: data[k] for k in ("counts", "shape", "transform")} if data else {},
+        data=_data(graph, data) if data else {},
         **details(graph, numbers),
         tickets=tickets(graph, numbers, units),
+        versus=graph.pipeline.versus,
+        tasks={name: at.task for name, at in graph.pipeline.placed().items()},
+        samples=samples,
     )
 
 
@@ -114,9 +127,18 @@ def answer(graph: Graph, numbers: Mapping[str, Record]) -> str:
     return " ".join(part for part in (said, sets) if part)
 
 
+def _data(graph: Graph, numbers: Record) -> Record:
+    """What the data are: `task` is there where they are one task of several that the data set has."""
+    task = getattr(graph.pipeline.data, "task", None)
+    said = {"title": _title(graph)} | {k: numbers[k] for k in ("counts", "shape", "transform")}
+    return said | ({"task": str(task)} if task else {})
+
+
 def _title(graph: Graph) -> str:
-    """What to call the data: said in the pipeline, else the folder's or file's name, else the data set's."""
+    """What to call the data: said in the pipeline, else the data set's task, the folder's or file's name, or its own name."""
     source: Any = graph.pipeline.data
+    if task := getattr(source, "task", ""):
+        return str(source.title or f"{source.name} {task}")
     return str(getattr(source, "title", "") or Path(getattr(source, "path", "")).name or source.name)
 
 
@@ -157,22 +179,36 @@ def _layers(graph: Graph, numbers: dict[str, Record]) -> list[Record]:
     ]
 
 
-def _synthetic(graph: Graph, store: Store, numbers: dict[str, Record]) -> tuple[Any, list[int], Record | None]:
-    """The first set that is no control (else the first) as 8-bit pixels, its labels, and the record of its distillation."""
+def _synthetic(graph: Graph, store: Store, numbers: dict[str, Record]) -> tuple[Any, list[int], Record | None, Record | None]:
+    """The first set that is no control (else the first): as 8-bit pixels with its labels, or, of text, as what its samples
+    are; and the record of its distillation."""
     from distill_prune.artifacts import SyntheticSet
 
     there = {n: k for n, k in graph.sets.items() if k in numbers or store.sound("distill", k)}
     if not there:
-        return None, [], None
+        return None, [], None, None
     learned = [k for n, k in there.items() if not is_control(graph.methods[n])]
     key = (learned or list(there.values()))[0]
     made = SyntheticSet.of(store.read("distill", key))
     record = store.numbers("distill", key).get("record") or None
     shown = None if not record else {"iterations": record["iteration"], "loss": record["loss"], "lr": record.get("lr")}
     if made.transform.kind == "text":
-        return None, [], shown
+        return None, [], _samples(made), shown
     pixels = (made.transform.invert(made.images).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    return (pixels[..., 0] if pixels.shape[-1] == 1 else pixels), made.hard.tolist(), shown
+    return (pixels[..., 0] if pixels.shape[-1] == 1 else pixels), made.hard.tolist(), None, shown
+
+
+def _samples(made: SyntheticSet) -> Record:
+    """What a set of text is: its samples are word embeddings, or sentences of the training data, with soft or hard labels."""
+    embedded = made.images.is_floating_point()
+    return {
+        "made_of": "embeddings" if embedded else "sentences",
+        "count": len(made.images),
+        "length": made.images.shape[1 if embedded else 2],
+        "width": made.images.shape[2] if embedded else None,
+        "classes": made.hard.tolist(),
+        "labels": None if made.label_kind == "classes" else made.targets.tolist(),
+    }
 
 
 def _evaluations(graph: Graph, numbers: Mapping[str, Record]) -> list[Record]:

@@ -42,6 +42,8 @@ VERSIONED = (
     "higher",
     "pillow",
     "safetensors",
+    "transformers",
+    "tokenizers",
 )
 
 

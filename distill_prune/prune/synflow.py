@@ -30,7 +30,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from distill_prune.artifacts import Cost, Mask
-from distill_prune.errors import NonFiniteError
+from distill_prune.errors import NonFiniteError, UserError
 from distill_prune.models import Model
 from distill_prune.prune.select import Iterative as Base
 from distill_prune.training import flops_of_step
@@ -62,7 +62,13 @@ def scores(state: State, mask: Mask, model: Model) -> State:
 
 
 def cost(model: Model) -> Cost:
-    """One pass forward and backward, of one input that is no image."""
+    """One pass forward and backward, of one input that is no image.
+
+    Raises:
+        UserError: the network takes text.
+    """
+    if len(model.shape) != 3:
+        raise UserError("synflow sends ones through a network of images, and this one takes text", mend="another criterion")
     return Cost(0, 0, flops_of_step(model, 2, torch.Size(model.shape)) // 2)
 
 

@@ -26,6 +26,7 @@ TABLES = (
     "scan",
     "onset",
     "paired",
+    "transfer",
     "costs",
     "runs",
     "tickets",

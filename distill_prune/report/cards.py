@@ -10,6 +10,8 @@ from distill_prune.report.style import CROWD, Arm, rows
 if TYPE_CHECKING:
     from distill_prune.pipeline.study import Study
 
+UNMEASURED = "not measured"
+
 
 def cards(study: Study, listed: list[Arm]) -> list[dict[str, Any]]:
     """The key figures: a title, a note and a line for each arm. Only those that were measured.
@@ -39,12 +41,14 @@ def cards(study: Study, listed: list[Arm]) -> list[dict[str, Any]]:
         ("stable", "Sparsest stable", "% sparsity: the sparsest level whose mean test barrier is below 2 points"),
     ):
         lines = [_line(a, *_sparsest(own, verdict)) for a, own in by_arm.items() if own]
-        if any(r.get(verdict) for own in by_arm.values() for r in own):
+        if any(r.get(verdict) not in (None, UNMEASURED) for own in by_arm.values() for r in own):
             made.append({"title": title, "note": note, "lines": lines})
     totals = {c["arm"]: c.get("search") or {} for c in (study.summary or {}).get("costs") or []}
     if totals:
         lines = [_line(a, formats.count(totals[a.name].get("images"))) for a in listed if a.name in totals]
-        made.append({"title": "Mask search", "note": "training images seen, without distillation and experts", "lines": lines})
+        made.append(
+            {"title": "Mask search", "note": "training examples seen, without distillation and experts", "lines": lines}
+        )
     return made
 
 
@@ -59,10 +63,10 @@ def _line(arm: Arm, value: str, range: str = "") -> dict[str, str | None]:
 
 def _sparsest(own: list[dict[str, Any]], verdict: str) -> tuple[str, str]:
     """The highest sparsity with the verdict "yes", and a remark where that is not the whole story."""
-    said = [(r["sparsity"], r.get(verdict)) for r in own if r.get(verdict)]
+    said = [(r["sparsity"], r.get(verdict)) for r in own if r.get(verdict) not in (None, UNMEASURED)]
     good = [s for s, v in said if v == "yes"]
     if not said:
-        return formats.NONE, "not measured"
+        return formats.NONE, UNMEASURED
     if not good:
         return formats.NONE, "not decidable" if all(v == "not decidable" for _, v in said) else "at no level"
     if good[-1] == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from distill_prune.pipeline.study import Study
 
 Record = dict[str, Any]
+_LONG = 24
 
 
 def layers(study: Study) -> tuple[Figure, str] | None:
@@ -58,6 +60,16 @@ def traces(study: Study) -> tuple[Figure, str] | None:
 def layer_name(e: Record) -> str:
     """A layer as figures name it."""
     return str(e["layer"]).removesuffix(".weight")
+
+
+def shortened(names: Sequence[str]) -> list[str]:
+    """Names of layers as an axis shows them: without the dotted part that most begin with, where there is room for no more."""
+    parts = [n.split(".") for n in names]
+    begun = Counter(tuple(p[:i]) for p in parts for i in range(1, len(p)))
+    common = max((b for b, n in begun.items() if 2 * n > len(names)), key=len, default=())
+    if max(map(len, names)) <= _LONG:
+        return list(names)
+    return [".".join(p[len(common) :]) if tuple(p[: len(common)]) == common else n for p, n in zip(parts, names, strict=True)]
 
 
 def _by_layer(
@@ -123,7 +135,7 @@ def _scales(first: Axes, last: Sequence[Axes], names: Sequence[str], values: Seq
         first.yaxis.set_major_formatter(FuncFormatter(lambda y, _: power(y)))
     every = -(-len(names) // 8)
     for axes in last:
-        axes.set_xticks(range(0, len(names), every), names[::every], rotation=20, ha="right", fontsize=SIZE)
+        axes.set_xticks(range(0, len(names), every), shortened(names)[::every], rotation=20, ha="right", fontsize=SIZE)
         axes.set_xlim(-0.4, len(names) - 0.6)
 
 
@@ -145,7 +157,7 @@ def layerwise(study: Study) -> tuple[Figure, str] | None:
         each * len(names) + 0.36 + 0.62 + legend_height,
         top=0.36,
         bottom=0.62 + legend_height,
-        left=min(0.07 * max(map(len, names)) + 0.2, 1.8),
+        left=min(0.07 * max(map(len, shortened(names))) + 0.2, 1.8),
         wspace=0.06,
         sharey=True,
         sharex=True,
@@ -156,7 +168,7 @@ def layerwise(study: Study) -> tuple[Figure, str] | None:
         axes.axvline(0, color=GREY, linewidth=0.7, zorder=1)
         axes.grid(True, axis="x")
         axes.grid(False, axis="y")
-    panels[0][0].set_yticks(range(len(names)), names)
+    panels[0][0].set_yticks(range(len(names)), shortened(names))
     panels[0][0].set_ylim(len(names) - 0.5, -0.5)
     figure.text(
         0.99, (0.1 + legend_height) / figure.get_figheight(), "excess of test error over the chord (points)", ha="right"

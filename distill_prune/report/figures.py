@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from distill_prune.report import depth, pairs, panels, scans, spectra, surfaces, sweep
+from distill_prune.report import depth, pairs, panels, scans, spectra, surfaces, sweep, transfer
 from distill_prune.report.axes import NARROW, WIDE
 from distill_prune.report.style import METRICS, PAPER, RC
 
@@ -37,6 +39,7 @@ FIGURES: dict[str, Draw] = {
     "density": spectra.density,
     **{name: partial(surfaces.surface, kind=kind, name=of) for name, (kind, of) in LANDSCAPES.items()},
     "layers": depth.layers,
+    "transfer": transfer.matrix,
     **{f"paired_{name}": partial(pairs.paired, name=name) for name in PAIRED},
     "costs": panels.costs,
     "overlap": pairs.overlap,
@@ -59,21 +62,68 @@ class Drawing:
 
     @property
     def inline(self) -> str:
-        """The SVG as an HTML element that scales with its column.
+        """The SVG as an HTML element that scales with its column, in half the characters.
 
         Ids that nothing refers to are dropped, since they repeat from figure to figure; the others carry
-        the figure's own salt.
+        the figure's own salt. A style that stands more than once becomes a class, named after what it says.
         """
         body = re.sub(r"<metadata>.*?</metadata>", "", self.svg[self.svg.index("<svg") :], flags=re.S)
         used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
         body = re.sub(r' id="([^"]*)"', lambda m: m.group(0) if m.group(1) in used else "", body)
+        body = re.sub(r' d="([^"]*)"', lambda m: f' d="{_relative(m.group(1))}"', body)
+        body = re.sub(r">\s+<", "><", re.sub(r"<!--.*?-->", "", body, flags=re.S)).replace("<g/>", "")
         head, rest = body.split(">", 1)
         view = re.search(r'viewBox="[^"]*"', head)
         assert view is not None
+        styles, rest = _classes(rest)
         return (
             f'<svg {view.group(0)} xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
-            f'role="img" aria-label="{escape(self.alt, quote=True)}">{rest}'
+            f'role="img" aria-label="{escape(self.alt, quote=True)}">{styles}{rest}'
         )
+
+
+def _classes(body: str) -> tuple[str, str]:
+    """A style element for the styles that stand more than once in an SVG, and the SVG with their classes."""
+    often = [style for style, n in Counter(re.findall(r' style="([^"]*)"', body)).items() if n > 1]
+    names = {style: f"s{hashlib.sha256(style.encode()).hexdigest()[:8]}" for style in often}
+    body = re.sub(r' style="([^"]*)"', lambda m: f' class="{names[m[1]]}"' if m[1] in names else m[0], body)
+    rules = "".join(f".{name}{{{style}}}" for style, name in names.items())
+    return (f"<style>{rules}</style>" if rules else ""), body
+
+
+def _relative(path: str) -> str:
+    """A path of moves, lines and curves with steps of a tenth of a point in place of places; others are left as they are."""
+    tokens = re.findall(r"[A-Za-z]|-?[\d.]+", path)
+    if not set(re.sub(r"[^A-Za-z]", "", path)) <= {"M", "L", "Q", "C", "z"}:
+        return path
+    out: list[str] = []
+    at, start, i, last = (0, 0), (0, 0), 0, ""
+    while i < len(tokens):
+        command = tokens[i]
+        i += 1
+        if command == "z":
+            out.append("z")
+            at, last = start, "z"
+            continue
+        ends = [round(10 * float(t)) for t in tokens[i : i + 2 * _POINTS[command]]]
+        i += len(ends)
+        steps = [_tenths(v - at[j % 2]) for j, v in enumerate(ends)]
+        at = (ends[-2], ends[-1])
+        start = at if command == "M" else start
+        # After a move, pairs are lines; a command that repeats is not said again.
+        said = "" if (command == last != "M") or (command, last) == ("L", "M") else command.lower()
+        out.append(said + "".join(s if (j == 0 and said) or s[0] == "-" else f" {s}" for j, s in enumerate(steps)))
+        last = "L" if (command, last) == ("L", "M") else command
+    return "".join(out)
+
+
+_POINTS = {"M": 1, "L": 1, "Q": 2, "C": 3}
+
+
+def _tenths(n: int) -> str:
+    """n / 10 in as few characters as there are."""
+    text = f"{n / 10:.1f}".removesuffix(".0")
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
 
 
 def width(svg: str) -> float:

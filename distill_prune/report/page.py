@@ -7,10 +7,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill_prune.report import formats, pictures, spectra, surfaces, tickets, words
+from distill_prune.analyze.answer import lead
+from distill_prune.report import formats, pictures, spectra, surfaces, tickets, transfer, words
 from distill_prune.report.cards import cards
 from distill_prune.report.figures import Drawing
-from distill_prune.report.style import METRICS, Arm, arms, every_arm, rows, sparsities
+from distill_prune.report.style import (
+    METRICS,
+    SCORES,
+    arms,
+    every_arm,
+    is_text,
+    left_out,
+    rows,
+    sparsities,
+    task_label,
+)
 
 if TYPE_CHECKING:
     from distill_prune.pipeline.study import Study
@@ -18,6 +29,7 @@ if TYPE_CHECKING:
 # Figures that stand in one section, in order, and what to call one that is not there.
 GROUPS = {
     "accuracy": ("accuracy", "train_accuracy"),
+    "scores": SCORES,
     "barrier": ("barrier_test", "barrier_train", "barrier_loss", "excess_test"),
     "apart": ("disagreement", "relative_distance"),
     "trace": ("trace", "trace_per_weight", "trace_invariant", "weight_norm"),
@@ -33,7 +45,7 @@ GROUPS = {
 }
 SECTIONS = (
     ("reach", "How far"),
-    ("images", "Images"),
+    ("images", "Sets"),
     ("accuracy", "Accuracy"),
     ("stability", "Stability"),
     ("rewinding", "Rewinding"),
@@ -43,6 +55,7 @@ SECTIONS = (
     ("levels", "All levels"),
     ("differences", "Differences"),
     ("overlap", "Overlap"),
+    ("transfer", "Transfer"),
     ("controls", "Controls"),
     ("costs", "Costs"),
     ("tickets", "Every ticket"),
@@ -80,7 +93,15 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
         arms=listed,
         labels={a.name: a.label for a in every_arm(study)},
         first={a.name for a in listed},
-        sections=SECTIONS,
+        sections=[s for s in SECTIONS if s[0] != "transfer" or transfer.rows(study)],
+        answer=lead(study.answer),
+        text=is_text(study),
+        noun="sentences" if is_text(study) else "images",
+        moved=transfer.beside_own(study),
+        targets=transfer.targets(study),
+        unseen=unseen(study),
+        noisy=words.noisy(study),
+        scores=[METRICS[m] for m in SCORES if any(r.get(m) for r in rows(study))],
         reach=words.reach(study),
         onsets=words.onsets(study),
         compared=words.compared(study),
@@ -94,7 +115,7 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
         drawings=drawings,
         why=why_absent(study),
         missing=missing_by_stage(study),
-        table=levels_table(study, listed),
+        table=levels_table(study),
         sheet=sheet,
         sheet_png=base64.b64encode(sheet.png).decode() if sheet else "",
         at=sparsities(study),
@@ -149,16 +170,31 @@ def _most(eigenvalue: Mapping[str, Any]) -> tuple[str, float] | None:
     return max(shares.items(), key=lambda s: s[1]) if shares else None
 
 
-def levels_table(study: Study, listed: list[Arm]) -> list[tuple[str, str | None, list[dict[str, Any]]]]:
-    """Rows in groups of (title, colour, rows). Dense rows that all arms share stand once, first."""
-    names = {a.name for a in listed}
-    dense = [r for r in rows(study) if r["level"] == 0 and r["arm"] in names]
-    same = len(dense) > 1 and all({**r, "arm": ""} == {**dense[0], "arm": ""} for r in dense)
-    groups: list[tuple[str, str | None, list[dict[str, Any]]]] = (
-        [("Dense, shared by all arms", None, dense[:1])] if same else []
-    )
-    for arm in listed:
-        own = [r for r in rows(study) if r["arm"] == arm.name and not (same and r["level"] == 0)]
-        if own:
-            groups.append((arm.label, arm.color, own))
+def unseen(study: Study) -> dict[str, list[str]]:
+    """By figure, the labels of the arms that were measured and have no panel in it."""
+    measured = {
+        "density": study.densities,
+        "histograms": [d for d in study.diagonals if d.get("histogram")],
+        **{kind: [p for p in study.planes if p["kind"] == kind] for kind in surfaces.KINDS},
+    }
+    return {name: [a.label for a in left_out(study, {r["arm"] for r in held})] for name, held in measured.items()}
+
+
+def levels_table(study: Study) -> list[tuple[str, str | None, list[dict[str, Any]]]]:
+    """Rows in groups of (title, colour, rows), task by task. Dense rows that all arms of a task share stand once, first."""
+    listed = arms(study, main=False)
+    groups: list[tuple[str, str | None, list[dict[str, Any]]]] = []
+    tasks = dict.fromkeys([study.tasks.get(study.versus), *(study.tasks.get(a.name) for a in listed)])
+    for task in tasks:
+        own = [a for a in listed if study.tasks.get(a.name) == task]
+        name = f" of {task_label(study, task)}" if len(tasks) > 1 else ""
+        said = "" if task == study.tasks.get(study.versus) else f", on {task_label(study, task)}"
+        dense = [r for r in rows(study) if r["level"] == 0 and r["arm"] in {a.name for a in own}]
+        same = len(dense) > 1 and all({**r, "arm": ""} == {**dense[0], "arm": ""} for r in dense)
+        if same:
+            groups.append((f"Dense, shared by all arms{name}", None, dense[:1]))
+        for arm in own:
+            found = [r for r in rows(study) if r["arm"] == arm.name and not (same and r["level"] == 0)]
+            if found:
+                groups.append((arm.label + said, arm.color, found))
     return groups

@@ -104,7 +104,9 @@ def costs(study: Study) -> tuple[Figure, str] | None:
     # Labels of arms are long: they get their own room at the left.
     room = min(0.075 * max(len(a.label) for a in shown) + 0.15, 2.8)
     figure.subplots_adjust(left=room / WIDE)
-    for axes, (what, title) in zip(found[0], (("images", "images seen"), ("steps", "steps"), ("flops", "FLOPs")), strict=True):
+    for axes, (what, title) in zip(
+        found[0], (("images", "examples seen"), ("steps", "steps"), ("flops", "FLOPs")), strict=True
+    ):
         values = [
             (y, total, (listed[a.name].get(total) or {}).get(what)) for y, a in enumerate(shown) for total, _, _ in TOTALS
         ]
@@ -160,7 +162,7 @@ def costs(study: Study) -> tuple[Figure, str] | None:
         bbox_to_anchor=(0, -0.01),
     )
     return figure, "Costs by arm on a log scale. " + " ".join(
-        f"{a.label}: {count((listed[a.name].get('search') or {}).get('images'))} images seen in mask search." for a in shown
+        f"{a.label}: {count((listed[a.name].get('search') or {}).get('images'))} examples seen in mask search." for a in shown
     )
 
 

@@ -23,6 +23,8 @@ _MUTED = ("#586f86", "#84644f", "#567260", "#7b6279", "#6f6a48", "#4c7278", "#83
 
 # Surfaces: from light to dark in one hue, so that lines and words in ink are readable on all of it.
 LOW, MIDDLE, HIGH = "#fdfaf0", "#b9d3e6", "#5c9bcc"
+# Differences: orange below zero, blue above, as light; the colour-blind tell the two apart, and words in ink are readable.
+AGAINST, EVEN, FOR = "#e0954a", "#fdfcfa", "#5c9bcc"
 
 # Text stays text in the SVG: small, searchable, and editable in a drawing program.
 RC: dict[str, Any] = {
@@ -104,7 +106,7 @@ METRICS = {
         Metric("barrier_train", "Train error barrier", "points", 100),
         Metric("barrier_loss", "Test loss barrier", "nats"),
         Metric("excess_test", "Excess of test error over the chord", "points", 100),
-        Metric("disagreement", "Test images that copies class differently", "%", 100),
+        Metric("disagreement", "Test examples that copies class differently", "%", 100),
         Metric("relative_distance", "Distance of copies / distance travelled", "ratio"),
         Metric("trace", "Hessian trace, raw", "nats", log=True),
         Metric("trace_per_weight", "Hessian trace per surviving weight", "nats", log=True),
@@ -113,14 +115,21 @@ METRICS = {
         Metric("top_eigenvalue", "Largest Hessian eigenvalue", "nats", log=True),
         Metric("diagonal_median", "Median of the Hessian diagonal", "nats", log=True),
         Metric("diagonal_negative", "Hessian diagonal below zero", "% of entries", 100),
+        Metric("f1", "F1 score", "%", 100),
+        Metric("matthews", "Matthews correlation", "× 100", 100),
+        Metric("spearman", "Spearman correlation", "× 100", 100),
     )
 }
+
+# What only some tasks are scored by: nothing is said of these where they were not measured.
+SCORES = ("f1", "matthews", "spearman")
 
 
 def every_arm(study: Study) -> list[Arm]:
     """All arms in their own order; one at a further rewinding step looks like the arm that it is at the first.
 
-    Looks follow role: the real arm is dark, the first learned arm blue. `role` is real, treatment, source or control.
+    Looks follow role: the arm that others are compared with is dark, the first learned arm blue, arms of other tasks grey.
+    `role` is real, treatment, source or control.
     """
     listed = [dict(a) for a in (study.summary or {}).get("arms") or []]
     known = {a["name"] for a in listed}
@@ -128,9 +137,10 @@ def every_arm(study: Study) -> list[Arm]:
         if row["arm"] not in known:
             known.add(row["arm"])
             listed.append({"name": row["arm"]})
-    usual = next((a.get("criterion") for a in listed if a["name"] == "real"), None) or "magnitude"
-    roles = {a["name"]: role(a, usual) for a in listed}
-    first = [a for a in listed if based_on(a) is None]
+    versus = study.versus if any(a["name"] == study.versus for a in listed) else "real"
+    usual = next((a.get("criterion") for a in listed if a["name"] == versus), None) or "magnitude"
+    roles = {a["name"]: role(a, usual, versus) for a in listed}
+    first = [a for a in listed if based_on(a) is None and of_main_task(study, a["name"])]
     crowded = len(first) > CROWD
     # Learned arms take the first colours wherever they stand in the list.
     ranked = sorted((a for a in first if roles[a["name"]] != "real"), key=lambda a: roles[a["name"]] != "treatment")
@@ -138,6 +148,8 @@ def every_arm(study: Study) -> list[Arm]:
     muted = [a["name"] for a in ranked if a["name"] not in bright]
 
     def look(name: str) -> tuple[str, str, Any]:
+        if not of_main_task(study, name):
+            return GREY, "o", "-"
         colors, names = (_MUTED, muted) if name in muted else (_COLORS, bright)
         if name not in names:
             return _REAL, "o", "-"
@@ -157,13 +169,13 @@ def every_arm(study: Study) -> list[Arm]:
     ]
 
 
-def role(arm: Mapping[str, Any], usual: str = "magnitude") -> str:
-    """What the arm is for: `real`, `treatment` (learned images), `source` (other images), or `control`.
+def role(arm: Mapping[str, Any], usual: str = "magnitude", versus: str = "real") -> str:
+    """What the arm is for: `real` (the arm `versus`), `treatment` (a learned set), `source` (other data), or `control`.
 
     A control lacks something that the real arm has: it is made from another arm's tickets, is pruned at once, or by
     another criterion than the `usual` one.
     """
-    if (based_on(arm) or arm["name"]) == "real":
+    if (based_on(arm) or arm["name"]) == versus:
         return "real"
     if arm.get("control") or arm.get("one_shot") or arm.get("criterion", usual) != usual:
         return "control"
@@ -175,10 +187,26 @@ def based_on(arm: Mapping[str, Any]) -> str | None:
     return arm.get("base") or arm["name"].rpartition("@")[0] or None
 
 
-def arms(study: Study) -> list[Arm]:
-    """The study's arms in their own order, each at its first rewinding step."""
+def of_main_task(study: Study, arm: str) -> bool:
+    """Whether the arm is of the task that the study's differences are taken on."""
+    return study.tasks.get(arm) == study.tasks.get(study.versus)
+
+
+def task_label(study: Study, task: str | None) -> str:
+    """What to call a task; None is the study's own data."""
+    return task or str(study.data.get("task") or study.data.get("title") or "the study's own data")
+
+
+def is_text(study: Study) -> bool:
+    """Whether examples are sentences."""
+    return study.data.get("transform") == "text"
+
+
+def arms(study: Study, main: bool = True) -> list[Arm]:
+    """The study's arms in their own order, each at its first rewinding step; of its main task alone unless asked."""
     bases = {a["name"] for a in (study.summary or {}).get("arms") or [] if a.get("base")}
-    return [a for a in every_arm(study) if a.name not in bases and "@" not in a.name]
+    first = [a for a in every_arm(study) if a.name not in bases and "@" not in a.name]
+    return [a for a in first if not main or of_main_task(study, a.name)]
 
 
 def sides(study: Study) -> list[tuple[str, list[Arm]]]:
@@ -220,3 +248,9 @@ def shown_arms(study: Study, measured: set[str], most: int = 6) -> list[Arm]:
     listed = [a for a in arms(study) if a.name in measured]
     kept = set(sorted(listed, key=lambda a: order[a.role])[:most])
     return [a for a in listed if a in kept]
+
+
+def left_out(study: Study, measured: set[str], most: int = 6) -> list[Arm]:
+    """The arms among `measured` that `shown_arms` leaves out."""
+    shown = shown_arms(study, measured, most)
+    return [a for a in arms(study) if a.name in measured and a not in shown]

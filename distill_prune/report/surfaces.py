@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Record = dict[str, Any]
 KINDS = {"copies": "the plane through three copies", "directions": "two filter-normalised random directions"}
-DATA = {"test": "test set", "train": "train set", "distilled": "distilled images"}
+DATA = {"test": "test set", "train": "train set", "distilled": "distilled set"}
 SURFACES = [f"{data}_{what}" for what in ("error", "loss") for data in DATA]
 _BANDS = 7
 

@@ -9,6 +9,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from distill_prune.report.style import task_label
+
 if TYPE_CHECKING:
     from distill_prune.pipeline.study import Study
 
@@ -24,6 +26,7 @@ def tables(study: Study) -> dict[str, list[dict[str, Any]]]:
         "scan": summary.get("scan") or [],
         "onset": summary.get("onset") or [],
         "paired": summary.get("paired") or [],
+        "transfer": [_moved(study, r) for r in summary.get("transfer") or []],
         "costs": summary.get("costs") or [],
         "runs": study.units,
         "tickets": study.tickets,
@@ -42,6 +45,11 @@ def tables(study: Study) -> dict[str, list[dict[str, Any]]]:
         "missing": study.missing,
     }
     return {name: [clean(dict(r)) for r in records] for name, records in found.items() if records}
+
+
+def _moved(study: Study, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of transfer with its target's name in words."""
+    return {**row, "target": task_label(study, row["target"])}
 
 
 def _place(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distill_prune.report import formats
-from distill_prune.report.style import METRICS, every_arm
+from distill_prune.report.style import METRICS, SCORES, every_arm
 
 if TYPE_CHECKING:
     from distill_prune.pipeline.study import Study
@@ -85,7 +85,7 @@ def table(study: Study) -> Table | None:
         Row(t["arm"], looks[t["arm"]].color if t["arm"] in looks else "", [_cell(c, t, labels) for c in columns])
         for t in study.tickets
     ]
-    return Table(columns, rows, [c.title for c in MEASURED if c.name not in there], list(labels.items()))
+    return Table(columns, rows, [c.title for c in MEASURED if c.name not in {*there, *SCORES}], list(labels.items()))
 
 
 def _cell(column: Column, ticket: dict[str, Any], labels: dict[str, str]) -> Cell:

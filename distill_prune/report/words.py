@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill_prune.report import formats
-from distill_prune.report.style import Arm, arms, rows
+from distill_prune.report.style import Arm, arms, every_arm, is_text, rows
 
 if TYPE_CHECKING:
     from distill_prune.pipeline.study import Study
 
 Record = Mapping[str, Any]
+# Share of the variance of a diagonal's entries that is their error: from here on a reader must know.
+NOISY = 0.1
 MEASURED_BY = {"matching": "accuracy", "stable": "barrier_test"}
 CRITERIA = {
     "magnitude": "largest weights after training",
@@ -24,11 +26,13 @@ CONTROLS = {
     "shuffled": "the mask of {of}, each layer's entries in another order",
     "random": "weights chosen at random, as many in each layer as {of} keeps",
     "reinitialised": "the mask of {of} on another draw of the initialisation",
+    "transferred": "the mask of {of}, found on another task",
+    "swapped": "the one-shot mask, with as many weights of each layer exchanged as tell {of} from it, at random",
 }
 
 
-def described(arm: Record, labels: Mapping[str, str]) -> str:
-    """Where the arm's masks come from."""
+def described(arm: Record, labels: Mapping[str, str], noun: str = "images") -> str:
+    """Where the arm's masks come from; `noun` is what a set's examples are called."""
     if control := arm.get("control"):
         of = labels.get(control["of"], control["of"])
         return CONTROLS.get(str(control["kind"]), "{of}, " + str(control["kind"])).format(of=of)
@@ -36,15 +40,32 @@ def described(arm: Record, labels: Mapping[str, str]) -> str:
     said = CRITERIA.get(criterion, f"weights chosen by the criterion {criterion}")
     if criterion == "magnitude":
         images = str(arm.get("images") or "real")
-        whose = "learned images" if arm.get("learned") else "images"
+        whose = f"learned {noun}" if arm.get("learned") else noun
         on = "all training data" if images == "real" else f"the {whose} of the set {images}"
         said += f" on {on}"
         if images == "real" and arm.get("recipe") == "prune":
             said += ", with the recipe of small sets"
+    said += ", without rewinding" if arm.get("rewind") == "none" else ""
     said += ", pruned at once" if arm.get("one_shot") else ", level by level"
     if begins := arm.get("begins"):
         said += f"; up to level {begins['level']} the tickets of {labels.get(begins['arm'], begins['arm'])}"
     return said
+
+
+def noisy(study: Study) -> list[str]:
+    """Of the diagonals shown, those that are largely the error of their estimate, worst first: arm, sparsity and share."""
+    labels = {a.name: a.label for a in arms(study)}
+    first = {(d["arm"], d["seed"], d["level"]): d for d in reversed(study.diagonals) if d["arm"] in labels}
+    worst: dict[tuple[str, int], Record] = {}
+    for d in first.values():
+        at = d["arm"], d["level"]
+        if formats.finite(d.get("noise")) and d["noise"] > NOISY and d["noise"] > worst.get(at, d | {"noise": 0})["noise"]:
+            worst[at] = d
+    ordered = sorted(worst.values(), key=lambda d: -float(d["noise"]))
+    return [
+        f"{labels[d['arm']]} at {formats.sparsity(d['sparsity'])} % sparsity ({formats.fixed(d['noise'], 0, 100)} %)"
+        for d in ordered
+    ]
 
 
 def reach(study: Study) -> list[dict[str, Any]]:
@@ -120,7 +141,8 @@ def compared(study: Study) -> list[tuple[str, list[dict[str, Any]]]]:
     """Sources, then controls: what each arm is, its row at its sparsest level, and its difference in accuracy there."""
     listed = arms(study)
     records = {a["name"]: a for a in (study.summary or {}).get("arms") or []}
-    labels = {a.name: a.label for a in listed}
+    labels = {a.name: a.label for a in every_arm(study)}
+    noun = "samples" if is_text(study) else "images"
     paired = {(p["arm"], p["level"]): p for p in (study.summary or {}).get("paired") or [] if p["metric"] == "accuracy"}
 
     def told(arm: Arm) -> dict[str, Any]:
@@ -128,7 +150,7 @@ def compared(study: Study) -> list[tuple[str, list[dict[str, Any]]]]:
         last = max(own, key=lambda r: float(r["sparsity"]), default=None)
         return {
             "arm": arm,
-            "what": described(records[arm.name], labels),
+            "what": described(records[arm.name], labels, noun),
             "row": last or {},
             "difference": (paired.get((arm.name, last["level"])) or {}).get("difference") if last else None,
         }

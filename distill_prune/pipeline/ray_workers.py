@@ -1,0 +1,292 @@
+"""Artifacts made by actors of a Ray cluster.
+
+A worker is an actor with `threads` CPUs and, on `cuda`, a GPU or a share of one. It keeps prepared data between artifacts,
+as a worker process does. Nothing passes through Ray but nodes, ticks and outcomes; all else lies in the store, which every
+node must see at the same path: before its first artifact a worker looks there for a lock that the driver holds. Ray ends
+the actors of a driver that is dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import queue
+import secrets
+import socket
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from distill_prune.errors import DistillPruneError, RunError, StoreError, UserError
+from distill_prune.pipeline.executors import Event, _make, _received
+from distill_prune.pipeline.nodes import Node
+from distill_prune.pipeline.ray_cluster import connection, resources, share
+from distill_prune.pipeline.store import Store
+from distill_prune.plugins import Registered
+
+STARTS = 3
+"""Times that a worker may die as it starts, one after the other."""
+
+PATIENCE_SECONDS = 600.0
+"""How long a run goes on without a single worker: a cluster may be bringing nodes."""
+
+BEHIND_SECONDS = 10.0
+"""How far a network file system may be behind on another node."""
+
+
+# -- on a node
+
+
+@dataclass(frozen=True)
+class _Setup:
+    """What a worker has to know; `beacon` is the lock that the driver holds in the store."""
+
+    store: str
+    beacon: str
+    device: str
+    folder: str
+    registered: Registered
+    versions: Mapping[str, str]
+
+
+class Maker:
+    """An actor that makes artifacts. Answers with errors of the family, never raises them: Ray would add its traceback."""
+
+    def __init__(self, setup: _Setup, mailbox: Any) -> None:
+        self._setup, self._mailbox = setup, mailbox
+        self._worker: Any = None  # made by `begin`
+
+    def begin(self) -> str | DistillPruneError:
+        """The node's name once everything is found to be right on it."""
+        from distill_prune.pipeline.run import check_device
+        from distill_prune.pipeline.worker import Worker, versions
+
+        setup, node = self._setup, socket.gethostname()
+        try:
+            check_versions(node, versions(), setup.versions)
+            check_store(node, Path(setup.store), setup.beacon)
+            with contextlib.suppress(OSError):
+                os.chdir(setup.folder)  # paths of a pipeline may be relative to where its driver was started
+            setup.registered.restore()
+            check_device(setup.device)
+            self._worker = Worker(Store(setup.store), setup.device)
+        except DistillPruneError as error:
+            return error
+        return node
+
+    def make(self, key: str, label: str, node: bytes) -> Event:
+        return _make(self._worker, key, label, partial(_received, node), partial(self._tell, key))
+
+    def _tell(self, key: str, *tick: Any) -> None:
+        self._mailbox.put.remote(key, tick)
+
+
+def check_versions(node: str, here: Mapping[str, str], there: Mapping[str, str]) -> None:
+    """Refuse a node with other versions of what decides bits than the driver has.
+
+    Raises:
+        UserError: which differ.
+    """
+    if names := [n for n in sorted({*here, *there}) if here.get(n) != there.get(n)]:
+        raise UserError(
+            f"the Ray node {node} has other versions than the driver, and would make other bits",
+            got=", ".join(f"{n} {here.get(n, 'missing')}" for n in names),
+            expected=", ".join(f"{n} {there.get(n, 'missing')}" for n in names),
+            mend="the same environment on every node",
+        )
+
+
+def check_store(node: str, root: Path, beacon: str) -> None:
+    """Refuse a node that does not see the driver's store, or does not see its locks.
+
+    Raises:
+        StoreError: so.
+    """
+    end = time.monotonic() + BEHIND_SECONDS
+    while not (root / ".locks" / beacon).exists():
+        if time.monotonic() > end:
+            raise StoreError(
+                f"the store '{root}' is not there on the Ray node {node}, or is another one",
+                expected="a folder of a shared file system, at the same path on every node",
+                mend="--store, or $DISTILL_PRUNE_STORE",
+            )
+        time.sleep(0.1)
+    try:
+        with Store(root).lock(beacon) as mine:
+            got = "a lock that the driver holds could be taken there" if mine else None
+    except (OSError, NotImplementedError) as problem:
+        got = str(problem)
+    if got is not None:
+        raise StoreError(
+            f"locks in the store '{root}' do not hold on the Ray node {node}",
+            got=got,
+            expected="a file system whose locks (flock) hold across nodes",
+            mend="other mount options (docs/scaling.md), or another --store",
+        )
+
+
+def _mailbox() -> type:
+    """The class of the actor that brings ticks to the driver. It is local so that Ray sends its code: a process that had to
+    import it would import torch."""
+
+    class Mailbox:
+        def __init__(self) -> None:
+            self._ticks: asyncio.Queue[Any] = asyncio.Queue()
+
+        async def put(self, key: str, tick: Any) -> None:
+            self._ticks.put_nowait((key, tick))
+
+        async def take(self) -> list[Any]:
+            found = [await self._ticks.get()]
+            while not self._ticks.empty():
+                found.append(self._ticks.get_nowait())
+            return found
+
+    return Mailbox
+
+
+# -- the driver
+
+
+@dataclass
+class _Held:
+    """An actor; `where` is empty until it has begun."""
+
+    actor: Any
+    starts: int
+    where: str = ""
+    node: Node | None = None
+
+
+class RayWorkers:
+    """Ready artifacts in parallel, an actor each. A dead actor is replaced; its node gets a `died` event.
+
+    Replies come by callbacks into a queue, on which alone the driver waits: Ray's own waiting answers no interrupt but
+    Python's.
+
+    Raises:
+        UserError: no cluster, no such device in it, or a node that cannot be used: this from `room` and `events` too.
+    """
+
+    def __init__(self, store: Path, device: str, workers: int, threads: int) -> None:
+        from distill_prune.pipeline.worker import versions
+
+        self._arrived: queue.SimpleQueue[tuple[Callable[[Future[Any]], None], Future[Any]]] = queue.SimpleQueue()
+        self._events: list[Event] = []
+        self._pool: list[_Held] = []
+        self._alive = time.monotonic()
+        self._open = contextlib.ExitStack()
+        try:
+            gpus = None if device == "cuda" else 0
+            ray = self._ray = self._open.enter_context(connection(workers * threads, gpus))
+            nodes = resources(ray)
+            part = share(nodes, device, threads, workers)
+            if not part.places(nodes):
+                got = "; ".join(f"{n.get('CPU', 0):.0f} CPUs, {n.get('GPU', 0):.0f} GPUs" for n in nodes)
+                raise UserError("no node of the Ray cluster has room for a worker", got=got, expected=f"{threads} CPUs")
+            beacon = f"ray-{secrets.token_hex(8)}"
+            self._open.enter_context(Store(store).lock(beacon))
+            self._open.callback((store / ".locks" / beacon).unlink, missing_ok=True)
+            here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
+                ray.get_runtime_context().get_node_id(), soft=True
+            )
+            self._mailbox = ray.remote(_mailbox()).options(num_cpus=0, scheduling_strategy=here).remote()
+            self._maker = ray.remote(Maker).options(num_cpus=part.cpus, num_gpus=part.gpus, scheduling_strategy="SPREAD")
+            root = str(store.resolve())
+            self._setup = _Setup(root, beacon, device, str(Path.cwd()), Registered.here(), versions())
+            self._expect(self._mailbox.take.remote(), self._ticked)
+            self._pool = [self._start() for _ in range(workers)]
+        except BaseException:
+            self.close()
+            raise
+
+    def _expect(self, reply: Any, then: Callable[[Future[Any]], None]) -> None:
+        reply.future().add_done_callback(lambda future: self._arrived.put((then, future)))
+
+    def _start(self, starts: int = 1) -> _Held:
+        held = _Held(self._maker.remote(self._setup, self._mailbox), starts)
+        self._expect(held.actor.begin.remote(), partial(self._began, held))
+        return held
+
+    def _replace(self, held: _Held, starts: int) -> None:
+        with contextlib.suppress(self._ray.exceptions.RayError):
+            self._ray.kill(held.actor)  # Ray may have lost it while it lives
+        self._pool[self._pool.index(held)] = self._start(starts)
+
+    def _began(self, held: _Held, reply: Future[Any]) -> None:
+        try:
+            found = reply.result()
+        except self._ray.exceptions.RayTaskError as problem:
+            got = str(problem).strip().splitlines()[-1]
+            raise UserError("a Ray worker cannot start", got=got, mend="the same environment on every node") from None
+        except self._ray.exceptions.RayError as problem:
+            if held.starts == STARTS:
+                raise RunError(f"a Ray worker died as it started, {STARTS} times", got=problem) from None
+            self._replace(held, held.starts + 1)
+            return
+        if isinstance(found, DistillPruneError):
+            raise found
+        held.where = found
+
+    def _made(self, held: _Held, reply: Future[Any]) -> None:
+        assert held.node is not None
+        key, label = held.node.key, held.node.label
+        try:
+            self._events.append(reply.result())
+        except self._ray.exceptions.RayTaskError as problem:
+            self._events.append(Event(key, "failed", RunError(f"{label} failed: {str(problem).strip().splitlines()[-1]}")))
+        except self._ray.exceptions.RayError:
+            self._events.append(Event(key, "died", f"on the Ray node {held.where}"))
+            self._replace(held, 1)
+        held.node = None
+
+    def _ticked(self, reply: Future[Any]) -> None:
+        try:
+            ticks = reply.result()
+        except self._ray.exceptions.RayError:
+            return  # progress is lost, and nothing else
+        flying = {held.node.key for held in self._pool if held.node is not None}
+        self._events += [Event(key, "tick", tick) for key, tick in ticks if key in flying]
+        self._expect(self._mailbox.take.remote(), self._ticked)
+
+    def _hear(self, timeout: float) -> None:
+        """Deal with all replies that are there, or with the first that comes in time."""
+        with contextlib.suppress(queue.Empty):
+            then, reply = self._arrived.get(timeout=timeout) if timeout else self._arrived.get_nowait()
+            then(reply)
+            while True:
+                then, reply = self._arrived.get_nowait()
+                then(reply)
+
+    def room(self) -> int:
+        self._hear(0)
+        if any(held.where for held in self._pool):
+            self._alive = time.monotonic()
+        elif time.monotonic() - self._alive > PATIENCE_SECONDS:
+            raise RunError(f"no worker of the Ray cluster for {PATIENCE_SECONDS:.0f} s", mend="`ray status` on a node of it")
+        return sum(bool(held.where) and held.node is None for held in self._pool)
+
+    def submit(self, node: Node) -> None:
+        idle = next(held for held in self._pool if held.where and held.node is None)
+        idle.node = node
+        self._expect(idle.actor.make.remote(node.key, node.label, pickle.dumps(node)), partial(self._made, idle))
+
+    def events(self, timeout: float) -> list[Event]:
+        if not self._events:
+            self._hear(timeout)
+        found, self._events = self._events, []
+        return found
+
+    def close(self) -> None:
+        """End all workers at once: what they were making is kept as far as its last snapshot."""
+        for held in self._pool:
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                self._ray.kill(held.actor)
+        self._pool = []
+        self._open.close()

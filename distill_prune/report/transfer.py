@@ -1,0 +1,142 @@
+"""Transfer between tasks: a matrix of sources and targets, as a figure, and what each source is worth beside a target's own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from distill_prune.report.formats import NONE, estimate, finite, sparsity
+from distill_prune.report.multiples import SIZE, grid
+from distill_prune.report.style import AGAINST, EVEN, FOR, GREY, INK, METRICS, Arm, arms, task_label
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from distill_prune.pipeline.study import Study
+
+Record = dict[str, Any]
+_ROW, _TOP, _BOTTOM = 0.62, 0.66, 0.72
+
+
+def rows(study: Study) -> list[Record]:
+    """The summary's rows of transfer; none where no ticket is taken to another task."""
+    return list((study.summary or {}).get("transfer") or [])
+
+
+def sources(study: Study) -> list[Arm]:
+    """The arms whose masks are transferred, in the study's order."""
+    named = {r["source"] for r in rows(study)}
+    return [a for a in arms(study, main=False) if a.name in named]
+
+
+def targets(study: Study) -> list[tuple[str | None, str, str]]:
+    """The tasks that tickets are trained on, the study's own first: the task, what to call it, and what it is scored by."""
+    found = {r["target"]: METRICS[r["metric"]].title for r in rows(study)}
+    ordered = sorted(found, key=lambda t: t is not None)
+    return [(t, task_label(study, t), found[t]) for t in ordered]
+
+
+def levels(study: Study) -> list[tuple[int, float]]:
+    """The pruned levels that were compared, and their sparsity."""
+    return sorted({r["level"]: float(r["sparsity"]) for r in rows(study)}.items())
+
+
+def matrix(study: Study) -> tuple[Figure, str] | None:
+    """Score less that of the dense network: a row a source, a column a target, a panel a level; numbers stand in the cells."""
+    held = rows(study)
+    known = [100 * r["to_dense"]["mean"] for r in held if r["to_dense"] and finite(r["to_dense"]["mean"])]
+    if not known:
+        return None
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    shown, columns, at = sources(study), targets(study), levels(study)
+    each = _ROW * len(shown) + _TOP
+    figure, panels = grid(len(at), 1, each * len(at) + _BOTTOM, top=_TOP, bottom=_BOTTOM, left=1.9, hspace=_TOP / (each - _TOP))
+    largest = max(map(abs, known)) or 1.0
+    colors = ScalarMappable(Normalize(-largest, largest), LinearSegmentedColormap.from_list("apart", [AGAINST, EVEN, FOR]))
+    for axes, (level, s) in zip(panels[:, 0], at, strict=True):
+        own = {(r["source"], r["target"]): r for r in held if r["level"] == level}
+        for y, arm in enumerate(shown):
+            for x, (task, _, _) in enumerate(columns):
+                found = own.get((arm.name, task))
+                _cell(axes, x, y, found, colors, frame=bool(found and is_own(arm, found)))
+        axes.set_xticks(range(len(columns)), [f"on {name}\n({metric})" for _, name, metric in columns])
+        axes.set_yticks(range(len(shown)), [a.label for a in shown])
+        axes.tick_params(length=0, labelsize=SIZE, top=False, labeltop=True, bottom=False, labelbottom=False)
+        axes.set_xlim(-0.5, len(columns) - 0.5)
+        axes.set_ylim(len(shown) - 0.5, -0.5)
+        axes.grid(False)
+        axes.spines[:].set_visible(False)
+        axes.text(
+            -1.78 / (0.99 * 7.6 - 1.9), 1.03, f"{sparsity(s)} % sparse", transform=axes.transAxes, color=GREY, fontsize=SIZE + 1
+        )
+    tall = figure.get_figheight()
+    bar = figure.colorbar(colors, cax=figure.add_axes((0.25, 0.36 / tall, 0.4, 0.11 / tall)), orientation="horizontal")
+    bar.ax.tick_params(labelsize=SIZE, length=2)
+    bar.outline.set_linewidth(0.5)
+    bar.ax.set_title("score less that of the dense network (points)", loc="left", fontsize=8.5, color=GREY, pad=3)
+    return figure, _said(held, shown, columns, at)
+
+
+def is_own(arm: Arm, row: Record) -> bool:
+    """Whether the masks were found on the target: a control's know no task."""
+    return bool(row["own"]) and arm.role != "control"
+
+
+def _cell(axes: Axes, x: int, y: int, row: Record | None, colors: Any, frame: bool) -> None:
+    """Mean, 95 % interval and count on the colour of the mean."""
+    from matplotlib.patches import Rectangle
+
+    there = row is not None and row["to_dense"] is not None and finite(row["to_dense"]["mean"])
+    color = colors.to_rgba(100 * row["to_dense"]["mean"]) if row is not None and there else "none"
+    edge: dict[str, Any] = {"edgecolor": INK, "linewidth": 1.6} if frame else {"edgecolor": GREY, "linewidth": 0.4}
+    inset = 0.02
+    axes.add_patch(Rectangle((x - 0.5 + inset, y - 0.5 + inset), 1 - 2 * inset, 1 - 2 * inset, facecolor=color, **edge))
+    if row is None or not there:
+        axes.text(x, y, "not measured", ha="center", va="center", fontsize=SIZE, color=GREY)
+        return
+    text = estimate(row["to_dense"], "signed")
+    axes.text(x, y - 0.16, text["mean"], ha="center", va="center", fontsize=10, fontweight="bold", color=INK)
+    axes.text(x, y + 0.2, f"{text['range']}, n = {text['n']}", ha="center", va="center", fontsize=SIZE, color=INK)
+
+
+def _said(
+    held: Sequence[Record],
+    shown: Sequence[Arm],
+    columns: Sequence[tuple[str | None, str, str]],
+    at: Sequence[tuple[int, float]],
+) -> str:
+    level, s = at[-1]
+    own = {(r["source"], r["target"]): r for r in held if r["level"] == level}
+    said = [
+        f"{arm.label} on {name}: {estimate(found['to_dense'], 'signed')['mean']}."
+        for arm in shown
+        for task, name, _ in columns
+        if (found := own.get((arm.name, task))) and found["to_dense"]
+    ]
+    return (
+        f"Score less that of the dense network, in points, for {len(shown)} sources of masks and {len(columns)} tasks. At "
+        f"{sparsity(s)} % sparsity, " + " ".join(said)
+    )
+
+
+def beside_own(study: Study) -> list[dict[str, Any]]:
+    """A row a level and source: its difference to each target's own ticket, and on how many targets it is at least as good."""
+    held, columns = rows(study), targets(study)
+    made = []
+    for level, s in levels(study):
+        for arm in sources(study):
+            own = {r["target"]: r for r in held if (r["level"], r["source"]) == (level, arm.name)}
+            found = [own.get(task) for task, _, _ in columns]
+            means = [r["to_own"]["mean"] for r in found if r and r["to_own"] and finite(r["to_own"]["mean"])]
+            made.append(
+                {
+                    "arm": arm,
+                    "sparsity": s,
+                    "cells": [{"own": bool(r and is_own(arm, r)), "estimate": r["to_own"] if r else None} for r in found],
+                    "at_least": f"{sum(m >= 0 for m in means)} of {len(means)}" if means else NONE,
+                }
+            )
+    return made
