@@ -63,7 +63,11 @@ def mask(*kept) -> Mask:
     ("make", "error", "message"),
     [
         (lambda: Transform("whiten", {}), DataError, "transform 'whiten'"),
-        (lambda: Transform("normalize", {"mean": torch.zeros(1)}), DataError, "expected: normalize or zca or pixels, whole"),
+        (
+            lambda: Transform("normalize", {"mean": torch.zeros(1)}),
+            DataError,
+            "expected: normalize or zca or pixels or text, whole",
+        ),
         (
             lambda: Transform("normalize", {"mean": torch.zeros(1), "std": torch.tensor([NAN])}),
             NonFiniteError,
