@@ -231,7 +231,7 @@ def test_the_last_epoch_that_matching_can_use():
     assert Settings(max_start=3, expert_epochs=2).last_epoch == 4  # starts 0, 1, 2; the last target is epoch 4
 
 
-@pytest.mark.parametrize("name", list(METHODS))
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"embedding"}))
 def test_more_images_per_class_than_a_class_has(source, name):
     method = METHODS[name]
     with pytest.raises(DataError, match="9 examples per class are more than class 'a' has") as found:
