@@ -74,10 +74,10 @@ def flops_of_step(model: Model, batch: int, shape: torch.Size, kind: torch.dtype
 
 def flops_of_examples(model: Model, batch: int, examples: Examples) -> int:
     """`flops_of_step` for a batch of examples; sentences count by their mean length, for padding is mostly left out."""
-    return flops_of_step(model, batch, *_kind(examples))
+    return flops_of_step(model, batch, *input_of(examples))
 
 
-def _kind(examples: Examples) -> tuple[torch.Size, torch.dtype]:
+def input_of(examples: Examples) -> tuple[torch.Size, torch.dtype]:
     """Shape and type of what a network is given of one example."""
     lengths = examples.lengths
     if lengths is None:
@@ -301,7 +301,7 @@ def train(
                 _pack(live, optimizer) | {"epoch_loss": epoch_loss} | rows_so_far,
                 {"step": step, "begun": begun, "losses": losses},
             )
-    shape, kind = _kind(examples)
+    shape, kind = input_of(examples)
     cost = training_cost(model, n, shape, batch, first, last, kind)
     checkpoints = torch.stack(kept_rows) if keep_epochs else None
     return Trained({k: v.cpu() for k, v in clone(live).items()}, cost, tuple(losses), checkpoints)

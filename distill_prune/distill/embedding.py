@@ -36,7 +36,7 @@ from distill_prune.models import Model
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
-from distill_prune.training import Recipe, train, training_cost
+from distill_prune.training import Recipe, input_of, train, training_cost
 from distill_prune.tree import State, to
 
 NEEDS_EXPERTS = False
@@ -185,8 +185,6 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
 def _cost(settings: Settings, model: Model, real: Examples, count: int, flops: int) -> Cost:
     """Sentences and samples seen; the matching steps' operations as counted at the first."""
     matching = Cost(min(settings.batch_real, len(real)) + count, 1, flops).times(settings.inner_loop)
-    lengths = real.lengths
-    assert lengths is not None
-    shape = torch.Size((2, round(float(lengths.float().mean()))))
-    training = training_cost(model, len(real), shape, settings.net_batch, 0, settings.net_steps, real.x.dtype)
+    shape, kind = input_of(real)
+    training = training_cost(model, len(real), shape, settings.net_batch, 0, settings.net_steps, kind)
     return (matching + training.times(settings.inner_loop - 1)).times(settings.iterations)
