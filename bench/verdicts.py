@@ -155,17 +155,6 @@ def own_task_is_best() -> Judged:
     return told, lambda rs: all(r["to_own"]["mean"] < 0 for r in moved(rs[0]))
 
 
-def above(arm: str, other: str, sparsity: float, versus: str) -> Judged:
-    """Whether the mean accuracy of `arm` lies above the other's; both beside the control `versus`."""
-
-    def told(rs: Sequence[Record]) -> str:
-        found = [f"{a} {100 * row(rs[0], a, sparsity)['accuracy']['mean']:.1f}" for a in (arm, other, versus)]
-        r = row(rs[0], arm, sparsity)
-        return f"accuracy in % at {100 * r['sparsity']:.0f}% sparsity: {', '.join(found)} (n = {r['n']})"
-
-    return told, lambda rs: row(rs[0], arm, sparsity)["accuracy"]["mean"] > row(rs[0], other, sparsity)["accuracy"]["mean"]
-
-
 def matching_alone(arm: str, others: Sequence[str], sparsity: float) -> Judged:
     """Whether `arm` is matching at the sparsity and none of the others is; stability is not asked."""
 

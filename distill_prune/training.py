@@ -36,7 +36,7 @@ class Trained:
 
 @dataclass(frozen=True)
 class Score:
-    """Mean loss (cross-entropy, of numbers the squared error) and error on `count` examples."""
+    """Mean loss (cross-entropy, of numbers the squared error) and error on `count` examples, or word pieces asked of them."""
 
     loss: float
     error: float
@@ -280,8 +280,8 @@ def train(
         loss.backward()  # type: ignore[no-untyped-call]
         if recipe.clip is not None:
             for weight, kept in pruned:  # a pruned weight is no parameter any more
-                assert weight.grad is not None
-                weight.grad.mul_(kept)
+                if weight.grad is not None:
+                    weight.grad.mul_(kept)
             torch.nn.utils.clip_grad_norm_([p for p in module.parameters() if p.grad is not None], recipe.clip)
         optimizer.step()
         with torch.no_grad():
@@ -310,22 +310,40 @@ def train(
 @torch.no_grad()
 def evaluate(model: Model, state: State, examples: Examples, *, batch: int = 512) -> Score:
     """Mean loss and error of the network in evaluation mode, on the device that `examples` live on."""
-    loss, found, n = 0.0, outputs(model, state, examples, batch=batch), len(examples)
+    loss, n = 0.0, objective.count(examples.y)
+    if objective.is_asked(examples.y):  # a logit of every word piece for every one that is asked: never of a whole set
+        wrong = 0
+        for rows in _by_length(examples, batch):
+            logits, y = model(state, examples.inputs(rows)), examples.y[rows]
+            loss += float(objective.loss(logits, y, reduction="sum"))
+            wrong += int((logits.argmax(1) != objective.truth(y)).sum())
+        return Score(loss / n, wrong / n, n)
+    found = outputs(model, state, examples, batch=batch)
     for logits, y in zip(torch.split(found, batch), torch.split(examples.y, batch), strict=True):
         loss += float(objective.loss(logits, y, reduction="sum"))
     return Score(loss / n, objective.error(found, examples.y), n)
 
 
 @torch.no_grad()
-def outputs(model: Model, state: State, examples: Examples, *, batch: int = 512) -> Tensor:
-    """Outputs (N, K) of the network in evaluation mode, on the device that `examples` live on.
+def outputs(model: Model, state: State, examples: Examples, *, batch: int = 512, arg_max: bool = False) -> Tensor:
+    """Outputs (N, K) of the network in evaluation mode, or their arg max (N,), on the device that `examples` live on.
 
-    Sentences are visited in the order of their lengths, so that little of a batch is padding.
+    Of word pieces that are asked they are (A, V), in the examples' order; with `arg_max` only a batch's are ever held.
     """
-    n, lengths = len(examples), examples.lengths
-    if lengths is None:
-        starts = range(0, n, batch)
-        return torch.cat([model(state, examples.inputs(slice(begin, begin + batch))) for begin in starts])
-    order, batch = torch.argsort(lengths, stable=True), max(1, min(batch, TOKENS // int(lengths.max())))
-    found = torch.cat([model(state, examples.inputs(rows)) for rows in torch.split(order, batch)])
-    return found[torch.argsort(order)]
+
+    def said(rows: Tensor | slice) -> Tensor:
+        found = model(state, examples.inputs(rows))
+        return found.argmax(1) if arg_max else found
+
+    if not examples.tokens:
+        return torch.cat([said(slice(begin, begin + batch)) for begin in range(0, len(examples), batch)])
+    rows = _by_length(examples, batch)
+    found, order = torch.cat([said(some) for some in rows]), torch.cat(rows)
+    return found[torch.argsort(order.repeat_interleave(objective.counts(examples.y)[order]), stable=True)]
+
+
+def _by_length(examples: Examples, batch: int) -> list[Tensor]:
+    """The rows of sentences, batch by batch, in the order of their lengths, so that little of a batch is padding."""
+    lengths = examples.lengths
+    assert lengths is not None
+    return list(torch.split(torch.argsort(lengths, stable=True), max(1, min(batch, TOKENS // int(lengths.max())))))

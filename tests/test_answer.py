@@ -39,6 +39,17 @@ def test_what_the_intervals_carry_is_told_with_its_numbers():
     )
 
 
+def test_a_synthetic_control_is_what_the_others_are_held_to():
+    text = summarise(study(FLAT), TWO, claim_p=0.05, versus="syn")["answer"]
+    first, _ = lead(text)
+    assert first == (
+        "At 20.0 % sparsity syn is not matching and stable (n = 6); real is shown to be more accurate, less stable and less "
+        "flat than syn (n = 6)."
+    )
+    assert "syn reaches 78.0 ± 0.0 % test accuracy" in text and "real reaches 80.0 ± 0.0 % test accuracy" in text
+    assert "real has, against syn, accuracy higher by 2 [1.97, 2.03] points (p = 0.031, n = 6)" in text
+
+
 def test_nothing_carried_is_said():
     text = told(dict.fromkeys(FLAT, 0.0))
     assert (

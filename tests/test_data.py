@@ -203,7 +203,7 @@ def test_importing_is_light() -> None:
     """Planning imports every entry and asks for a fingerprint."""
     code = (
         "import sys; from distill_prune import data; "
-        "from distill_prune.data import augment, glue, normalize, npz, preparation, split, tokens, tsv, union, whiten; "
+        "from distill_prune.data import augment, glue, masked, normalize, npz, preparation, split, tokens, tsv, union, whiten; "
         "data.fingerprint(data.DATASETS['digits'].Settings()); "
         "print([m for m in ('sklearn', 'kornia', 'PIL', 'torchvision', 'scipy', 'tokenizers') if m in sys.modules])"
     )

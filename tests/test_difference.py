@@ -17,7 +17,7 @@ from distill_prune.artifacts import SyntheticSet, Transform
 from distill_prune.errors import StoreError, UserError
 from distill_prune.pipeline.difference import difference
 from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.stages import Reader
+from distill_prune.pipeline.reader import Reader
 from distill_prune.pipeline.store import Store, identity
 
 

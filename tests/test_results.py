@@ -100,8 +100,28 @@ def test_only_the_ticket_is_matching():
     assert told.endswith("dense 90.0 ± 1.0, real 90.0 ± 1.0 (matching: yes), random 80.0 ± 1.0 (matching: no) (n = 3)")
 
 
-def test_distilled_masks_lie_above_one_shot_ones():
-    ours, holds = claims.above("distilled", "one_shot", 0.6, "real")
-    record = rated(distilled=(0.7, "no"), one_shot=(0.69, "no"), real=(0.8, "yes"))
-    assert holds([record]) and not holds([rated(distilled=(0.7, "no"), one_shot=(0.7, "no"), real=(0.8, "yes"))])
-    assert ours([record]) == "accuracy in % at 60% sparsity: distilled 70.0, one_shot 69.0, real 80.0 (n = 3)"
+def test_a_control_is_ahead_where_every_other_lies_below():
+    ours, holds = claims.ahead("distilled", ("sentences", "one_shot"), 0.6)
+
+    def record(sentences: float, one_shot: float) -> dict:
+        gaps = {"sentences": sentences, "one_shot": one_shot}
+        rows = [{"arm": a, "level": s, "sparsity": 0.3 * s} for a in ("distilled", *gaps) for s in (0, 1, 2)]
+        paired = [
+            {
+                "arm": a,
+                "versus": "distilled",
+                "level": level,
+                "metric": metric,
+                "difference": {"mean": -gap if level == 1 else gap, "low": gap - 0.01, "high": gap + 0.01, "n": 6},
+            }
+            for a, gap in gaps.items()
+            for level in (1, 2)
+            for metric in ("accuracy", "barrier_test")
+        ]
+        return {"summary": {"rows": rows, "paired": paired}}
+
+    assert holds([record(-0.03, -0.1)])
+    assert not holds([record(0.01, -0.1)]) and not holds([record(-0.03, 0.0)])
+    assert ours([record(-0.03, -0.1)]) == (
+        "accuracy less that of distilled, in points: sentences -3.0 [-4.0, -2.0], one_shot -10.0 [-11.0, -9.0] (n = 6)"
+    )

@@ -51,9 +51,10 @@ def answer(
     onsets: Sequence[Record],
     control: str,
 ) -> str:
-    """The verdict in one sentence; accuracy and barrier of each synthetic arm and the control at the highest sparsity that
-    they share; how far each is matching and stable; what the differences carry; in a scan, from which step on. The records
-    are the summary's. Sentences end with a full stop and a space, which stand nowhere else.
+    """The verdict in one sentence; accuracy and barrier of each synthetic arm and the control (where that alone is synthetic,
+    of every arm) at the highest sparsity that they share; how far each is matching and stable; what the
+    differences carry; in a scan, from which step on. The records are the summary's. Sentences end with a full stop and a
+    space, which stand nowhere else.
     """
     task = next((a.get("task") for a in arms if a["name"] == control), None)
     first = [a for a in arms if "base" not in a and a.get("task") == task]
@@ -61,10 +62,13 @@ def answer(
     learned = [a["name"] for a in first if a.get("learned", a["images"] == "synthetic")]
     if not learned and control not in labels:
         return "This study has no arm on synthetic images, so its question has no answer here."
+    others = OTHERS
+    if learned == [control]:  # every other is held to the synthetic arm, as elsewhere to that on real images
+        learned, others = [], len(labels)
     if learned:
         shown = [a for a in learned if a != control] + ([control] if control in labels else [])
-    else:  # a study of tickets of real images, beside its first controls
-        shown = [control, *[a for a in labels if a != control][:OTHERS]]
+    else:  # the control, beside the first of the others
+        shown = [control, *[a for a in labels if a != control][:others]]
     levels = [{r["level"] for r in rows if r["arm"] == a and r["level"] > 0 and r["accuracy"]} for a in shown]
     shared = set.intersection(*levels)
     if not shared:

@@ -76,7 +76,7 @@ def measure(
     alphas = line_of(settings.points)
     placed_a, placed_b = ([to(c, train.x.device) for c in copies] for copies in (copies_a, copies_b))
     classed_a, classed_b = (
-        [outputs(model, c, gauge.parts["test"]).argmax(1) for c in copies] for copies in (placed_a, placed_b)
+        [outputs(model, c, gauge.parts["test"], arg_max=True) for c in copies] for copies in (placed_a, placed_b)
     )
     chosen = list(product(range(len(copies_a)), range(len(copies_b))))
     pairs: list[dict[str, Any]] = []

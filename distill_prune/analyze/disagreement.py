@@ -21,10 +21,11 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, Literal
 
-import torch.nn.functional as F
+import torch
 from pydantic import Field
 from torch import Tensor
 
+from distill_prune import objective
 from distill_prune.analyze.copies import check_copies, check_filled
 from distill_prune.analyze.estimate import Estimate, dependent, estimate
 from distill_prune.analyze.line import STREAM, distance
@@ -74,7 +75,7 @@ def measure(
     placed, begin = [to(c, device) for c in copies], to(start, device)
     classed: list[dict[str, Tensor]] = []
     for i, copy in enumerate(placed):
-        classed.append({part: outputs(model, copy, examples).argmax(1) for part, examples in parts.items()})
+        classed.append({part: outputs(model, copy, examples, arg_max=True) for part, examples in parts.items()})
         progress.tick(i + 1, len(copies), f"copy {i}")
     travelled = [distance(c, begin, model.parameters) for c in placed]
     pairs: list[dict[str, Any]] = []
@@ -84,7 +85,7 @@ def measure(
             {
                 "copies": [i, j],
                 **{part: disagreement(classed[i][part], classed[j][part]) for part in parts},
-                "expected_test": expected(classed[i]["test"], classed[j]["test"], test.y, model.classes),
+                "expected_test": expected(classed[i]["test"], classed[j]["test"], objective.truth(test.y), model.classes),
                 "distance": apart,
                 "travelled": [travelled[i], travelled[j]],
                 "relative_distance": apart / way if way else None,
@@ -109,10 +110,12 @@ def disagreement(a: Tensor, b: Tensor) -> float:
 
 def expected(a: Tensor, b: Tensor, truth: Tensor, classes: int) -> float:
     """The disagreement of answers `a` and `b` (N,) that were independent within each class of `truth` (N,)."""
-    sizes = F.one_hot(truth, classes).double().sum(0)
-    counts = [F.one_hot(truth, classes).double().T @ F.one_hot(answers, classes).double() for answers in (a, b)]
-    together = (counts[0] * counts[1]).sum(1)
-    held = sizes > 0
+    sizes = torch.bincount(truth, minlength=classes).double()
+    # Of all pairs (y, c) few are there where classes are word pieces.
+    (at, many), (other, as_many) = (torch.unique(truth * classes + answers, return_counts=True) for answers in (a, b))
+    place = torch.searchsorted(other, at).clamp_max(len(other) - 1)
+    both = torch.where(other[place] == at, many * as_many[place], 0)
+    together, held = torch.zeros_like(sizes).index_add_(0, at // classes, both.double()), sizes > 0
     return 1 - float((together[held] / sizes[held]).sum()) / len(truth)
 
 

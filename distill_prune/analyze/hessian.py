@@ -73,7 +73,7 @@ class Products:
         self.survivors, self.layers, end = len(self._index), dict[str, slice](), 0
         for name, count in counts.items():
             self.layers[name], end = slice(end, end + count), end + count
-        n = len(examples)
+        n, self._terms = len(examples), objective.count(examples.y)
         self.chunk = min(n, max(1, GRAPH_BYTES // max(1, self._bytes_per_example())))
         self._only = self._gradient(slice(0, n)) if self.chunk == n else None
         self.loss = sum(float(loss) for loss, _ in self._gradients())
@@ -142,9 +142,10 @@ class Products:
         return torch.stack([entries[..., where].sum(-1) for where in self.layers.values()], -1)
 
     def _product(self, gradient: tuple[Tensor, ...], vector: State) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(
-            gradient, list(self._weights.values()), list(vector.values()), retain_graph=True, materialize_grads=True
-        )
+        # A weight that the loss does not see has a gradient of zeros, without a graph.
+        seen = [(g, v) for g, v in zip(gradient, vector.values(), strict=True) if g.requires_grad]
+        graded, along = zip(*seen, strict=True)
+        return torch.autograd.grad(graded, list(self._weights.values()), along, retain_graph=True, materialize_grads=True)
 
     def _gradients(self) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
         if self._only is not None:
@@ -156,8 +157,8 @@ class Products:
     def _gradient(self, rows: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The rows' share of the mean loss, and its gradient with a graph."""
         logits = self._model(self._state, self._examples.inputs(rows))
-        loss = objective.loss(logits, self._examples.y[rows], reduction="sum") / len(self._examples)
-        return loss.detach(), torch.autograd.grad(loss, list(self._weights.values()), create_graph=True)
+        loss = objective.loss(logits, self._examples.y[rows], reduction="sum") / self._terms
+        return loss.detach(), torch.autograd.grad(loss, list(self._weights.values()), create_graph=True, materialize_grads=True)
 
     def _bytes_per_example(self) -> int:
         """What one more example adds to the graph; tensors saved by two operations count twice, on the safe side."""

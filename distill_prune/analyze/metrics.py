@@ -1,4 +1,5 @@
-"""Scores of GLUE's tasks on the whole test part: F1 and Matthews' correlation of classes, Pearson and Spearman of numbers.
+"""Scores of GLUE's tasks on the whole test part: F1 and Matthews' correlation of classes, Pearson and Spearman of numbers; of
+word pieces that are asked the accuracy alone.
 
     F1 = 2 TP / (2 TP + FP + FN), of the class `positive`
     Matthews = cov(y, p) / sqrt(cov(y, y) cov(p, p)), over the indicators of all classes
@@ -23,9 +24,9 @@ from distill_prune.analyze.estimate import estimate
 from distill_prune.artifacts import Examples, Measurements
 from distill_prune.errors import UserError
 from distill_prune.models import Model
-from distill_prune.objective import is_regression, pearson
+from distill_prune.objective import is_asked, is_regression, pearson
 from distill_prune.settings import Entry as Base
-from distill_prune.training import outputs
+from distill_prune.training import evaluate, outputs
 from distill_prune.tree import State, to
 
 TAKES: Literal["copies"] = "copies"
@@ -39,7 +40,8 @@ class Settings(Base):
 def measure(settings: Settings, model: Model, copies: Sequence[State], test: Examples) -> Measurements:
     """The scores of each copy on the test part, and their estimates over copies.
 
-    Numbers: `copies` [{metric: value}] and {metric: estimate}: of classes accuracy, f1, matthews; of numbers pearson, spearman.
+    Numbers: `copies` [{metric: value}] and {metric: estimate}: of classes accuracy, f1, matthews; of numbers pearson, spearman;
+    of word pieces accuracy.
 
     Raises:
         UserError: no copy is given, the test part has no examples, or no class `positive`.
@@ -47,9 +49,16 @@ def measure(settings: Settings, model: Model, copies: Sequence[State], test: Exa
     if not copies:
         raise UserError("metrics of no copies", got=0, expected="at least one retrained copy")
     check_filled("metrics", {"test": test})
-    if not is_regression(test.y) and settings.positive >= model.classes:
+    asked = is_asked(test.y)
+    if not asked and not is_regression(test.y) and settings.positive >= model.classes:
         raise UserError("metrics.positive is no class", got=settings.positive, expected=f"0..{model.classes - 1}")
-    scored = [scores(outputs(model, to(copy, test.x.device), test), test.y, settings.positive) for copy in copies]
+
+    def scored_of(copy: State) -> dict[str, float]:
+        if asked:
+            return {"accuracy": 1 - evaluate(model, copy, test).error}
+        return scores(outputs(model, copy, test), test.y, settings.positive)
+
+    scored = [scored_of(to(copy, test.x.device)) for copy in copies]
     return Measurements("metrics", {"copies": scored, **{name: estimate([s[name] for s in scored]) for name in scored[0]}})
 
 

@@ -72,7 +72,8 @@ class Examples:
 
     Where `transform` is None, `x` is network input already; else it holds pixels, `scale` being white. Examples of text
     are tokens: `x` (N, 2, L), integers; `x[:, 0]` are word pieces, 0 being padding, `x[:, 1]` segments, 0 in the padding,
-    then 1 for a first and 2 for a second sentence. (In a union of tasks, task t adds 2 t.)
+    then 1 for a first and 2 for a second sentence. (In a union of tasks, task t adds 2 t;
+    where a word piece is asked, 2 is added.)
     """
 
     x: Tensor

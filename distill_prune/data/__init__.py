@@ -19,6 +19,7 @@ DATASETS = Table(
         "fashion_mnist": "distill_prune.data.fashion_mnist",
         "folder": "distill_prune.data.folder",
         "glue": "distill_prune.data.glue",
+        "masked": "distill_prune.data.masked",
         "mnist": "distill_prune.data.mnist",
         "npz": "distill_prune.data.npz",
         "svhn": "distill_prune.data.svhn",

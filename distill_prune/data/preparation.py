@@ -26,17 +26,17 @@ def prepared(settings: Source, loaded: Loaded) -> Images | Sentences:
     split = _split(settings, loaded)
     if isinstance(loaded, LoadedText):
         held = (loaded.pixels, loaded.labels, split, loaded.classes)
-        return Sentences(*held, loaded.vocabulary, loaded.title, loaded.heads)
+        return Sentences(*held, loaded.vocabulary, loaded.title, loaded.heads, loaded.masked)
     transform = _FIT[settings.transform](loaded.pixels[split == SPLITS.index("train")], loaded.scale)
     return Images(loaded.pixels, loaded.labels, split, loaded.classes, transform, loaded.scale, loaded.title)
 
 
 def _split(settings: Source, loaded: Loaded) -> Tensor:
-    """The part (N,) of every row, uint8. Labels that are numbers have no strata."""
+    """The part (N,) of every row, uint8. Labels that are no classes have no strata."""
     title, classes, labels = f"data '{loaded.title}'", loaded.classes, loaded.labels
     train = (~loaded.test).nonzero().squeeze(1)
-    if labels.is_floating_point():
-        classes, labels = ("numbers",), torch.zeros(len(labels), dtype=torch.int64)
+    if labels.is_floating_point() or labels.dim() == 2:
+        classes, labels = ("numbers" if labels.dim() == 1 else "passages",), torch.zeros(len(labels), dtype=torch.int64)
     elif len(classes) < 2:
         raise DataError(f"{title} has a single class", got=list(classes), expected="at least 2 classes")
     counts = torch.bincount(labels[train], minlength=len(classes))

@@ -39,6 +39,9 @@ class TextSource(Source):
 
     OUTSIDE_KEYS: ClassVar[frozenset[str]] = frozenset({"path", "tokenizer", "title"})
 
+    MASKED: ClassVar[bool] = False
+    """Whether labels are word pieces that are asked."""
+
     transform: Literal["text"] = "text"  # type: ignore[assignment]
     path: str
     tokenizer: str = Field("minilm", description="a directory with tokenizer.json or vocab.txt; minilm: the packaged one's")
@@ -59,11 +62,13 @@ class LoadedText(Loaded):
     """A text data set as its source holds it: `pixels` are tokens (N, 2, L) int32, and `scale` says nothing.
 
     `labels` (N,) are int64, or float32 where they are numbers, without `classes`. `vocabulary` is the number of word
-    pieces; `heads` are, of a union of tasks, the numbers of classes of each.
+    pieces; `heads` are, of a union of tasks, the numbers of classes of each. Where it is `masked`, tokens and labels
+    (N, M) are as `Sentences` has them.
     """
 
     vocabulary: int
     heads: tuple[int, ...] = ()
+    masked: bool = False
 
 
 def missing(package: str) -> UserError:
@@ -157,28 +162,30 @@ def tokenize(
     second: Sequence[str] | None,
     *,
     max_length: int,
-    too_long: Literal["refuse", "truncate"],
+    too_long: Literal["refuse", "truncate", "cut"],
     where: Callable[[int], str],
 ) -> Tensor:
     """Tokens (N, 2, L) int32 of N sentences or pairs: ids and segments, padded with zeros to the longest.
 
-    With `truncate` the longer sentence of a pair is cut first. `where(i)` says for messages where example i stands.
+    With `truncate` the longer sentence of a pair is cut first; with `cut` the pieces of a sentence are examples of their own,
+    one after the other. `where(i)` says for messages where example i stands.
 
     Raises:
         DataError: an example is too long, or the tokenizer does not know most of the words.
     """
     encoder = tokenizer.encoder
     texts = list(first) if second is None else list(zip(first, second, strict=True))
-    if too_long == "truncate":
+    if too_long != "refuse":
         encoder.enable_truncation(max_length, strategy="longest_first")
     ids: list[int] = []
     kinds: list[int] = []
     lengths: list[int] = []
     for begin in range(0, len(texts), _BATCH):
         for encoded in encoder.encode_batch(texts[begin : begin + _BATCH]):
-            ids += encoded.ids
-            kinds += encoded.type_ids
-            lengths.append(len(encoded.ids))
+            for piece in (encoded, *encoded.overflowing) if too_long == "cut" else (encoded,):
+                ids += piece.ids
+                kinds += piece.type_ids
+                lengths.append(len(piece.ids))
     encoder.no_truncation()
     longest = max(lengths)
     if longest > max_length:

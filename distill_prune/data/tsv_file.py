@@ -30,9 +30,9 @@ class Columns:
     header: bool
 
 
-def packed(name: str) -> list[str]:
+def packed(name: str, kind: str = "tsv") -> list[str]:
     """The names of a file as it is and gzipped."""
-    return [f"{name}.tsv", f"{name}.tsv.gz"]
+    return [f"{name}.{kind}", f"{name}.{kind}.gz"]
 
 
 def found(folder: Path, names: Sequence[str]) -> Path:
@@ -68,7 +68,7 @@ class Part:
         Raises:
             DataError: it cannot be read, a column is not there, or a line has too few or too many.
         """
-        lines = [line.removesuffix("\r").split("\t") for line in _text(path).removesuffix("\n").split("\n")]
+        lines = [line.removesuffix("\r").split("\t") for line in text_of(path).removesuffix("\n").split("\n")]
         if lines == [[""]]:
             raise DataError(f"'{path}' is empty", expected="a line for each example")
         header = lines.pop(0) if columns.header else None
@@ -115,7 +115,12 @@ def numbers(part: Part) -> Tensor:
     return torch.tensor(values, dtype=torch.float32)
 
 
-def _text(path: Path) -> str:
+def text_of(path: Path) -> str:
+    """The text of a file in UTF-8, unpacked, without a byte order mark.
+
+    Raises:
+        DataError: it cannot be read, or is no such text.
+    """
     try:
         content = path.read_bytes()
         return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")

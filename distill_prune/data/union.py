@@ -57,15 +57,15 @@ def _task(name: str, raw: Any) -> TextSource:
         task = raw
     else:
         named = raw.get("name") if isinstance(raw, Mapping) else None
-        texts = ", ".join(sorted(entry for entry in DATASETS.own if issubclass(DATASETS[entry].Settings, TextSource)))
+        texts = ", ".join(sorted(entry for entry in DATASETS.own if getattr(DATASETS[entry].Settings, "MASKED", None) is False))
         if not isinstance(named, str) or named not in DATASETS or not issubclass(DATASETS[named].Settings, TextSource):
             raise ValueError(f"task '{name}' is no data set of text with a name: {named!r}, known: {texts}")
         try:
             task = DATASETS[named].Settings.model_validate(raw)
         except ValidationError as problem:
             raise ValueError(f"task '{name}': {_complaint(problem, DATASETS[named].Settings)}") from None
-    if getattr(task, "regression", False):
-        raise ValueError(f"task '{name}' has numbers as labels: a union has classes")
+    if task.MASKED or getattr(task, "regression", False):
+        raise ValueError(f"task '{name}' has {'word pieces' if task.MASKED else 'numbers'} as labels: a union has classes")
     fields = type(task).model_fields
     if own := [field for field in _SHARED if getattr(task, field) != fields[field].default]:
         raise ValueError(f"task '{name}' has a {own[0]} of its own: it is the union's, beside `tasks`")

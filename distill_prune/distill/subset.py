@@ -32,10 +32,11 @@ def random_rows(labels: Tensor, classes: tuple[str, ...], ipc: int, streams: Str
     """Rows of `ipc` random examples of every class, class-major, shape (ipc * classes,).
 
     Raises:
-        DataError: a class has fewer than `ipc` examples, or labels are numbers.
+        DataError: a class has fewer than `ipc` examples, or labels are no classes.
     """
     if not classes:
-        raise DataError("a set holds as many examples of every class, and the labels of these data are numbers")
+        kind = "word pieces" if labels.dim() == 2 else "numbers"
+        raise DataError(f"a set holds as many examples of every class, and the labels of these data are {kind}")
     rows = []
     for index, name in enumerate(classes):
         own = (labels == index).nonzero().squeeze(1)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from distill_prune.errors import RunError
+from distill_prune.errors import RunError, UserError
 from distill_prune.fingerprints import Remembered
 from distill_prune.rng import seed_of, seeded
 from distill_prune.settings import Entry, digest
@@ -125,6 +125,19 @@ def build_model(settings: Entry, shape: tuple[int, ...], classes: int) -> Model:
             got=problem,
             mend="larger images, a smaller depth, or another norm" if len(shape) == 3 else "another network, or shorter text",
         ) from problem
+
+
+def predicting(settings: Entry) -> Entry:
+    """The settings of the same network with its head of masked language modelling.
+
+    Raises:
+        UserError: it is of a kind that has none.
+    """
+    if "masked" not in type(settings).model_fields:
+        raise UserError(
+            f"model '{settings.name}' has no masked-language-model head, which the data ask for", mend="model: {name: bert}"
+        )
+    return settings.model_copy(update={"masked": True})
 
 
 def resolved(settings: Entry, remembered: Remembered | None = None) -> Entry:

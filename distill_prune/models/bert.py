@@ -1,7 +1,8 @@
 """BERT that begins at the weights of a local directory: config.json and model.safetensors, as `save_pretrained` writes.
 
 Nothing is downloaded, and nothing in the directory is executed. Only the encoder is taken (and its pooler, where the head
-reads that): the pre-training's heads are left out, and the task's own is drawn. Prunable are the six matrices of every
+reads that): the pre-training's heads are left out, and the task's own is drawn. Where the task is masked language modelling,
+its head is that of the pre-training, and must be there. Prunable are the six matrices of every
 layer, of BERT-base with its pooler 85,524,480 weights; never biases, norms, embeddings or the head.
 
 References:
@@ -14,19 +15,21 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
+import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from distill_prune.errors import DataError
 from distill_prune.fingerprints import Remembered, file_hash
-from distill_prune.models.transformer import Configuration, EncoderSettings
+from distill_prune.models.encoder import Configuration, EncoderSettings
 from distill_prune.models.transformer import build as build
 from distill_prune.tree import State
 
 STEP_SECONDS = 4.0
 S = TypeVar("S", bound=EncoderSettings)
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+WORDS, DECODER = "bert.embeddings.word_embeddings.weight", "cls.predictions.decoder.weight"
 
 
 class Settings(EncoderSettings):
@@ -48,7 +51,7 @@ def resolved(settings: Settings, remembered: Remembered | None = None) -> Settin
 
 
 def pretrained(settings: Settings) -> State:
-    """The encoder's tensors, float32, by the network's names.
+    """The encoder's tensors, and of a masked language model the head's, float32, by the network's names.
 
     Raises:
         DataError: the directory is missing, or its weights are not those of `settings`.
@@ -69,7 +72,8 @@ def read(settings: S, place: str, remembered: Remembered | None = None) -> S:
     """`settings` with the sizes and the weights' hash of the BERT in the directory `place`, whose tensors fit these sizes.
 
     Raises:
-        DataError: there is none, it is of another kind, a tensor is missing or of another shape, or `settings` name others.
+        DataError: there is none, it is of another kind, a tensor is missing or of another shape, a head that is asked for is
+            not there, or `settings` name others.
     """
     directory = Path(place).expanduser()
     config = _configuration(directory)
@@ -85,10 +89,10 @@ _hashes: Remembered = {}
 
 
 def tensors(settings: EncoderSettings, place: str) -> State:
-    """The encoder's tensors in the directory `place`, float32, by the network's names.
+    """The tensors of encoder and pre-trained head in the directory `place`, float32, by the network's names.
 
     Raises:
-        DataError: they are missing, or not those of `settings`.
+        DataError: they are missing, or not those of `settings`, or the head is not tied to the word embeddings.
     """
     directory = Path(place).expanduser()
     weights = file_hash(_file(directory, WEIGHTS), _hashes)
@@ -96,7 +100,14 @@ def tensors(settings: EncoderSettings, place: str) -> State:
     names = _names(settings, directory)
     with safe_open(directory / WEIGHTS, framework="pt") as file:
         held: dict[str, Tensor] = {name: file.get_tensor(stored) for name, stored in names.items()}
-    return {f"bert.{name}": tensor.float().clone() for name, tensor in held.items()}
+        # Files of other tools may hold the tied matrix twice.
+        if settings.masked and DECODER in file.keys() and not torch.equal(file.get_tensor(DECODER), held[WORDS]):  # noqa: SIM118
+            raise DataError(
+                f"the masked-language-model head in '{directory}' has a matrix of its own",
+                got=f"{DECODER} that differs from the word embeddings",
+                expected="one tensor for both, as BERT has it",
+            )
+    return {name: tensor.float().clone() for name, tensor in held.items()}
 
 
 def _file(directory: Path, name: str) -> Path:
@@ -177,8 +188,20 @@ def shapes(config: Configuration, pooler: bool) -> dict[str, tuple[int, ...]]:
     return found
 
 
+def head_shapes(config: Configuration) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the head of masked language modelling, as transformers' BertForMaskedLM has them below `cls`."""
+    wide = config.hidden_size
+    return {
+        "predictions.transform.dense.weight": (wide, wide),
+        "predictions.transform.dense.bias": (wide,),
+        "predictions.transform.LayerNorm.weight": (wide,),
+        "predictions.transform.LayerNorm.bias": (wide,),
+        "predictions.bias": (config.vocab_size,),
+    }
+
+
 def _names(settings: EncoderSettings, directory: Path) -> dict[str, str]:
-    """For every tensor of the encoder that `settings` describe, its name in the file, where it has the right shape."""
+    """For every tensor that `settings` describe, by the network's names, its name in the file, where its shape is right."""
     path, config = directory / WEIGHTS, Configuration(**(settings.config or {}))
     try:
         with safe_open(path, framework="pt") as file:
@@ -187,8 +210,15 @@ def _names(settings: EncoderSettings, directory: Path) -> dict[str, str]:
         raise DataError(f"'{path}' is no safetensors file", got=problem) from None
     # Whole networks have a prefix, and norms of the first releases other names.
     short = {_modern(name): name for name in held}
-    names = {}
-    for name, shape in shapes(config, settings.pooling == "cls_pooler").items():
+    names, head = {}, head_shapes(config) if settings.masked else {}
+    for name, shape in (shapes(config, settings.has_pooler) | {f"cls.{name}": shape for name, shape in head.items()}).items():
+        if name not in short and name.startswith("cls."):
+            raise DataError(
+                f"the network in '{directory}' has no masked-language-model head",
+                got=f"{len(held)} tensors without {name}",
+                expected=f"{name} {shape}",
+                mend="weights that were saved from BertForMaskedLM or BertForPreTraining",
+            )
         if name not in short:
             raise DataError(
                 f"'{path}' lacks a tensor of the network that {CONFIG} describes",
@@ -200,10 +230,12 @@ def _names(settings: EncoderSettings, directory: Path) -> dict[str, str]:
             raise DataError(
                 f"'{path}' does not fit its {CONFIG}", got=f"{name} {held[short[name]]}", expected=f"{name} {shape}"
             )
-        names[name] = short[name]
+        names[name.removeprefix("cls.") if name.startswith("cls.") else f"bert.{name}"] = short[name]
     return names
 
 
 def _modern(name: str) -> str:
-    """A stored tensor's name as today's encoders have it."""
-    return name.removeprefix("bert.").replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+    """A stored tensor's name as today's networks have it."""
+    for old, new in (("LayerNorm.gamma", "LayerNorm.weight"), ("LayerNorm.beta", "LayerNorm.bias"), (".decoder.bias", ".bias")):
+        name = name.replace(old, new)
+    return name.removeprefix("bert.")

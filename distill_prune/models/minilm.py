@@ -25,7 +25,7 @@ from pydantic import Field
 
 from distill_prune.fingerprints import Remembered
 from distill_prune.models.bert import read, tensors
-from distill_prune.models.transformer import EncoderSettings, missing
+from distill_prune.models.encoder import EncoderSettings, missing
 from distill_prune.models.transformer import build as build
 from distill_prune.tree import State
 

@@ -1,161 +1,52 @@
 """BERT as a classifier: a pre-trained encoder of word pieces, and a linear head on one vector a sentence.
 
-    h = encoder(norm(word[id] + position[i] + type[segment]))      attention leaves the padding out
+    h = encoder(tokens)
     mean:        s = mean of h over the tokens            cls_pooler:   s = tanh(W h[0] + b), BERT's own
     logits = V s + c
 
+Or as what it was pre-trained to be: it says which the word pieces are that are asked, by BERT's own head.
+
+    logits[i] = word norm(act(D h[i] + d)) + c            at every place i that is asked, word being the embeddings
+
 In a network of a union of tasks the head has a block of classes for each; a sentence's segments say which task it is of,
-and the logits of the other blocks are so far below its own that no loss or gradient sees them. Attention is computed as
-written, for a fused kernel cannot be differentiated twice. There is no dropout: every draw of a training comes from a
-stream that its step names, and a layer's would not.
+and the logits of the other blocks are so far below its own that no loss or gradient sees them.
 
 References:
     | BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding (Devlin et al., 2019),
       https://arxiv.org/abs/1810.04805
-    | The Lottery Ticket Hypothesis for Pre-trained BERT Networks (Chen et al., 2020), for what is prunable,
-      https://arxiv.org/abs/2007.12223
 """
 
 from __future__ import annotations
 
-import contextlib
-import importlib
-import logging
-from types import ModuleType
-from typing import Annotated, Any, Literal
-
 import torch
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from distill_prune.errors import ConfigError, DataError, UserError
-from distill_prune.settings import Entry
-from distill_prune.vision import torchvision
+from distill_prune.errors import ConfigError, DataError
+from distill_prune.models.encoder import Configuration as Configuration
+from distill_prune.models.encoder import Encoder, EncoderSettings, bert_of, drawn, sizes_of
+
+ASKED = 0.15
+"""The share of word pieces that are asked, where operations are counted without looking at tokens: BERT's own."""
 
 FAR = -1e4
 """The logit of another task's class: finite, for 0 times it is in the loss of soft labels; its probability is exactly 0."""
 
 
-class Configuration(BaseModel):
-    """What a BERT is built from: the fields of its config.json that decide it. The values are those of BERT-base."""
+class Transformer(Encoder):
+    """Logits (N, K) of sentences: of tokens (N, 2, L), or of word embeddings in their place (N, S, D)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
-
-    vocab_size: int = Field(30_522, ge=2)
-    hidden_size: int = Field(768, ge=1)
-    num_hidden_layers: int = Field(12, ge=1)
-    num_attention_heads: int = Field(12, ge=1)
-    intermediate_size: int = Field(3_072, ge=1)
-    hidden_act: Literal["gelu", "gelu_new", "relu", "silu"] = "gelu"
-    max_position_embeddings: int = Field(512, ge=2)
-    type_vocab_size: int = Field(2, ge=2)
-    layer_norm_eps: float = Field(1e-12, gt=0)
-    initializer_range: float = Field(0.02, ge=0)
-
-    @model_validator(mode="after")
-    def _heads(self) -> Configuration:
-        if self.hidden_size % self.num_attention_heads:
-            raise ValueError(f"hidden_size {self.hidden_size} is no multiple of {self.num_attention_heads} attention heads")
-        return self
-
-
-def _whole(config: dict[str, Any] | None) -> dict[str, Any] | None:
-    return None if config is None else Configuration(**config).model_dump()
-
-
-class EncoderSettings(Entry):
-    """Settings of a network that begins at a pre-trained encoder; `config` and `weights` are found in its directory."""
-
-    pooling: Literal["mean", "cls_pooler"] = Field("cls_pooler", description="the vector of a sentence that the head reads")
-    prune_pooler: bool = Field(False, description="the pooler's matrix is prunable too, as in Chen et al.")
-    frozen: Literal["embeddings", "none"] = Field("embeddings", description="what training leaves as it is")
-    heads: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
-        None, min_length=1, description="of a union of tasks: the number of each task's classes, in order"
-    )
-    config: Annotated[dict[str, Any] | None, AfterValidator(_whole)] = Field(
-        None, description="the encoder's sizes, read from its directory"
-    )
-    weights: str = Field("", pattern=r"^([0-9a-f]{64})?$", description="sha256 of the file of weights, to be held to")
-
-    @model_validator(mode="after")
-    def _pooler(self) -> EncoderSettings:
-        if self.prune_pooler and self.pooling != "cls_pooler":
-            raise ValueError(f"prune_pooler prunes BERT's pooler, and pooling: {self.pooling} has none")
-        return self
-
-
-def missing(name: str, package: str) -> UserError:
-    """The error of a network whose optional package is not installed."""
-    return UserError(f"model '{name}' needs a package that is missing: {package}: pip install 'distill-prune[text]'")
-
-
-def _bert(name: str) -> ModuleType:
-    """transformers' module of BERT, for the model `name`.
-
-    Raises:
-        UserError: the package, or one that it needs, is missing.
-    """
-    with contextlib.suppress(ImportError):
-        torchvision()  # transformers imports it where it finds it, without the mend that this door knows
-    try:
-        bert = importlib.import_module("transformers.models.bert.modeling_bert")
-    except ImportError as problem:
-        raise missing(name, (problem.name or "transformers").partition(".")[0]) from None
-    logging.getLogger("transformers").setLevel(logging.ERROR)
-    return bert
-
-
-def _encoder(settings: EncoderSettings, config: Configuration) -> Any:
-    """transformers' BertModel with random weights; nothing is read or looked up."""
-    bert = _bert(settings.name)
-    sizes = bert.BertConfig(
-        **config.model_dump(),
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-        pad_token_id=0,
-        attn_implementation="eager",
-    )
-    return bert.BertModel(sizes, add_pooling_layer=settings.pooling == "cls_pooler")
-
-
-class Transformer(nn.Module):
-    """Logits (N, K) of sentences: of tokens (N, 2, L), or of word embeddings in their place (N, S, D).
-
-    Tokens are word pieces and segments, 0 where there is padding. A batch is cut to its longest sentence.
-    """
-
-    bert: Any
     owner: Tensor
 
     def __init__(self, settings: EncoderSettings, config: Configuration, classes: int) -> None:
-        super().__init__()
         # The head is drawn first, so that with one seed it is the same above every encoder of this width.
-        classifier = nn.Linear(config.hidden_size, classes)
-        nn.init.normal_(classifier.weight, std=config.initializer_range)
-        nn.init.zeros_(classifier.bias)
-        self.bert = _encoder(settings, config)
-        self.classifier = classifier
-        self.config, self.heads = config, settings.heads
+        classifier = drawn(nn.Linear(config.hidden_size, classes), config)
+        super().__init__(settings, config)
+        self.classifier, self.heads = classifier, settings.heads
         self.head = ("classifier.weight", "classifier.bias")
-        self.prunable = tuple(
-            f"bert.{name}.weight"
-            for name, layer in self.bert.named_modules()
-            if isinstance(layer, nn.Linear) and (settings.prune_pooler or not name.startswith("pooler."))
-        )
         sizes = settings.heads or (classes,)
         tasks = torch.tensor([task for task, size in enumerate(sizes) for _ in range(size)])
         self.register_buffer("owner", tasks, persistent=False)  # (K,) the task of every class
-        if settings.frozen == "embeddings":
-            self.bert.embeddings.requires_grad_(False)
-
-    def embed(self, tokens: Tensor) -> Tensor:
-        """Word embeddings (N, L, D) of tokens (N, 2, L), those of padding too, before positions are added.
-
-        Raises:
-            DataError: a word piece that the network does not have.
-        """
-        self._cut(tokens)
-        return self.bert.embeddings.word_embeddings(tokens[:, 0])  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K) of tokens (N, 2, L), integers, or embeddings (N, S, D), floats, all tokens of one sentence.
@@ -181,13 +72,7 @@ class Transformer(nn.Module):
 
     def _vector(self, h: Tensor, kept: Tensor | None) -> Tensor:
         """The vector (N, D) of each sentence, of its embeddings (N, L, D); `kept` (N, L) are its tokens, None means all."""
-        mask = None
-        if kept is not None:
-            kind = h.device.type
-            low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else h.dtype
-            mask = torch.zeros(kept.shape, dtype=low, device=h.device).masked_fill_(~kept, torch.finfo(low).min)
-            mask = mask[:, None, None, :]
-        h = self.bert.encoder(h, attention_mask=mask).last_hidden_state
+        h = self._encoded(h, kept)
         if self.bert.pooler is not None:
             return self.bert.pooler(h)  # type: ignore[no-any-return]
         if kept is None:
@@ -195,37 +80,65 @@ class Transformer(nn.Module):
         share = kept.to(h.dtype) / kept.sum(1, keepdim=True).clamp_min(1)
         return (h * share[:, :, None]).sum(1)
 
-    def _cut(self, x: Tensor) -> tuple[Tensor, bool]:
-        """Tokens (N, 2, L) without the columns that are padding everywhere, and whether some padding remains."""
-        if x.is_meta:
-            self._hold(x.shape[2])
-            return x, False
-        ids, segments = x.unbind(1)
-        lengths = (segments > 0).sum(1)
-        # One reading of the device for all that is looked at.
-        short, long, least, most, last = torch.stack([*lengths.aminmax(), *ids.aminmax(), segments.max()]).tolist()
-        self._hold(long)
-        if least < 0 or most >= self.config.vocab_size:
+    def _know(self, last: int) -> None:
+        tasks = len(self.heads or (1,))
+        if last > 2 * tasks:
             raise DataError(
-                "a word piece that the network does not have",
-                got=least if least < 0 else most,
-                expected=f"0..{self.config.vocab_size - 1}",
-                mend="the vocabulary of the network's own directory",
+                "a sentence of a task that the network has no head for, or with word pieces that are asked",
+                got=f"segment {last}, of task {(last - 1) // 2}",
+                expected=f"tasks 0..{tasks - 1}",
             )
-        if self.heads is not None and (last - 1) // 2 >= len(self.heads):
-            raise DataError(
-                "a sentence of a task that the network has no head for",
-                got=f"task {(last - 1) // 2}",
-                expected=f"0..{len(self.heads) - 1}",
-            )
-        return x[:, :, : max(long, 1)], short < max(long, 1)
 
-    def _hold(self, length: int) -> None:
-        if length > self.config.max_position_embeddings:
+
+class Predictions(nn.Module):
+    """BERT's own head: logits (A, V) of vectors (A, D), whose products with the word embeddings (V, D) are taken."""
+
+    def __init__(self, transform: nn.Module, words: int) -> None:
+        super().__init__()
+        self.transform = transform
+        self.bias = nn.Parameter(torch.zeros(words))
+
+    def forward(self, h: Tensor, words: Tensor) -> Tensor:
+        return F.linear(self.transform(h), words, self.bias)
+
+
+class Masked(Encoder):
+    """Logits (A, V) of the word pieces that are asked in tokens (N, 2, L), example by example: segments above 2.
+
+    Its head is BERT's own, without matrices that are pruned; the last of them are the word embeddings. Where the pooler is
+    prunable it is there, and nothing reads it, so that masks fit the tasks that do.
+    """
+
+    def __init__(self, settings: EncoderSettings, config: Configuration) -> None:
+        bert = bert_of(settings.name)
+        transform = bert.BertPredictionHeadTransform(sizes_of(bert, config))
+        drawn(transform.dense, config)
+        super().__init__(settings, config)
+        self.predictions = Predictions(transform, config.vocab_size)
+        self.head = tuple(f"predictions.{name}" for name, _ in self.predictions.named_parameters())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (A, V) of tokens (N, 2, L), integers.
+
+        Raises:
+            DataError: no word piece is asked, or one that the network does not have is there, or too long a sentence.
+        """
+        if x.is_floating_point():
+            raise DataError("word embeddings do not say which word pieces are asked", mend="tokens, or a network of classes")
+        x, padded = self._cut(x)
+        ids, segments = x.unbind(1)
+        h = self.bert.embeddings(input_ids=ids, token_type_ids=(segments - 1) % 2)
+        h = self._encoded(h, segments > 0 if padded else None)
+        h = h.flatten(0, 1)[: len(x) * max(1, round(ASKED * x.shape[2]))] if x.is_meta else h[segments > 2]
+        return self.predictions(h, self.bert.embeddings.word_embeddings.weight)  # type: ignore[no-any-return]
+
+    def _know(self, last: int) -> None:
+        if not 2 < last <= 4:
             raise DataError(
-                "a sentence that is too long for the network",
-                got=f"{length} tokens",
-                expected=f"at most {self.config.max_position_embeddings}",
+                "tokens of no masked language modelling: no word piece is asked",
+                got=f"segments up to {last}",
+                expected="3 or 4 where one is",
+                mend="data: {name: masked}",
             )
 
 
@@ -254,4 +167,12 @@ def build(settings: EncoderSettings, shape: tuple[int, ...], classes: int) -> nn
             got=f"{' + '.join(map(str, settings.heads))} = {sum(settings.heads)}",
             expected=classes,
         )
+    if settings.masked:
+        if classes != config.vocab_size or settings.heads is not None:
+            raise ConfigError(
+                f"model '{settings.name}' says of masked word pieces which of its own they are",
+                got=f"{classes} classes",
+                expected=f"{config.vocab_size}, and no heads",
+            )
+        return Masked(settings, config)
     return Transformer(settings, config, classes)

@@ -94,7 +94,8 @@ class Pipeline(Settings):
     data: SerializeAsAny[Entry]
     tasks: dict[str, SerializeAsAny[Entry]] = Field(
         default_factory=dict,
-        description="further data sets, by name: arms that name one are of it, not of `data`. Without a path: that of `data`",
+        description="further data sets, by name: arms that name one are of it, not of `data`. Without a path or tokenizer: "
+        "those of `data`",
     )
     model: SerializeAsAny[Entry]
     experts: Experts = Experts()
@@ -234,14 +235,19 @@ def entry(table: Table, raw: Any, where: str, file: str) -> Settings:
 
 
 def _beside(data: Any, body: Any) -> Any:
-    """A task's values, at the path of the pipeline's data where they name none: tasks of one benchmark lie in one folder."""
+    """A task's values, with the path and the tokenizer of the pipeline's data where they name none: tasks of one benchmark lie
+    in one folder, and one network reads them. Text to be masked lies in no benchmark's."""
     if not isinstance(body, dict):
         return body
     if isinstance(body.get("tasks"), dict):
         return {**body, "tasks": {name: _beside(data, inner) for name, inner in body["tasks"].items()}}
-    path = getattr(data, "path", None)
-    takes = body.get("name") in DATASETS and "path" in DATASETS[body["name"]].Settings.model_fields
-    return {"path": path, **body} if path is not None and takes else body
+    kind = DATASETS[body["name"]].Settings if body.get("name") in DATASETS else None
+    masked = [getattr(settings, "MASKED", False) for settings in (data, kind)]
+    for name in ("path", "tokenizer") if not any(masked) else ("tokenizer",):
+        value = getattr(data, name, None)
+        if value is not None and kind is not None and name in kind.model_fields:
+            body = {name: value, **body}
+    return body
 
 
 def parse(raw: Mapping[str, Any], file: str) -> Pipeline:

@@ -24,7 +24,7 @@ from distill_prune.models import MODELS, build_model, resolved
 from distill_prune.pipeline.config import entry, validated
 from distill_prune.pipeline.files import override
 from distill_prune.pipeline.jobs import VERSIONS
-from distill_prune.pipeline.stages import Reader
+from distill_prune.pipeline.reader import Reader
 from distill_prune.pipeline.store import Ref, Store, identity
 from distill_prune.pipeline.worker import versions
 from distill_prune.settings import digest

@@ -12,7 +12,7 @@ from distill_prune.data.source import Source as SourceSettings
 from distill_prune.distill import METHODS, check_kind, needs_model
 from distill_prune.errors import ConfigError, StoreError
 from distill_prune.fingerprints import Remembered
-from distill_prune.models import resolved
+from distill_prune.models import predicting, resolved
 from distill_prune.pipeline.config import Pipeline, Stored
 from distill_prune.pipeline.grid import chain, comparisons
 from distill_prune.pipeline.jobs import DataJob, DistillJob, ExpertsJob
@@ -86,7 +86,10 @@ def _data(g: Graph, source: Entry, known: Remembered, label: str) -> str:
 
 
 def _resolved(p: Pipeline, known: Remembered) -> Pipeline:
-    """The pipeline with what stands for pre-trained weights in the settings of its networks."""
+    """The pipeline with what stands for pre-trained weights in the settings of its networks; a head that some task reads must
+    be among them."""
+    if any(getattr(source, "MASKED", False) for source in (p.data, *p.tasks.values())):
+        resolved(predicting(p.model), known)
     experts = p.experts if p.experts.model is None else p.experts.model_copy(update={"model": resolved(p.experts.model, known)})
     others = {name: resolved(model, known) for name, model in p.architectures.items()}
     return p.model_copy(update={"model": resolved(p.model, known), "experts": experts, "architectures": others})

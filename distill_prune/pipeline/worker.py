@@ -25,7 +25,8 @@ from torch import Tensor
 from distill_prune.errors import DamagedArtifact
 from distill_prune.pipeline.jobs import VERSIONS
 from distill_prune.pipeline.nodes import Node
-from distill_prune.pipeline.stages import Reader, compute
+from distill_prune.pipeline.reader import Reader
+from distill_prune.pipeline.stages import compute
 from distill_prune.pipeline.store import Store
 from distill_prune.progress import Progress, Snapshot
 

@@ -39,16 +39,16 @@ class Settings(Base):
 
 
 def scores(settings: Settings, state: State, mask: Mask, streams: Streams, model: Model, examples: Examples) -> State:
-    """Scores on the device of `examples`, whose labels are classes (N,) or probabilities (N, K)."""
+    """Scores on the device of `examples`, whose labels are classes (N,), probabilities (N, K) or word pieces (N, M)."""
     rows = torch.randperm(len(examples), generator=streams("rows"))[: settings.rows]
     device = examples.x.device
     held = to(mask.apply(state), device)
     weights = [held[n].detach().requires_grad_() for n in mask.kept]
     held |= dict(zip(mask.kept, weights, strict=True))
-    total = [torch.zeros_like(w) for w in weights]
+    total, terms = [torch.zeros_like(w) for w in weights], objective.count(examples.y[rows.to(device)])
     for chunk in torch.split(rows.to(device), CHUNK):
-        loss = objective.loss(model(held, examples.inputs(chunk)), examples.y[chunk], reduction="sum") / len(rows)
-        for sum_, part in zip(total, torch.autograd.grad(loss, weights), strict=True):
+        loss = objective.loss(model(held, examples.inputs(chunk)), examples.y[chunk], reduction="sum") / terms
+        for sum_, part in zip(total, torch.autograd.grad(loss, weights, materialize_grads=True), strict=True):
             sum_ += part
     return {n: (g * w.detach()).abs() for n, g, w in zip(mask.kept, total, weights, strict=True)}
 

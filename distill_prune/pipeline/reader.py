@@ -1,0 +1,101 @@
+"""The nouns of a store, as tensors and networks on a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from distill_prune.artifacts import Examples, Images, Sentences, SyntheticSet, Ticket, Weights
+from distill_prune.errors import UserError
+from distill_prune.models import Model, build_model, predicting
+from distill_prune.pipeline.store import Store
+from distill_prune.settings import Entry, digest
+from distill_prune.tree import select, to
+
+KEPT = 4
+"""Data sets that a worker keeps in memory at most: the tasks of a study."""
+
+READY_BYTES = 256 * 2**20
+"""Sets up to this size are transformed once and kept as floats; larger ones batch by batch. The bits are the same."""
+
+
+@dataclass
+class Reader:
+    """Nouns out of a store, on a device; prepared data are kept between the artifacts that one worker makes."""
+
+    store: Store
+    device: str
+    _images: dict[str, Images | Sentences] = field(default_factory=dict)
+    _parts: dict[tuple[str, str], Examples] = field(default_factory=dict)
+    _models: dict[str, Model] = field(default_factory=dict)
+
+    def images(self, key: str) -> Images | Sentences:
+        if key not in self._images:
+            if len(self._images) == KEPT:
+                self._images, self._parts = {}, {}
+            found = self.store.read("data", key)
+            self._images[key] = (Sentences if found.numbers["transform"] == "text" else Images).of(found)
+        return self._images[key]
+
+    def part(self, key: str, name: str) -> Examples:
+        """The examples of a part of a data set, on the device."""
+        images = self.images(key)
+        if (key, name) not in self._parts:
+            examples = images.examples(name)
+            small = examples.x.numel() * 4 <= READY_BYTES
+            self._parts[key, name] = (examples.ready() if small else examples).to(self.device)
+        return self._parts[key, name]
+
+    def set(self, key: str) -> SyntheticSet:
+        return SyntheticSet.of(self.store.read("distill", key))
+
+    def examples(self, key: str, data: str) -> Examples:
+        """What a chain prunes with: the training part of a data set, or a synthetic set beside the chain's `data`."""
+        return (
+            self.part(key, "train") if self.store.exists("data", key) else self.set(key).examples(self.images(data).transform)
+        )
+
+    def classes(self, key: str) -> int:
+        """The number of classes of what a chain prunes with."""
+        return len(self.images(key).classes if self.store.exists("data", key) else self.set(key).classes)
+
+    def model(self, settings: Entry, shape: tuple[int, ...], classes: int) -> Model:
+        name = digest([settings, list(shape), classes])
+        if name not in self._models:
+            self._models[name] = build_model(settings, shape, classes)
+        return self._models[name]
+
+    def model_for(self, settings: Entry, data: str) -> Model:
+        """The network for a data set's examples and classes; numbers take one output, masked word pieces BERT's own head.
+
+        Raises:
+            UserError: the tokenizer of a text data set has word pieces that the network lacks, or there is no such head.
+        """
+        images = self.images(data)
+        known = (getattr(settings, "config", None) or {}).get("vocab_size")
+        if isinstance(images, Sentences) and known and images.vocabulary > known:
+            raise UserError(
+                "the tokenizer has more word pieces than the network",
+                got=images.vocabulary,
+                expected=f"at most {known}",
+                mend="data.tokenizer: the directory of the network",
+            )
+        if isinstance(images, Sentences) and images.heads:
+            settings = settings.model_copy(update={"heads": images.heads})
+        if isinstance(images, Sentences) and images.masked:
+            return self.model(predicting(settings), images.shape, known or images.vocabulary)
+        return self.model(settings, images.shape, max(len(images.classes), 1))
+
+    def ticket(self, key: str) -> Ticket:
+        """A ticket with its full state: what a level does not hold itself comes from its chain's level 0."""
+        dense = self.store.manifest("prune", key)["inputs"].get("dense")
+        base = None if dense is None else Ticket.of(self.store.read("prune", dense), None).state
+        return Ticket.of(self.store.read("prune", key), base)
+
+    def state(self, key: str) -> dict[str, Any]:
+        """The full state of a copy: tensors that no training changes are its ticket's."""
+        held = Weights.of(self.store.read("retrain", key))
+        state = dict(held.state)
+        if frozen := held.numbers.get("frozen"):
+            state |= select(self.ticket(self.store.manifest("retrain", key)["inputs"]["ticket"]).state, frozen)
+        return to(state, self.device)
