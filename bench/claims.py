@@ -20,6 +20,7 @@ from verdicts import (
     own_task_is_best,
     reached,
     stablest,
+    universal,
     within,
 )
 
@@ -185,6 +186,13 @@ CLAIMS = (
         "bert-transfer-small.yaml",
         ("bert-transfer-small",),
         *own_task_is_best(),
+    ),
+    Claim(
+        "The ticket of masked language modelling is worth on SST-2, CoLA and MRPC what the task's own is, BERT-base, 70%",
+        "universal, alone of all tickets (Chen et al. 2020, section 4)",
+        "bert-transfer-mlm.yaml",
+        ("bert-transfer-mlm",),
+        *universal("mlm"),
     ),
     Claim(
         "Masks found on 20 distilled samples of text lie above one-shot masks and those of as many real sentences, SST-2, "

@@ -155,6 +155,23 @@ def own_task_is_best() -> Judged:
     return told, lambda rs: all(r["to_own"]["mean"] < 0 for r in moved(rs[0]))
 
 
+def universal(source: str) -> Judged:
+    """Whether the ticket of `source` lies on no task that it was transferred to below the task's own, by the interval."""
+
+    def rows(rs: Sequence[Record]) -> list[Record]:
+        return [r for r in moved(rs[0]) if r["source"] == source]
+
+    def told(rs: Sequence[Record]) -> str:
+        found = [f"{r['target'] or 'the first task'} {100 * r['to_own']['mean']:+.1f}" for r in rows(rs)]
+        return f"score less that of the task's own ticket, in points: {', '.join(found)} (n = {rows(rs)[0]['to_own']['n']})"
+
+    def holds(rs: Sequence[Record]) -> bool | None:
+        highs = [r["to_own"]["high"] for r in rows(rs)]
+        return None if None in highs else all(high >= 0 for high in highs)
+
+    return told, holds
+
+
 def matching_alone(arm: str, others: Sequence[str], sparsity: float) -> Judged:
     """Whether `arm` is matching at the sparsity and none of the others is; stability is not asked."""
 

@@ -82,6 +82,23 @@ def test_an_own_ticket_is_the_best_where_all_others_lie_below():
     assert ours([moved(below)]).endswith("sst2 on cola -10.0, cola on the first task -2.0 (n = 3)")
 
 
+def test_a_ticket_is_universal_where_no_interval_lies_below_an_own_ticket():
+    ours, holds = claims.universal("mlm")
+
+    def record(mean: float, high: float | None) -> dict:
+        found = moved({("mlm", "cola"): mean, ("mlm", None): 0.01, ("sst2", "cola"): -0.2})
+        for r in found["summary"]["transfer"]:
+            if r["to_own"]:
+                r["to_own"]["high"] = high if r["target"] == "cola" else 0.02
+        return found
+
+    assert holds([record(-0.01, 0.01)]) and not holds([record(-0.02, -0.01)]), "only its own rows count"
+    assert holds([record(-0.01, None)]) is None, "one initialisation decides nothing"
+    assert ours([record(-0.01, 0.01)]) == (
+        "score less that of the task's own ticket, in points: cola -1.0, the first task +1.0 (n = 3)"
+    )
+
+
 def rated(**rates: tuple[float, str]) -> dict:
     rows = [
         {"arm": a, "sparsity": s, "n": 3, "accuracy": {"mean": m, "sd": 0.01}, "matching": v}

@@ -73,6 +73,14 @@ def test_masks_that_know_no_task_are_no_ones_own():
     assert mine["to_own"]["mean"] == pytest.approx(0.7 - 0.89) and theirs["to_own"]["mean"] == pytest.approx(-0.01 / 3)
 
 
+def test_a_task_has_its_own_ticket_where_that_goes_nowhere():
+    """b is found on B and trained on nothing else; a is held to it all the same."""
+    arms = [a for a in ARMS if a["name"] != "b_on_a"]
+    rows = transfer(arms, [u for u in units() if u["arm"] != "b_on_a"])
+    assert cell(rows, "b", "B")["own"] and cell(rows, "b", "B")["to_own"] is None
+    assert cell(rows, "a", "B")["to_own"]["mean"] == pytest.approx(((0.60 - 0.69) + (0.65 - 0.72) + (0.66 - 0.70)) / 3)
+
+
 def test_without_transferred_arms_there_is_no_matrix():
     assert transfer(ARMS[:2], units()) == []
 

@@ -36,10 +36,10 @@ def transfer(arms: Sequence[Record], units: Sequence[Record]) -> list[dict[str, 
     held: dict[tuple[str, int], dict[int, Record]] = {}
     for u in units:
         held.setdefault((u["arm"], u["level"]), {}).setdefault(u["seed"], u)
-    sources = set(moved.values())
-    shown = [a for a in arms if a["name"] in moved or a["name"] in sources]
     tasks = {a["name"]: a.get("task") for a in arms}
-    own = {tasks[s]: s for s in reversed([a["name"] for a in arms if a["name"] in sources])}
+    own = {a.get("task"): a["name"] for a in reversed(arms) if "control" not in a}
+    sources = {*moved.values(), *(own[tasks[name]] for name in moved if tasks[name] in own)}
+    shown = [a for a in arms if a["name"] in moved or a["name"] in sources]
     dense = {t: _dense(t, tasks, units) for t in set(tasks.values())}
     asked = {a.get("task"): a.get("score", "accuracy") for a in arms}
     metric = {t: _metric(asked[t], [u for u in units if tasks.get(u["arm"]) == t]) for t in dense}
