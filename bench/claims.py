@@ -180,6 +180,13 @@ CLAIMS = (
         *matching_alone("real", ("random",), 0.5),
     ),
     Claim(
+        "Tickets of MiniLM on SST-2 at 50% sparsity are matching, and two copies of one lie on a linear plateau",
+        "none for transformers; vision tickets that are stable are matching (Frankle et al. 2020)",
+        "bert-stability-sst2-small.yaml",
+        ("bert-stability-sst2-small",),
+        *matching_to("real", 0.5),
+    ),
+    Claim(
         "On every task its own ticket lies above those of other tasks: SST-2, CoLA, MRPC, MiniLM, up to 2,000 examples, 50%",
         "at 70% of BERT-base for most tasks; only the ticket of masked language modelling is universal (Chen et al. 2020, "
         "section 4)",

@@ -1,4 +1,4 @@
-"""Fixtures of the pipeline's tests: one finished store a session, and copies of it to break."""
+"""Fixtures of the pipeline's tests: one finished store of images and one of text a session, and copies to break."""
 
 from __future__ import annotations
 
@@ -7,12 +7,19 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 import tiny
+import torch
 
 from distill_prune.pipeline.nodes import Graph
 from distill_prune.pipeline.store import Store
+
+if TYPE_CHECKING:
+    from tiny_text import Study
+
+torch.set_num_threads(1)  # files are tested side by side, and one thread is the pipelines' own default
 
 
 @pytest.fixture(scope="session")
@@ -22,6 +29,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Graph]:
     graph, report = tiny.execute(store)
     assert report.made == len(graph.nodes)
     return store, graph
+
+
+@pytest.fixture(scope="session")
+def text_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A store that holds all of the text study, made serially; not to be changed."""
+    import tiny_text
+
+    return tiny_text.study(tmp_path_factory.mktemp("text"))
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterable
 from html.parser import HTMLParser
@@ -9,8 +10,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 from scipy import stats
 
+from distill_prune.report import figures, style
 from distill_prune.report.figures import FIGURES, Drawing
 from distill_prune.report.page import page
 
@@ -293,3 +296,44 @@ def html_of(made: SimpleNamespace, names: Iterable[str] = FIGURES) -> str:
 def laid_out(made: SimpleNamespace, names: Iterable[str] = FIGURES) -> Page:
     """The same, read."""
     return Page(html_of(made, names))
+
+
+def vector(name: str, figure: Any, alt: str) -> Drawing:
+    """In the place of `figures._render`: a figure as SVG alone, which is quicker."""
+    svg = io.StringIO()
+    figure.savefig(svg, format="svg")
+    return Drawing(name, b"", figures._rounded(svg.getvalue()), alt)
+
+
+def only(patch: pytest.MonkeyPatch, names: tuple[str, ...]) -> None:
+    """Leave these entries in the table of figures, and draw coarse PNGs, which is quicker."""
+    for name in FIGURES.keys() - set(names):
+        patch.delitem(FIGURES, name)
+    patch.setitem(style.RC, "savefig.dpi", 40)
+
+
+def small(**changes: Any) -> Any:
+    """A study of two arms and three levels."""
+    return study(levels=3, seeds=changes.pop("seeds", 3), arms=2, **changes)
+
+
+def bare(**changes: Any) -> Any:
+    """A study with one figure and few tables: quick to write."""
+    return small(**{"summary": None, "units": [], "curves": [], "layers": [], **changes})
+
+
+NOTHING: dict[str, Any] = {
+    "summary": None,
+    "units": [],
+    "curves": [],
+    "layers": [],
+    "synthetic": None,
+    "synthetic_labels": [],
+    "evaluations": [],
+    "rankings": [],
+    "distillation": None,
+    "provenance": [],
+    "versions": {},
+    "sets": [],
+    "data": {},
+}

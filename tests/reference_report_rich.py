@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 from reference_report import estimate, study
+from reference_report_fields import LAYERS, density, diagonal, plane
+
+from distill_prune.report import style
 
 RICH = (
     {"name": "real", "label": "real", "images": "real", "recipe": "retrain"},
@@ -29,7 +32,6 @@ RICH = (
     {"name": "snip", "label": "SNIP", "images": "real", "criterion": "snip", "one_shot": True},
 )
 STEPS = ("0it", "100it", "2ep")
-LAYERS = ("blocks.0.conv", "blocks.1.conv", "blocks.2.conv", "classifier")
 
 
 def rich(seeds: int = 6, levels: int = 4, **changes: Any) -> SimpleNamespace:
@@ -178,9 +180,9 @@ def rich(seeds: int = 6, levels: int = 4, **changes: Any) -> SimpleNamespace:
         "curves": curves,
         "layers": layers,
         "layer_traces": traces,
-        "planes": [_plane(p, kind, rng) for p in places if p["seed"] < 2 for kind in ("copies", "directions")],
-        "densities": [_density(p, copy, rng) for p in places for copy in range(2)],
-        "diagonals": [_diagonal(p, copy, rng) for p in places for copy in range(2)],
+        "planes": [plane(p, kind, rng) for p in places if p["seed"] < 2 for kind in ("copies", "directions")],
+        "densities": [density(p, copy, rng) for p in places for copy in range(2)],
+        "diagonals": [diagonal(p, copy, rng) for p in places for copy in range(2)],
         "layerwise": [
             {**p, "layer": layer, "excess_test": e, "excess_train": 0.8 * e, "barrier_test": 1.1 * e}
             for p in places
@@ -284,74 +286,11 @@ def _reach(rows: list[dict[str, Any]], arm: str, verdict: str, i: int, seeds: in
     }
 
 
-def _plane(place: dict[str, Any], kind: str, rng: Any) -> dict[str, Any]:
-    """Bowls around each mark; a corner without finite values on one plane."""
-    wide = 1.0 if kind == "directions" else 9.0 / (1 + place["level"])
-    marks = (
-        [[0.0, 0.0, "copy 0"]]
-        if kind == "directions"
-        else [[0.0, 0.0, "copy 0"], [wide, 0.0, "copy 1"], [0.45 * wide, 0.8 * wide, "copy 2"]]
-    )
-    x = np.linspace(-wide, wide, 17) if kind == "directions" else np.linspace(-0.25 * wide, 1.25 * wide, 17)
-    y = x if kind == "directions" else np.linspace(-0.2 * wide, wide, 17)
-    away = np.min([np.hypot(x[None] - a, y[:, None] - b) for a, b, _ in marks], axis=0) / wide
-    surfaces = {}
-    for data, floor in (("train", 0.01), ("test", 0.05), ("distilled", 0.002)):
-        surfaces[f"{data}_loss"] = (floor + 4 * away**2 * (1 + 0.1 * rng.random())).tolist()
-        surfaces[f"{data}_error"] = (np.minimum(floor + 0.6 * away**1.5, 0.9)).tolist()
-    if kind == "directions" and place["arm"] == "random_layers":
-        for z in surfaces.values():
-            z[0][0] = None
-    about = "the plane through copies 0, 1 and 2, drawn to scale" if kind == "copies" else "two random directions around copy 0"
-    return {
-        **place,
-        "kind": kind,
-        "x": x.tolist(),
-        "y": y.tolist(),
-        "unit": "lengths of each filter" if kind == "directions" else "Euclidean distance over all parameters",
-        "marks": marks,
-        "surfaces": surfaces,
-        "at_marks": {n: [z[8][8]] * len(marks) for n, z in surfaces.items()},
-        "about": about,
-    }
+def lines(panel: Any, color: str) -> list[Any]:
+    """The lines of one colour in a panel."""
+    return [line for line in panel.get_lines() if line.get_color() == color]
 
 
-def _density(place: dict[str, Any], copy: int, rng: Any) -> dict[str, Any]:
-    top = 40.0 / (1 + place["level"]) * (1 + 0.1 * rng.random())
-    grid = np.linspace(-0.1 * top, 1.1 * top, 200)
-    values = np.exp(-((grid / (0.03 * top)) ** 2)) + 1e-4 * np.exp(-(((grid - top) / (0.03 * top)) ** 2)) + 1e-12
-    found = [
-        {
-            "value": top * 0.7**j,
-            "residual": 1e-4 * (j + 1),
-            "participation": 0.02 * (j + 1),
-            "layers": dict.fromkeys(LAYERS, 0.25),
-        }
-        for j in range(5)
-    ]
-    return {
-        **place,
-        "copy": copy,
-        "grid": grid.tolist(),
-        "values": values.tolist(),
-        "errors": [1e-6] * 200,
-        "sigma": 0.03 * top,
-        "eigenvalues": found,
-    }
-
-
-def _diagonal(place: dict[str, Any], copy: int, rng: Any) -> dict[str, Any]:
-    entries = rng.normal(0, 1e-5, 2000) + rng.lognormal(-7 + place["level"], 2.5, 2000)
-    scale = float(np.median(np.abs(entries)))
-    edges = scale * np.sinh(np.linspace(np.arcsinh(entries.min() / scale), np.arcsinh(entries.max() / scale), 31))
-    q = (0.05, 0.25, 0.5, 0.75, 0.95)
-    return {
-        **place,
-        "copy": copy,
-        "exact": False,
-        "probes": 100,
-        "quantiles": {str(p): float(np.quantile(entries, p)) for p in q},
-        "error": 0.001,
-        "negative": float((entries < 0).mean()),
-        "histogram": {"edges": edges.tolist(), "counts": np.histogram(entries, edges)[0].tolist()},
-    }
+def looks(study: Any) -> dict[str, style.Arm]:
+    """How each arm is drawn."""
+    return {a.name: a for a in style.arms(study)}

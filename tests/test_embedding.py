@@ -33,10 +33,7 @@ STREAMS = Streams(0, ("distill",))
 SMALL = {"ipc": 2, "tokens": 5, "iterations": 3, "inner_loop": 2, "batch_real": 6, "net_steps": 2, "net_batch": 4}
 TEXT = Transform("text", {})
 
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bert.write(tmp_path_factory.mktemp("bert") / "tiny")
+directory = pytest.fixture(scope="module")(tiny_bert.made)
 
 
 @pytest.fixture(scope="module")

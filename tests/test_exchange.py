@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from reference_report import only
 from tiny import Cli
 
 from distill_prune.pipeline.nodes import Graph
@@ -24,8 +25,9 @@ def mtt(tmp_path):
 
 
 def test_a_set_tied_to_its_data_is_pruned_with_and_goes_out_byte_by_byte(
-    cli: Cli, store: Store, graph: Graph, file: str, mtt, tmp_path
+    cli: Cli, store: Store, graph: Graph, file: str, mtt, tmp_path, monkeypatch
 ):
+    only(monkeypatch, ("accuracy",))
     where = ("--store", store.root)
     asked = ("import", "mtt", mtt, "--set", "lr=0.02", "--set", "space=normalize", "--set", f"dataset={graph.data[:12]}")
     done = cli(*asked, "--tag", "theirs", *where)

@@ -94,6 +94,12 @@ def test_files_are_short(path: Path) -> None:
     assert path.name not in ("utils.py", "helpers.py", "common.py", "misc.py")
 
 
+@pytest.mark.parametrize("path", sorted(Path(__file__).parent.glob("*.py")), ids=lambda p: p.name)
+def test_files_of_tests_are_short(path: Path) -> None:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 350, f"{path.name} has {len(lines)} lines: split it"
+
+
 def test_torchvision_has_one_door() -> None:
     users = [p for p in files() if any(name.split(".")[0] == "torchvision" for name, _ in imported(p))]
     mentions = [p for p in files() if 'import_module("torchvision' in p.read_text(encoding="utf-8")]

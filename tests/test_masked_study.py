@@ -16,7 +16,7 @@ from tiny import Cli
 
 from distill_prune.pipeline.config import parse
 from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.stages import Reader
+from distill_prune.pipeline.reader import Reader
 from distill_prune.pipeline.store import Store
 from distill_prune.progress import SILENT
 from distill_prune.prune.controls import control_ticket

@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_bert
+import tiny_masked
 import yaml
+from reference_report import vector
 from tiny import Cli
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.pipeline.config import load
 from distill_prune.pipeline.files import find_pipeline, read_raw
+from distill_prune.report import figures
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = sorted(p.name for p in (ROOT / "pipelines").glob("*.yaml"))
@@ -41,7 +43,8 @@ def recipe(settings: dict[str, Any], length: str = "2it") -> dict[str, Any]:
 
 
 def network(settings: dict[str, Any]) -> dict[str, Any]:
-    return small(settings, {"width": 4, "depth": 10 if settings["name"] == "resnet" else 2})
+    values = {"width": 4, "depth": {"resnet": 10, "cifar_resnet": 8}.get(settings["name"], 2)}
+    return small(settings, values, ("width",) if settings["name"] == "cifar_resnet" else ())
 
 
 def is_text(raw: dict[str, Any]) -> bool:
@@ -52,6 +55,8 @@ def task(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A text data set's settings, for the made-up sentences."""
     if settings["name"] == "union":
         return {**settings, "validation": 0.25, "tasks": {n: plain(folder) for n in settings["tasks"]}}
+    if settings["name"] == "masked":
+        return {"name": "masked", "path": str(folder / "text"), "tokenizer": str(folder / "bert"), "validation": 0.25}
     return {**plain(folder), "validation": 0.25}
 
 
@@ -68,9 +73,7 @@ def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
     else:
         raw = {**raw, "data": {"name": "npz", "path": str(data), "validation": 0.25}}
     raw["seeds"] = [0]
-    raw["model"] = network({**raw["model"], **({"depth": 8} if raw["model"]["name"] == "cifar_resnet" else {})})
-    if raw["model"]["name"] == "cifar_resnet":
-        raw["model"]["depth"] = 8
+    raw["model"] = network(raw["model"])
     if "experts" in raw:
         experts = raw["experts"]
         raw["experts"] = {**experts, "count": 1, "recipe": recipe(experts["recipe"], "3ep")}
@@ -101,7 +104,8 @@ def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
 
 
 def shape_of(raw: dict[str, Any]) -> tuple[int, int, int]:
-    return (28, 28, 1) if raw["model"]["name"] == "lenet" else (8, 8, 1) if raw["data"]["name"] == "digits" else (32, 32, 3)
+    """Of the data's own shape but for the images of 32 x 32, which are a quarter."""
+    return (28, 28, 1) if raw["model"]["name"] == "lenet" else (8, 8, 1) if raw["data"]["name"] == "digits" else (16, 16, 3)
 
 
 def images(raw: dict[str, Any], folder: Path, draws: np.random.Generator) -> None:
@@ -113,22 +117,43 @@ def images(raw: dict[str, Any], folder: Path, draws: np.random.Generator) -> Non
 
 
 def sentences(folder: Path) -> None:
-    tiny_bert.write(folder / "bert")
+    tiny_masked.write(folder / "bert")
+    tiny_masked.text(folder / "text")
     for part in ("train", "dev"):
         lines = [f"{'good' if i % 2 else 'bad'} {'film ' * (i % 3)}film\t{i % 2}" for i in range(24)]
         (folder / f"{part}.tsv").write_text("\n".join(["sentence\tlabel", *lines]) + "\n", encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the data, and for one store: what a study has in common with an earlier one, as a small study with the
+    whole one that it extends, is found there and not made again."""
+    return tmp_path_factory.mktemp("shipped")
+
+
+def data_of(raw: dict[str, Any], shared: Path) -> Path:
+    """The folder of a pipeline's data, made where it is not there."""
+    classes, shape = CLASSES.get(raw["data"]["name"], 10), shape_of(raw)
+    folder = shared / ("text" if is_text(raw) else "x".join(map(str, (*shape, classes))))
+    if not folder.exists():
+        if is_text(raw):
+            sentences(folder)
+        else:
+            images(raw, folder, np.random.default_rng(0))
+    return folder
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_every_shipped_pipeline_runs(cli: Cli, tmp_path: Path, name: str) -> None:
+def test_every_shipped_pipeline_runs(
+    cli: Cli, tmp_path: Path, shared: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(figures, "_render", vector)
     raw = read_raw(find_pipeline(name))
-    store, draws = tmp_path / "s", np.random.default_rng(0)
+    store, draws = shared / "store", np.random.default_rng(1)
     if is_text(raw):
         pytest.importorskip("transformers")
         pytest.importorskip("tokenizers")
-        sentences(tmp_path / "data")
-    else:
-        images(raw, tmp_path / "data", draws)
+    data = data_of(raw, shared)
     classes = CLASSES.get(raw["data"]["name"], 10)
     for method in filter(None, raw.get("distill", {}).values()):
         if method["name"] == "stored":  # as the file's head says: an imported set under this name
@@ -137,7 +162,7 @@ def test_every_shipped_pipeline_runs(cli: Cli, tmp_path: Path, name: str) -> Non
             np.savez(tmp_path / "set.npz", images=pixels, labels=np.arange(classes), classes=names)
             assert cli("import", "npz", tmp_path / "set.npz", "--tag", method["ref"], "--store", store).code == 0
     file = tmp_path / name
-    file.write_text(yaml.safe_dump(shrunk(raw, tmp_path / "data")), encoding="utf-8")
+    file.write_text(yaml.safe_dump(shrunk(raw, data)), encoding="utf-8")
     done = cli("run", file, "--store", store, "--executor", "serial")
     assert done.code == 0, done.err
     assert (store / "reports" / Path(name).stem / "report.html").exists()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import pytest
 import tiny_bert
@@ -28,15 +27,8 @@ RECIPE = Recipe(length="6it", batch=8, optimizer="adamw", lr=3e-2, head_lr=3e-2)
 CONTROL = Streams(3, ("control",))
 LEVELS = 3
 
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bert.write(tmp_path_factory.mktemp("bert") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def model(directory: Path) -> Model:
-    return tiny_text.model_of(directory)
+directory = pytest.fixture(scope="module")(tiny_bert.made)
+model = pytest.fixture(scope="module")(tiny_text.model)
 
 
 def noise(level, seed=0):

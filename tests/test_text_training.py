@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-from pathlib import Path
 
 import pytest
 import tiny_bert
@@ -17,7 +16,6 @@ from reference_training import NOISE, half
 from distill_prune import objective, training
 from distill_prune.artifacts import Examples
 from distill_prune.errors import UserError
-from distill_prune.models import Model
 from distill_prune.rng import stream
 from distill_prune.training import (
     Recipe,
@@ -36,15 +34,8 @@ SORTED = Recipe(length="1ep", batch=4, batches="by_length")
 ADAMW = Recipe(length="5it", batch=4, optimizer="adamw", lr=3e-3, weight_decay=0.1, schedule="linear")
 N = 11
 
-
-@pytest.fixture(scope="module")
-def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_bert.write(tmp_path_factory.mktemp("bert") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def model(directory: Path) -> Model:
-    return tiny_text.model_of(directory)
+directory = pytest.fixture(scope="module")(tiny_bert.made)
+model = pytest.fixture(scope="module")(tiny_text.model)
 
 
 def start_of(model, dtype=torch.float64):

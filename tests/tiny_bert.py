@@ -7,9 +7,12 @@ from pathlib import Path
 from string import ascii_lowercase
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
+from distill_prune.models import Model, bert, build_model, resolved
 from distill_prune.models.bert import shapes
 from distill_prune.models.transformer import Configuration
 
@@ -47,3 +50,32 @@ def write(directory: Path, *, seed: int = 0, prefix: str = "bert.", **changes: A
     (directory / "vocab.txt").write_text("\n".join(VOCABULARY) + "\n", encoding="utf-8")
     save_file(tensors, directory / "model.safetensors")
     return directory
+
+
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Made a fixture by its tests: the directory of one encoder."""
+    return write(tmp_path_factory.mktemp("bert") / "tiny")
+
+
+SHAPE = (2, 12)
+MINILM = {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536}
+
+
+def settings_of(directory: Path, **changes: Any) -> bert.Settings:
+    return resolved(bert.Settings(path=str(directory), **changes))  # type: ignore[return-value]
+
+
+def model_of(directory: Path, classes: int = 3, **changes: Any) -> Model:
+    return build_model(settings_of(directory, **changes), SHAPE, classes)
+
+
+def sentences(*lengths: int, seed: int = 0, first: int | None = None, task: int = 0, long: int = SHAPE[1]) -> Tensor:
+    """Tokens (N, 2, L) of random pieces; the first `first` of each are its first sentence."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.zeros(len(lengths), 2, long, dtype=torch.int32)
+    for row, length in zip(x, lengths, strict=True):
+        row[0, :length] = torch.randint(1, 64, (length,), generator=generator)
+        row[1, :length] = 1 + 2 * task
+        if first is not None:
+            row[1, first:length] = 2 + 2 * task
+    return x

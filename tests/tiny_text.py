@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,17 @@ from typing import Any
 import tiny_bert
 import torch
 import yaml
+from tiny import Watch
 
 from distill_prune.artifacts import Examples
 from distill_prune.models import Model, bert, build_model, resolved
+from distill_prune.pipeline.config import Pipeline, parse
+from distill_prune.pipeline.files import override
+from distill_prune.pipeline.graph import build
+from distill_prune.pipeline.nodes import Graph
+from distill_prune.pipeline.run import run
+from distill_prune.pipeline.stages import Reader
+from distill_prune.pipeline.store import Store
 
 LONGEST = 9
 """Tokens of the longest sentence, [CLS] and [SEP] among them."""
@@ -132,3 +141,53 @@ def many(n: int, seed: int = 0, **more: Any) -> Examples:
     """`n` sentences of lengths 3..12."""
     lengths = torch.randint(3, 13, (n,), generator=torch.Generator().manual_seed(seed + 100))
     return sentences(*lengths.tolist(), seed=seed, **more)
+
+
+def model(directory: Path) -> Model:
+    """Made a fixture by its tests: the network at the weights of their fixture `directory`."""
+    return model_of(directory)
+
+
+# -- the study, run
+
+Study = tuple[Store, Graph, dict[str, Path]]
+"""A store, the graph that was made in it, and the places of what it was made from."""
+
+
+def pipeline(at: dict[str, Path], *assignments: str) -> Pipeline:
+    """The text study in these places with `a.b=c` laid on top."""
+    values = raw(at)
+    override(values, assignments)
+    return parse(values, "text.yaml")
+
+
+def study(root: Path) -> Study:
+    """All of the study, made serially below `root`."""
+    at, store = places(root / "at"), Store(root / "store", create=True)
+    graph = build(pipeline(at), store)
+    report = run(graph, store, "serial", "cpu", 1, "compare", Watch(), lambda node: 1.0)
+    assert report.made == len(graph.nodes)
+    return store, graph, at
+
+
+def file(study: Study, tmp_path: Path) -> Path:
+    """Made a fixture by its tests: the text study of their fixture `study` as a file."""
+    path = tmp_path / "text.yaml"
+    path.write_text(yaml.safe_dump(raw(study[2]), sort_keys=False), encoding="utf-8")
+    return path
+
+
+def copied(at: dict[str, Path], to: Path) -> dict[str, Path]:
+    """The same files elsewhere, under other names of folders."""
+    return {name: Path(shutil.copytree(path, to / f"moved {name}")) for name, path in at.items()}
+
+
+def ticket(study: Study, arm: str, level: int = 2) -> Any:
+    """What an arm of the study has at a level."""
+    store, graph, _ = study
+    return Reader(store, "cpu").ticket(graph.chains[arm, 0][level])
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    """Whether all tensors are the same bits."""
+    return a.keys() == b.keys() and all(torch.equal(t, b[n]) for n, t in a.items())

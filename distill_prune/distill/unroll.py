@@ -149,16 +149,16 @@ def matching_gradient(inner: Inner, start: Tensor, target: Tensor, *, segment: i
 
 def graph_bytes(inner: Inner, theta: Tensor) -> int:
     """Bytes that autograd keeps for the graph of one inner step, counted by running one."""
-    seen: dict[int, int] = {}
+    seen: dict[int, torch.UntypedStorage] = {}
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        seen[storage.data_ptr()] = storage.nbytes()
+        seen[storage.data_ptr()] = storage  # held, so that no later one gets its address
         return tensor
 
     inner = inner.learned()
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         out = inner.trace(theta.detach().requires_grad_(), torch.zeros_like(theta), 0, 1)
-        total = sum(seen.values())
+        total = sum(storage.nbytes() for storage in seen.values())
     del out
     return total
