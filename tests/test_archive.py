@@ -135,7 +135,7 @@ def test_a_set_with_all_that_it_was_made_from(cli: Cli, store: Store, graph: Gra
 
 
 def test_a_ticket_takes_its_weights_along(cli: Cli, store: Store, graph: Graph, tmp_path: Path) -> None:
-    from distill_prune.pipeline.stages import Reader
+    from distill_prune.pipeline.reader import Reader
 
     key = graph.chains["synthetic", 0][2]
     assert cli("pack", key, "-o", tmp_path / "a.tar", "--store", store.root).code == 0

@@ -11,7 +11,7 @@ import torch
 from distill_prune.errors import ConfigError
 from distill_prune.pipeline.graph import build
 from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.stages import Reader
+from distill_prune.pipeline.reader import Reader
 from distill_prune.pipeline.store import Store
 from distill_prune.pipeline.study import read
 

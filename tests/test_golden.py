@@ -12,7 +12,8 @@ import torch
 from distill_prune.artifacts import Parts
 from distill_prune.pipeline.jobs import VERSIONS
 from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.stages import Reader, compute
+from distill_prune.pipeline.reader import Reader
+from distill_prune.pipeline.stages import compute
 from distill_prune.pipeline.store import STAGES, Store
 from distill_prune.pipeline.worker import conditions
 from distill_prune.progress import SILENT

@@ -19,7 +19,8 @@ from torch import Tensor
 from distill_prune.errors import DeviceError, NonFiniteError, RunError
 from distill_prune.pipeline import run as module
 from distill_prune.pipeline.graph import Graph, build
-from distill_prune.pipeline.stages import Reader, compute
+from distill_prune.pipeline.reader import Reader
+from distill_prune.pipeline.stages import compute
 from distill_prune.pipeline.store import Store
 from distill_prune.pipeline.worker import Worker, WorkProgress, conditions
 

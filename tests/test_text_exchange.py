@@ -19,7 +19,7 @@ from distill_prune.errors import ConfigError
 from distill_prune.models import build_model, resolved
 from distill_prune.pipeline.config import parse
 from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.stages import Reader
+from distill_prune.pipeline.reader import Reader
 from distill_prune.pipeline.store import Store
 
 pytest.importorskip("transformers")

@@ -18,8 +18,8 @@ from tiny_text import Study, copied, equal, pipeline, ticket
 from distill_prune.artifacts import Weights
 from distill_prune.pipeline.graph import build
 from distill_prune.pipeline.nodes import Graph
+from distill_prune.pipeline.reader import Reader
 from distill_prune.pipeline.run import run
-from distill_prune.pipeline.stages import Reader
 from distill_prune.pipeline.store import Store
 from distill_prune.pipeline.worker import conditions
 from distill_prune.report import figures

@@ -19,8 +19,8 @@ from distill_prune.pipeline.config import Pipeline, parse
 from distill_prune.pipeline.files import override
 from distill_prune.pipeline.graph import build
 from distill_prune.pipeline.nodes import Graph
+from distill_prune.pipeline.reader import Reader
 from distill_prune.pipeline.run import run
-from distill_prune.pipeline.stages import Reader
 from distill_prune.pipeline.store import Store
 
 LONGEST = 9
