@@ -58,6 +58,14 @@ def held(store: Store) -> list[str]:
     return [path.name for path in (store.root / ".locks").iterdir() if busy(store, path.name)]
 
 
+def released(store: Store, within: float = 10.0) -> bool:
+    """Whether all locks are free in time: one is held until the last thread of a killed process is."""
+    end = time.monotonic() + within
+    while held(store) and time.monotonic() < end:
+        time.sleep(0.05)
+    return not held(store)
+
+
 def test_ray_makes_the_bits_of_serial_though_a_worker_is_killed(
     cluster: Any, empty: Store, finished: tuple[Store, Graph]
 ) -> None:
@@ -74,7 +82,7 @@ def test_ray_makes_the_bits_of_serial_though_a_worker_is_killed(
     assert tiny.contents(empty) == tiny.contents(finished[0])
     # the killed one may have been idle
     assert [w for w in watch.warnings if "its worker died (on the Ray node " in w and "trying again" in w] == watch.warnings
-    assert tiny.gone(makers()) and not held(empty)
+    assert tiny.gone(makers()) and released(empty)
     assert not list((empty.root / ".work").iterdir()) and not list((empty.root / ".locks").glob("ray-*"))
 
 
@@ -112,7 +120,7 @@ def test_a_dead_driver_leaves_nothing_at_work_and_an_interrupt_ends_cleanly(
         _, err = process.communicate(timeout=60)
         code, said = (130, "interrupted; what was finished is kept, run again to go on\n"), (-9, "")
         assert (process.returncode, err) == (code if number == signal.SIGINT else said)
-        assert tiny.gone(workers) and not held(empty) and tiny.damaged(empty) == [], number
+        assert tiny.gone(workers) and released(empty) and tiny.damaged(empty) == [], number
 
 
 def test_plugins_and_what_they_print_reach_workers_and_driver(
