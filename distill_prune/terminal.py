@@ -18,10 +18,12 @@ def duration(seconds: float) -> str:
 
 
 class Quiet:
-    """Says nothing but warnings, on stderr; counts what is left for the other watchers."""
+    """Says nothing but warnings and what code of the user's prints, on stderr; counts what is left for the other watchers."""
 
     def __init__(self, workers: int = 1) -> None:
         self._workers, self._total, self._done = workers, 0, 0
+        # The stream of now: while an artifact is made in this process, what is printed is taken off the standard streams.
+        self._err = sys.stderr
 
     def begin(self, total: int, hits: int, cost_s: float) -> None:
         self._total, self._done = total, hits
@@ -32,11 +34,14 @@ class Quiet:
     def ticked(self, node: Node, done: int, total: int, note: str) -> None:
         pass
 
+    def printed(self, node: Node, line: str) -> None:
+        print(f"{node.label}: {line}", file=self._err, flush=True)
+
     def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None:
         self._done += 1
 
     def warn(self, message: str) -> None:
-        print(f"warning: {message}", file=sys.stderr, flush=True)
+        print(f"warning: {message}", file=self._err, flush=True)
 
     def close(self) -> None:
         pass
@@ -72,7 +77,7 @@ class Live(Quiet):
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
 
         super().__init__(workers)
-        self._console = Console(stderr=True)
+        self._console = Console(file=self._err)
         self._bars = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -105,6 +110,9 @@ class Live(Quiet):
         super().finished(node, status, seconds, left_s)
         self._bars.remove_task(self._rows.pop(node.key))
         self._bars.update(self._whole, completed=self._done, note=f"about {duration(self.left(left_s))} left")
+
+    def printed(self, node: Node, line: str) -> None:
+        self._console.print(f"{node.label}: {line}", markup=False, highlight=False)
 
     def warn(self, message: str) -> None:
         self._console.print("[yellow]warning:[/] ", end="")

@@ -35,6 +35,21 @@ class Settings(Criterion):
 def scores(state, mask, streams):
     return {n: state[n].square() for n in mask.kept}
 """
+LOUD = """
+import sys
+from typing import Literal
+import torch
+from distill_prune.prune.select import Criterion
+DISTILL_PRUNE = {"criteria": {"loud": "loud"}}
+NEEDS_TRAINING = False
+class Settings(Criterion):
+    name: Literal["loud"] = "loud"
+def scores(state, mask, streams):
+    print("louder than words", file=sys.stderr)
+    print("and to the", end=" ")
+    print("other stream", end="")
+    return {n: torch.arange(state[n].numel()).float().reshape(state[n].shape) for n in mask.kept}
+"""
 METHOD = """
 from typing import Literal
 import torch

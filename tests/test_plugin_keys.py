@@ -15,7 +15,7 @@ from tiny import Cli
 
 from distill_prune.errors import ConfigError, UserError
 from distill_prune.models import MODELS
-from distill_prune.pipeline.executors import _received
+from distill_prune.pipeline.executors import received
 from distill_prune.pipeline.jobs import VERSIONS, ExpertsJob
 from distill_prune.pipeline.nodes import Node
 from distill_prune.pipeline.store import Store, identity
@@ -136,7 +136,7 @@ def test_a_plugin_that_changes_on_the_way_to_a_worker_is_refused(write: Write) -
     job = ExpertsJob(model=MODELS["net"].Settings(), recipe=Recipe(length="1ep"), seed=0, index=0)
     key = identity("experts", VERSIONS["experts"], job.identity(), {})
     sent = pickle.dumps(Node("experts", key, job, {}, "expert 0", "experts"))
-    assert _received(sent).key == key
+    assert received(sent).key == key
     write("net", NET.replace("ReLU", "Tanh"))
     with pytest.raises(UserError, match="code of a plugin changed while it was being used\n  mend:     run again"):
-        _received(sent)
+        received(sent)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import tiny
+from reference_plugins import LOUD
 from tiny import Cli
 
 from distill_prune.errors import DeviceError, NonFiniteError, StoreError, UserError
@@ -24,7 +25,7 @@ from distill_prune.pipeline import ray_cluster, ray_workers
 from distill_prune.pipeline.graph import Graph, build
 from distill_prune.pipeline.housekeeping import busy
 from distill_prune.pipeline.ray_cluster import Share, address, describe, share, workers_for
-from distill_prune.pipeline.ray_workers import check_store, check_versions
+from distill_prune.pipeline.ray_workers import KEPT_LINES, Lines, check_store, check_versions
 from distill_prune.pipeline.run import make_executor
 from distill_prune.pipeline.store import Store
 
@@ -126,15 +127,7 @@ def test_a_dead_driver_leaves_nothing_at_work_and_an_interrupt_ends_cleanly(
 def test_plugins_and_what_they_print_reach_workers_and_driver(
     cluster: Any, empty: Store, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "loud.py").write_text(
-        "from typing import Literal\nimport sys\nimport torch\n"
-        "from distill_prune.prune.select import Criterion\n"
-        'DISTILL_PRUNE = {"criteria": {"loud": "loud"}}\nNEEDS_TRAINING = False\n'
-        'class Settings(Criterion):\n    name: Literal["loud"] = "loud"\n'
-        "def scores(state, mask, streams):\n"
-        '    print("louder than words", file=sys.stderr)\n'
-        "    return {n: torch.arange(state[n].numel()).float().reshape(state[n].shape) for n in mask.kept}\n"
-    )
+    (tmp_path / "loud.py").write_text(LOUD)
     monkeypatch.setenv("RAY_ADDRESS", cluster.get_runtime_context().gcs_address)
     monkeypatch.chdir(tmp_path)
     arms = "arms={real: {images: real, criterion: {name: loud}}}"
@@ -144,7 +137,19 @@ def test_plugins_and_what_they_print_reach_workers_and_driver(
     )
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert "louder than words" in err and "prune" in out and len(empty.keys("prune")) == 3
+    for line in ("louder than words", "and to the other stream"):
+        assert err.count(f"real seed 0 level 1: {line}\n") == 1, err
+    assert "prune" in out and len(empty.keys("prune")) == 3
+
+
+def test_lines_that_the_mailbox_did_not_bring_in_time_come_with_the_answer() -> None:
+    lines = Lines()
+    assert lines.since(0) == []
+    for number in range(KEPT_LINES + 5):
+        lines.add(str(number))
+    count = KEPT_LINES + 5
+    assert lines.since(count) == [] and lines.since(count - 2) == [str(count - 2), str(count - 1)]
+    assert lines.since(0) == [str(number) for number in range(5, count)]
 
 
 # what cannot be used

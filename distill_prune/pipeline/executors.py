@@ -24,17 +24,23 @@ from typing import Any, Protocol
 from distill_prune.errors import DistillPruneError, RunError, UserError
 from distill_prune.pipeline.jobs import VERSIONS
 from distill_prune.pipeline.nodes import Node
+from distill_prune.pipeline.printed import heard
 from distill_prune.pipeline.store import Store, identity
 from distill_prune.plugins import Registered
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to a node: `tick` (done, total, note), an outcome's status, `failed` (error), or `died`."""
+    """Something that happened to a node: `tick` (done, total, note), `printed` (a line), an outcome's status, `failed` (error),
+    or `died`."""
 
     key: str
     kind: str
     payload: Any = None
+
+
+MEANWHILE = ("tick", "printed")
+"""Kinds of events that leave a node in the making."""
 
 
 class Executor(Protocol):
@@ -49,10 +55,10 @@ class Executor(Protocol):
 class Serial:
     """One artifact after the other, in this process."""
 
-    def __init__(self, store: Path, device: str, on_tick: Callable[[Event], None]) -> None:
+    def __init__(self, store: Path, device: str, hear: Callable[[Event], None]) -> None:
         from distill_prune.pipeline.worker import Worker
 
-        self._worker, self._on_tick = Worker(Store(store), device), on_tick
+        self._worker, self._hear = Worker(Store(store), device), hear
         self._queue: list[Node] = []
 
     def room(self) -> int:
@@ -63,28 +69,32 @@ class Serial:
 
     def events(self, timeout: float) -> list[Event]:
         node = self._queue.pop()
-        return [_make(self._worker, node.key, node.label, lambda: node, lambda *t: self._on_tick(Event(node.key, "tick", t)))]
+        return [make(self._worker, node.key, node.label, lambda: node, self._hear)]
 
     def close(self) -> None:
         pass
 
 
-def _make(worker: Any, key: str, label: str, node: Callable[[], Node], tick: Callable[..., None]) -> Event:
+def make(worker: Any, key: str, label: str, node: Callable[[], Node], hear: Callable[[Event], None]) -> Event:
+    """Make a node's artifact and answer with what became of it. Ticks and printed lines go to `hear` meanwhile, all of them
+    before this returns."""
     try:
-        outcome = worker.make(node(), tick)
+        with heard(lambda line: hear(Event(key, "printed", line))):
+            outcome = worker.make(node(), lambda *tick: hear(Event(key, "tick", tick)))
     except DistillPruneError as error:
         error.label = label  # type: ignore[attr-defined]
         return Event(key, "failed", error)
     except MemoryError:
         return Event(key, "failed", RunError(f"{label}: out of memory", mend="fewer --workers, or smaller batches"))
     except Exception as problem:
-        failure = RunError(f"{label} failed: {type(problem).__name__}: {problem}")
+        place = traceback.extract_tb(problem.__traceback__)[-1]
+        failure = RunError(f"{label} failed: {type(problem).__name__}: {problem} ({place.filename}, line {place.lineno})")
         failure.trace = traceback.format_exc()  # type: ignore[attr-defined]
         return Event(key, "failed", failure)
     return Event(key, outcome.status, outcome)
 
 
-def _received(pickled: bytes) -> Node:
+def received(pickled: bytes) -> Node:
     """A node that the driver sent; the modules of its plugins are imported by this.
 
     Raises:
@@ -113,12 +123,7 @@ def _work(store: str, device: str, registered: Registered, tasks: Connection, li
     with contextlib.suppress(EOFError, OSError):
         while (task := tasks.recv()) is not None:
             key, label, node = task
-            tick = partial(_tell, tasks, key)
-            tasks.send(_make(worker, key, label, partial(_received, node), tick))
-
-
-def _tell(tasks: Connection, key: str, *tick: Any) -> None:
-    tasks.send(Event(key, "tick", tick))
+            tasks.send(make(worker, key, label, partial(received, node), tasks.send))
 
 
 @dataclass
@@ -186,7 +191,7 @@ class Processes:
             self._pool[index] = self._start()
             yield Event(key, "died", code)
             return
-        if event.kind != "tick":
+        if event.kind not in MEANWHILE:
             held.node = None
         yield event
 

@@ -16,15 +16,16 @@ import queue
 import secrets
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from distill_prune.errors import DistillPruneError, RunError, StoreError, UserError
-from distill_prune.pipeline.executors import Event, _make, _received
+from distill_prune.pipeline.executors import Event, make, received
 from distill_prune.pipeline.nodes import Node
 from distill_prune.pipeline.ray_cluster import connection, resources, share
 from distill_prune.pipeline.store import Store
@@ -35,6 +36,9 @@ STARTS = 3
 
 PATIENCE_SECONDS = 600.0
 """How long a run goes on without a single worker: a cluster may be bringing nodes."""
+
+KEPT_LINES = 1000
+"""Printed lines of an artifact that an actor keeps until it answers."""
 
 BEHIND_SECONDS = 10.0
 """How far a network file system may be behind on another node."""
@@ -53,6 +57,31 @@ class _Setup:
     folder: str
     registered: Registered
     versions: Mapping[str, str]
+
+
+@dataclass
+class Lines:
+    """The last lines that were printed, and how many there were in all."""
+
+    last: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT_LINES))
+    count: int = 0
+
+    def add(self, line: str) -> None:
+        self.last.append(line)
+        self.count += 1
+
+    def since(self, count: int) -> list[str]:
+        """Those after the first `count`, as far as they are kept."""
+        return list(self.last)[max(len(self.last) - max(self.count - count, 0), 0) :]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What an actor answers: the outcome, and what was printed. The mailbox brings lines at once, but nobody waits for it:
+    those that the driver has not had from it by now, it takes from here."""
+
+    outcome: Event
+    printed: Lines
 
 
 class Maker:
@@ -80,11 +109,15 @@ class Maker:
             return error
         return node
 
-    def make(self, key: str, label: str, node: bytes) -> Event:
-        return _make(self._worker, key, label, partial(_received, node), partial(self._tell, key))
+    def make(self, key: str, label: str, node: bytes) -> Answer:
+        lines = Lines()
 
-    def _tell(self, key: str, *tick: Any) -> None:
-        self._mailbox.put.remote(key, tick)
+        def hear(event: Event) -> None:
+            if event.kind == "printed":
+                lines.add(event.payload)
+            self._mailbox.put.remote(event)
+
+        return Answer(make(self._worker, key, label, partial(received, node), hear), lines)
 
 
 def check_versions(node: str, here: Mapping[str, str], there: Mapping[str, str]) -> None:
@@ -132,21 +165,21 @@ def check_store(node: str, root: Path, beacon: str) -> None:
 
 
 def _mailbox() -> type:
-    """The class of the actor that brings ticks to the driver. It is local so that Ray sends its code: a process that had to
-    import it would import torch."""
+    """The class of the actor that brings ticks and printed lines to the driver. It is local so that Ray sends its code: a
+    process that had to import it would import torch."""
 
     class Mailbox:
         def __init__(self) -> None:
-            self._ticks: asyncio.Queue[Any] = asyncio.Queue()
+            self._events: asyncio.Queue[Any] = asyncio.Queue()
 
-        async def put(self, key: str, tick: Any) -> None:
-            self._ticks.put_nowait((key, tick))
+        async def put(self, event: Any) -> None:
+            self._events.put_nowait(event)
 
         async def take(self) -> list[Any]:
-            found = [await self._ticks.get()]
-            while not self._ticks.empty():
-                found.append(self._ticks.get_nowait())
-            return found
+            events = [await self._events.get()]
+            while not self._events.empty():
+                events.append(self._events.get_nowait())
+            return events
 
     return Mailbox
 
@@ -156,12 +189,13 @@ def _mailbox() -> type:
 
 @dataclass
 class _Held:
-    """An actor; `where` is empty until it has begun."""
+    """An actor; `where` is empty until it has begun, `heard` counts the printed lines of its node that have arrived."""
 
     actor: Any
     starts: int
     where: str = ""
     node: Node | None = None
+    heard: int = 0
 
 
 class RayWorkers:
@@ -238,7 +272,9 @@ class RayWorkers:
         assert held.node is not None
         key, label = held.node.key, held.node.label
         try:
-            self._events.append(reply.result())
+            answer: Answer = reply.result()
+            self._events += [Event(key, "printed", line) for line in answer.printed.since(held.heard)]
+            self._events.append(answer.outcome)
         except self._ray.exceptions.RayTaskError as problem:
             self._events.append(Event(key, "failed", RunError(f"{label} failed: {str(problem).strip().splitlines()[-1]}")))
         except self._ray.exceptions.RayError:
@@ -248,11 +284,14 @@ class RayWorkers:
 
     def _ticked(self, reply: Future[Any]) -> None:
         try:
-            ticks = reply.result()
+            events: list[Event] = reply.result()
         except self._ray.exceptions.RayError:
-            return  # progress is lost, and nothing else
-        flying = {held.node.key for held in self._pool if held.node is not None}
-        self._events += [Event(key, "tick", tick) for key, tick in ticks if key in flying]
+            return  # progress is late, and nothing else
+        flying = {held.node.key: held for held in self._pool if held.node is not None}
+        for event in events:
+            if event.key in flying:
+                flying[event.key].heard += event.kind == "printed"
+                self._events.append(event)
         self._expect(self._mailbox.take.remote(), self._ticked)
 
     def _hear(self, timeout: float) -> None:
@@ -274,7 +313,7 @@ class RayWorkers:
 
     def submit(self, node: Node) -> None:
         idle = next(held for held in self._pool if held.where and held.node is None)
-        idle.node = node
+        idle.node, idle.heard = node, 0
         self._expect(idle.actor.make.remote(node.key, node.label, pickle.dumps(node)), partial(self._made, idle))
 
     def events(self, timeout: float) -> list[Event]:

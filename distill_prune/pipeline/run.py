@@ -22,6 +22,7 @@ class Watcher(Protocol):
     def begin(self, total: int, hits: int, cost_s: float) -> None: ...
     def started(self, node: Node) -> None: ...
     def ticked(self, node: Node, done: int, total: int, note: str) -> None: ...
+    def printed(self, node: Node, line: str) -> None: ...
     def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None: ...
     def warn(self, message: str) -> None: ...
 
@@ -86,13 +87,13 @@ def check_device(device: str) -> None:
 
 
 def make_executor(
-    name: str, store: Store, device: str, workers: int, threads: int, on_tick: Callable[[Event], None]
+    name: str, store: Store, device: str, workers: int, threads: int, hear: Callable[[Event], None]
 ) -> Executor:
     if name == "ray":
         from distill_prune.pipeline.ray_workers import RayWorkers
 
         return RayWorkers(store.root, device, workers, threads)
-    return Serial(store.root, device, on_tick) if name == "serial" else Processes(store.root, device, workers)
+    return Serial(store.root, device, hear) if name == "serial" else Processes(store.root, device, workers)
 
 
 @dataclass
@@ -144,6 +145,9 @@ class _Running:
         node = self.graph.nodes[event.key]
         if event.kind == "tick":
             self.watcher.ticked(node, *event.payload)
+            return
+        if event.kind == "printed":
+            self.watcher.printed(node, event.payload)
             return
         self.flying.discard(event.key)
         if event.kind == "failed":

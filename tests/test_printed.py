@@ -1,0 +1,69 @@
+"""What code of the user's prints while an artifact is made reaches the driver with the artifact's name, whoever makes it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+from reference_plugins import LOUD
+
+from distill_prune.pipeline.printed import LONGEST, Printed, heard
+from distill_prune.pipeline.store import Store
+
+ARMS = "arms={real: {images: real, criterion: {name: loud}}}"
+
+
+def test_lines_are_whole() -> None:
+    lines: list[str] = []
+    stream = Printed(lines.append)
+    for text in ("a", "b\nc\r\n", "", "10%\r20%\r", "\n", "x" * (2 * LONGEST + 3)):
+        assert stream.write(text) == len(text)
+    assert lines == ["ab", "c", "10%", "20%", "", "x" * LONGEST, "x" * LONGEST]
+    stream.end()
+    stream.end()
+    assert lines[7:] == ["xxx"]
+
+
+def test_what_hears_may_print_itself_and_streams_are_put_back(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.stdout, sys.stderr
+    with pytest.raises(RuntimeError), heard(lambda line: print(f"<{line}>")):
+        print("one")
+        print("two", file=sys.stderr, end="")
+        raise RuntimeError
+    assert capsys.readouterr() == ("<one>\n<two>\n", "") and (sys.stdout, sys.stderr) == before
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_what_plugins_print_is_named_and_said_once(
+    executor: str, empty: Store, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "loud.py").write_text(LOUD)
+    monkeypatch.chdir(tmp_path)
+    process = tiny.start(
+        *("--plugin", "loud", "prune", file, "--store", "empty", "--executor", executor, "--json"),
+        *("--set", ARMS, "--set", "distill={}", "--set", "levels=[1]", "--set", "compare={}"),
+    )
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    for line in ("louder than words", "and to the other stream"):
+        assert err.count(f"real seed 0 level 1: {line}\n") == 1, err
+    assert out.count("\n") == 1 and out.startswith("{"), "one JSON document, whatever is printed meanwhile"
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_why_an_artifact_failed_says_where(
+    executor: str, empty: Store, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = LOUD.replace("    return", '    raise ValueError("boom")\n    return')
+    (tmp_path / "loud.py").write_text(broken)
+    monkeypatch.chdir(tmp_path)
+    process = tiny.start(
+        *("--plugin", "loud", "prune", file, "--store", "empty", "--executor", executor),
+        *("--set", ARMS, "--set", "distill={}", "--set", "levels=[1]", "--set", "compare={}"),
+    )
+    _, err = process.communicate(timeout=60)
+    line = 1 + broken.splitlines().index('    raise ValueError("boom")')
+    assert process.returncode == 1 and "louder than words" in err
+    assert f"level 1 failed: ValueError: boom ({tmp_path / 'loud.py'}, line {line})" in err
