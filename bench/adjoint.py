@@ -21,7 +21,7 @@ def measure(segment: int, steps: int, width: int, images: int) -> dict[str, floa
 
     from distill_prune.distill.unroll import Batch, Inner, matching_gradient
     from distill_prune.models import MODELS, build_model
-    from distill_prune.pipeline.worker import _peak_mb, _reset_peak, keep_pages
+    from distill_prune.run.worker import _peak_mb, _reset_peak, keep_pages
     from distill_prune.tree import flatten, shapes, unflatten
 
     keep_pages()

@@ -18,11 +18,10 @@ from pathlib import Path
 
 from distill_prune.artifacts import Parts
 from distill_prune.data.digits import Settings
-from distill_prune.pipeline.executors import Executor
-from distill_prune.pipeline.jobs import VERSIONS, DataJob
-from distill_prune.pipeline.nodes import Node
-from distill_prune.pipeline.run import make_executor
-from distill_prune.pipeline.store import Store, identity
+from distill_prune.plan.jobs import VERSIONS, DataJob
+from distill_prune.plan.nodes import Node
+from distill_prune.run.executors import Executor, make_executor
+from distill_prune.store.store import Store, identity
 
 
 def nodes_in(store: Store, count: int) -> list[Node]:

@@ -16,11 +16,11 @@ from typing import Any
 
 from claims import table
 
-from distill_prune.pipeline.config import load
-from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.store import Store
-from distill_prune.pipeline.study import read
+from distill_prune.plan.config import load
+from distill_prune.plan.graph import build
 from distill_prune.report.tables import tables, to_csv
+from distill_prune.store.store import Store
+from distill_prune.study.study import read
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "results"
 HEAD = """# Results

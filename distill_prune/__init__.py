@@ -37,12 +37,12 @@ _PUBLIC = {
     "select": "prune.select",
     "next_level": "prune.imp",
     # pipelines and stores
-    "Store": "pipeline.store",
-    "Pipeline": "pipeline.config",
-    "load": "pipeline.config",
-    "build": "pipeline.graph",
-    "run": "pipeline.run",
-    "read": "pipeline.study",
+    "Store": "store.store",
+    "Pipeline": "plan.config",
+    "load": "plan.config",
+    "build": "plan.graph",
+    "run": "run.run",
+    "read": "study.study",
     "write": "report",
     # errors
     "DistillPruneError": "errors",

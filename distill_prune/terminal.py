@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.nodes import Node
+    from distill_prune.plan.nodes import Node
 
 
 def duration(seconds: float) -> str:

@@ -13,8 +13,8 @@ import pytest
 import tiny
 import torch
 
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.nodes import Graph
+from distill_prune.store.store import Store
 
 if TYPE_CHECKING:
     from tiny_text import Study

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from distill_prune.pipeline.store import Store
+from distill_prune.store.store import Store
 
 
 def keys(store: Store) -> set[str]:

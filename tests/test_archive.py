@@ -16,12 +16,13 @@ from tiny import Cli, flip
 
 from distill_prune.artifacts import Parts
 from distill_prune.errors import DamagedArtifact
-from distill_prune.pipeline.archive import INDEX, PIPELINE, pack, study
-from distill_prune.pipeline.config import load
-from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.store import MANIFEST, NUMBERS, TENSORS, Ref, Store, identity
-from distill_prune.pipeline.unpack import examine, unpack
+from distill_prune.plan.config import load
+from distill_prune.plan.graph import build
+from distill_prune.plan.nodes import Graph
+from distill_prune.store.archive import INDEX, PIPELINE, pack
+from distill_prune.store.store import MANIFEST, NUMBERS, TENSORS, Ref, Store, identity
+from distill_prune.store.unpack import examine, unpack
+from distill_prune.study.packing import contents
 
 ABOUT = {"label": "nothing", "versions": {}, "device": "cpu", "threads": 1, "seconds": 0.5, "peak_mb": 1, "created": "today"}
 
@@ -135,7 +136,7 @@ def test_a_set_with_all_that_it_was_made_from(cli: Cli, store: Store, graph: Gra
 
 
 def test_a_ticket_takes_its_weights_along(cli: Cli, store: Store, graph: Graph, tmp_path: Path) -> None:
-    from distill_prune.pipeline.reader import Reader
+    from distill_prune.run.reader import Reader
 
     key = graph.chains["synthetic", 0][2]
     assert cli("pack", key, "-o", tmp_path / "a.tar", "--store", store.root).code == 0
@@ -178,7 +179,7 @@ def test_the_packed_pipeline_names_keys_and_holds_what_was_set(store: Store, gra
     path.write_text("extends: base.yaml\ndistill: {synthetic: {name: stored, ref: mine}}\n")
     changes = ["seeds=[0, 7]", "prune.rewind={on: source}", "compare.curvature=null", "title='1e3'", "question='on'"]
     mine = build(load(str(path), changes)[1], store)
-    refs, missing, text = study(mine, store)
+    refs, missing, text = contents(mine, store)
     assert Ref("distill", key) in refs and len(missing) == len(mine.nodes) - len(refs) + 1
     values = yaml.safe_load(text)
     assert values["distill"]["synthetic"] == {"name": "stored", "ref": key} and values["seeds"] == [0, 7]
@@ -198,7 +199,7 @@ def test_shipped_pipelines_survive_packing(empty: Store, tmp_path: Path, name: s
     stored = {n: m.ref for n, m in settings.distill.items() if m.name == "stored"}
     for i, ref in enumerate(stored.values()):
         empty.tag(publish(empty, i, "distill").key, ref)
-    (tmp_path / "again.yaml").write_bytes(study(Graph(settings), empty)[2])
+    (tmp_path / "again.yaml").write_bytes(contents(Graph(settings), empty)[2])
     whole = [f"distill.{n}.ref={empty.find(ref).key}" for n, ref in stored.items()]
     assert load(str(tmp_path / "again.yaml"))[1] == load(name, whole)[1]
 

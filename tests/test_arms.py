@@ -9,11 +9,11 @@ import tiny
 import torch
 
 from distill_prune.errors import ConfigError
-from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.reader import Reader
-from distill_prune.pipeline.store import Store
-from distill_prune.pipeline.study import read
+from distill_prune.plan.graph import build
+from distill_prune.plan.nodes import Graph
+from distill_prune.run.reader import Reader
+from distill_prune.store.store import Store
+from distill_prune.study.study import read
 
 ALL = (
     "arms.shuffled={control: {of: real, kind: shuffled}}",

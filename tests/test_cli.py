@@ -15,8 +15,8 @@ from reference_report import only
 from tiny import Cli, flip
 
 from distill_prune.cli.options import ORDER
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.store import NUMBERS, TENSORS, Store
+from distill_prune.plan.nodes import Graph
+from distill_prune.store.store import NUMBERS, TENSORS, Store
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -9,11 +9,11 @@ import pytest
 import tiny
 
 from distill_prune.errors import ConfigError, UserError
-from distill_prune.pipeline.config import load, parse
-from distill_prune.pipeline.files import find_pipeline, override, parse_yaml, read_raw
-from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.config import load, parse
+from distill_prune.plan.files import find_pipeline, override, parse_yaml, read_raw
+from distill_prune.plan.graph import build
 from distill_prune.settings import canonical
+from distill_prune.store.store import Store
 
 
 def refused(*assignments: str) -> str:

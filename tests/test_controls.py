@@ -12,13 +12,13 @@ from reference import convnet, examples_of, uneven
 
 from distill_prune.artifacts import Mask, Ticket
 from distill_prune.errors import RunError
-from distill_prune.pipeline.store import Store, identity
 from distill_prune.progress import SILENT
 from distill_prune.prune.controls import Control, control_ticket
 from distill_prune.prune.imp import Step, dense_ticket, next_level
 from distill_prune.prune.magnitude import Settings as Magnitude
 from distill_prune.rng import Streams
 from distill_prune.settings import canonical
+from distill_prune.store.store import Store, identity
 from distill_prune.training import Recipe
 
 STREAMS = Streams(3, ("control",))

@@ -15,10 +15,10 @@ from tiny import Cli
 
 from distill_prune.artifacts import SyntheticSet, Transform
 from distill_prune.errors import StoreError, UserError
-from distill_prune.pipeline.difference import difference
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.reader import Reader
-from distill_prune.pipeline.store import Store, identity
+from distill_prune.plan.nodes import Graph
+from distill_prune.run.reader import Reader
+from distill_prune.store.store import Store, identity
+from distill_prune.study.difference import difference
 
 
 def tickets(graph: Graph, level: int = 2) -> tuple[str, str]:

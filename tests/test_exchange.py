@@ -10,8 +10,8 @@ import torch
 from reference_report import only
 from tiny import Cli
 
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.nodes import Graph
+from distill_prune.store.store import Store
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from reference import convnet, examples_of
 
 from distill_prune.artifacts import Trajectory
 from distill_prune.distill.experts import train_expert
-from distill_prune.pipeline.store import Store, identity
 from distill_prune.progress import SILENT
 from distill_prune.rng import Streams
+from distill_prune.store.store import Store, identity
 from distill_prune.training import Recipe
 from distill_prune.tree import flatten, select, shapes
 

@@ -16,7 +16,7 @@ from tiny import Cli
 
 from distill_prune import conformance
 from distill_prune.conformance import __main__ as conforms
-from distill_prune.pipeline.store import Store
+from distill_prune.store.store import Store
 
 TEXT = (Path(__file__).resolve().parent.parent / "docs" / "extending.md").read_text(encoding="utf-8")
 MODULES = ["pooled", "stripes", "layer_scaled", "average", "distance"]

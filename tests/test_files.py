@@ -8,10 +8,10 @@ import pytest
 import tiny
 
 from distill_prune.errors import ConfigError
-from distill_prune.pipeline.config import load
-from distill_prune.pipeline.files import find_pipeline, override, parse_yaml
-from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.config import load
+from distill_prune.plan.files import find_pipeline, override, parse_yaml
+from distill_prune.plan.graph import build
+from distill_prune.store.store import Store
 
 
 def test_an_alias_does_not_carry_an_override_to_other_places() -> None:

@@ -14,10 +14,10 @@ import tiny
 from reference_housekeeping import at_terminal, keys
 from tiny import Cli
 
-from distill_prune.pipeline import housekeeping
-from distill_prune.pipeline.housekeeping import litter, remove
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.store import NUMBERS, Store
+from distill_prune.plan.nodes import Graph
+from distill_prune.store import housekeeping
+from distill_prune.store.housekeeping import litter, remove
+from distill_prune.store.store import NUMBERS, Store
 
 terminal = pytest.fixture(at_terminal)
 

@@ -10,13 +10,13 @@ import tiny
 import torch
 
 from distill_prune.artifacts import Parts
-from distill_prune.pipeline.jobs import VERSIONS
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.reader import Reader
-from distill_prune.pipeline.stages import compute
-from distill_prune.pipeline.store import STAGES, Store
-from distill_prune.pipeline.worker import conditions
+from distill_prune.plan.jobs import VERSIONS
+from distill_prune.plan.nodes import Graph
 from distill_prune.progress import SILENT
+from distill_prune.run.reader import Reader
+from distill_prune.run.stages import compute
+from distill_prune.run.worker import conditions
+from distill_prune.store.store import STAGES, Store
 
 LABELS = {
     "data": "data",

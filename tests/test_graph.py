@@ -9,12 +9,12 @@ import pytest
 import tiny
 
 from distill_prune.errors import ConfigError, StoreError
-from distill_prune.pipeline.config import load, parse
-from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.run import needed
-from distill_prune.pipeline.store import STAGES, Store
+from distill_prune.plan.config import load, parse
+from distill_prune.plan.graph import build
+from distill_prune.plan.nodes import Graph
+from distill_prune.run.run import needed
 from distill_prune.settings import Later, Settings, canonical, digest
+from distill_prune.store.store import STAGES, Store
 
 GOLDEN = {
     "data": "fa60c6837a0d578b",

@@ -11,10 +11,10 @@ import torch
 from safetensors import SafetensorError
 
 from distill_prune.errors import RunError
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.store import NUMBERS, TENSORS, Store
-from distill_prune.pipeline.study import read
-from distill_prune.pipeline.worker import WorkProgress
+from distill_prune.plan.nodes import Graph
+from distill_prune.run.worker import WorkProgress
+from distill_prune.store.store import NUMBERS, TENSORS, Store
+from distill_prune.study.study import read
 
 
 def flip(path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_full_disk_under_safetensors_is_named(empty: Store, monkeypatch: pytes
 
 def test_a_snapshot_that_cannot_be_kept_does_not_end_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     progress = WorkProgress(tmp_path, lambda *_: None, save_seconds=0.0)
-    monkeypatch.setattr("distill_prune.pipeline.worker.save_file", full)
+    monkeypatch.setattr("distill_prune.run.worker.save_file", full)
     progress.save({"x": torch.ones(2)}, {})
     assert progress.load() is None
 

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from distill_prune.pipeline.housekeeping import size
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.nodes import Graph
+from distill_prune.store.housekeeping import size
+from distill_prune.store.store import Store
 
 ROOT = Path(__file__).resolve().parent.parent
 

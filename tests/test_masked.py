@@ -20,7 +20,7 @@ from distill_prune.artifacts import Sentences
 from distill_prune.data import masked, union
 from distill_prune.distill.subset import random_rows
 from distill_prune.errors import ConfigError, DataError
-from distill_prune.pipeline.config import parse
+from distill_prune.plan.config import parse
 from distill_prune.rng import Streams, stream
 
 NEVER = torch.tensor([0, 2, 3, 4], dtype=torch.int32)

@@ -14,15 +14,15 @@ import yaml
 from safetensors.torch import load_file
 from tiny import Cli
 
-from distill_prune.pipeline.config import parse
-from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.reader import Reader
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.config import parse
+from distill_prune.plan.graph import build
 from distill_prune.progress import SILENT
 from distill_prune.prune.controls import control_ticket
 from distill_prune.prune.imp import Step, dense_ticket, next_level
 from distill_prune.prune.magnitude import Settings as Magnitude
 from distill_prune.rng import Streams
+from distill_prune.run.reader import Reader
+from distill_prune.store.store import Store
 from distill_prune.training import Recipe
 
 pytest.importorskip("transformers")

@@ -14,8 +14,8 @@ from reference_report import vector
 from tiny import Cli
 
 from distill_prune.analyze import ANALYSES
-from distill_prune.pipeline.config import load
-from distill_prune.pipeline.files import find_pipeline, read_raw
+from distill_prune.plan.config import load
+from distill_prune.plan.files import find_pipeline, read_raw
 from distill_prune.report import figures
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -15,13 +15,13 @@ from tiny import Cli
 
 from distill_prune.errors import ConfigError, UserError
 from distill_prune.models import MODELS
-from distill_prune.pipeline.executors import received
-from distill_prune.pipeline.jobs import VERSIONS, ExpertsJob
-from distill_prune.pipeline.nodes import Node
-from distill_prune.pipeline.store import Store, identity
+from distill_prune.plan.jobs import VERSIONS, ExpertsJob
+from distill_prune.plan.nodes import Node
 from distill_prune.plugins import Registered, load, table_of
 from distill_prune.prune import CRITERIA
+from distill_prune.run.events import received
 from distill_prune.settings import Entry, Settings, canonical, digest
+from distill_prune.store.store import Store, identity
 from distill_prune.table import CONTRACTS
 from distill_prune.training import Recipe
 

@@ -9,8 +9,8 @@ import pytest
 import tiny
 from reference_plugins import LOUD
 
-from distill_prune.pipeline.printed import LONGEST, Printed, heard
-from distill_prune.pipeline.store import Store
+from distill_prune.run.printed import LONGEST, Printed, heard
+from distill_prune.store.store import Store
 
 ARMS = "arms={real: {images: real, criterion: {name: loud}}}"
 

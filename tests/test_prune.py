@@ -9,13 +9,13 @@ from reference import Memory, convnet, examples_of, logits, survivors, trained_b
 
 from distill_prune.artifacts import Mask, Ticket
 from distill_prune.errors import NonFiniteError, RunError
-from distill_prune.pipeline.store import Store, identity
 from distill_prune.progress import SILENT
 from distill_prune.prune import CRITERIA
 from distill_prune.prune.imp import Step, dense_ticket, next_level, score
 from distill_prune.prune.select import select
 from distill_prune.rng import Streams
 from distill_prune.settings import canonical
+from distill_prune.store.store import Store, identity
 from distill_prune.training import Recipe, train
 
 STREAMS = Streams(0, ("prune",), (("level", 1),))

@@ -21,13 +21,13 @@ from reference_plugins import LOUD
 from tiny import Cli
 
 from distill_prune.errors import DeviceError, NonFiniteError, StoreError, UserError
-from distill_prune.pipeline import ray_cluster, ray_workers
-from distill_prune.pipeline.graph import Graph, build
-from distill_prune.pipeline.housekeeping import busy
-from distill_prune.pipeline.ray_cluster import Share, address, describe, share, workers_for
-from distill_prune.pipeline.ray_workers import KEPT_LINES, Lines, check_store, check_versions
-from distill_prune.pipeline.run import make_executor
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.graph import Graph, build
+from distill_prune.run import ray_cluster, ray_workers
+from distill_prune.run.executors import make_executor
+from distill_prune.run.ray_cluster import Share, address, describe, share, workers_for
+from distill_prune.run.ray_workers import KEPT_LINES, Lines, check_store, check_versions
+from distill_prune.store.housekeeping import busy
+from distill_prune.store.store import Store
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_lines_that_the_mailbox_did_not_bring_in_time_come_with_the_answer() -> 
 def test_nodes_that_cannot_be_used_are_named_without_a_traceback(
     cluster: Any, empty: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("distill_prune.pipeline.worker.versions", lambda: {"torch": "1.0"})
+    monkeypatch.setattr("distill_prune.run.worker.versions", lambda: {"torch": "1.0"})
     executor = make_executor("ray", empty, "cpu", 1, 1, lambda event: None)
     try:
         with pytest.raises(UserError, match=r"(?s)\Athe Ray node \S+ has other versions.*expected:.*torch 1.0.*same environ"):
@@ -265,6 +265,6 @@ def test_gpus_are_looked_for_on_the_nodes(cluster: Any, empty: Store, monkeypatc
         pytest.skip("there is a GPU here")
     graph = build(tiny.pipeline(), empty)
     with pytest.raises(DeviceError, match="there is no device 'cuda' on this machine"):
-        from distill_prune.pipeline.run import run
+        from distill_prune.run.run import run
 
         run(graph, empty, "ray", "cuda", 4, "data", tiny.Watch(), lambda node: 1.0)

@@ -15,12 +15,12 @@ from scipy.stats import ks_2samp
 
 from distill_prune.data import cutmix
 from distill_prune.errors import ConfigError
-from distill_prune.pipeline.config import load
-from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.config import load
+from distill_prune.plan.graph import build
 from distill_prune.recipe import PRESETS, Recipe
 from distill_prune.rng import Streams
 from distill_prune.settings import canonical_json
+from distill_prune.store.store import Store
 from distill_prune.training import Recipe as Exported
 
 NOISE = Streams(3, ("retrain",), (("copy", 1),))

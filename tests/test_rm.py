@@ -12,9 +12,9 @@ from reference_housekeeping import at_terminal, keys
 from tiny import Cli
 
 from distill_prune.errors import StoreError
-from distill_prune.pipeline.housekeeping import litter, removable, remove, remove_all, size
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.store import Ref, Store
+from distill_prune.plan.nodes import Graph
+from distill_prune.store.housekeeping import litter, removable, remove, remove_all, size
+from distill_prune.store.store import Ref, Store
 
 terminal = pytest.fixture(at_terminal)
 

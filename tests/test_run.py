@@ -17,12 +17,13 @@ import tiny
 from torch import Tensor
 
 from distill_prune.errors import DeviceError, NonFiniteError, RunError
-from distill_prune.pipeline import run as module
-from distill_prune.pipeline.graph import Graph, build
-from distill_prune.pipeline.reader import Reader
-from distill_prune.pipeline.stages import compute
-from distill_prune.pipeline.store import Store
-from distill_prune.pipeline.worker import Worker, WorkProgress, conditions
+from distill_prune.plan.graph import Graph, build
+from distill_prune.run import run as module
+from distill_prune.run.devices import check_device
+from distill_prune.run.reader import Reader
+from distill_prune.run.stages import compute
+from distill_prune.run.worker import Worker, WorkProgress, conditions
+from distill_prune.store.store import Store
 
 
 def whole(store: Store) -> bool:
@@ -139,7 +140,7 @@ def test_what_fails_unforeseen_is_told_as_a_failed_run(empty: Store, monkeypatch
     def breaks(*_: object) -> None:
         raise ZeroDivisionError("unforeseen")
 
-    monkeypatch.setattr("distill_prune.pipeline.worker.compute", breaks)
+    monkeypatch.setattr("distill_prune.run.worker.compute", breaks)
     with pytest.raises(RunError, match="data failed: ZeroDivisionError: unforeseen") as caught:
         tiny.execute(empty)
     assert "breaks" in caught.value.trace  # type: ignore[attr-defined]
@@ -147,7 +148,7 @@ def test_what_fails_unforeseen_is_told_as_a_failed_run(empty: Store, monkeypatch
     def too_much(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("distill_prune.pipeline.worker.compute", too_much)
+    monkeypatch.setattr("distill_prune.run.worker.compute", too_much)
     with pytest.raises(RunError, match="data: out of memory"):
         tiny.execute(empty)
 
@@ -158,14 +159,14 @@ def test_devices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     for device in ("cuda", "cuda:0", "gpu", ""):
         with pytest.raises(DeviceError, match=rf"(?s)there is no device '{device}' on this.*expected: cpu\n.*--device cpu"):
-            module.check_device(device)
+            check_device(device)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     for device in ("cpu", "cuda", "cuda:0", "cuda:1"):
-        module.check_device(device)
+        check_device(device)
     for device in ("cuda:2", "cuda:x", "cudafoo"):
         with pytest.raises(DeviceError, match="expected: cpu, cuda:0, cuda:1"):
-            module.check_device(device)
+            check_device(device)
 
 
 # only what is missing and needed

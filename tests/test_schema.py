@@ -18,9 +18,9 @@ from distill_prune.data import DATASETS
 from distill_prune.distill import METHODS
 from distill_prune.errors import ConfigError
 from distill_prune.models import MODELS
-from distill_prune.pipeline.config import Pipeline, parse
-from distill_prune.pipeline.files import find_pipeline, parse_yaml, read_raw
-from distill_prune.pipeline.schema import schema
+from distill_prune.plan.config import Pipeline, parse
+from distill_prune.plan.files import find_pipeline, parse_yaml, read_raw
+from distill_prune.plan.schema import schema
 from distill_prune.prune import CRITERIA
 from distill_prune.recipe import PRESETS
 from distill_prune.table import Table

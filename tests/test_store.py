@@ -21,9 +21,9 @@ from tiny import flip
 
 from distill_prune.artifacts import Parts
 from distill_prune.errors import DamagedArtifact, RunError, StoreError
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.store import MANIFEST, NUMBERS, TENSORS, Store, identity
-from distill_prune.pipeline.worker import Worker
+from distill_prune.plan.nodes import Graph
+from distill_prune.run.worker import Worker
+from distill_prune.store.store import MANIFEST, NUMBERS, TENSORS, Store, identity
 
 
 def head(number: int = 0) -> dict[str, Any]:
@@ -148,7 +148,7 @@ def test_a_busy_key_is_not_computed(store: Store, graph: Graph) -> None:
 
 def test_the_lock_of_a_killed_owner_is_free(empty: Store) -> None:
     code = (
-        "import sys, time; from distill_prune.pipeline.store import Store\n"
+        "import sys, time; from distill_prune.store.store import Store\n"
         "with Store(sys.argv[1]).lock('k') as mine: print(mine, flush=True); time.sleep(60)"
     )
     root = Path(__file__).resolve().parent.parent
@@ -193,7 +193,7 @@ class Hostile:
 
 def pickled(folder: Path, *, cover: bool) -> None:
     """A pickle that executes a command, in place of the tensors; with `cover`, the manifest vouches for it."""
-    from distill_prune.pipeline.store import file_digest
+    from distill_prune.store.store import file_digest
 
     path = folder / TENSORS
     path.write_bytes(pickle.dumps(Hostile()))

@@ -17,10 +17,10 @@ from tiny_text import Study, equal, pipeline, ticket
 
 from distill_prune.errors import ConfigError
 from distill_prune.models import build_model, resolved
-from distill_prune.pipeline.config import parse
-from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.reader import Reader
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.config import parse
+from distill_prune.plan.graph import build
+from distill_prune.run.reader import Reader
+from distill_prune.store.store import Store
 
 pytest.importorskip("transformers")
 pytest.importorskip("tokenizers")

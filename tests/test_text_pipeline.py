@@ -16,14 +16,14 @@ from tiny import Cli, Watch, node_of
 from tiny_text import Study, copied, equal, pipeline, ticket
 
 from distill_prune.artifacts import Weights
-from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.reader import Reader
-from distill_prune.pipeline.run import run
-from distill_prune.pipeline.store import Store
-from distill_prune.pipeline.worker import conditions
+from distill_prune.plan.graph import build
+from distill_prune.plan.nodes import Graph
 from distill_prune.report import figures
 from distill_prune.rng import Streams
+from distill_prune.run.reader import Reader
+from distill_prune.run.run import run
+from distill_prune.run.worker import conditions
+from distill_prune.store.store import Store
 from distill_prune.training import train
 
 pytest.importorskip("transformers")

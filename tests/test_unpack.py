@@ -20,9 +20,9 @@ from test_archive import members, publish
 from tiny import Cli
 
 from distill_prune.errors import RunError, UserError
-from distill_prune.pipeline.archive import INDEX, PIPELINE, pack
-from distill_prune.pipeline.store import MANIFEST, NUMBERS, TENSORS, Store
-from distill_prune.pipeline.unpack import examine, unpack
+from distill_prune.store.archive import INDEX, PIPELINE, pack
+from distill_prune.store.store import MANIFEST, NUMBERS, TENSORS, Store
+from distill_prune.store.unpack import examine, unpack
 
 Change = Callable[[dict[str, bytes], dict[str, Any]], Any]
 """Of an archive's members, and of its index."""

@@ -17,12 +17,12 @@ from typing import Any
 
 import yaml
 
-from distill_prune.pipeline.config import Pipeline, parse
-from distill_prune.pipeline.files import override
-from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.nodes import Graph, Node
-from distill_prune.pipeline.run import Report, run
-from distill_prune.pipeline.store import Ref, Store
+from distill_prune.plan.config import Pipeline, parse
+from distill_prune.plan.files import override
+from distill_prune.plan.graph import build
+from distill_prune.plan.nodes import Graph, Node
+from distill_prune.run.run import Report, run
+from distill_prune.store.store import Ref, Store
 
 EXECUTED = Path(tempfile.gettempdir(), "distill-prune-was-executed")
 """What a hostile file would make, were it executed."""

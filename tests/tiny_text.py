@@ -15,13 +15,13 @@ from tiny import Watch
 
 from distill_prune.artifacts import Examples
 from distill_prune.models import Model, bert, build_model, resolved
-from distill_prune.pipeline.config import Pipeline, parse
-from distill_prune.pipeline.files import override
-from distill_prune.pipeline.graph import build
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.reader import Reader
-from distill_prune.pipeline.run import run
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.config import Pipeline, parse
+from distill_prune.plan.files import override
+from distill_prune.plan.graph import build
+from distill_prune.plan.nodes import Graph
+from distill_prune.run.reader import Reader
+from distill_prune.run.run import run
+from distill_prune.store.store import Store
 
 LONGEST = 9
 """Tokens of the longest sentence, [CLS] and [SEP] among them."""

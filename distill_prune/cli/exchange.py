@@ -32,7 +32,7 @@ def import_(
     store: StoreDir = None,
     json: AsJson = False,
 ) -> None:
-    from distill_prune.pipeline.exchange import bring_in
+    from distill_prune.study.exchange import bring_in
 
     made = bring_in(open_store(store, create=True), form, paths, sets or (), tag)
     if json:
@@ -57,7 +57,7 @@ def export(
     json: AsJson = False,
 ) -> None:
     from distill_prune.interop.footprint import lines
-    from distill_prune.pipeline.exchange import take_out
+    from distill_prune.study.exchange import take_out
 
     files, size = take_out(open_store(store), ref, to, path)
     if json:

@@ -15,8 +15,8 @@ from distill_prune.cli.options import AsJson, RefArg, Sets, StoreDir, app, open_
 from distill_prune.errors import ConfigError, StoreError, UserError
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.housekeeping import Item
-    from distill_prune.pipeline.store import Ref, Store
+    from distill_prune.store.housekeeping import Item
+    from distill_prune.store.store import Ref, Store
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would go, and leave it")]
@@ -65,7 +65,7 @@ def rm(
 
     Example:  distill-prune rm 3fa9c1 --dry-run
     """
-    from distill_prune.pipeline.housekeeping import removable, remove_all
+    from distill_prune.store.housekeeping import removable, remove_all
 
     held = open_store(store)
     items = removable(held, [held.find(r) for r in refs], with_dependents=dependents)
@@ -100,8 +100,8 @@ def gc(
     Example:  distill-prune gc --keep digits.yaml --only retrain --dry-run
     """
     from distill_prune.errors import nearest
-    from distill_prune.pipeline.housekeeping import litter, remove, unneeded
-    from distill_prune.pipeline.store import STAGES
+    from distill_prune.store.housekeeping import litter, remove, unneeded
+    from distill_prune.store.store import STAGES
 
     held = open_store(store)
     if (only or sets) and not keep:
@@ -164,9 +164,9 @@ def pack(
 
     Example:  distill-prune pack digits-5ipc -o digits-5ipc.tar
     """
-    from distill_prune.pipeline.archive import needed
-    from distill_prune.pipeline.archive import pack as write
-    from distill_prune.pipeline.store import file_digest
+    from distill_prune.store.archive import needed
+    from distill_prune.store.archive import pack as write
+    from distill_prune.store.store import file_digest
 
     held = open_store(store)
     ref = _artifact(held, what, sets)
@@ -189,7 +189,7 @@ def pack(
 
 def _artifact(store: Store, what: str, sets: list[str] | None) -> Ref | None:
     """The artifact that is meant, or None where it is a pipeline. Names of the store come first."""
-    from distill_prune.pipeline.files import find_pipeline
+    from distill_prune.plan.files import find_pipeline
 
     if what in store.tags() and not sets:
         return store.find(what)
@@ -209,12 +209,13 @@ def _artifact(store: Store, what: str, sets: list[str] | None) -> Ref | None:
 
 def _pack_study(store: Store, pipeline: str, sets: list[str] | None, out: Path) -> Any:
     """The report is written anew beside the store: the one in it may be older, or of other values of --set."""
-    from distill_prune.pipeline.archive import PIPELINE, pack, study
-    from distill_prune.pipeline.study import read
     from distill_prune.report import write
+    from distill_prune.store.archive import PIPELINE, pack
+    from distill_prune.study.packing import contents
+    from distill_prune.study.study import read
 
     name, graph = open_graph(pipeline, sets, store)
-    refs, missing, text = study(graph, store)
+    refs, missing, text = contents(graph, store)
     if not refs:
         raise StoreError(f"the store '{store.root}' holds nothing of the pipeline '{pipeline}'", mend="`distill-prune run` it")
     extra = {PIPELINE: text}
@@ -238,8 +239,8 @@ def unpack(
     """
     from dataclasses import asdict
 
-    from distill_prune.pipeline.unpack import examine
-    from distill_prune.pipeline.unpack import unpack as publish
+    from distill_prune.store.unpack import examine
+    from distill_prune.store.unpack import unpack as publish
 
     archive = examine(file)
     held = open_store(store, create=True)
@@ -272,7 +273,7 @@ def schema() -> None:
 
     Example:  distill-prune schema > pipeline.schema.json
     """
-    from distill_prune.pipeline.schema import schema as made
+    from distill_prune.plan.schema import schema as made
 
     print(json_.dumps(made(), indent=1))
 
@@ -290,7 +291,7 @@ def diff(
 
     Example:  distill-prune diff 3fa9c1 77b0e2 --store-b ../theirs
     """
-    from distill_prune.pipeline.difference import difference
+    from distill_prune.study.difference import difference
 
     found = difference(open_store(store), a, b, open_store(store_b) if store_b else None)
     if json:

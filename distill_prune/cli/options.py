@@ -12,8 +12,8 @@ import typer
 from distill_prune.errors import UserError
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.nodes import Graph
-    from distill_prune.pipeline.store import Store
+    from distill_prune.plan.nodes import Graph
+    from distill_prune.store.store import Store
 
 ORDER = (
     *("run", "data", "experts", "distill", "prune", "retrain", "compare", "plan", "report"),
@@ -107,15 +107,15 @@ def in_front(arguments: Sequence[str]) -> list[str]:
 
 def open_store(folder: Path | None, *, create: bool = False) -> Store:
     """The store that a command works on."""
-    from distill_prune.pipeline.store import Store
+    from distill_prune.store.store import Store
 
     return Store(folder or Path(os.environ.get("DISTILL_PRUNE_STORE") or "artifacts"), create=create)
 
 
 def open_graph(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str, Graph]:
     """A pipeline's name and its graph."""
-    from distill_prune.pipeline.config import load
-    from distill_prune.pipeline.graph import build
+    from distill_prune.plan.config import load
+    from distill_prune.plan.graph import build
 
     name, settings = load(pipeline, sets or ())
     return name, build(settings, store)
@@ -127,8 +127,8 @@ def execute(
     """Make what is missing, with progress for this stream; what was done, as plain data."""
     from dataclasses import asdict
 
-    from distill_prune.pipeline.run import run
-    from distill_prune.pipeline.study import cost_of
+    from distill_prune.run.run import run
+    from distill_prune.study.study import cost_of
     from distill_prune.terminal import watcher
 
     if executor not in ("serial", "processes", "ray"):
@@ -137,7 +137,7 @@ def execute(
         raise UserError("--workers goes with --executor processes or ray", got=f"--executor serial --workers {workers}")
     device, threads = device or graph.pipeline.device, graph.pipeline.threads
     if executor == "ray":
-        from distill_prune.pipeline.ray_cluster import workers_for
+        from distill_prune.run.ray_cluster import workers_for
 
         count = workers_for(device, threads, workers)
     else:

@@ -23,8 +23,8 @@ from distill_prune.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.nodes import Graph
-    from distill_prune.pipeline.store import Store
+    from distill_prune.plan.nodes import Graph
+    from distill_prune.store.store import Store
 
 
 def _run(
@@ -38,7 +38,7 @@ def _run(
     out: Path | None,
     json: bool,
 ) -> None:
-    from distill_prune.pipeline.study import answer
+    from distill_prune.study.study import answer
     from distill_prune.terminal import duration
 
     store = open_store(folder, create=True)
@@ -62,8 +62,8 @@ def _run(
 
 def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
     """Write the report, unless the one that stands there was made of the very same artifacts by the same code."""
-    from distill_prune.pipeline.store import replace_json
     from distill_prune.report import fingerprint, write
+    from distill_prune.store.store import replace_json
 
     folder = out or store.root / "reports" / name
     there = sorted(k for k, n in graph.nodes.items() if store.has(n.stage, k))
@@ -72,7 +72,7 @@ def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
         known = json_.loads(mark.read_bytes())
         if known["made_of"] == stamp and all((folder / f).exists() for f in known["files"]):
             return folder / "report.html"
-    from distill_prune.pipeline.study import read
+    from distill_prune.study.study import read
 
     page = write(read(name, graph, store), folder)
     parts = [p for name in ("figures", "tables") for p in sorted((folder / name).glob("*"))]  # not what else lies in -o
@@ -135,7 +135,7 @@ def plan(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, json:
 
     Example:  distill-prune plan digits.yaml
     """
-    from distill_prune.pipeline.study import cost_of
+    from distill_prune.study.study import cost_of
     from distill_prune.terminal import duration
 
     held = open_store(store)

@@ -36,7 +36,7 @@ def ls(
     Example:  distill-prune ls distill
     """
     from distill_prune.errors import DamagedArtifact, nearest
-    from distill_prune.pipeline.store import STAGES
+    from distill_prune.store.store import STAGES
 
     held = open_store(store)
     if stage is not None and stage not in STAGES:
@@ -159,7 +159,7 @@ def evaluate(
 
     Example:  distill-prune evaluate 3fa9c1 --set architectures.alex.name=alexnet
     """
-    from distill_prune.pipeline.evaluate import evaluation_graph
+    from distill_prune.plan.evaluate import evaluation_graph
 
     held = open_store(store, create=True)
     graph = evaluation_graph(held, ref, sets or (), ("evaluation", "ranking") if ranking else ("evaluation",))
@@ -199,7 +199,7 @@ def doctor(store: StoreDir = None, json: AsJson = False) -> None:
 
     Example:  distill-prune doctor
     """
-    from distill_prune.pipeline.doctor import examine
+    from distill_prune.study.doctor import examine
 
     found = examine(store or Path(os.environ.get("DISTILL_PRUNE_STORE") or "artifacts"))
     if json:

@@ -31,12 +31,12 @@ from distill_prune.distill import Distilled, Source, needs_model
 from distill_prune.errors import DataError, DistillPruneError, RunError, UserError
 from distill_prune.interop import Kind
 from distill_prune.models import build_model
-from distill_prune.pipeline.worker import conditions
 from distill_prune.plugins import table_of
 from distill_prune.progress import SILENT
 from distill_prune.prune.imp import score
 from distill_prune.prune.select import Criterion, select
 from distill_prune.rng import Streams, seeded, stream
+from distill_prune.run.worker import conditions
 from distill_prune.settings import Entry, Settings, canonical_json, foreign
 from distill_prune.table import CONTRACTS
 from distill_prune.tree import clone

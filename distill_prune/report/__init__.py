@@ -14,7 +14,7 @@ from distill_prune.report.tables import tables, to_csv, to_json
 from distill_prune.settings import digest
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.study import Study
+    from distill_prune.study.study import Study
 
 __all__ = ["fingerprint", "write"]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from distill_prune.pipeline.study import Study
+    from distill_prune.study.study import Study
 
 # Inches. A narrow figure stands beside another one; on a phone it fills the column, and a wide one scrolls.
 NARROW, WIDE = 4.6, 7.6

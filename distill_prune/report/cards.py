@@ -8,7 +8,7 @@ from distill_prune.report import formats
 from distill_prune.report.style import CROWD, Arm, rows
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.study import Study
+    from distill_prune.study.study import Study
 
 UNMEASURED = "not measured"
 

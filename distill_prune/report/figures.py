@@ -19,7 +19,7 @@ from distill_prune.report.style import METRICS, PAPER, RC
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from distill_prune.pipeline.study import Study
+    from distill_prune.study.study import Study
 
 Draw = Callable[["Study"], "tuple[Figure, str] | None"]
 

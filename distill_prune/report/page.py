@@ -24,7 +24,7 @@ from distill_prune.report.style import (
 )
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.study import Study
+    from distill_prune.study.study import Study
 
 # Figures that stand in one section, in order, and what to call one that is not there.
 GROUPS = {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from distill_prune.pipeline.study import Study
+    from distill_prune.study.study import Study
 
 TOTALS = (
     ("search", "mask search", "o"),

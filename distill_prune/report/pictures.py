@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.study import Study
+    from distill_prune.study.study import Study
 
 _GAP = 2
 _PER_CLASS = 10

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from distill_prune.pipeline.study import Study
+    from distill_prune.study.study import Study
 
 Record = dict[str, Any]
 COLUMNS = (("accuracy", "test accuracy (%)", "matching_at"), ("barrier_test", "test error barrier (points)", "stable_at"))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from distill_prune.pipeline.study import Study
+    from distill_prune.study.study import Study
 
 Record = dict[str, Any]
 # A density reaches from its peak down to this share of it; below lies the tail of the smoothing kernel.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.study import Study
+    from distill_prune.study.study import Study
 
 INK, GREY, RULE, PAPER = "#22211f", "#6b6862", "#d9d5cc", "#ffffff"
 

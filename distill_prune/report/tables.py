@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from distill_prune.report.style import task_label
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.study import Study
+    from distill_prune.study.study import Study
 
 
 def tables(study: Study) -> dict[str, list[dict[str, Any]]]:

@@ -10,7 +10,7 @@ from distill_prune.report import formats
 from distill_prune.report.style import METRICS, SCORES, every_arm
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.study import Study
+    from distill_prune.study.study import Study
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from distill_prune.report import formats
 from distill_prune.report.style import Arm, arms, every_arm, is_text, rows
 
 if TYPE_CHECKING:
-    from distill_prune.pipeline.study import Study
+    from distill_prune.study.study import Study
 
 Record = Mapping[str, Any]
 # Share of the variance of a diagonal's entries that is their error: from here on a reader must know.

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from distill_prune.errors import DeviceError, RunError
-from distill_prune.pipeline.executors import Event, Executor, Processes, Serial
-from distill_prune.pipeline.nodes import Graph, Node
-from distill_prune.pipeline.store import Store
+from distill_prune.errors import RunError
+from distill_prune.plan.nodes import Graph, Node
+from distill_prune.run.devices import check_device
+from distill_prune.run.events import Event
+from distill_prune.run.executors import make_executor
+from distill_prune.store.store import Store
 
 TRIES = 3
 BUSY_SECONDS = 0.5
@@ -71,29 +73,6 @@ def urgency(graph: Graph, keys: Iterable[str], cost: Callable[[Node], float]) ->
             if used in inside:
                 longest[used] = max(longest.get(used, 0.0), longest[key])
     return longest
-
-
-def check_device(device: str) -> None:
-    """Refuse a device that is not there.
-
-    Raises:
-        DeviceError: no such device on this machine.
-    """
-    import torch
-
-    have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0))]
-    if device not in have and not (device == "cuda" and len(have) > 1):
-        raise DeviceError(f"there is no device '{device}' on this machine", expected=", ".join(have), mend="--device cpu")
-
-
-def make_executor(
-    name: str, store: Store, device: str, workers: int, threads: int, hear: Callable[[Event], None]
-) -> Executor:
-    if name == "ray":
-        from distill_prune.pipeline.ray_workers import RayWorkers
-
-        return RayWorkers(store.root, device, workers, threads)
-    return Serial(store.root, device, hear) if name == "serial" else Processes(store.root, device, workers)
 
 
 @dataclass

@@ -23,12 +23,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from distill_prune.errors import DamagedArtifact
-from distill_prune.pipeline.jobs import VERSIONS
-from distill_prune.pipeline.nodes import Node
-from distill_prune.pipeline.reader import Reader
-from distill_prune.pipeline.stages import compute
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.jobs import VERSIONS
+from distill_prune.plan.nodes import Node
 from distill_prune.progress import Progress, Snapshot
+from distill_prune.run.reader import Reader
+from distill_prune.run.stages import compute
+from distill_prune.store.store import Store
 
 Tick = Callable[[int, int, str], None]
 SAVE_SECONDS = 30.0

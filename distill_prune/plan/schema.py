@@ -17,7 +17,7 @@ from distill_prune.analyze import ANALYSES
 from distill_prune.data import DATASETS
 from distill_prune.distill import METHODS
 from distill_prune.models import MODELS
-from distill_prune.pipeline.config import Pipeline, Stored
+from distill_prune.plan.config import Pipeline, Stored
 from distill_prune.prune import CRITERIA
 from distill_prune.recipe import PRESETS
 from distill_prune.settings import Duration, Settings

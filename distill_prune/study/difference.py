@@ -22,9 +22,9 @@ from torch import Tensor
 from distill_prune.analyze import ANALYSES
 from distill_prune.artifacts import Cost, Mask, SyntheticSet, decode
 from distill_prune.errors import DamagedArtifact, StoreError, UserError
-from distill_prune.pipeline.reader import Reader
-from distill_prune.pipeline.store import Store
+from distill_prune.run.reader import Reader
 from distill_prune.settings import digest
+from distill_prune.store.store import Store
 from distill_prune.tree import State
 
 Record = dict[str, Any]

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from distill_prune.errors import DistillPruneError
-from distill_prune.pipeline.ray_cluster import describe
-from distill_prune.pipeline.store import Store
-from distill_prune.pipeline.worker import versions
+from distill_prune.run.ray_cluster import describe
+from distill_prune.run.worker import versions
+from distill_prune.store.store import Store
 from distill_prune.vision import torchvision
 
 

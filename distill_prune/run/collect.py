@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from distill_prune.artifacts import Cost, Measurements
-from distill_prune.pipeline.jobs import CompareJob
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.jobs import CompareJob
+from distill_prune.store.store import Store
 
 STAGE_OF = {"ticket": "prune", "set": "distill", "expert": "experts"}
 """Where a role's artifact lies; analyses lie in `compare`."""

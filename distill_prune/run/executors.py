@@ -12,51 +12,25 @@ import os
 import pickle
 import signal
 import threading
-import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from distill_prune.errors import DistillPruneError, RunError, UserError
-from distill_prune.pipeline.jobs import VERSIONS
-from distill_prune.pipeline.nodes import Node
-from distill_prune.pipeline.printed import heard
-from distill_prune.pipeline.store import Store, identity
+from distill_prune.plan.nodes import Node
 from distill_prune.plugins import Registered
-
-
-@dataclass(frozen=True)
-class Event:
-    """Something that happened to a node: `tick` (done, total, note), `printed` (a line), an outcome's status, `failed` (error),
-    or `died`."""
-
-    key: str
-    kind: str
-    payload: Any = None
-
-
-MEANWHILE = ("tick", "printed")
-"""Kinds of events that leave a node in the making."""
-
-
-class Executor(Protocol):
-    """Makes nodes. `submit` only while `room()`; `events` waits for at least one event."""
-
-    def room(self) -> int: ...
-    def submit(self, node: Node) -> None: ...
-    def events(self, timeout: float) -> list[Event]: ...
-    def close(self) -> None: ...
+from distill_prune.run.events import MEANWHILE, Event, Executor, make, received
+from distill_prune.store.store import Store
 
 
 class Serial:
     """One artifact after the other, in this process."""
 
     def __init__(self, store: Path, device: str, hear: Callable[[Event], None]) -> None:
-        from distill_prune.pipeline.worker import Worker
+        from distill_prune.run.worker import Worker
 
         self._worker, self._hear = Worker(Store(store), device), hear
         self._queue: list[Node] = []
@@ -75,37 +49,6 @@ class Serial:
         pass
 
 
-def make(worker: Any, key: str, label: str, node: Callable[[], Node], hear: Callable[[Event], None]) -> Event:
-    """Make a node's artifact and answer with what became of it. Ticks and printed lines go to `hear` meanwhile, all of them
-    before this returns."""
-    try:
-        with heard(lambda line: hear(Event(key, "printed", line))):
-            outcome = worker.make(node(), lambda *tick: hear(Event(key, "tick", tick)))
-    except DistillPruneError as error:
-        error.label = label  # type: ignore[attr-defined]
-        return Event(key, "failed", error)
-    except MemoryError:
-        return Event(key, "failed", RunError(f"{label}: out of memory", mend="fewer --workers, or smaller batches"))
-    except Exception as problem:
-        place = traceback.extract_tb(problem.__traceback__)[-1]
-        failure = RunError(f"{label} failed: {type(problem).__name__}: {problem} ({place.filename}, line {place.lineno})")
-        failure.trace = traceback.format_exc()  # type: ignore[attr-defined]
-        return Event(key, "failed", failure)
-    return Event(key, outcome.status, outcome)
-
-
-def received(pickled: bytes) -> Node:
-    """A node that the driver sent; the modules of its plugins are imported by this.
-
-    Raises:
-        UserError: a plugin is another one here than where the key was made.
-    """
-    node: Node = pickle.loads(pickled)
-    if identity(node.stage, VERSIONS[node.stage], node.job.identity(), node.inputs) != node.key:
-        raise UserError("the code of a plugin changed while it was being used", mend="run again")
-    return node
-
-
 def _leave_with(lifeline: Connection) -> None:
     """End this process at once when the driver's end of the pipe is gone."""
     with contextlib.suppress(EOFError, OSError):
@@ -116,7 +59,7 @@ def _leave_with(lifeline: Connection) -> None:
 def _work(store: str, device: str, registered: Registered, tasks: Connection, lifeline: Connection) -> None:
     """A worker process: nodes in, events out, until the driver closes the pipe or dies."""
     threading.Thread(target=_leave_with, args=(lifeline,), daemon=True).start()
-    from distill_prune.pipeline.worker import Worker
+    from distill_prune.run.worker import Worker
 
     registered.restore()
     worker = Worker(Store(store), device)
@@ -204,3 +147,13 @@ class Processes:
             held.pipe.close()
             held.lifeline.close()
         self._pool = []
+
+
+def make_executor(
+    name: str, store: Store, device: str, workers: int, threads: int, hear: Callable[[Event], None]
+) -> Executor:
+    if name == "ray":
+        from distill_prune.run.ray_workers import RayWorkers
+
+        return RayWorkers(store.root, device, workers, threads)
+    return Serial(store.root, device, hear) if name == "serial" else Processes(store.root, device, workers)

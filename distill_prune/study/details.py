@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from distill_prune.pipeline.nodes import Graph, Unit
+from distill_prune.plan.nodes import Graph, Unit
 
 Record = dict[str, Any]
 Numbers = Mapping[str, Mapping[str, Any]]

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from distill_prune.distill import METHODS
-from distill_prune.pipeline.config import Pipeline
-from distill_prune.pipeline.jobs import VERSIONS, Job
-from distill_prune.pipeline.store import STAGES, identity
+from distill_prune.plan.config import Pipeline
+from distill_prune.plan.jobs import VERSIONS, Job
+from distill_prune.store.store import STAGES, identity
 
 
 @dataclass(frozen=True)

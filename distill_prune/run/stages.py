@@ -20,14 +20,14 @@ from distill_prune.data import fingerprint, prepare
 from distill_prune.distill import METHODS, Source
 from distill_prune.distill.experts import train_expert
 from distill_prune.errors import RunError, UserError
-from distill_prune.pipeline.collect import summarise
-from distill_prune.pipeline.jobs import CompareJob, ControlJob, DataJob, DenseJob, DistillJob, ExpertsJob, LevelJob, RetrainJob
-from distill_prune.pipeline.nodes import Node
-from distill_prune.pipeline.reader import Reader
+from distill_prune.plan.jobs import CompareJob, ControlJob, DataJob, DenseJob, DistillJob, ExpertsJob, LevelJob, RetrainJob
+from distill_prune.plan.nodes import Node
 from distill_prune.progress import Progress
 from distill_prune.prune.controls import control_ticket
 from distill_prune.prune.imp import dense_ticket, next_level
 from distill_prune.rng import Streams
+from distill_prune.run.collect import summarise
+from distill_prune.run.reader import Reader
 from distill_prune.settings import steps_of
 from distill_prune.training import train
 from distill_prune.tree import to

@@ -21,13 +21,13 @@ from distill_prune.errors import ConfigError, DataError, StoreError, UserError
 from distill_prune.interop import FORMATS, Held, Origin
 from distill_prune.interop.footprint import footprint
 from distill_prune.models import MODELS, build_model, resolved
-from distill_prune.pipeline.config import entry, validated
-from distill_prune.pipeline.files import override
-from distill_prune.pipeline.jobs import VERSIONS
-from distill_prune.pipeline.reader import Reader
-from distill_prune.pipeline.store import Ref, Store, identity
-from distill_prune.pipeline.worker import versions
+from distill_prune.plan.config import entry, validated
+from distill_prune.plan.files import override
+from distill_prune.plan.jobs import VERSIONS
+from distill_prune.run.reader import Reader
+from distill_prune.run.worker import versions
 from distill_prune.settings import digest
+from distill_prune.store.store import Ref, Store, identity
 
 STAGE_OF = {"set": "distill", "experts": "experts", "ticket": "prune"}
 KNOWN = {

@@ -8,8 +8,8 @@ from typing import Any
 from distill_prune.artifacts import Examples, Images, Sentences, SyntheticSet, Ticket, Weights
 from distill_prune.errors import UserError
 from distill_prune.models import Model, build_model, predicting
-from distill_prune.pipeline.store import Store
 from distill_prune.settings import Entry, digest
+from distill_prune.store.store import Store
 from distill_prune.tree import select, to
 
 KEPT = 4

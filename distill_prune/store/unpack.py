@@ -22,9 +22,9 @@ from filelock import FileLock
 from pydantic import ConfigDict, ValidationError
 
 from distill_prune.errors import RunError, UserError
-from distill_prune.pipeline.archive import INDEX, PIPELINE, Index, Packed, aside
-from distill_prune.pipeline.store import MANIFEST, NUMBERS, STAGES, TENSORS, Store, flush_folder, identity, replace_json
 from distill_prune.settings import Settings
+from distill_prune.store.archive import INDEX, PIPELINE, Index, Packed, aside
+from distill_prune.store.store import MANIFEST, NUMBERS, STAGES, TENSORS, Store, flush_folder, identity, replace_json
 
 _SMALL = 64 * 2**20
 """No JSON file is larger than this: they are read whole."""

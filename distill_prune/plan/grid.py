@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from distill_prune.analyze import ANALYSES
-from distill_prune.pipeline.arms import Arm, Placed
-from distill_prune.pipeline.config import Pipeline
-from distill_prune.pipeline.jobs import CompareJob, ControlJob, DenseJob, LevelJob
-from distill_prune.pipeline.measures import betweens, measure_sets, measured
-from distill_prune.pipeline.nodes import Graph, is_control
+from distill_prune.plan.arms import Arm, Placed
+from distill_prune.plan.config import Pipeline
+from distill_prune.plan.jobs import CompareJob, ControlJob, DenseJob, LevelJob
+from distill_prune.plan.measures import betweens, measure_sets, measured
+from distill_prune.plan.nodes import Graph, is_control
 from distill_prune.prune import CRITERIA, needs_images, needs_model
 from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Step

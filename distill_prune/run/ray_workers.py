@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from distill_prune.errors import DistillPruneError, RunError, StoreError, UserError
-from distill_prune.pipeline.executors import Event, make, received
-from distill_prune.pipeline.nodes import Node
-from distill_prune.pipeline.ray_cluster import connection, resources, share
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.nodes import Node
 from distill_prune.plugins import Registered
+from distill_prune.run.events import Event, make, received
+from distill_prune.run.ray_cluster import connection, resources, share
+from distill_prune.store.store import Store
 
 STARTS = 3
 """Times that a worker may die as it starts, one after the other."""
@@ -93,8 +93,8 @@ class Maker:
 
     def begin(self) -> str | DistillPruneError:
         """The node's name once everything is found to be right on it."""
-        from distill_prune.pipeline.run import check_device
-        from distill_prune.pipeline.worker import Worker, versions
+        from distill_prune.run.devices import check_device
+        from distill_prune.run.worker import Worker, versions
 
         setup, node = self._setup, socket.gethostname()
         try:
@@ -209,7 +209,7 @@ class RayWorkers:
     """
 
     def __init__(self, store: Path, device: str, workers: int, threads: int) -> None:
-        from distill_prune.pipeline.worker import versions
+        from distill_prune.run.worker import versions
 
         self._arrived: queue.SimpleQueue[tuple[Callable[[Future[Any]], None], Future[Any]]] = queue.SimpleQueue()
         self._events: list[Event] = []

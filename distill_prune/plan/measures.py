@@ -8,10 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 from distill_prune.analyze import ANALYSES
-from distill_prune.pipeline.arms import Placed, scanned
-from distill_prune.pipeline.config import Only
-from distill_prune.pipeline.jobs import CompareJob, RetrainJob
-from distill_prune.pipeline.nodes import Between, Graph, SetMeasure, Unit, is_control
+from distill_prune.plan.arms import Placed, scanned
+from distill_prune.plan.config import Only
+from distill_prune.plan.jobs import CompareJob, RetrainJob
+from distill_prune.plan.nodes import Between, Graph, SetMeasure, Unit, is_control
 
 EVERYTHING = Only()
 

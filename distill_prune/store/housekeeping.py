@@ -15,7 +15,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from distill_prune.errors import DamagedArtifact, StoreError
-from distill_prune.pipeline.store import Ref, Store, flush_folder, replace_json
+from distill_prune.store.store import Ref, Store, flush_folder, replace_json
 
 LEFT_SECONDS = 3600.0
 """Files that no lock guards are taken for left behind when nothing has touched them for this long."""

@@ -8,11 +8,11 @@ from typing import Any
 from distill_prune.analyze import ANALYSES
 from distill_prune.errors import ConfigError, StoreError, UserError, nearest
 from distill_prune.models import MODELS, resolved
-from distill_prune.pipeline.config import Pipeline, entry, validated
-from distill_prune.pipeline.files import override
-from distill_prune.pipeline.jobs import CompareJob
-from distill_prune.pipeline.nodes import Graph, SetMeasure
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.config import Pipeline, entry, validated
+from distill_prune.plan.files import override
+from distill_prune.plan.jobs import CompareJob
+from distill_prune.plan.nodes import Graph, SetMeasure
+from distill_prune.store.store import Store
 
 
 def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyses: Sequence[str] = ("evaluation",)) -> Graph:

@@ -20,18 +20,14 @@ import re
 import tarfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, Literal
 
-import yaml
 from pydantic import Field, ValidationError, field_validator
 
 from distill_prune.errors import DamagedArtifact, UserError
-from distill_prune.pipeline.housekeeping import Lineage
-from distill_prune.pipeline.store import MANIFEST, STAGES, Ref, Store
 from distill_prune.settings import Settings
-
-if TYPE_CHECKING:
-    from distill_prune.pipeline.nodes import Graph
+from distill_prune.store.housekeeping import Lineage
+from distill_prune.store.store import MANIFEST, STAGES, Ref, Store
 
 INDEX, PIPELINE = "index.json", "pipeline.yaml"
 _KEY = r"^[0-9a-f]{64}$"
@@ -94,32 +90,6 @@ def needed(store: Store, ref: Ref, *, with_inputs: bool) -> tuple[list[Ref], lis
         return [ref], []
     dense = Ref("prune", inputs["dense"])
     return ([ref, dense], []) if store.exists(dense.stage, dense.key) else ([ref], [dense.key])
-
-
-class _Dumper(yaml.SafeDumper):
-    """Quotes what pipeline files read as a number and YAML 1.1 as a word: a title may be 1e3."""
-
-
-_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
-
-
-def study(graph: Graph, store: Store) -> tuple[list[Ref], list[str], bytes]:
-    """(what the store holds of a study, labels of what it does not, the study's pipeline file).
-
-    The file holds what it extends and what was `--set`, and names stored sets and experts by their whole keys.
-    """
-    there = [Ref(n.stage, k) for k, n in graph.nodes.items() if store.has(n.stage, k)]
-    missing = [n.label for k, n in graph.nodes.items() if not store.has(n.stage, k)]
-    stored = {i for n in graph.nodes.values() for i in n.inputs.values()} | set(graph.sets.values())
-    there += [r for r in store.all() if r.key in stored - graph.nodes.keys()]
-    values: dict[str, Any] = graph.pipeline.model_dump(mode="json", exclude_unset=True)
-    for method in values["distill"].values():
-        if method["name"] == "stored":
-            method["ref"] = store.find(method["ref"]).key
-    if named := values.get("experts", {}).get("stored"):
-        values["experts"]["stored"] = [store.find(ref).key for ref in named]
-    text = yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-    return there, missing, text.encode()
 
 
 def pack(

@@ -13,12 +13,12 @@ from distill_prune.distill import METHODS, check_kind, needs_model
 from distill_prune.errors import ConfigError, StoreError
 from distill_prune.fingerprints import Remembered
 from distill_prune.models import predicting, resolved
-from distill_prune.pipeline.config import Pipeline, Stored
-from distill_prune.pipeline.grid import chain, comparisons
-from distill_prune.pipeline.jobs import DataJob, DistillJob, ExpertsJob
-from distill_prune.pipeline.nodes import Graph
-from distill_prune.pipeline.store import Store, replace_json
+from distill_prune.plan.config import Pipeline, Stored
+from distill_prune.plan.grid import chain, comparisons
+from distill_prune.plan.jobs import DataJob, DistillJob, ExpertsJob
+from distill_prune.plan.nodes import Graph
 from distill_prune.settings import Entry
+from distill_prune.store.store import Store, replace_json
 
 
 def build(pipeline: Pipeline, store: Store) -> Graph:

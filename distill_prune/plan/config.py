@@ -12,8 +12,8 @@ from distill_prune.data import DATASETS
 from distill_prune.distill import METHODS
 from distill_prune.errors import ConfigError, nearest
 from distill_prune.models import MODELS
-from distill_prune.pipeline.arms import Arm, Placed, check, placed
-from distill_prune.pipeline.files import find_pipeline, override, read_raw
+from distill_prune.plan.arms import Arm, Placed, check, placed
+from distill_prune.plan.files import find_pipeline, override, read_raw
 from distill_prune.prune import CRITERIA
 from distill_prune.prune.imp import Rewind
 from distill_prune.prune.select import Share

@@ -13,11 +13,11 @@ import yaml
 from distill_prune.analyze.answer import of_sets
 from distill_prune.errors import DamagedArtifact
 from distill_prune.models import MODELS
-from distill_prune.pipeline.collect import gather
-from distill_prune.pipeline.details import details, tickets
-from distill_prune.pipeline.nodes import Graph, Node, is_control
-from distill_prune.pipeline.store import Store
+from distill_prune.plan.nodes import Graph, Node, is_control
+from distill_prune.run.collect import gather
 from distill_prune.settings import canonical
+from distill_prune.store.store import Store
+from distill_prune.study.details import details, tickets
 
 if TYPE_CHECKING:
     from distill_prune.artifacts import SyntheticSet

@@ -1,0 +1,1 @@
+"""What a pipeline file means: settings, arms, the grid, every artifact and its key before any is made."""

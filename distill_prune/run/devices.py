@@ -1,0 +1,18 @@
+"""Devices that artifacts are made on."""
+
+from __future__ import annotations
+
+from distill_prune.errors import DeviceError
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that is not there.
+
+    Raises:
+        DeviceError: no such device on this machine.
+    """
+    import torch
+
+    have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0))]
+    if device not in have and not (device == "cuda" and len(have) > 1):
+        raise DeviceError(f"there is no device '{device}' on this machine", expected=", ".join(have), mend="--device cpu")

@@ -1,0 +1,1 @@
+"""What lies on the disk: artifacts whole or not at all, checked, packed, kept clean. Knows keys, not studies."""
