@@ -39,7 +39,7 @@ STUDIES = {
     "mtt-cifar10-ipc10-small.yaml": (
         *("data.path={data}/cifar10", "data.rows=1000", "experts.count=2", "experts.recipe.length=3ep"),
         *("distill.synthetic.iterations=4", "distill.synthetic.inner_steps=3", "distill.synthetic.max_start=2"),
-        *("distill.soft.iterations=4", "distill.soft.inner_steps=3", "distill.soft.max_start=2"),
+        *("distill.soft.iterations=4", "distill.soft.inner_steps=3", "distill.soft.max_start=2", "distill.soft.init=real"),
         *("retrain.recipe.length=1ep", "compare.evaluation.nets=2", "compare.evaluation.length=20it"),
     ),
     "bert-tickets-sst2-small.yaml": (
