@@ -27,8 +27,9 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from distill_prune.data.augment import Augment
+from distill_prune.duration import NONE, Duration
 from distill_prune.errors import nearest
-from distill_prune.settings import Duration, Later, Settings, steps_of
+from distill_prune.settings import Later, Settings
 
 _DSA = "color_crop_cutout_flip_scale_rotate"
 _ON_SYNTHETIC = {
@@ -140,7 +141,7 @@ def _idle(values: Mapping[str, Any]) -> dict[str, str]:
 class Recipe(Settings):
     """How a network is trained. Milestones are shares of the whole length; `preset` is written like a field, see above."""
 
-    length: Duration = "30ep"
+    length: Duration = Duration(30, "ep")
     batch: int = Field(128, ge=1)
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     lr: float = Field(0.1, gt=0)
@@ -149,7 +150,7 @@ class Recipe(Settings):
     schedule: Literal["constant", "step", "cosine", "linear"] = "constant"
     milestones: tuple[float, ...] = (0.5, 0.75)
     gamma: float = Field(0.1, gt=0, le=1)
-    warmup: Duration = "0it"
+    warmup: Duration = NONE
     augment: Augment = "none"
     nesterov: bool = Later(False)
     label_smoothing: float = Later(0.0, ge=0, lt=1)
@@ -181,8 +182,8 @@ class Recipe(Settings):
 
     @field_validator("length")
     @classmethod
-    def _some(cls, length: str) -> str:
-        if int(length[:-2]) < 1:
+    def _some(cls, length: Duration) -> Duration:
+        if length.count < 1:
             raise ValueError(f"a recipe trains for at least one step, not '{length}'")
         return length
 
@@ -200,11 +201,11 @@ class Recipe(Settings):
 
     def steps(self, examples: int) -> int:
         """The length in steps on a set of so many examples."""
-        return steps_of(self.length, examples, self.batch)
+        return self.length.steps(examples, self.batch)
 
     def lr_at(self, step: int, examples: int) -> float:
         """The learning rate of the step with index `step`."""
-        total, warm = self.steps(examples), steps_of(self.warmup, examples, self.batch)
+        total, warm = self.steps(examples), self.warmup.steps(examples, self.batch)
         if step < warm:
             return self.lr * (step + 1) / warm
         share = step / max(total, 1)

@@ -1,17 +1,17 @@
-"""Frozen settings, durations, and the canonical form that keys are made from."""
+"""Frozen settings, and the canonical form that keys are made from."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import json
-import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Any, ClassVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from distill_prune.duration import Duration
 from distill_prune.errors import ConfigError
 
 
@@ -96,33 +96,6 @@ def _code(kind: type[Entry]) -> str:
     return f"{packages[0]} {metadata.version(packages[0])}"
 
 
-def _check_duration(text: str) -> str:
-    if not re.fullmatch(r"\d+(it|ep)", text):
-        raise ValueError(f"a duration is written like 500it (steps) or 2ep (epochs), not '{text}'")
-    return text
-
-
-Duration = Annotated[str, AfterValidator(_check_duration)]
-"""A length of training: `500it` steps or `2ep` epochs. Enters keys as written."""
-
-
-def steps_of(duration: str, examples: int, batch: int) -> int:
-    """The number of optimizer steps in `duration`; an epoch visits every example once: ceil(examples / batch) steps."""
-    count, unit = int(duration[:-2]), duration[-2:]
-    return count if unit == "it" else count * (-(-examples // batch))
-
-
-def fixed_steps(duration: str, *, why: str) -> int:
-    """The steps of a duration that must not depend on the size of a data set.
-
-    Raises:
-        ConfigError: the duration is in epochs.
-    """
-    if duration.endswith("ep"):
-        raise ConfigError(why, got=duration, expected="a duration in steps, like 500it", mend="write the length in steps")
-    return int(duration[:-2])
-
-
 def Later(default: Any, **more: Any) -> Any:
     """A field added after release: left out of the hash while it stands at its default, so old keys stay valid."""
     return Field(default, json_schema_extra={"later": True}, **more)
@@ -146,7 +119,7 @@ def canonical(value: Any) -> Any:
         return {str(k): canonical(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [canonical(v) for v in value]
-    return value
+    return str(value) if isinstance(value, Duration) else value
 
 
 def canonical_json(value: Any) -> str:

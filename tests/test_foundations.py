@@ -16,9 +16,10 @@ from distill_prune import errors
 from distill_prune.artifacts import (
     Transform,
 )
+from distill_prune.duration import NONE, Duration
 from distill_prune.errors import ConfigError, DamagedArtifact, DataError, NonFiniteError, RunError, UserError, nearest
 from distill_prune.rng import Streams, seed_of, seeded, stream
-from distill_prune.settings import Duration, Later, Settings, canonical, canonical_json, digest, fixed_steps, steps_of
+from distill_prune.settings import Later, Settings, canonical, canonical_json, digest
 from distill_prune.table import Table
 from distill_prune.tree import clone, dot, flatten, lerp, norm, select, shapes, unflatten
 
@@ -125,7 +126,7 @@ class Inner(Settings):
 
 
 class Outer(Settings):
-    length: Duration = "2ep"
+    length: Duration = Duration(2, "ep")
     inner: Inner = Inner()
     sizes: tuple[int, ...] = (3, 1)
 
@@ -164,11 +165,24 @@ def test_settings_refuse(settings, message):
 
 
 def test_durations():
-    assert [steps_of(d, 11, 4) for d in ("0it", "7it", "1ep", "2ep")] == [0, 7, 3, 6]
-    assert steps_of("2ep", 12, 4) == 6 and steps_of("1ep", 1, 4) == 1
-    assert fixed_steps("7it", why="x") == 7
+    assert [Duration.of(d).steps(11, 4) for d in ("0it", "7it", "1ep", "2ep")] == [0, 7, 3, 6]
+    assert Duration.of("2ep").steps(12, 4) == 6 and Duration.of("1ep").steps(1, 4) == 1
+    assert str(Duration.of("500it") * 3) == "1500it" and Duration.of(NONE) is NONE
+    assert Duration.of("7it").fixed_steps("x") == 7 and Duration.of("0ep").fixed_steps("x") == 0
     with pytest.raises(ConfigError, match="k must not depend\n  got:      2ep\n  expected: a duration in steps"):
-        fixed_steps("2ep", why="k must not depend")
+        Duration.of("2ep").fixed_steps("k must not depend")
+
+
+def test_durations_of_two_units_do_not_compare():
+    short, long, epochs = Duration(1, "it"), Duration(2, "it"), Duration(1, "ep")
+    assert short < long and not long < short and not short < short
+    assert epochs > NONE and not epochs < long and not short < epochs
+
+
+@pytest.mark.parametrize("text", ["30", "2 ep", "2EP", "010it", "-1it", "1.5ep", "\u0663it", "2ep\n", "", 30, None, True])
+def test_what_is_no_duration(text: object):
+    with pytest.raises(ValueError, match=r"(?s)a duration is written like 500it \(steps\) or 2ep \(epochs\), not "):
+        Outer(length=text)
 
 
 # -- errors and tables

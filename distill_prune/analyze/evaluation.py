@@ -19,12 +19,13 @@ from pydantic import Field
 from distill_prune.analyze.estimate import estimate
 from distill_prune.artifacts import Cost, Examples, Measurements, SyntheticSet, Transform
 from distill_prune.data.augment import Augment
+from distill_prune.duration import Duration
 from distill_prune.errors import UserError
 from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress, TicksOnly
 from distill_prune.rng import Streams, seed_of
-from distill_prune.settings import Duration, Later
 from distill_prune.settings import Entry as Base
+from distill_prune.settings import Later
 from distill_prune.training import Recipe, evaluate, train
 from distill_prune.tree import to
 
@@ -36,7 +37,7 @@ class Protocol(Base):
     """Training of fresh networks on a set; what is left open is the set's own."""
 
     nets: int = Field(5, ge=1)
-    length: Duration = "1000ep"
+    length: Duration = Duration(1000, "ep")
     batch: int = Field(256, ge=1)
     lr: float | None = Field(None, gt=0, description="default: the set's learned rate, else 0.01")
     momentum: float = Field(0.9, ge=0, lt=1)

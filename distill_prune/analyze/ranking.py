@@ -26,11 +26,11 @@ from pydantic import Field
 from distill_prune.analyze import evaluation
 from distill_prune.analyze.estimate import estimate
 from distill_prune.artifacts import Cost, Examples, Measurements, SyntheticSet, Transform
+from distill_prune.duration import Duration
 from distill_prune.errors import UserError
 from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress, TicksOnly
 from distill_prune.rng import Streams, seed_of
-from distill_prune.settings import Duration
 from distill_prune.training import Recipe, evaluate, train
 from distill_prune.tree import State, to
 
@@ -42,7 +42,7 @@ class Settings(evaluation.Protocol):
     """The fields of `evaluation` are the set's own recipe; the others are the trainings with hard labels."""
 
     name: Literal["ranking"] = "ranking"
-    real_length: Duration = Field("20ep", description="training on all real images")
+    real_length: Duration = Field(Duration(20, "ep"), description="training on all real images")
     rates: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.01, 0.03, 0.1), min_length=1)
     weight: float = Field(0.5, ge=0, le=1, description="w")
 

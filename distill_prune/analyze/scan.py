@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from distill_prune.duration import Duration
+
 Record = Mapping[str, Any]
 
 SHOWN = ("sparsity", "accuracy", "barrier_test", "matching", "stable")
@@ -68,14 +70,9 @@ def _from(rows: Sequence[Record], verdict: str) -> str | None:
     return first
 
 
-def ascending(ks: Sequence[str]) -> list[str]:
-    """The distinct steps in ascending order. Steps and epochs cannot be compared here: those keep the order given."""
-    found: list[str] = []
-    for k in dict.fromkeys(ks):
-        found.insert(next((i for i, other in enumerate(found) if _below(k, other)), len(found)), k)
-    return found
-
-
-def _below(a: str, b: str) -> bool:
-    """Whether duration a is known to be shorter than b."""
-    return (a[-2:] == b[-2:] or int(a[:-2]) == 0) and int(a[:-2]) < int(b[:-2])
+def ascending(steps: Sequence[str]) -> list[str]:
+    """The distinct rewinding steps in ascending order. Steps and epochs cannot be compared: those keep the order given."""
+    ordered: list[Duration] = []
+    for step in map(Duration.of, dict.fromkeys(steps)):
+        ordered.insert(next((i for i, other in enumerate(ordered) if step < other), len(ordered)), step)
+    return [str(step) for step in ordered]

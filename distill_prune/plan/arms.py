@@ -8,11 +8,12 @@ from typing import Literal
 
 from pydantic import Field, SerializeAsAny
 
+from distill_prune.duration import Duration
 from distill_prune.errors import nearest
 from distill_prune.prune import CRITERIA
 from distill_prune.prune.controls import Kind
 from distill_prune.prune.imp import Tensors
-from distill_prune.settings import Duration, Entry, Settings
+from distill_prune.settings import Entry, Settings
 
 
 class ControlOf(Settings):

@@ -10,6 +10,7 @@ from pydantic import Field, SerializeAsAny, ValidationError, model_validator
 from distill_prune.analyze import ANALYSES
 from distill_prune.data import DATASETS
 from distill_prune.distill import METHODS
+from distill_prune.duration import Duration
 from distill_prune.errors import ConfigError, nearest
 from distill_prune.models import MODELS
 from distill_prune.plan.arms import Arm, Placed, check, placed
@@ -17,7 +18,7 @@ from distill_prune.plan.files import find_pipeline, override, read_raw
 from distill_prune.prune import CRITERIA
 from distill_prune.prune.imp import Rewind
 from distill_prune.prune.select import Share
-from distill_prune.settings import Duration, Entry, Settings
+from distill_prune.settings import Entry, Settings
 from distill_prune.table import Table
 from distill_prune.training import Recipe
 
@@ -29,7 +30,7 @@ class Experts(Settings):
     model: SerializeAsAny[Entry] | None = None
     count: int = Field(5, ge=1)
     seed: int = Field(0, ge=0)
-    recipe: Recipe = Recipe(length="20ep", lr=0.01, momentum=0.0, batch=256)
+    recipe: Recipe = Recipe(length=Duration(20, "ep"), lr=0.01, momentum=0.0, batch=256)
     stored: tuple[str, ...] = Field((), description="experts that are there already, by key or name, in place of own ones")
 
 
@@ -55,7 +56,9 @@ class Prune(Settings):
         (), description="rewinding steps, in ascending order, at which every arm is looked at besides rewind.k"
     )
     real: Recipe | None = Field(None, description="training on real data that finds masks; null: the retraining recipe")
-    recipe: Recipe = Recipe(length="1000it", lr=0.01, batch=256, weight_decay=5e-4, schedule="step", milestones=(0.5,))
+    recipe: Recipe = Recipe(
+        length=Duration(1000, "it"), lr=0.01, batch=256, weight_decay=5e-4, schedule="step", milestones=(0.5,)
+    )
 
 
 class Retrain(Settings):
@@ -127,11 +130,11 @@ class Pipeline(Settings):
             raise ValueError(f"versus is '{self.versus}', which is no arm: {nearest(self.versus, self.arms)}")
         if "real" in self.distill:
             raise ValueError("distill.real: 'real' stands for the data set itself; give the set another name")
-        if not self.experts.recipe.length.endswith("ep"):
+        if self.experts.recipe.length.unit != "ep":
             raise ValueError("experts.recipe.length must be in epochs, like 20ep: matching starts at epoch ends")
         for name, method in self.distill.items() if not self.experts.stored else ():
             last = getattr(method, "last_epoch", 0)
-            if last > int(self.experts.recipe.length[:-2]):
+            if last > self.experts.recipe.length.count:
                 raise ValueError(
                     f"distill.{name} matches up to epoch {last} of the experts (max_start - 1 + "
                     f"expert_epochs), which train for {self.experts.recipe.length}"
@@ -140,10 +143,10 @@ class Pipeline(Settings):
             if name in self.compare and self.retrain.copies < 2:
                 raise ValueError(f"compare.{name} needs retrain.copies of at least 2, not {self.retrain.copies}")
         if len(set(self.prune.scan)) != len(self.prune.scan):
-            raise ValueError(f"prune.scan {list(self.prune.scan)}: a rewinding step stands twice")
+            raise ValueError(f"prune.scan {[*map(str, self.prune.scan)]}: a rewinding step stands twice")
         for k in {a.k for a in self.placed().values()}:
             length = self.retrain.recipe.length
-            if self.prune.rewind.schedule == "continue" and k[-2:] == length[-2:] and int(k[:-2]) > int(length[:-2]):
+            if self.prune.rewind.schedule == "continue" and length < k:
                 raise ValueError(
                     f"the rewinding step {k} lies behind the end of the schedule that it is a part of "
                     f"(retrain.recipe.length {length})"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distill_prune.analyze import ANALYSES
+from distill_prune.duration import NONE, Duration
 from distill_prune.plan.arms import Arm, Placed
 from distill_prune.plan.config import Pipeline
 from distill_prune.plan.jobs import CompareJob, ControlJob, DenseJob, LevelJob
@@ -13,7 +14,6 @@ from distill_prune.plan.nodes import Graph, is_control
 from distill_prune.prune import CRITERIA, needs_images, needs_model
 from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Step
-from distill_prune.settings import Duration, fixed_steps
 from distill_prune.training import Recipe
 
 
@@ -34,7 +34,7 @@ def _dense(g: Graph, placed: Placed, seed: int, recipe: Recipe | None = None, im
     with k = 0 it depends on neither, and all arms of a seed and task share it."""
     k, data = placed.k, g.real(placed.task)
     recipe, images = recipe or g.pipeline.retrain.recipe, images or data
-    zero = int(k[:-2]) == 0
+    zero = k.count == 0
     label = f"dense seed {seed}" + ("" if k == g.pipeline.prune.rewind.k else f" k {k}") + (f" draw {draw}" if draw else "")
     label += f" of {placed.task}" if placed.task else ""
     return g.add(
@@ -74,7 +74,7 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
     on_source = p.prune.rewind.on == "source" and trains
     recipe = (p.prune.real or p.retrain.recipe) if whole else p.prune.recipe
     # Where the schedule of training from W_k begins.
-    first = k if (whole or on_source) and p.prune.rewind.schedule == "continue" else "0it"
+    first = k if (whole or on_source) and p.prune.rewind.schedule == "continue" else NONE
     _check_lengths(p, placed.name, arm, recipe, on_source, k)
     images = g.real(placed.task) if arm.images == "real" else g.sets[arm.images]
     if arm.begins is not None:
@@ -96,7 +96,7 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
             ),
             model=p.model if needs_model(entry) or p.prune.rewind.head else None,
             recipe=recipe if trains else None,
-            first=first if trains else "0it",
+            first=first if trains else NONE,
             threads=p.threads,
             seed=seed,
         )
@@ -108,13 +108,12 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
 def _check_lengths(p: Pipeline, name: str, arm: Arm, recipe: Recipe, on_source: bool, k: Duration) -> None:
     if arm.images == "real" and recipe_name(arm) != "retrain":
         for what, duration in (("length", recipe.length), ("warmup", recipe.warmup)):
-            fixed_steps(
-                duration if int(duration[:-2]) else "0it",
-                why=f"arms.{name} prunes on real data for as long as the synthetic arm, so "
+            duration.fixed_steps(
+                f"arms.{name} prunes on real data for as long as the synthetic arm, so "
                 f"prune.recipe.{what} must not depend on the size of the set",
             )
     if on_source:
-        fixed_steps(k, why="prune.rewind.k counts steps on sets of several sizes with `on: source`")
+        k.fixed_steps("prune.rewind.k counts steps on sets of several sizes with `on: source`")
 
 
 def comparisons(g: Graph) -> None:
@@ -178,7 +177,7 @@ def _record(g: Graph, placed: Placed) -> dict[str, Any]:
     p, arm = g.pipeline, placed.arm
     more: dict[str, Any] = {}
     if placed.step is not None:
-        more["k"] = placed.step
+        more["k"] = str(placed.step)
     if placed.base is not None:
         more["base"] = placed.base
     if arm.control is not None:

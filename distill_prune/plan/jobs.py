@@ -7,9 +7,10 @@ from typing import Any
 from pydantic import Field, SerializeAsAny
 
 from distill_prune.data.source import Source
+from distill_prune.duration import Duration
 from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Step
-from distill_prune.settings import Duration, Entry, Later, Settings, canonical
+from distill_prune.settings import Entry, Later, Settings, canonical
 from distill_prune.training import Recipe
 
 VERSIONS = {"data": 1, "experts": 1, "distill": 1, "prune": 1, "retrain": 1, "compare": 1}

@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from distill_prune.analyze import ANALYSES
+from distill_prune.duration import NONE
 from distill_prune.plan.arms import Placed, scanned
 from distill_prune.plan.config import Only
 from distill_prune.plan.jobs import CompareJob, RetrainJob
@@ -25,10 +26,10 @@ def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Un
         label += f" k {placed.k}"
     if placed.task and not level:
         label += f" of {placed.task}"
-    first, data = placed.k if p.prune.rewind.schedule == "continue" else "0it", g.real(placed.task)
+    first, data = placed.k if p.prune.rewind.schedule == "continue" else NONE, g.real(placed.task)
     recipe = p.retrain.recipe
     if placed.arm.retrain == "chain":
-        recipe = recipe.model_copy(update={"length": f"{int(recipe.length[:-2]) * (level + 1)}{recipe.length[-2:]}"})
+        recipe = recipe.model_copy(update={"length": recipe.length * (level + 1)})
     copies = tuple(
         g.add(
             "retrain",

@@ -7,11 +7,10 @@ is required of it, not even names; then an entry is any that has all the keys th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
-from typing import Any, get_args
+from collections.abc import Iterable
+from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import core_schema
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.data import DATASETS
@@ -20,7 +19,7 @@ from distill_prune.models import MODELS
 from distill_prune.plan.config import Pipeline, Stored
 from distill_prune.prune import CRITERIA
 from distill_prune.recipe import PRESETS
-from distill_prune.settings import Duration, Settings
+from distill_prune.settings import Settings
 from distill_prune.table import Table
 
 Schema = dict[str, Any]
@@ -35,21 +34,13 @@ _TABLES = {
     "distill": METHODS,
 }
 """By the name of a section or field that holds an entry, or entries by name: the table that it is of."""
-_CHECK_DURATION: Callable[..., Any] = get_args(Duration)[1].func
 
 
 class _Generator(GenerateJsonSchema):
-    """Durations with their pattern, which pydantic cannot see in the function that checks them; no titles of fields, which
-    would be their names once more."""
+    """Without titles of fields, which would be their names once more."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
-
-    def function_after_schema(self, schema: core_schema.AfterValidatorFunctionSchema) -> Schema:
-        found = super().function_after_schema(schema)
-        if schema["function"]["function"] is _CHECK_DURATION:
-            found |= {"pattern": r"^\d+(it|ep)$", "description": "steps, like 500it, or epochs, like 2ep"}
-        return found
 
 
 def schema() -> Schema:

@@ -18,13 +18,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from distill_prune.artifacts import Cost, Examples, Mask, Ticket
+from distill_prune.duration import NONE, Duration
 from distill_prune.errors import RunError, UserError
 from distill_prune.models import Model
 from distill_prune.progress import Progress
 from distill_prune.prune import CRITERIA, needs_images, needs_model
 from distill_prune.prune.select import Criterion, Iterative, Share, groups, keep, remaining, schedule, survivors
 from distill_prune.rng import Streams
-from distill_prune.settings import Duration, Later, Settings
+from distill_prune.settings import Later, Settings
 from distill_prune.training import Recipe, train
 from distill_prune.tree import State, select
 
@@ -40,7 +41,7 @@ class Rewind(Settings):
     says what becomes of the task's head of a pre-trained network: it goes where the other tensors go, is carried from
     level to level as the code of the BERT tickets does, or is drawn anew at every level."""
 
-    k: Duration = "0it"
+    k: Duration = NONE
     on: Literal["real", "source"] = "real"
     tensors: Tensors = "all"
     schedule: Literal["continue", "restart"] = "continue"

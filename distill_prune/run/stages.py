@@ -28,7 +28,6 @@ from distill_prune.prune.imp import dense_ticket, next_level
 from distill_prune.rng import Streams
 from distill_prune.run.collect import summarise
 from distill_prune.run.reader import Reader
-from distill_prune.settings import steps_of
 from distill_prune.training import train
 from distill_prune.tree import to
 
@@ -75,7 +74,7 @@ def _dense(job: DenseJob, inputs: Mapping[str, str], reader: Reader, progress: P
     examples, steps = None, 0
     if job.recipe is not None:
         examples = reader.examples(inputs.get("images", inputs["data"]), inputs["data"])
-        steps = steps_of(job.k, len(examples), job.recipe.batch)
+        steps = job.k.steps(len(examples), job.recipe.batch)
     return dense_ticket(model, job.seed, examples, job.recipe, steps, reader.device, progress, job.draw).parts(None)
 
 
@@ -98,7 +97,7 @@ def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader, progress: P
                 got=f"examples {tuple(examples.shape)}, {classes} classes",
                 expected=f"examples of the arm's own task, {whole} classes",
             )
-        first = steps_of(job.first, len(examples), job.recipe.batch) if job.recipe is not None else 0
+        first = job.first.steps(len(examples), job.recipe.batch) if job.recipe is not None else 0
     ticket = next_level(
         model,
         previous,
@@ -131,7 +130,7 @@ def _retrain(job: RetrainJob, inputs: Mapping[str, str], reader: Reader, progres
         job.recipe,
         Streams(job.seed, ("retrain",)).under(copy=job.copy_index),
         mask=ticket.mask,
-        first=steps_of(job.first, len(examples), job.recipe.batch),
+        first=job.first.steps(len(examples), job.recipe.batch),
         device=reader.device,
         progress=progress,
     )

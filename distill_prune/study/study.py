@@ -261,6 +261,5 @@ def _guess(node: Node) -> float:
     if (method := getattr(job, "method", None)) is not None:
         steps = getattr(method, "iterations", 0) * getattr(method, "inner_steps", 1) * 3
     elif (recipe := getattr(job, "recipe", None)) is not None:
-        count = int(recipe.length[:-2])
-        steps = count if recipe.length.endswith("it") else count * max(1, 2000 // recipe.batch)
+        steps = recipe.length.steps(2000, recipe.batch)
     return 0.05 + each * steps if steps else GUESS[node.stage] / 20
