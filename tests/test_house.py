@@ -40,7 +40,7 @@ FLOORS = (
     {"store"},
     {"artifacts"},
     {"tree", "rng", "settings", "progress", "table", "fingerprints", "objective", "vision"},
-    {"errors"},
+    {"errors", "arithmetic"},
 )
 """From the top down. A room imports from itself and from the floors below it; rooms of one floor do not know each other."""
 

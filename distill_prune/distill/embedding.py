@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from distill_prune import objective
+from distill_prune.arithmetic import ceil_div
 from distill_prune.artifacts import Cost, Examples, SyntheticSet
 from distill_prune.distill import Distilled, Source
 from distill_prune.distill.gradient import Metric, distance, matched_names
@@ -75,7 +76,7 @@ def filled(tokens: Tensor, length: int) -> Tensor:
     for row, sentence in zip(out, tokens, strict=True):
         size = int((sentence[1] > 0).sum())
         inside = sentence[:, 1 : max(size - 1, 2)]
-        body = inside.repeat(1, -(-(length - 2) // inside.shape[1]))[:, : length - 2]
+        body = inside.repeat(1, ceil_div(length - 2, inside.shape[1]))[:, : length - 2]
         row[:, 0], row[:, 1:-1], row[:, -1] = sentence[:, 0], body, sentence[:, size - 1]
     return out
 
