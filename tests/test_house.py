@@ -41,7 +41,7 @@ FLOORS = (
     {"artifacts"},
     {"tree", "rng", "settings", "progress", "table", "fingerprints", "objective", "vision"},
     {"duration"},
-    {"errors"},
+    {"errors", "arithmetic"},
 )
 """From the top down. A room imports from itself and from the floors below it; rooms of one floor do not know each other."""
 

@@ -42,6 +42,11 @@ class Settings(Source):
             return tasks
         return {str(name): _task(str(name), tasks[name]) for name in sorted(tasks, key=str)}
 
+    @property
+    def texts(self) -> dict[str, TextSource]:
+        """The tasks, which are all of text."""
+        return {name: task for name, task in self.tasks.items() if isinstance(task, TextSource)}
+
     def identity(self) -> dict[str, Any]:
         """What enters keys: of each task what enters them elsewhere."""
         return {**super().identity(), "tasks": {name: task.identity() for name, task in self.tasks.items()}}
@@ -57,18 +62,19 @@ def _task(name: str, raw: Any) -> TextSource:
         task = raw
     else:
         named = raw.get("name") if isinstance(raw, Mapping) else None
-        texts = ", ".join(sorted(entry for entry in DATASETS.own if getattr(DATASETS[entry].Settings, "MASKED", None) is False))
         if not isinstance(named, str) or named not in DATASETS or not issubclass(DATASETS[named].Settings, TextSource):
+            kinds = {entry: DATASETS[entry].Settings for entry in sorted(DATASETS.own)}
+            texts = ", ".join(entry for entry, kind in kinds.items() if issubclass(kind, TextSource) and not kind.MASKED)
             raise ValueError(f"task '{name}' is no data set of text with a name: {named!r}, known: {texts}")
         try:
             task = DATASETS[named].Settings.model_validate(raw)
         except ValidationError as problem:
             raise ValueError(f"task '{name}': {_complaint(problem, DATASETS[named].Settings)}") from None
-    if task.MASKED or getattr(task, "regression", False):
+    if not task.has_classes:
         raise ValueError(f"task '{name}' has {'word pieces' if task.MASKED else 'numbers'} as labels: a union has classes")
     fields = type(task).model_fields
-    if own := [field for field in _SHARED if getattr(task, field) != fields[field].default]:
-        raise ValueError(f"task '{name}' has a {own[0]} of its own: it is the union's, beside `tasks`")
+    if written := [field for field in _SHARED if getattr(task, field) != fields[field].default]:
+        raise ValueError(f"task '{name}' has a {written[0]} of its own: it is the union's, beside `tasks`")
     return task
 
 
@@ -90,9 +96,9 @@ def fingerprint(settings: Settings, remembered: Remembered | None = None) -> str
         DataError: a file is missing, or there are several tokenizers.
         UserError: the package that holds the tokenizer is missing.
     """
-    found = {name: DATASETS[task.name].fingerprint(task, remembered) for name, task in settings.tasks.items()}
+    fingerprints = {name: DATASETS[task.name].fingerprint(task, remembered) for name, task in settings.tasks.items()}
     _one_tokenizer(settings, remembered)
-    return digest(found)
+    return digest(fingerprints)
 
 
 def load(settings: Settings) -> LoadedText:
@@ -137,13 +143,13 @@ def _of_task(tokens: Tensor, t: int) -> Tensor:
 
 def _one_tokenizer(settings: Settings, remembered: Remembered | None) -> None:
     """Ids of all tasks mean the same."""
-    by_name = {name: getattr(task, "tokenizer", "") for name, task in settings.tasks.items()}
-    found = {name: tokenizer_fingerprint(tokenizer, remembered) for name, tokenizer in by_name.items()}
-    first = next(iter(found))
-    for name, mark in found.items():
-        if mark != found[first]:
+    tokenizers = {name: task.tokenizer for name, task in settings.texts.items()}
+    fingerprints = {name: tokenizer_fingerprint(tokenizer, remembered) for name, tokenizer in tokenizers.items()}
+    first = next(iter(fingerprints))
+    for name, of_task in fingerprints.items():
+        if of_task != fingerprints[first]:
             raise DataError(
                 f"the tasks '{first}' and '{name}' have different tokenizers",
-                got=f"'{by_name[name]}'",
-                expected=f"'{by_name[first]}', as of '{first}'",
+                got=f"'{tokenizers[name]}'",
+                expected=f"'{tokenizers[first]}', as of '{first}'",
             )
