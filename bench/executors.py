@@ -64,7 +64,7 @@ def main() -> None:
         try:
             for name in ("serial", "processes", "ray"):
                 began = time.perf_counter()
-                executors[name] = make_executor(name, store, "cpu", a.workers, 1, lambda event: None)
+                executors[name] = make_executor(name, store, "cpu", a.workers, 1, lambda _: None)
                 seconds(executors[name], nodes[: 4 * a.workers])  # all workers are there, and have imported what they need
                 print(f"{name:10} ready after {time.perf_counter() - began:6.2f} s", flush=True)
             for _ in range(a.rounds):

@@ -104,11 +104,12 @@ def rich(seeds: int = 6, levels: int = 4, **changes: Any) -> SimpleNamespace:
                 row["iou"] = estimate(list(0.5 + 0.1 * rng.random(seeds)))
                 row["chance"] = estimate([0.3] * seeds)
                 versus = "real" if "base" not in a else f"real@{a['k']}"
-                for m in ("accuracy", "barrier_test", "trace_per_weight", "trace_invariant", "top_eigenvalue", "disagreement"):
-                    if a["name"] != versus:
-                        paired.append(
-                            _difference(a, versus, level, m, np.subtract(values(a["name"], level, m), values(versus, level, m)))
-                        )
+                measured = ("accuracy", "barrier_test", "trace_per_weight", "trace_invariant", "top_eigenvalue", "disagreement")
+                paired += [
+                    _difference(a, versus, level, m, np.subtract(values(a["name"], level, m), values(versus, level, m)))
+                    for m in measured
+                    if a["name"] != versus
+                ]
             rows.append(row)
     stands = {
         a["name"]: (a.get("base", a["name"]), a["k"])

@@ -305,7 +305,7 @@ def test_the_command_on_sets_and_on_one_ticket(cli: Cli, finished: tuple[Store, 
     assert same.endswith("\nno setting differs\n")
 
 
-def test_an_unknown_ref(cli: Cli, empty: Store, tmp_path: Path) -> None:
+def test_an_unknown_ref(cli: Cli, empty: Store) -> None:
     done = cli("diff", "feedbeef", "feedbeef", "--store", empty.root)
     assert done.code == 2 and "'feedbeef' names no artifact of the store" in done.err
 

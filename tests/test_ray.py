@@ -258,7 +258,7 @@ def test_the_number_of_workers(cluster: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert "1 nodes, 4 CPUs, 2 GPUs" in describe()
 
 
-def test_gpus_are_looked_for_on_the_nodes(cluster: Any, empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_looked_for_on_the_nodes(cluster: Any, empty: Store) -> None:
     import torch
 
     if torch.cuda.is_available():

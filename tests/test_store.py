@@ -250,10 +250,8 @@ def test_a_truncated_trajectory_is_refused(store: Store, graph: Graph) -> None:
 @pytest.mark.parametrize(
     "harm", [truncate, lambda f: flip(f / TENSORS), lambda f: pickled(f, cover=True)], ids=["truncated", "wrong hash", "pickle"]
 )
-@pytest.mark.parametrize(("label", "executor"), [("dense seed 0", "serial"), ("data", "serial")])
-def test_a_damaged_input_is_moved_and_made_again_with_one_warning(
-    store: Store, graph: Graph, harm: Any, label: str, executor: str
-) -> None:
+@pytest.mark.parametrize("label", ["dense seed 0", "data"])
+def test_a_damaged_input_is_moved_and_made_again_with_one_warning(store: Store, graph: Graph, harm: Any, label: str) -> None:
     whole, node = tiny.contents(store), tiny.node_of(graph, label)
     for key in store.keys("retrain"):
         shutil.rmtree(store.path("retrain", key))

@@ -102,7 +102,7 @@ def test_training_visits_batches_by_length(model, monkeypatch):
 
 
 @pytest.mark.parametrize("x", ["images", "embeddings"])
-def test_batches_by_length_are_of_sentences(model, directory, x):
+def test_batches_by_length_are_of_sentences(directory, x):
     network = convnet() if x == "images" else tiny_text.model_of(directory, shape=(5, 16))
     shape = (1, 4, 4) if x == "images" else (5, 16)
     examples = Examples(torch.randn(N, *shape), torch.arange(N) % 2)

@@ -67,11 +67,11 @@ class Drawing:
         Ids that nothing refers to are dropped, since they repeat from figure to figure; the others carry
         the figure's own salt. A style that stands more than once becomes a class, named after what it says.
         """
-        body = re.sub(r"<metadata>.*?</metadata>", "", self.svg[self.svg.index("<svg") :], flags=re.S)
+        body = re.sub(r"<metadata>.*?</metadata>", "", self.svg[self.svg.index("<svg") :], flags=re.DOTALL)
         used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
         body = re.sub(r' id="([^"]*)"', lambda m: m.group(0) if m.group(1) in used else "", body)
         body = re.sub(r' d="([^"]*)"', lambda m: f' d="{_relative(m.group(1))}"', body)
-        body = re.sub(r">\s+<", "><", re.sub(r"<!--.*?-->", "", body, flags=re.S)).replace("<g/>", "")
+        body = re.sub(r">\s+<", "><", re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)).replace("<g/>", "")
         head, rest = body.split(">", 1)
         view = re.search(r'viewBox="[^"]*"', head)
         assert view is not None

@@ -126,12 +126,11 @@ def busy(store: Store, key: str) -> bool:
 def litter(store: Store, spared: Collection[str] = ()) -> list[Item]:
     """What dead runs left: unfinished work that nobody holds, unless its key is spared; damaged artifacts; half-written
     files; free locks."""
-    found: list[Item] = []
-    for path in _inside(store.root / ".work"):
-        if path.name not in spared and not busy(store, path.name):
-            found.append(
-                Item("unfinished", path, size(path), label="resumes where its run was stopped" if _saved(path) else "")
-            )
+    found = [
+        Item("unfinished", path, size(path), label="resumes where its run was stopped" if _saved(path) else "")
+        for path in _inside(store.root / ".work")
+        if path.name not in spared and not busy(store, path.name)
+    ]
     found += [Item("damaged", p, size(p)) for p in _inside(store.root / ".damaged")]
     now = time.time()
     found += [Item("file", p, size(p)) for p in _half_written(store.root) if now - _touched(p) > LEFT_SECONDS]
@@ -175,7 +174,7 @@ def unneeded(store: Store, kept: Iterable[str], stages: Collection[str]) -> list
     return [lineage.item(store, r) for r in lineage.last_first(lineage.refs.keys() - needed) if r.stage in stages]
 
 
-def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda item: None) -> list[Item]:
+def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda _: None) -> list[Item]:
     """Remove the items in their order, and names that stood on removed artifacts; returns those that somebody has begun to
     work on, which stay. `said` hears of each that is gone."""
     left = []
@@ -187,7 +186,7 @@ def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = l
     return left
 
 
-def remove_all(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda item: None) -> None:
+def remove_all(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda _: None) -> None:
     """Remove artifacts in their order, stopping at the first that somebody has begun to work on.
 
     Raises:
