@@ -37,8 +37,7 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
     for name, method in p.distill.items():
         if isinstance(method, Stored):
             g.sets[name] = _stored(method, store, name, g.data)
-            made = store.manifest("distill", g.sets[name])["settings"]
-            g.methods[name] = made.get("method", {}).get("name", "imported")
+            g.methods[name] = store.manifest("distill", g.sets[name]).entry("method") or "imported"
             continue
         entry = METHODS[method.name]
         check_kind(method.name, getattr(p.data, "transform", "") == "text")
@@ -114,7 +113,7 @@ def _stored(method: Stored, store: Store, name: str, data: str) -> str:
     ref = store.find(method.ref)
     if ref.stage != "distill":
         raise StoreError(f"distill.{name}: '{method.ref}' is not a synthetic set", got=f"{ref.stage}/{ref.key[:12]}")
-    made_from = store.manifest("distill", ref.key)["inputs"].get("data", "")
+    made_from = store.manifest("distill", ref.key).inputs.get("data", "")
     if made_from != data and not method.other_data and store.numbers("distill", ref.key).get("transform") != "pixels":
         raise ConfigError(
             f"distill.{name}: the set '{method.ref}' was made from other data than this pipeline's",

@@ -149,9 +149,7 @@ class Processes:
         self._pool = []
 
 
-def make_executor(
-    name: str, store: Store, device: str, workers: int, threads: int, hear: Callable[[Event], None]
-) -> Executor:
+def make_executor(name: str, store: Store, device: str, workers: int, threads: int, hear: Callable[[Event], None]) -> Executor:
     if name == "ray":
         from distill_prune.run.ray_workers import RayWorkers
 

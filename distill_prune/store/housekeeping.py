@@ -50,11 +50,10 @@ class Lineage:
         for key, ref in self.refs.items():
             try:
                 manifest = store.manifest(ref.stage, key)
-                inputs = set(manifest["inputs"].values())
-            except (DamagedArtifact, KeyError, AttributeError, TypeError):
-                manifest, inputs = {}, set()
-            self._made_from[key] = inputs
-            self.labels[key] = str(manifest.get("label", "")) or "damaged"
+            except DamagedArtifact:
+                self._made_from[key], self.labels[key] = set(), "damaged"
+            else:
+                self._made_from[key], self.labels[key] = set(manifest.inputs.values()), manifest.label
         self._used_by: dict[str, set[str]] = {}
         for key, inputs in self._made_from.items():
             for used in inputs:

@@ -22,6 +22,7 @@ from filelock import FileLock, Timeout
 
 from distill_prune.errors import DamagedArtifact, RunError, StoreError, nearest
 from distill_prune.settings import digest
+from distill_prune.store.manifest import File, Manifest, Provenance
 
 if TYPE_CHECKING:
     from distill_prune.artifacts import Parts, Trajectory
@@ -33,6 +34,15 @@ MANIFEST, TENSORS, NUMBERS = "manifest.json", "tensors.safetensors", "numbers.js
 def identity(stage: str, version: int, settings: Any, inputs: Mapping[str, str]) -> str:
     """The key: sha256 over the canonical JSON of stage, VERSION, settings and input keys, and nothing else."""
     return digest({"stage": stage, "version": version, "settings": settings, "inputs": dict(inputs)})
+
+
+def belongs(manifest: Provenance, key: str) -> bool:
+    """Whether `key` is the manifest's, and what its stage, version, settings and inputs hash to.
+
+    Raises:
+        ValueError: the settings hold NaN or infinity.
+    """
+    return manifest.key == key == identity(manifest.stage, manifest.version, manifest.settings, manifest.inputs)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -109,9 +119,8 @@ class Store:
         """Whether the artifact is there, every file of its manifest with its right size."""
         folder = self.path(stage, key)
         try:
-            manifest = json.loads((folder / MANIFEST).read_bytes())
-            return all((folder / n).stat().st_size == f["size"] for n, f in manifest["files"].items())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return all((folder / n).stat().st_size == f.size for n, f in self.manifest(stage, key).files.items())
+        except (OSError, DamagedArtifact):
             return False
 
     def sound(self, stage: str, key: str) -> bool:
@@ -126,21 +135,19 @@ class Store:
         """Whether something stands under the key, whole or damaged."""
         return self.path(stage, key).exists()
 
-    def manifest(self, stage: str, key: str) -> dict[str, Any]:
+    def manifest(self, stage: str, key: str) -> Manifest:
         """The artifact's manifest.
 
         Raises:
-            DamagedArtifact: it cannot be read.
+            DamagedArtifact: it cannot be read, or a field of it is missing or of a wrong type.
         """
         try:
-            found = json.loads((self.path(stage, key) / MANIFEST).read_bytes())
-            if not all(isinstance(f["size"], int) and isinstance(f["sha256"], str) for f in found["files"].values()):
-                raise ValueError("sizes and hashes of files are missing")
-            return dict(found)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+            content = (self.path(stage, key) / MANIFEST).read_bytes()
+        except OSError as problem:
             raise DamagedArtifact(stage, key, f"manifest: {problem}") from problem
+        return Manifest.parse(content, stage, key)
 
-    def check(self, stage: str, key: str, *, sizes_only: bool = False) -> dict[str, Any]:
+    def check(self, stage: str, key: str, *, sizes_only: bool = False) -> Manifest:
         """The manifest, after comparing every file with it; `sizes_only` spares the hash of large tensors.
 
         Raises:
@@ -148,17 +155,17 @@ class Store:
         """
         manifest, folder = self.manifest(stage, key), self.path(stage, key)
         try:
-            own = identity(*(manifest[name] for name in ("stage", "version", "settings", "inputs")))
-        except (KeyError, TypeError, ValueError):
-            own = ""
-        if not manifest.get("key") == own == key:
+            its_own = belongs(manifest, key)
+        except ValueError:
+            its_own = False
+        if not its_own:
             raise DamagedArtifact(stage, key, "the manifest does not belong to the key")
-        for name, file in manifest["files"].items():
+        for name, file in manifest.files.items():
             path = folder / name
             size = path.stat().st_size if path.exists() else -1
-            if size != file["size"]:
-                raise DamagedArtifact(stage, key, f"{name}: {size} bytes, expected {file['size']}")
-            if not (sizes_only and name == TENSORS) and file_digest(path) != file["sha256"]:
+            if size != file.size:
+                raise DamagedArtifact(stage, key, f"{name}: {size} bytes, expected {file.size}")
+            if not (sizes_only and name == TENSORS) and file_digest(path) != file.sha256:
                 raise DamagedArtifact(stage, key, f"{name}: wrong sha256")
         return manifest
 
@@ -184,7 +191,7 @@ class Store:
 
         from distill_prune.artifacts import Parts
 
-        files, folder = self.check(stage, key)["files"], self.path(stage, key)
+        files, folder = self.check(stage, key).files, self.path(stage, key)
         try:
             tensors = load_file(folder / TENSORS) if TENSORS in files else {}
             return Parts({n: t.clone() for n, t in tensors.items()}, json.loads((folder / NUMBERS).read_bytes()))
@@ -227,8 +234,8 @@ class Store:
         finally:
             lock.release()
 
-    def write(self, manifest: Mapping[str, Any], parts: Parts) -> None:
-        """Publish an artifact. The caller holds its lock; `manifest` has everything but `files`.
+    def write(self, provenance: Provenance, parts: Parts) -> None:
+        """Publish an artifact. The caller holds its lock.
 
         Raises:
             RunError: the disk is full or cannot be written; nothing half written is left under the key.
@@ -236,7 +243,7 @@ class Store:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        stage, key = manifest["stage"], manifest["key"]
+        stage, key = provenance.stage, provenance.key
         aside = self.work(key) / "publish"
         try:
             shutil.rmtree(aside, ignore_errors=True)
@@ -246,8 +253,8 @@ class Store:
                 with (aside / TENSORS).open("rb") as file:
                     os.fsync(file.fileno())
             write_json(aside / NUMBERS, parts.numbers)
-            files = {p.name: {"sha256": file_digest(p), "size": p.stat().st_size} for p in sorted(aside.iterdir())}
-            write_json(aside / MANIFEST, {**manifest, "files": files})
+            files = {p.name: File(size=p.stat().st_size, sha256=file_digest(p)) for p in sorted(aside.iterdir())}
+            write_json(aside / MANIFEST, Manifest.model_validate({**provenance.document(), "files": files}).document())
             flush_folder(aside)
             if self.exists(stage, key):
                 self.set_aside(stage, key)
