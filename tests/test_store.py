@@ -193,7 +193,7 @@ class Hostile:
 
 def pickled(folder: Path, *, cover: bool) -> None:
     """A pickle that executes a command, in place of the tensors; with `cover`, the manifest vouches for it."""
-    from distill_prune.store.store import file_digest
+    from distill_prune.store.disk import file_digest
 
     path = folder / TENSORS
     path.write_bytes(pickle.dumps(Hostile()))

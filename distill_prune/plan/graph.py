@@ -18,7 +18,8 @@ from distill_prune.plan.grid import chain, comparisons
 from distill_prune.plan.jobs import DataJob, DistillJob, ExpertsJob
 from distill_prune.plan.nodes import Graph
 from distill_prune.settings import Entry
-from distill_prune.store.store import Store, replace_json
+from distill_prune.store.disk import replace_json
+from distill_prune.store.store import Store
 
 
 def build(pipeline: Pipeline, store: Store) -> Graph:

@@ -9,7 +9,6 @@ artifact is moved to `<store>/.damaged/`.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from distill_prune.errors import DamagedArtifact, RunError, StoreError, nearest
 from distill_prune.settings import digest
+from distill_prune.store.disk import file_digest, flush_folder, replace_json, write_json
 from distill_prune.store.manifest import File, Manifest, Provenance
 
 if TYPE_CHECKING:
@@ -43,35 +43,6 @@ def belongs(manifest: Provenance, key: str) -> bool:
         ValueError: the settings hold NaN or infinity.
     """
     return manifest.key == key == identity(manifest.stage, manifest.version, manifest.settings, manifest.inputs)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """JSON in the order given, indented and flushed to the disk; floats round-trip exactly."""
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def replace_json(path: Path, value: Any) -> None:
-    """The same, replacing `path` in one step."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    write_json(aside, value)
-    aside.replace(path)
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def flush_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 @dataclass(frozen=True)
@@ -105,6 +76,15 @@ class Store:
                 ) from problem
             if not os.access(self.root / ".work", os.W_OK):
                 raise StoreError(f"the store '{self.root}' cannot be written to", mend="another --store")
+
+    def require(self) -> None:
+        """Refuse to write to a store that nobody has made; reading one finds nothing.
+
+        Raises:
+            StoreError: the folder is not there.
+        """
+        if not self.root.is_dir():
+            raise StoreError(f"the store '{self.root}' is not there", mend="Store(path, create=True), or the path of a store")
 
     def path(self, stage: str, key: str) -> Path:
         return self.root / stage / key
@@ -222,7 +202,12 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[bool]:
-        """Hold the key's lock, or yield False at once where somebody else holds it."""
+        """Hold the key's lock, or yield False at once where somebody else holds it.
+
+        Raises:
+            StoreError: the store's folder is not there.
+        """
+        self.require()
         lock = FileLock(self.root / ".locks" / key, timeout=0)
         try:
             lock.acquire()
@@ -258,13 +243,14 @@ class Store:
             flush_folder(aside)
             if self.exists(stage, key):
                 self.set_aside(stage, key)
+            (self.root / stage).mkdir(exist_ok=True)
             aside.rename(self.path(stage, key))
             flush_folder(self.root / stage)
         except (OSError, SafetensorError) as problem:  # safetensors wraps the system's errors in its own
             shutil.rmtree(aside, ignore_errors=True)
             raise RunError(
                 f"{stage} {key[:12]} could not be written to '{self.root}'",
-                got=getattr(problem, "strerror", None) or problem,
+                got=(isinstance(problem, OSError) and problem.strerror) or problem,
                 mend="make room on the disk and run again: all finished artifacts are kept",
             ) from problem
         shutil.rmtree(self.work(key), ignore_errors=True)

@@ -23,8 +23,9 @@ from pydantic import ValidationError
 
 from distill_prune.errors import RunError, UserError
 from distill_prune.store.archive import INDEX, PIPELINE, Index, Packed, aside
+from distill_prune.store.disk import flush_folder, replace_json
 from distill_prune.store.manifest import Manifest
-from distill_prune.store.store import MANIFEST, NUMBERS, STAGES, TENSORS, Store, belongs, flush_folder, replace_json
+from distill_prune.store.store import MANIFEST, NUMBERS, STAGES, TENSORS, Store, belongs
 
 _SMALL = 64 * 2**20
 """No JSON file is larger than this: they are read whole."""

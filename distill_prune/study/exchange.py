@@ -18,7 +18,7 @@ import torch
 from distill_prune.artifacts import Parts, SyntheticSet, Ticket, Trajectory, Transform, Weights
 from distill_prune.data import DATASETS
 from distill_prune.errors import ConfigError, DataError, StoreError, UserError
-from distill_prune.interop import FORMATS, Held, Origin
+from distill_prune.interop import FORMATS, Exportable, Held, Importable, Origin
 from distill_prune.interop.footprint import footprint
 from distill_prune.models import MODELS, build_model, resolved
 from distill_prune.plan.config import entry, validated
@@ -57,7 +57,7 @@ def bring_in(store: Store, form: str, paths: Sequence[Path], assignments: Sequen
         UserError: the files, or what is said of them, cannot be used; nothing is written.
     """
     module = FORMATS[form]
-    if not hasattr(module, "read"):
+    if not isinstance(module, Importable):
         raise UserError(f"format '{form}' can be exported only", mend="`distill-prune import --help` lists the formats")
     raw: dict[str, Any] = {}
     override(raw, assignments)
@@ -71,8 +71,8 @@ def bring_in(store: Store, form: str, paths: Sequence[Path], assignments: Sequen
         model = known.identity()
         origin = Origin(origin.classes, origin.transform, origin.shape, built)
     settings = validated(module.Settings, {"name": form, **raw}, "", "--set")
-    found = module.read(settings, list(paths), origin)
-    nouns = found if isinstance(found, list) else [found]
+    content = module.read(settings, list(paths), origin)
+    nouns = [content] if isinstance(content, SyntheticSet | Ticket) else content
     stage, inputs = STAGE_OF[module.KIND], {"data": data} if data else {}
     out = []
     for i, noun in enumerate(nouns):
@@ -161,7 +161,7 @@ def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path],
         UserError: the format cannot hold it, or something stands at `path`.
     """
     module = FORMATS[form]
-    if not hasattr(module, "write"):
+    if not isinstance(module, Exportable):
         raise UserError(f"format '{form}' can be imported only", mend="`distill-prune export --help` lists the formats")
     held = _held(store, ref, module.KIND)
     found = None
