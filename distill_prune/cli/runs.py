@@ -63,7 +63,7 @@ def _run(
 def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
     """Write the report, unless the one that stands there was made of the very same artifacts by the same code."""
     from distill_prune.report import fingerprint, write
-    from distill_prune.store.store import replace_json
+    from distill_prune.store.disk import replace_json
 
     folder = out or store.root / "reports" / name
     there = sorted(k for k, n in graph.nodes.items() if store.has(n.stage, k))

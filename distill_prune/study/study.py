@@ -78,10 +78,9 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         except DamagedArtifact:
             missing.append({"stage": node.stage, "key": key, "label": node.label})
             continue
-        versions |= manifest["versions"]
-        provenance.append(
-            {k: manifest[k] for k in ("stage", "key", "seconds", "peak_mb", "device", "created")} | {"label": node.label}
-        )
+        versions |= manifest.versions
+        shown = manifest.model_dump(include={"stage", "key", "seconds", "peak_mb", "device", "created"})
+        provenance.append(shown | {"label": node.label})
     job = graph.nodes[graph.summary].job
     roles = job.roles["inputs"]  # type: ignore[attr-defined]
     summary_inputs = graph.nodes[graph.summary].inputs
@@ -243,7 +242,7 @@ def cost_of(graph: Graph, store: Store) -> dict[str, float]:
     seconds: dict[str, list[float]] = {}
     for key, node in graph.nodes.items():
         if store.has(node.stage, key) and len(seconds.get(node.kind, [])) < 8:
-            seconds.setdefault(node.kind, []).append(float(store.manifest(node.stage, key)["seconds"]))
+            seconds.setdefault(node.kind, []).append(store.manifest(node.stage, key).seconds)
     return {
         key: sum(known) / len(known) if (known := seconds.get(node.kind)) else _guess(node) for key, node in graph.nodes.items()
     }
