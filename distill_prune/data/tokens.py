@@ -39,9 +39,6 @@ class TextSource(Source):
 
     OUTSIDE_KEYS: ClassVar[frozenset[str]] = frozenset({"path", "tokenizer", "title"})
 
-    MASKED: ClassVar[bool] = False
-    """Whether labels are word pieces that are asked."""
-
     transform: Literal["text"] = "text"  # type: ignore[assignment]
     path: str
     tokenizer: str = Field("minilm", description="a directory with tokenizer.json or vocab.txt; minilm: the packaged one's")
@@ -50,11 +47,6 @@ class TextSource(Source):
     rows: int | None = Field(None, ge=1)
     test_rows: int | None = Field(None, ge=1)
     title: str = ""
-
-    @property
-    def score(self) -> str:
-        """What the task is scored by, as the analysis `metrics` calls it."""
-        return "accuracy"
 
 
 @dataclass(frozen=True)
