@@ -120,8 +120,10 @@ class Pipeline(Settings):
     compare: dict[str, SerializeAsAny[Entry]]
     versus: str = Field("real", description="the arm that the others are compared with")
     margin: float = Field(0.0, ge=0, lt=1, description="accuracy that a matching ticket may lack besides one deviation")
+    claim_p: float = Field(
+        0.05, gt=0, le=1, description="largest exact p-value of a claimed difference; 1: its interval alone decides"
+    )
     levels: tuple[int, ...] | None = Field(None, description="levels that are retrained and compared; null: all")
-
     only: dict[str, Only] = Field(
         default_factory=dict, description="analyses of `compare` that are made of a part of the grid alone, by name"
     )
