@@ -38,7 +38,7 @@ FLOORS = (
     {"recipe"},
     {"data", "models"},
     {"store"},
-    {"artifacts"},
+    {"artifacts", "entries"},
     {"tree", "rng", "settings", "progress", "table", "fingerprints", "objective", "vision"},
     {"duration"},
     {"errors", "arithmetic"},

@@ -29,7 +29,7 @@ class Source(Entry):
 
     @property
     def score(self) -> str:
-        """What the task is scored by, as the analysis `metrics` calls it."""
+        """What the data set is scored by, as the analysis `metrics` calls it."""
         return "accuracy"
 
 

@@ -7,7 +7,7 @@ where K_t is the number of classes of t. Classes are named task/class. Each task
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,9 @@ from distill_prune.data import DATASETS
 from distill_prune.data.source import Remembered, Source
 from distill_prune.data.tokens import LoadedText, TextSource
 from distill_prune.data.tokens import fingerprint as tokenizer_fingerprint
+from distill_prune.entries import EntryOf
 from distill_prune.errors import DataError, nearest
-from distill_prune.settings import Entry, digest
+from distill_prune.settings import digest
 
 _SHARED = ("split_seed", "validation")
 
@@ -32,7 +33,7 @@ class Settings(Source):
 
     name: Literal["union"] = "union"
     transform: Literal["text"] = "text"  # type: ignore[assignment]
-    tasks: dict[str, SerializeAsAny[Entry]] = Field(min_length=2)
+    tasks: dict[str, Annotated[SerializeAsAny[Source], EntryOf(DATASETS)]] = Field(min_length=2)
     title: str = ""
 
     @field_validator("tasks", mode="before")

@@ -8,10 +8,11 @@ from typing import Any
 from distill_prune.analyze import ANALYSES
 from distill_prune.errors import ConfigError, StoreError, UserError, nearest
 from distill_prune.models import MODELS, resolved
-from distill_prune.plan.config import Pipeline, entry, validated
+from distill_prune.plan.config import Pipeline
 from distill_prune.plan.files import override
 from distill_prune.plan.jobs import CompareJob
 from distill_prune.plan.nodes import Graph, SetMeasure
+from distill_prune.plan.validate import entry, validated
 from distill_prune.store.store import Store
 
 
@@ -50,7 +51,7 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyse
         settings = validated(ANALYSES[analysis].Settings, own, "", "--set")
         for name, network in {"": model, **(others if analysis == "evaluation" else {})}.items():
             where = f"architectures.{name}" if name else "model"
-            given: Any = resolved(entry(MODELS, network, where, "--set"))  # type: ignore[arg-type]
+            given = resolved(entry(MODELS, network, where, "--set"))
             job = CompareJob(analysis=settings, model=given, threads=manifest.threads)
             label = f"{analysis} of {ref}" + (f" with {name}" if name else "")
             key = graph.add("compare", job, {"data": data, "set": found.key}, label, f"compare {analysis}")

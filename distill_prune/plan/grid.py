@@ -122,7 +122,7 @@ def comparisons(g: Graph) -> None:
     measure_sets(g)
     inputs, roles = _roles(g)
     summary = CompareJob(
-        analysis=ANALYSES["summary"].Settings(versus=p.versus, margin=p.margin, claim_p=0.05),
+        analysis=ANALYSES["summary"].Settings(versus=p.versus, margin=p.margin, claim_p=p.claim_p),
         threads=p.threads,
         roles={"arms": [_record(g, placed) for placed in p.placed().values()], "inputs": roles},
     )

@@ -21,9 +21,9 @@ from distill_prune.errors import ConfigError, DataError, StoreError, UserError
 from distill_prune.interop import FORMATS, Exportable, Held, Importable, Origin
 from distill_prune.interop.footprint import footprint
 from distill_prune.models import MODELS, build_model, resolved
-from distill_prune.plan.config import entry, validated
 from distill_prune.plan.files import override
 from distill_prune.plan.jobs import VERSIONS
+from distill_prune.plan.validate import entry, validated
 from distill_prune.run.reader import Reader
 from distill_prune.run.worker import versions
 from distill_prune.settings import digest
@@ -66,7 +66,7 @@ def bring_in(store: Store, form: str, paths: Sequence[Path], assignments: Sequen
     if model is not None:
         if origin.shape is None or origin.classes is None:
             raise ConfigError("a network needs the shape and classes of its data", mend="--set dataset=REF or a known name")
-        known: Any = resolved(entry(MODELS, model, "model", "--set"))  # type: ignore[arg-type]
+        known = resolved(entry(MODELS, model, "model", "--set"))
         built = Reader(store, "cpu").model_for(known, data) if data else build_model(known, origin.shape, len(origin.classes))
         model = known.identity()
         origin = Origin(origin.classes, origin.transform, origin.shape, built)
@@ -208,5 +208,5 @@ def _network(store: Store, reader: Reader, noun: Ticket | Weights, ticket: Ticke
                 mend="`distill-prune data PIPELINE` makes them",
             )
         return Held(noun, None, ticket)
-    model = reader.model_for(entry(MODELS, settings, "model", "the manifest"), data)  # type: ignore[arg-type]
+    model = reader.model_for(entry(MODELS, settings, "model", "the manifest"), data)
     return Held(noun, model, ticket, model.shape)
