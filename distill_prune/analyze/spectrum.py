@@ -39,6 +39,7 @@ from torch import Tensor
 from distill_prune.analyze.estimate import Estimate, combined, estimate
 from distill_prune.analyze.hessian import Products, recorded
 from distill_prune.analyze.lanczos import quadratures
+from distill_prune.analyze.metric import SURVIVORS, Metric
 from distill_prune.artifacts import Examples, Mask, Measurements
 from distill_prune.errors import NonFiniteError, RunError, UserError
 from distill_prune.models import Model
@@ -66,6 +67,22 @@ class Settings(Base):
     starts: int = Field(6, ge=2, description="directions that the density is seen from")
     steps: int = Field(60, ge=2, description="steps of the recurrence from each, at most the dimension")
     broadening: float = Field(0.01, gt=0, le=0.5, description="sigma as a share of the range of eigenvalues")
+
+
+METRICS = (
+    Metric(
+        "top_eigenvalue",
+        "Largest Hessian eigenvalue",
+        "nats",
+        at=("top",),
+        log=True,
+        group="spectrum",
+        words="largest eigenvalue",
+        tested=True,
+        column=None,
+        note=SURVIVORS,
+    ),
+)
 
 
 def measure(

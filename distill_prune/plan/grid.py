@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distill_prune.analyze import ANALYSES
+from distill_prune.analyze.metric import foreign
 from distill_prune.plan.arms import Arm, Placed
 from distill_prune.plan.config import Pipeline
 from distill_prune.plan.jobs import CompareJob, ControlJob, DenseJob, LevelJob
@@ -124,7 +125,7 @@ def comparisons(g: Graph) -> None:
     measure_sets(g)
     inputs, roles = _roles(g)
     summary = CompareJob(
-        analysis=ANALYSES["summary"].Settings(versus=p.versus, margin=p.margin, claim_p=0.05),
+        analysis=ANALYSES["summary"].Settings(versus=p.versus, margin=p.margin, claim_p=0.05, plugins=foreign(p.compare)),
         threads=p.threads,
         roles={"arms": [_record(g, placed) for placed in p.placed().values()], "inputs": roles},
     )
