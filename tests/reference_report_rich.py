@@ -9,6 +9,7 @@ import numpy as np
 from reference_report import estimate, study
 from reference_report_fields import LAYERS, density, diagonal, plane
 
+from distill_prune.analyze.answer import Answer
 from distill_prune.report import style
 
 RICH = (
@@ -175,7 +176,7 @@ def rich(seeds: int = 6, levels: int = 4, **changes: Any) -> SimpleNamespace:
     changed = {
         "title": "Tickets from distilled digits, all sources and controls",
         "summary": summary,
-        "answer": summary["answer"],
+        "answer": Answer(str(summary["answer"])),
         "units": units,
         "tickets": tickets,
         "curves": curves,

@@ -10,7 +10,8 @@ import pytest
 import reference_report as reference
 from reference_report_rich import STEPS, lines, looks, rich
 
-from distill_prune.report import FIGURES, axes, depth, figures, pairs, panels, scans, style, sweep
+from distill_prune.report import axes, depth, figures, pairs, panels, scans, style, sweep
+from distill_prune.report.figures import FIGURES
 
 SEEDS, LEVELS = 2, 3
 # One of each kind: metrics, planes and differences are drawn by one function each.

@@ -52,6 +52,7 @@ from torch import Tensor
 
 from distill_prune.analyze.estimate import Estimate, combined, estimate
 from distill_prune.analyze.hessian import Products, Sketch, recorded
+from distill_prune.analyze.metric import IS_FLAT, SURVIVORS, Metric
 from distill_prune.artifacts import Examples, Mask, Measurements
 from distill_prune.errors import NonFiniteError
 from distill_prune.models import Model
@@ -120,6 +121,37 @@ class Settings(Base):
         if self.method != "hutch++" and self.sketch != type(self).model_fields["sketch"].default:
             raise ValueError(f"sketch {self.sketch} belongs to method hutch++, and the method is {self.method}")
         return self
+
+
+METRICS = (
+    Metric("trace", "Hessian trace, raw", "nats", log=True, group="trace", column="Trace", beside=None, note=SURVIVORS),
+    Metric("trace_se", at=("trace",), part="se", group=None, column=None, beside=None),
+    Metric(
+        "trace_per_weight",
+        "Hessian trace per surviving weight",
+        "nats",
+        log=True,
+        group="trace",
+        words="trace per weight",
+        tested=True,
+        question=IS_FLAT,
+        column="Trace per weight",
+    ),
+    Metric(
+        "trace_invariant",
+        "Rescaling-invariant trace, Σ w² H",
+        "nats",
+        at=("invariant",),
+        log=True,
+        group="trace",
+        words="rescaling-invariant trace",
+        column=None,
+        tested=True,
+        question=IS_FLAT,
+    ),
+    Metric("weight_norm", "Norm of the surviving weights", "L2", log=True, group="trace", column="Weight norm", beside=None),
+    Metric("train_loss", "Train loss", "nats", group=None, column="Train loss", beside=None),
+)
 
 
 def measure(

@@ -42,6 +42,7 @@ from torch import Tensor
 from distill_prune.analyze.estimate import Estimate, combined, estimate
 from distill_prune.analyze.hessian import Products, recorded
 from distill_prune.analyze.lanczos import basis_bytes, quadratures
+from distill_prune.analyze.metric import SURVIVORS, Metric
 from distill_prune.artifacts import Examples, Mask, Measurements
 from distill_prune.errors import NonFiniteError, RunError, UserError
 from distill_prune.models import Model
@@ -111,6 +112,22 @@ class CopySpectrum(TypedDict):
     survivors: int
     train_loss: float
     products: int
+
+
+METRICS = (
+    Metric(
+        "top_eigenvalue",
+        "Largest Hessian eigenvalue",
+        "nats",
+        at=("top",),
+        log=True,
+        group="spectrum",
+        words="largest eigenvalue",
+        tested=True,
+        column=None,
+        note=SURVIVORS,
+    ),
+)
 
 
 def measure(

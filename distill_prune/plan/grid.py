@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from distill_prune.analyze import ANALYSES
+from distill_prune.analyze.metric import foreign
 from distill_prune.duration import NONE, Duration
 from distill_prune.plan.arms import Arm, Placed
 from distill_prune.plan.jobs import CompareJob, ControlJob, DenseJob, LevelJob
@@ -122,7 +123,7 @@ def comparisons(g: Graph) -> None:
     measure_sets(g)
     inputs, roles = _roles(g)
     summary = CompareJob(
-        analysis=ANALYSES["summary"].Settings(versus=p.versus, margin=p.margin, claim_p=p.claim_p),
+        analysis=ANALYSES["summary"].Settings(versus=p.versus, margin=p.margin, claim_p=p.claim_p, plugins=foreign(p.compare)),
         threads=p.threads,
         roles={"arms": [_record(g, placed) for placed in p.placed().values()], "inputs": roles},
     )

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from distill_prune.analyze import ANALYSES
+from distill_prune.analyze.metric import beside
 from distill_prune.artifacts import Cost, Mask, SyntheticSet, decode
 from distill_prune.errors import DamagedArtifact, StoreError, UserError
 from distill_prune.run.reader import Reader
@@ -30,21 +31,6 @@ from distill_prune.store.store import Store
 from distill_prune.tree import State
 
 Record = dict[str, Any]
-
-MEASURED = {
-    "accuracy": ("accuracy", ("accuracy", "test")),
-    "accuracy_train": ("accuracy", ("accuracy", "train")),
-    "barrier_test": ("connectivity", ("barrier", "test_error")),
-    "barrier_train": ("connectivity", ("barrier", "train_error")),
-    "disagreement": ("disagreement", ("test",)),
-    "relative_distance": ("disagreement", ("relative_distance",)),
-    "trace_per_weight": ("curvature", ("trace_per_weight",)),
-    "trace_invariant": ("curvature", ("invariant",)),
-    "top_eigenvalue": ("spectrum", ("top",)),
-    "diagonal_median": ("diagonal", ("median",)),
-    "accuracy_of_set": ("evaluation", ("accuracy", "test")),
-}
-"""What is shown of measurements: the analysis, and where in its numbers the estimate lies."""
 
 
 @dataclass(frozen=True)
@@ -227,14 +213,15 @@ def _spread(means: list[Tensor]) -> float | None:
 def _measured(sides: Sides, role: str) -> Record:
     """Estimates by name, of each where there are any. Of several measurements of one thing, the newest that was made in the
     same way for both; `alike` is false where there is none such, so that the two cannot be compared."""
-    held = [_ways(side, role) for side in sides]
+    by_analysis = [_ways(side, role) for side in sides]
     out: Record = {}
-    for name, (analysis, place) in MEASURED.items():
-        ways_a, ways_b = (ways.get(analysis, {}) for ways in held)
+    plugins = [n for n in {**by_analysis[0], **by_analysis[1]} if n in ANALYSES and n not in ANALYSES.own]
+    for name, (analysis, metric) in beside(plugins).items():
+        ways_a, ways_b = (ways.get(analysis, {}) for ways in by_analysis)
         alike = sorted(ways_a.keys() & ways_b.keys(), key=lambda w: ways_a[w].created)
         chosen = [w[alike[-1]] if alike else max(w.values(), key=_CREATED, default=None) for w in (ways_a, ways_b)]
         if any(chosen):
-            a, b = (None if m is None else _estimate(s.store, m.key, place) for s, m in zip(sides, chosen, strict=True))
+            a, b = (None if m is None else _estimate(s.store, m.key, metric.place) for s, m in zip(sides, chosen, strict=True))
             out[name] = {"a": a, "b": b, "alike": bool(alike)}
     return out
 
@@ -271,6 +258,8 @@ def _estimate(store: Store, key: str, place: tuple[str, ...]) -> Record | None:
     found: Any = store.numbers("compare", key)
     for part in place:
         found = found.get(part) if isinstance(found, dict) else None
+    if isinstance(found, int | float):
+        found = {"mean": found}
     return {"key": key, **found} if isinstance(found, dict) else None
 
 
