@@ -49,8 +49,8 @@ def recorded(
             got=f"{len(train)} examples, {len(copies)} copies",
             expected="at least one of each",
         )
-    drawn = draw_rows(len(train), rows, streams("curvature", "rows"))
-    return train.take(drawn.index.to(train.x.device)).ready(), drawn
+    chosen = draw_rows(len(train), rows, streams("curvature", "rows"))
+    return train.take(chosen.index.to(train.x.device)).ready(), chosen
 
 
 class Products:

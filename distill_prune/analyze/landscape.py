@@ -179,15 +179,15 @@ def around(model: Model, state: State, mask: Mask, streams: Streams, points: int
 def direction(model: Model, state: State, mask: Mask, generator: torch.Generator) -> State:
     """A normal draw on surviving prunable weights, each filter as long as the state's; drawn flat, on the CPU."""
     weights = select(state, model.prunable)
-    drawn = unflatten(torch.randn(flatten(weights).numel(), generator=generator, dtype=torch.float64), shapes(weights))
-    made = {}
+    draws = unflatten(torch.randn(flatten(weights).numel(), generator=generator, dtype=torch.float64), shapes(weights))
+    directions = {}
     for name, weight in weights.items():
         kept = mask.kept[name].cpu()
-        w, d = (t.flatten(1) for t in (weight.cpu().double() * kept, drawn[name] * kept))
+        w, d = (t.flatten(1) for t in (weight.cpu().double() * kept, draws[name] * kept))
         lengths, ours = w.norm(dim=1, keepdim=True), d.norm(dim=1, keepdim=True)
         # A filter without survivors has no direction.
-        made[name] = torch.where(ours > 0, d * lengths / ours, 0.0).view(weight.shape).to(weight)
-    return made
+        directions[name] = torch.where(ours > 0, d * lengths / ours, 0.0).view(weight.shape).to(weight)
+    return directions
 
 
 def _record(gauge: Gauge, plane: Plane, progress: Progress, note: str) -> dict[str, Any]:
@@ -198,10 +198,10 @@ def _record(gauge: Gauge, plane: Plane, progress: Progress, note: str) -> dict[s
 
     def scores(x: float, y: float) -> Mapping[str, float | None]:
         nonlocal done
-        found = gauge.scores(plane.point(x, y))
+        values = gauge.scores(plane.point(x, y))
         done += 1
         progress.tick(done, plane.size, note)
-        return {name: value if math.isfinite(value) else None for name, value in found.items()}
+        return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
     for y in plane.y:
         row = [scores(x, y) for x in plane.x]

@@ -107,11 +107,11 @@ class Gauge:
 
     def scores(self, state: State) -> dict[str, float]:
         """Error and mean cross-entropy on every part, by `part_error` and `part_loss`, with statistics renewed."""
-        found, state = {}, self.renew(state)
+        scores, state = {}, self.renew(state)
         for part, examples in self.parts.items():
             score = evaluate(self.model, state, examples)
-            found[f"{part}_error"], found[f"{part}_loss"] = score.error, score.loss
-        return found
+            scores[f"{part}_error"], scores[f"{part}_loss"] = score.error, score.loss
+        return scores
 
     def line(
         self,

@@ -116,7 +116,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
             continue
         run.update({"pixels": gradient})
         run.advance(float(loss), progress, {})
-    made = SyntheticSet(
+    synthetic = SyntheticSet(
         run.result("pixels"),
         labels,
         source.classes,
@@ -127,4 +127,4 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         settings.factor,
     )
     cost = Cost(pairs.images(model, len(labels)), 1, run.flops).times(settings.iterations)
-    return Distilled(made, cost, {**run.record, "rollbacks": run.tries})
+    return Distilled(synthetic, cost, {**run.record, "rollbacks": run.tries})

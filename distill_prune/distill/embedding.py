@@ -106,15 +106,13 @@ def _step(settings: Settings, source: Source, names: Sequence[str], run: Run, st
     with counting(run):
         real = gradients(model, state, names, train_part.inputs(rows), train_part.y[rows])
         leaves = {n: t.detach().requires_grad_() for n, t in run.learned.items()}
-        made = gradients(model, state, names, leaves["embeddings"], leaves["labels"].softmax(1), graph=True)
-        loss = distance(real, made, settings.metric)
-        found = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-    about = f"step {settings.lr_embeddings * run.shrink:.3g}"
-    if run.refuse(
-        {"matching loss": loss, **{f"gradient of {n}": t for n, t in found.items()}}, about, "a smaller lr_embeddings"
-    ):
+        synthetic = gradients(model, state, names, leaves["embeddings"], leaves["labels"].softmax(1), graph=True)
+        loss = distance(real, synthetic, settings.metric)
+        leaf_gradients = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+    named = {"matching loss": loss, **{f"gradient of {n}": t for n, t in leaf_gradients.items()}}
+    if run.refuse(named, f"step {settings.lr_embeddings * run.shrink:.3g}", "a smaller lr_embeddings"):
         return math.nan
-    run.update(found)
+    run.update(leaf_gradients)
     return float(loss.detach())
 
 
@@ -169,7 +167,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         loss = _iterate(settings, on, names, run, streams, device)
         if not math.isnan(loss):
             run.advance(loss, progress, {})
-    made = SyntheticSet(
+    synthetic = SyntheticSet(
         run.result("embeddings"),
         run.result("labels"),
         source.classes,
@@ -177,7 +175,8 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         "embedding",
         label_kind="logits",
     )
-    return Distilled(made, _cost(settings, model, on.train, len(labels), run.flops), {**run.record, "rollbacks": run.tries})
+    cost = _cost(settings, model, on.train, len(labels), run.flops)
+    return Distilled(synthetic, cost, {**run.record, "rollbacks": run.tries})
 
 
 def _cost(settings: Settings, model: Model, real: Examples, count: int, flops: int) -> Cost:
