@@ -22,7 +22,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import torch
 from pydantic import Field
@@ -52,21 +52,38 @@ class Settings(RowSettings):
     allow_different_masks: bool = False
 
 
+Mark = tuple[float, float, str]
+"""Coordinates of a point that is marked, and its name."""
+
+
 @dataclass(frozen=True)
 class Plane:
-    """A plane of states: `point(x, y)`, the grid's coordinates, what is marked on it, and what it is."""
+    """A plane of states: `point(x, y)` is the state there, `x` and `y` are the grid's coordinates in `unit`, `about` says what
+    plane it is."""
 
     point: Callable[[float, float], State]
     x: list[float]
     y: list[float]
-    marks: list[tuple[float, float, str]]
+    marks: list[Mark]
     unit: str
     about: str
 
     @property
     def size(self) -> int:
-        """How many states are measured: those of the grid, and the marked."""
+        """The number of states that are measured: those of the grid, and the marked ones."""
         return len(self.x) * len(self.y) + len(self.marks)
+
+
+class MeasuredPlane(TypedDict):
+    """A plane as numbers: `surfaces` have rows of y and columns of x, `at_marks` a value for each mark."""
+
+    x: list[float]
+    y: list[float]
+    unit: str
+    marks: list[list[float | str]]
+    surfaces: dict[str, list[list[float | None]]]
+    at_marks: dict[str, list[float | None]]
+    about: str
 
 
 def measure(
@@ -100,7 +117,7 @@ def measure(
         "directions": around(model, placed[0], masks[0], streams, settings.points, settings.span),
     }
     total = sum(p.size for p in planes.values() if isinstance(p, Plane))
-    measured: dict[str, Any] = {}
+    measured: dict[str, MeasuredPlane | None] = {}
     begun = 0
     for name, plane in planes.items():
         measured[name] = None
@@ -142,7 +159,7 @@ def through(copies: Sequence[State], names: Sequence[str], points: int, margin: 
 
 
 def _square(two: Tensor, zero: Tensor, one: Tensor, share: float) -> float:
-    """Squared length of what (two - zero) has beside `share` of (one - zero)."""
+    """Squared length of (two - zero) - `share` (one - zero)."""
     base = zero.double()
     return float(((two.double() - base) - share * (one.double() - base)).square().sum())
 
@@ -154,7 +171,7 @@ def _grid(marked: Sequence[float], points: int, margin: float) -> list[float]:
 
 
 def _spaced(low: float, high: float, points: int) -> list[float]:
-    """So many equal steps; of -span and span, the middle one is zero exactly."""
+    """`points` values from `low` to `high` in equal steps; from -span to span, the middle one is exactly zero."""
     return [low + (high - low) * (k / (points - 1)) for k in range(points)]
 
 
@@ -190,7 +207,7 @@ def direction(model: Model, state: State, mask: Mask, generator: torch.Generator
     return directions
 
 
-def _record(gauge: Gauge, plane: Plane, progress: Progress, note: str) -> dict[str, Any]:
+def _record(gauge: Gauge, plane: Plane, progress: Progress, note: str) -> MeasuredPlane:
     """The plane as numbers, its surfaces measured; one state is in memory at a time."""
     done = 0
     surfaces: dict[str, list[list[float | None]]] = {}
