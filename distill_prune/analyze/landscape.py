@@ -4,12 +4,12 @@ Through the copies, with e_1, e_2 orthonormal, e_1 from W_0 towards W_1 and W_2 
 
     W(x, y) = W_0 + x e_1 + y e_2 = (1 - a - b) W_0 + a W_1 + b W_2,   b = y / y_2,   a = (x - b x_2) / x_1,
 
-where copy 0 lies at (0, 0), copy 1 at (x_1, 0), copy 2 at (x_2, y_2), in Euclidean distance over all parameters. The second
-form is the one that is computed: at the copies' coordinates it gives their very weights, and pruned weights stay zero.
+where copy 0 is at (0, 0), copy 1 at (x_1, 0), copy 2 at (x_2, y_2), in Euclidean distance over all parameters. The second
+form is computed: at the copies' coordinates it gives exactly their weights, and pruned weights stay zero.
 
 Around copy 0, W(x, y) = W_0 + x D_1 + y D_2 with normal draws D on surviving weights, filter by filter as long as the
-weights: D_f <- D_f |W_f| / |D_f|. So (x, y) does not change its meaning when a layer is rescaled. A filter is what one
-output channel or neuron is computed with. Biases, norms and weights that are never pruned stay where they are.
+weights: D_f <- D_f |W_f| / |D_f|. So (x, y) does not change its meaning when a layer is rescaled. A filter is the weights of
+one output channel or neuron. Biases, norms and weights that are never pruned are not moved.
 
 References:
     | Visualizing the Loss Landscape of Neural Nets, sections 4-5 (Li et al., 2018), https://arxiv.org/abs/1712.09913
@@ -39,7 +39,7 @@ from distill_prune.tree import State, flatten, select, shapes, to, unflatten
 TAKES: Literal["copies"] = "copies"
 
 FLAT = 1e-6
-"""Copy 2 lies on the line of the others where its height above it is at most this share of the way along it."""
+"""Copy 2 counts as on the line through the others if its height above it is at most this share of the way along it."""
 
 
 class Settings(RowSettings):

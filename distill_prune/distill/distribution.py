@@ -77,8 +77,8 @@ def features(model: Model, state: State, x: Tensor) -> Tensor:
 
 
 def feature_distance(model: Model, state: State, real: Tensor, synthetic: Tensor, label: int) -> Tensor:
-    """The squared distance, a scalar, of the mean features; differentiable in `synthetic` alone. No use is made of the
-    class that both are of."""
+    """The squared distance, a scalar, of the mean features of two batches (B, C, H, W) of one class; differentiable in
+    `synthetic` alone. The class itself, `label`, is not used."""
     with torch.no_grad():
         target = features(model, state, real).mean(0)
     return (features(model, state, synthetic).mean(0) - target).square().sum()

@@ -2,11 +2,11 @@
 
     X, Y = argmin E_{theta_0} sum_t D( grad_theta CE(theta_t; R), grad_theta CE(theta_t; X, softmax Y) )
 
-X (N, S, D) stands where a network looks up the embeddings of S word pieces; positions, segments and the norm come after, as
-for any sentence. Word pieces are discrete and embeddings are not, so that they can be learned. theta_0 are the pre-trained
-weights with a new head at every iteration; an iteration takes `inner_loop` steps on X and Y, and between them trains the
-network by `net_steps` steps on real sentences, so that gradients are matched all along the way that fine-tuning takes. R is a
-random real batch. D is gradient.py's, over the trained matrices: embeddings that are frozen have no gradient to match.
+X (N, S, D) takes the place of the embeddings of S word pieces; positions, segments and the norm come after, as for any
+sentence. Word pieces are discrete and cannot be learned, but embeddings can. theta_0 are the pre-trained weights with a new
+head at every iteration. An iteration takes `inner_loop` steps on X and Y. Between them it trains the network by `net_steps`
+steps on real sentences, so that gradients are matched all along a fine-tuning. R is a random real batch. D is that of
+gradient.py, over the trained matrices: frozen embeddings have no gradient to match.
 
 References:
     | Dataset Condensation with Gradient Matching (Zhao et al., 2021), https://arxiv.org/abs/2006.05929
@@ -70,8 +70,8 @@ class Settings(Base):
 
 
 def filled(tokens: Tensor, length: int) -> Tensor:
-    """Sentences (N, 2, L) as sentences (N, 2, length) without padding: what stands between the first piece and the last is
-    cut, or repeated, until it fills the place."""
+    """Sentences (N, 2, L) as sentences (N, 2, length) without padding: the word pieces between the first and the last are
+    cut, or repeated, to this length."""
     out = torch.empty(len(tokens), 2, length, dtype=tokens.dtype)
     for row, sentence in zip(out, tokens, strict=True):
         size = int((sentence[1] > 0).sum())

@@ -100,8 +100,8 @@ class Siamese:
         return torch.stack(losses).sum(), torch.cat(gradients)
 
     def settled(self, model: Model, state: State, **step: int) -> State:
-        """`state` on the images' device, its batch norms (where there are any) with the statistics of a mixed real batch:
-        those of one class's batch would take away what sets the class apart."""
+        """`state` on the images' device. Batch norms, where there are any, have the statistics of a real batch of all classes:
+        those of a batch of one class would remove the differences between classes."""
         device = self.train.y.device
         if not model.batch_norms:
             return to(state, device)

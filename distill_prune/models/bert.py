@@ -1,9 +1,9 @@
 """BERT that begins at the weights of a local directory: config.json and model.safetensors, as `save_pretrained` writes.
 
-Nothing is downloaded, and nothing in the directory is executed. Only the encoder is taken (and its pooler, where the head
-reads that): the pre-training's heads are left out, and the task's own is drawn. Where the task is masked language modelling,
-its head is that of the pre-training, and must be there. Prunable are the six matrices of every
-layer, of BERT-base with its pooler 85,524,480 weights; never biases, norms, embeddings or the head.
+Nothing is downloaded, and nothing in the directory is executed. Only the encoder is read, with its pooler where the head needs
+it; the heads of the pre-training are left out, and the task's own head is drawn. For masked language modelling the head is that
+of the pre-training, which the directory must have. The six matrices of every layer are prunable, with the pooler 85,524,480
+weights in BERT-base; biases, norms, embeddings and the head never are.
 
 References:
     | The Lottery Ticket Hypothesis for Pre-trained BERT Networks (Chen et al., 2020), https://arxiv.org/abs/2007.12223
