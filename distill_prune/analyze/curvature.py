@@ -229,8 +229,8 @@ def _one(
     products = Products(model, state, mask, examples)
     sketch = None
     if settings.method == "hutch++":
-        drawn = [streams("curvature", "sketch", copy=copy, index=i) for i in range(settings.sketch)]
-        sketch = Sketch(products, products.signs(drawn))
+        generators = [streams("curvature", "sketch", copy=copy, index=i) for i in range(settings.sketch)]
+        sketch = Sketch(products, products.signs(generators))
 
     def samples(begin: int, end: int) -> list[Tensor]:
         """The estimates of probes begin..end-1, as `quadratics` gives them: (L + 1,) each."""

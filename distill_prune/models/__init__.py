@@ -1,8 +1,9 @@
 """Networks by name. An entry has `Settings` and `build(settings, shape, classes) -> nn.Module`.
 
-One that begins at pre-trained weights also has `resolved(settings, remembered) -> Settings`, whose settings hold all that
-`build` needs and what stands for the weights in keys, and `pretrained(settings) -> State`, the weights by the module's names.
-A module may say which weights are `prunable`, and which tensors are the task's `head`: tuples of names.
+An entry with pre-trained weights has two more functions. `resolved(settings, remembered) -> Settings` completes the settings:
+with all that `build` needs, and with the hash that represents the weights in keys. `pretrained(settings) -> State` gives the
+weights by the module's names. A module may have tuples of names as attributes: `prunable`, the weights that can be pruned, and
+`head`, the tensors of the task's head.
 """
 
 from __future__ import annotations
@@ -179,8 +180,9 @@ def predicting(settings: Entry) -> Entry:
 
 
 def resolved(settings: Entry, remembered: Remembered | None = None) -> Entry:
-    """`settings` with what stands for their pre-trained weights in keys, where they name some; hashes of files are looked
-    up in and added to `remembered`.
+    """`settings`, completed with the hash of their pre-trained weights where they name some.
+
+    Hashes of files are looked up in `remembered` and added to it.
 
     Raises:
         DataError: the weights are missing, or do not hold what they should.
