@@ -166,9 +166,8 @@ def _roles(g: Graph) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
         made = g.nodes.get(key)
         by_experts = None if made is None else "expert0" in made.inputs
         role(f"set/{name}", key, kind="set", set=name, experts=by_experts)
-    for key, node in g.nodes.items():
-        if node.stage == "experts":
-            role(f"expert/{len([r for r in roles.values() if r['kind'] == 'expert'])}", key, kind="expert")
+    for i, key in enumerate(key for key, node in g.nodes.items() if node.stage == "experts"):
+        role(f"expert/{i}", key, kind="expert")
     return inputs, roles
 
 
