@@ -59,8 +59,8 @@ def _task(name: str, raw: Any) -> TextSource:
     else:
         named = raw.get("name") if isinstance(raw, Mapping) else None
         if not isinstance(named, str) or named not in DATASETS or not issubclass(DATASETS[named].Settings, TextSource):
-            kinds = {own: DATASETS[own].Settings for own in DATASETS.own}
-            texts = ", ".join(sorted(own for own, kind in kinds.items() if issubclass(kind, TextSource) and not kind.MASKED))
+            kinds = {entry: DATASETS[entry].Settings for entry in sorted(DATASETS.own)}
+            texts = ", ".join(entry for entry, kind in kinds.items() if issubclass(kind, TextSource) and not kind.MASKED)
             raise ValueError(f"task '{name}' is no data set of text with a name: {named!r}, known: {texts}")
         try:
             task = DATASETS[named].Settings.model_validate(raw)

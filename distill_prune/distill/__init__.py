@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from distill_prune.artifacts import Cost, Examples, SyntheticSet, Trajectory, Transform
 from distill_prune.errors import ConfigError
 from distill_prune.models import Model
+from distill_prune.settings import Entry
 from distill_prune.table import Table
 
 METHODS = Table(
@@ -35,6 +36,19 @@ METHODS = Table(
 def needs_model(entry: ModuleType) -> bool:
     """Whether a method's entry trains or reads a network."""
     return bool(getattr(entry, "NEEDS_MODEL", entry.NEEDS_EXPERTS))
+
+
+@runtime_checkable
+class MatchesExperts(Protocol):
+    """Settings of a method that matches experts, and so needs their epochs up to a last one."""
+
+    @property
+    def last_epoch(self) -> int: ...
+
+
+def last_epoch(settings: Entry) -> int:
+    """The last epoch of the experts that a method can use; 0 where it uses none."""
+    return settings.last_epoch if isinstance(settings, MatchesExperts) else 0
 
 
 def check_kind(name: str, text: bool) -> None:
