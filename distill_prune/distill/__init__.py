@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from distill_prune.artifacts import Cost, Examples, SyntheticSet, Trajectory, Transform
 from distill_prune.errors import ConfigError

@@ -7,7 +7,7 @@ from typing import Any
 from distill_prune.analyze import ANALYSES
 from distill_prune.analyze.metric import foreign
 from distill_prune.duration import NONE, Duration
-from distill_prune.plan.arms import Arm, Placed
+from distill_prune.plan.arms import Arm, ControlOf, Placed
 from distill_prune.plan.jobs import CompareJob, ControlJob, DenseJob, LevelJob
 from distill_prune.plan.measures import betweens, measure_sets, measured
 from distill_prune.plan.nodes import Graph, is_control
@@ -23,8 +23,9 @@ def recipe_name(arm: Arm) -> str:
 
 def chain(g: Graph, placed: Placed, seed: int) -> None:
     """The tickets of one chain, their copies and the copies' analyses. The arm that it is made from comes before."""
-    make = _control if placed.arm.control else _search
-    tickets = g.chains[placed.name, seed] = make(g, placed, seed)
+    control = placed.arm.control
+    tickets = _control(g, placed, control, seed) if control else _search(g, placed, seed)
+    g.chains[placed.name, seed] = tickets
     for level in g.pipeline.compared():
         g.units.append(measured(g, placed, seed, level, tickets[level]))
 
@@ -48,10 +49,9 @@ def _dense(g: Graph, placed: Placed, seed: int, recipe: Recipe | None = None, im
     )
 
 
-def _control(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
-    """The parent's compared levels with one thing taken away; the dense level is the parent's, or the own task's."""
-    p, control = g.pipeline, placed.arm.control
-    assert control is not None
+def _control(g: Graph, placed: Placed, control: ControlOf, seed: int) -> dict[int, str]:
+    """The parent's compared levels with one property removed; the dense level is the parent's, or that of the arm's task."""
+    p = g.pipeline
     parent = g.chains[control.of, seed]
     tickets = {0: _dense(g, placed, seed) if control.kind == "transferred" else parent[0]}
     dense = tickets[0]
@@ -166,9 +166,8 @@ def _roles(g: Graph) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
         made = g.nodes.get(key)
         by_experts = None if made is None else "expert0" in made.inputs
         role(f"set/{name}", key, kind="set", set=name, experts=by_experts)
-    for key, node in g.nodes.items():
-        if node.stage == "experts":
-            role(f"expert/{len([r for r in roles.values() if r['kind'] == 'expert'])}", key, kind="expert")
+    for i, key in enumerate(key for key, node in g.nodes.items() if node.stage == "experts"):
+        role(f"expert/{i}", key, kind="expert")
     return inputs, roles
 
 
@@ -188,7 +187,7 @@ def _record(g: Graph, placed: Placed) -> dict[str, Any]:
         more["one_shot"] = True
     if placed.task is not None:
         more["task"] = placed.task
-    if (score := getattr(p.data if placed.task is None else p.tasks[placed.task], "score", "accuracy")) != "accuracy":
+    if (score := (p.data if placed.task is None else p.tasks[placed.task]).score) != "accuracy":
         more["score"] = score
     if arm.rewind is not None:
         more["rewind"] = arm.rewind
@@ -199,7 +198,7 @@ def _record(g: Graph, placed: Placed) -> dict[str, Any]:
         "label": arm.label,
         "images": arm.images,
         "learned": arm.images in g.sets and not is_control(g.methods[arm.images]),
-        "other_data": getattr(p.distill.get(arm.images), "other_data", False),
+        "other_data": p.of_other_data(arm.images),
         "recipe": recipe_name(arm),
         "criterion": (arm.criterion or p.prune.criterion).name,
         **more,

@@ -108,7 +108,7 @@ def measure_sets(g: Graph) -> None:
     control = {name: is_control(g.methods[name]) for name in g.sets}
     rate_of = next((key for name, key in g.sets.items() if not control[name]), None)
     for name, key in g.sets.items():
-        if getattr(p.distill[name], "other_data", False):
+        if p.of_other_data(name):
             continue  # a set of another space says nothing when tested in this one
         rate = {"rate_of": rate_of} if control[name] and rate_of else {}
         for analysis, settings in p.compare.items():

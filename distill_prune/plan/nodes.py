@@ -85,7 +85,7 @@ class Graph:
     def learned(self) -> str | None:
         """The key of the first set that is no control and was made from the study's own data."""
         own = (n for n in self.sets if not is_control(self.methods[n]))
-        return next((self.sets[n] for n in own if not getattr(self.pipeline.distill[n], "other_data", False)), None)
+        return next((self.sets[n] for n in own if not self.pipeline.of_other_data(n)), None)
 
     @property
     def evaluations(self) -> dict[str, str]:
