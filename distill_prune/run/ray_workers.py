@@ -27,7 +27,7 @@ from typing import Any
 from distill_prune.errors import DistillPruneError, RunError, StoreError, UserError
 from distill_prune.plan.nodes import Node
 from distill_prune.plugins import Registered
-from distill_prune.run.events import Event, make, received
+from distill_prune.run.events import Died, Event, Failed, Line, make, received
 from distill_prune.run.ray_cluster import connection, resources, share
 from distill_prune.store.store import Store
 
@@ -113,8 +113,8 @@ class Maker:
         lines = Lines()
 
         def hear(event: Event) -> None:
-            if event.kind == "printed":
-                lines.add(event.payload)
+            if isinstance(event, Line):
+                lines.add(event.text)
             self._mailbox.put.remote(event)
 
         return Answer(make(self._worker, key, label, partial(received, node), hear), lines)
@@ -272,12 +272,12 @@ class RayWorkers:
         key, label = node.key, node.label
         try:
             answer: Answer = reply.result()
-            self._events += [Event(key, "printed", line) for line in answer.printed.since(held.heard)]
+            self._events += [Line(key, text) for text in answer.printed.since(held.heard)]
             self._events.append(answer.outcome)
         except self._ray.exceptions.RayTaskError as problem:
-            self._events.append(Event(key, "failed", RunError(f"{label} failed: {str(problem).strip().splitlines()[-1]}")))
+            self._events.append(Failed(key, RunError(f"{label} failed: {str(problem).strip().splitlines()[-1]}")))
         except self._ray.exceptions.RayError:
-            self._events.append(Event(key, "died", f"on the Ray node {held.where}"))
+            self._events.append(Died(key, f"on the Ray node {held.where}"))
             self._replace(held, 1)
         held.node = None
 
@@ -289,7 +289,7 @@ class RayWorkers:
         flying = {held.node.key: held for held in self._pool if held.node is not None}
         for event in events:
             if event.key in flying:
-                flying[event.key].heard += event.kind == "printed"
+                flying[event.key].heard += isinstance(event, Line)
                 self._events.append(event)
         self._expect(self._mailbox.take.remote(), self._ticked)
 
