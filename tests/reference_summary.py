@@ -11,12 +11,13 @@ from typing import Any
 from reference_analyze import ARMS, COSTS
 
 from distill_prune.analyze import summary
+from distill_prune.analyze.inputs import Study
 
 Record = dict[str, Any]
 
 
 def summarise(units: Sequence[Record], arms: Any = ARMS, pairs: Any = (), costs: Any = COSTS, **settings: Any) -> Record:
-    numbers = summary.measure(summary.Settings(**settings), units, arms, pairs, costs).numbers
+    numbers = summary.measure(summary.Settings(**settings), Study(units, arms, pairs, costs)).numbers
     json.dumps(numbers, allow_nan=False)
     return numbers
 

@@ -24,6 +24,7 @@ from pydantic import Field
 from distill_prune.analyze.answer import answer
 from distill_prune.analyze.costs import totals
 from distill_prune.analyze.estimate import Estimate, estimate
+from distill_prune.analyze.inputs import Record, Study
 from distill_prune.analyze.notes import notes
 from distill_prune.analyze.paired import control_of, differences
 from distill_prune.analyze.reach import least_matching, matching, reach, stable
@@ -35,7 +36,6 @@ from distill_prune.settings import Later
 
 TAKES: Literal["study"] = "study"
 
-Record = Mapping[str, Any]
 Levels = dict[int, dict[int, Record]]
 """An arm's units by level and seed."""
 
@@ -70,23 +70,15 @@ class Settings(Base):
     claim_p: float = Later(1.0, gt=0, le=1, description="largest exact p-value of a claim; 1: its interval alone decides")
 
 
-def measure(
-    settings: Settings, units: Sequence[Record], arms: Sequence[Record], pairs: Sequence[Record], costs: Record
-) -> Measurements:
-    """The summary of a study, from plain records.
-
-    `units`: {arm, seed, level, sparsity, and any of `METRICS`}, one an arm, seed and level. `arms`: {name, images,
-    label} and more, in the order to show, with their `task` where it is not the study's own; in a scan of rewinding steps
-    each has its `k`, and at every further step a name
-    of its own and the arm that it is at the first one as `base`. `pairs`: {arm, versus, seed, level, iou, chance, z}.
-    `costs`: {sets: {name of images: {distill, experts}}, search: [{arm, seed, level}]}, each with {images, steps, flops};
-    None where it is not known. Shares are fractions.
+def measure(settings: Settings, study: Study) -> Measurements:
+    """The summary of a study, from plain records. Shares are fractions.
 
     Numbers: `arms` as given; `dense` {metric: estimate or None}, of a scan at the step of `versus`; `rows`, one an arm and
     level; `reach`, one an arm; `paired`; `scan` and `onset` (empty without a scan); `transfer` where arms are; `costs` in three
     totals (None where a part is not known); `answer`; `notes`. Units of level 0 are shared by arms of one rewinding step and
     task without any.
     """
+    units, arms = study.units, study.arms
     step = {a["name"]: (a.get("k"), a.get("task")) for a in arms}
     zero = [u for u in units if u["level"] == 0]
     dense = {at: _by_seed(u for u in zero if step.get(u["arm"]) == at) for at in {*step.values(), (None, None)}}
@@ -95,13 +87,13 @@ def measure(
     for arm in arms:
         levels = _levels(arm["name"], units, dense[step[arm["name"]]])
         least = least_matching(_over(levels[0].values(), "accuracy"), settings.margin)
-        told = _rows(arm["name"], levels, least, pairs, control_of(arm, arms, settings.versus))
+        told = _rows(arm["name"], levels, least, study.pairs, control_of(arm, arms, settings.versus))
         rows += told
         reached.append({"arm": arm["name"], **reach(told, levels, least)})
     paired = differences(units, arms, settings.versus, settings.claim_p)
     scanned = scan(arms, rows)
     onset = onsets(scanned)
-    summed = [totals(arm, arms, costs) for arm in arms]
+    summed = [totals(arm, arms, study.costs) for arm in arms]
     moved = transfer(arms, units)
     return Measurements(
         "summary",

@@ -7,7 +7,7 @@ where K_t is the number of classes of t. Classes are named task/class. Each task
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -58,12 +58,13 @@ def _task(name: str, raw: Any) -> TextSource:
     else:
         named = raw.get("name") if isinstance(raw, Mapping) else None
         texts = ", ".join(sorted(entry for entry in DATASETS.own if getattr(DATASETS[entry].Settings, "MASKED", None) is False))
-        if not isinstance(named, str) or named not in DATASETS or not issubclass(DATASETS[named].Settings, TextSource):
+        kind = DATASETS[named].Settings if isinstance(named, str) and named in DATASETS else Entry
+        if not issubclass(kind, TextSource):
             raise ValueError(f"task '{name}' is no data set of text with a name: {named!r}, known: {texts}")
         try:
-            task = DATASETS[named].Settings.model_validate(raw)
+            task = kind.model_validate(raw)
         except ValidationError as problem:
-            raise ValueError(f"task '{name}': {_complaint(problem, DATASETS[named].Settings)}") from None
+            raise ValueError(f"task '{name}': {_complaint(problem, kind)}") from None
     if task.MASKED or getattr(task, "regression", False):
         raise ValueError(f"task '{name}' has {'word pieces' if task.MASKED else 'numbers'} as labels: a union has classes")
     fields = type(task).model_fields
@@ -102,8 +103,8 @@ def load(settings: Settings) -> LoadedText:
         DataError: a task cannot be loaded, has a single class, or another tokenizer than the others.
         UserError: a package that text takes is missing.
     """
-    tasks: dict[str, LoadedText] = {
-        name: DATASETS[task.name].load(task.model_copy(update={"split_seed": settings.split_seed}))
+    tasks = {
+        name: cast(LoadedText, DATASETS[task.name].load(task.model_copy(update={"split_seed": settings.split_seed})))
         for name, task in settings.tasks.items()
     }
     _one_tokenizer(settings, None)

@@ -1,25 +1,41 @@
-"""Ways to make a small labelled set out of a data set.
-
-An entry has `Settings` (with `ipc`, images per class), `NEEDS_EXPERTS`, and
-`distill(settings, source: Source, streams, device, progress) -> Distilled`. Where it needs a network but no experts it says
-`NEEDS_MODEL = True`; where its sets are plain real images, a control, `REAL_IMAGES = True`. `KINDS` says what it is for where
-that is not images alone: of "images" and "text".
-"""
+"""Ways to make a small labelled set out of a data set, by name. What an entry has is `Method`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any
+from typing import Any, Literal, Protocol
 
 from distill_prune.artifacts import Cost, Examples, SyntheticSet, Trajectory, Transform
 from distill_prune.errors import ConfigError
 from distill_prune.models import Model
-from distill_prune.table import Table
+from distill_prune.progress import Progress
+from distill_prune.rng import Streams
+from distill_prune.settings import Entry
+from distill_prune.table import EntryModule, Table
 
-METHODS = Table(
+
+class Method(EntryModule, Protocol):
+    """An entry of the table. Its settings have `ipc`, images per class."""
+
+    Settings: type[Entry]
+    NEEDS_EXPERTS: bool
+    """Whether it reads experts' trajectories; then there is the network, too."""
+    NEEDS_MODEL: bool = False
+    """Whether it trains or reads a network."""
+    REAL_IMAGES: bool = False
+    """Whether its sets are plain real images: controls."""
+    KINDS: tuple[Literal["images", "text"], ...] = ("images",)
+    """What it can make sets of."""
+
+    def distill(self, settings: Entry, source: Source, streams: Streams, device: str, progress: Progress, /) -> Distilled:
+        """A set of `ipc` examples of every class."""
+
+
+METHODS: Table[Method] = Table(
     "distillation method",
+    "methods",
+    Method,
     {
         "trajectory": "distill_prune.distill.trajectory",
         "distribution": "distill_prune.distill.distribution",
@@ -32,9 +48,9 @@ METHODS = Table(
 )
 
 
-def needs_model(entry: ModuleType) -> bool:
+def needs_model(entry: Method) -> bool:
     """Whether a method's entry trains or reads a network."""
-    return bool(getattr(entry, "NEEDS_MODEL", entry.NEEDS_EXPERTS))
+    return entry.NEEDS_MODEL or entry.NEEDS_EXPERTS
 
 
 def check_kind(name: str, text: bool) -> None:
@@ -44,7 +60,7 @@ def check_kind(name: str, text: bool) -> None:
         ConfigError: naming the methods that there are for it.
     """
     kind = "text" if text else "images"
-    kinds = {n: getattr(METHODS[n], "KINDS", ("images",)) for n in METHODS}
+    kinds = {n: METHODS[n].KINDS for n in METHODS}
     if kind not in kinds[name]:
         raise ConfigError(
             f"distillation method '{name}' is for {' and '.join(kinds[name])}, and the data are {kind}",

@@ -19,7 +19,7 @@ from distill_prune.prune import CRITERIA
 from distill_prune.prune.imp import Rewind
 from distill_prune.prune.select import Share
 from distill_prune.settings import Entry, Settings
-from distill_prune.table import Table
+from distill_prune.table import EntryModule, Table
 from distill_prune.training import Recipe
 
 
@@ -139,9 +139,9 @@ class Pipeline(Settings):
                     f"distill.{name} matches up to epoch {last} of the experts (max_start - 1 + "
                     f"expert_epochs), which train for {self.experts.recipe.length}"
                 )
-        for name in ("connectivity", "layerwise", "disagreement", "landscape"):
-            if name in self.compare and self.retrain.copies < 2:
-                raise ValueError(f"compare.{name} needs retrain.copies of at least 2, not {self.retrain.copies}")
+        for name in self.compare:
+            if self.retrain.copies < (least := ANALYSES[name].MIN_COPIES):
+                raise ValueError(f"compare.{name} needs retrain.copies of at least {least}, not {self.retrain.copies}")
         if len(set(self.prune.scan)) != len(self.prune.scan):
             raise ValueError(f"prune.scan {[*map(str, self.prune.scan)]}: a rewinding step stands twice")
         for k in {a.k for a in self.placed().values()}:
@@ -226,7 +226,7 @@ def validated(model: type[Settings], raw: Any, where: str, file: str) -> Setting
         raise _describe(problem, model, where, file) from problem
 
 
-def entry(table: Table, raw: Any, where: str, file: str) -> Settings:
+def entry(table: Table[EntryModule], raw: Any, where: str, file: str) -> Settings:
     """The settings of the table's entry that `raw` names."""
     if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
         raise ConfigError(f"'{where}' in {file} needs a name", got=raw, expected=f"name: one of {', '.join(sorted(table))}")

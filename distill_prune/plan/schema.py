@@ -20,12 +20,12 @@ from distill_prune.plan.config import Pipeline, Stored
 from distill_prune.prune import CRITERIA
 from distill_prune.recipe import PRESETS
 from distill_prune.settings import Settings
-from distill_prune.table import Table
+from distill_prune.table import EntryModule, Table
 
 Schema = dict[str, Any]
 
 REFERENCE = "#/definitions/{model}"
-_TABLES = {
+_TABLES: dict[str, Table[EntryModule]] = {
     "data": DATASETS,
     "model": MODELS,
     "architectures": MODELS,
@@ -87,7 +87,7 @@ def schema() -> Schema:
     }
 
 
-def _name(table: Table) -> str:
+def _name(table: Table[EntryModule]) -> str:
     return table.kind.replace(" ", "_")
 
 
@@ -103,7 +103,7 @@ def _of(model: type[Settings], definitions: dict[str, Schema]) -> Schema:
     return found
 
 
-def _union(table: Table, definitions: dict[str, Schema], more: Iterable[Schema] = ()) -> Schema:
+def _union(table: Table[EntryModule], definitions: dict[str, Schema], more: Iterable[Schema] = ()) -> Schema:
     """One of the table's entries, told by its name."""
     entries = [*(_entry(table, name, definitions) for name in table), *more]
     for found in entries:
@@ -111,7 +111,7 @@ def _union(table: Table, definitions: dict[str, Schema], more: Iterable[Schema] 
     return {"description": f"a {table.kind}, by name", "anyOf": entries}
 
 
-def _entry(table: Table, name: str, definitions: dict[str, Schema]) -> Schema:
+def _entry(table: Table[EntryModule], name: str, definitions: dict[str, Schema]) -> Schema:
     """An entry's settings, described by the first paragraph of its module and what the settings say themselves."""
     module = table[name]
     found = _of(module.Settings, definitions)

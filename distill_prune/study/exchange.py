@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from distill_prune.artifacts import Parts, SyntheticSet, Ticket, Trajectory, Transform, Weights
-from distill_prune.data import DATASETS
+from distill_prune.data import cifar10, cifar100
 from distill_prune.errors import ConfigError, DataError, StoreError, UserError
 from distill_prune.interop import FORMATS, Held, Origin
 from distill_prune.interop.footprint import footprint
@@ -24,6 +24,7 @@ from distill_prune.models import MODELS, build_model, resolved
 from distill_prune.plan.config import entry, validated
 from distill_prune.plan.files import override
 from distill_prune.plan.jobs import VERSIONS
+from distill_prune.plan.roles import keys_of
 from distill_prune.run.reader import Reader
 from distill_prune.run.worker import versions
 from distill_prune.settings import digest
@@ -31,9 +32,9 @@ from distill_prune.store.store import Ref, Store, identity
 
 STAGE_OF = {"set": "distill", "experts": "experts", "ticket": "prune"}
 KNOWN = {
-    # of the code of trajectory matching and its relatives: [RGB mean], [RGB std], image size
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), (3, 32, 32)),
-    "cifar100": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), (3, 32, 32)),
+    # of the code of trajectory matching and its relatives: [RGB mean], [RGB std], image size, classes
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), (3, 32, 32), cifar10.SET.classes),
+    "cifar100": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), (3, 32, 32), cifar100.SET.classes),
 }
 """What `--set dataset=NAME` means where NAME is a published set and not an artifact: how foreign code normalizes it."""
 
@@ -56,7 +57,7 @@ def bring_in(store: Store, form: str, paths: Sequence[Path], assignments: Sequen
         UserError: the files, or what is said of them, cannot be used; nothing is written.
     """
     module = FORMATS[form]
-    if not hasattr(module, "read"):
+    if module.read is None:
         raise UserError(f"format '{form}' can be exported only", mend="`distill-prune import --help` lists the formats")
     raw: dict[str, Any] = {}
     override(raw, assignments)
@@ -89,8 +90,7 @@ def _origin(store: Store, dataset: object) -> tuple[Origin, str]:
         return Origin(), ""
     name = str(dataset)
     if name in KNOWN:
-        mean, std, shape = KNOWN[name]
-        classes: tuple[str, ...] = DATASETS[name].SET.classes
+        mean, std, shape, classes = KNOWN[name]
         transform = Transform("normalize", {"mean": torch.tensor(mean), "std": torch.tensor(std)})
         return Origin(classes, transform, shape), ""
     found = store.find(name)
@@ -160,7 +160,7 @@ def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path],
         UserError: the format cannot hold it, or something stands at `path`.
     """
     module = FORMATS[form]
-    if not hasattr(module, "write"):
+    if module.write is None:
         raise UserError(f"format '{form}' can be imported only", mend="`distill-prune export --help` lists the formats")
     held = _held(store, ref, module.KIND)
     found = None
@@ -174,10 +174,10 @@ def _held(store: Store, ref: str, kind: str) -> Held:
     found = store.find(ref)
     reader, manifest = Reader(store, "cpu"), store.manifest(found.stage, found.key)
     if found.stage == "distill" and kind == "experts":
-        taught = sorted((n for n in manifest["inputs"] if n.startswith("expert")), key=lambda n: (len(n), n))
-        if not taught:
+        experts = keys_of("expert", manifest["inputs"])
+        if not experts:
             raise UserError(f"the set '{ref}' was made without experts")
-        return Held(tuple(store.trajectory(manifest["inputs"][n]) for n in taught))
+        return Held(tuple(store.trajectory(key) for key in experts))
     if found.stage == "distill":
         return Held(reader.set(found.key))
     if found.stage == "experts":
