@@ -16,6 +16,7 @@ from tiny import Cli
 
 from distill_prune import conformance
 from distill_prune.conformance import __main__ as conforms
+from distill_prune.plugins import TABLES, table_of
 from distill_prune.store.store import Store
 
 TEXT = (Path(__file__).resolve().parent.parent / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -71,8 +72,8 @@ def test_the_study_runs_and_is_found_by_installed_modules(cli: Cli, folder: Path
 
     with pristine(folder):  # as in another process, without --plugin
         forget(folder)
-        for table in conformance.CONTRACTS:
-            conformance.table_of(table)._registered = {}
+        for table in TABLES:
+            table_of(table)._registered = {}
         without = cli("plan", "stripes.yaml", "--store", "store")
         assert without.code == 2 and "unknown data set 'stripes' at 'data.name' in stripes.yaml" in without.err
         points = tomllib.loads(blocks("toml")[0])["project"]["entry-points"]

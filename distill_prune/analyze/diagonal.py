@@ -17,7 +17,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Literal, TypedDict
 
 import numpy as np
@@ -28,14 +28,13 @@ from torch import Tensor
 
 from distill_prune.analyze.estimate import Estimate, combined, estimate
 from distill_prune.analyze.hessian import Products, Sketch, recorded
+from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.metric import SURVIVORS, Metric
-from distill_prune.artifacts import Examples, Mask, Measurements
+from distill_prune.artifacts import Measurements
 from distill_prune.errors import NonFiniteError
-from distill_prune.models import Model
-from distill_prune.progress import SILENT, Progress
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
-from distill_prune.tree import State, to
+from distill_prune.tree import to
 
 TAKES: Literal["copies"] = "copies"
 
@@ -104,16 +103,8 @@ METRICS = (
 )
 
 
-def measure(
-    settings: Settings,
-    model: Model,
-    copies: Sequence[State],
-    masks: Sequence[Mask],
-    train: Examples,
-    streams: Streams,
-    progress: Progress = SILENT,
-) -> Measurements:
-    """Diagonals of the first `settings.copies` copies, on the device that `train` lives on; `masks` has one mask a copy.
+def measure(settings: Settings, copies: Copies) -> Measurements:
+    """Diagonals of the first `settings.copies` copies, on the device that the examples live on.
 
     Numbers: `copies` [{copy, exact, probes (0 where exact), products, survivors, quantiles {"0.05": ...}, error (mean
     standard error of an entry, 0 where exact), noise (share of the entries' variance that is error), negative (share of
@@ -125,13 +116,14 @@ def measure(
         UserError: there are no examples or no copies.
         NonFiniteError: the loss or a product is not finite.
     """
-    examples, rows = recorded("diagonal", copies, train, settings.rows, streams)
-    chosen = list(zip(copies, masks, strict=True))[: settings.copies]
+    model, train, streams = copies.model, copies.train, copies.streams
+    examples, rows = recorded("diagonal", copies.states, train, settings.rows, streams)
+    chosen = list(zip(copies.states, copies.masks, strict=True))[: settings.copies]
     measured: list[CopyDiagonal] = []
     for c, (copy, mask) in enumerate(chosen):
 
         def tick(done: int, total: int, c: int = c) -> None:
-            progress.tick(c * total + done, len(chosen) * total, f"copy {c}")
+            copies.progress.tick(c * total + done, len(chosen) * total, f"copy {c}")
 
         products = Products(model, to(copy, train.x.device), mask.to(train.x.device), examples)
         if not np.isfinite(products.loss):

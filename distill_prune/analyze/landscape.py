@@ -29,14 +29,17 @@ from pydantic import Field
 from torch import Tensor
 
 from distill_prune.analyze.copies import check_copies, check_counters
+from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.line import Gauge, RowSettings, distance
-from distill_prune.artifacts import Examples, Mask, Measurements
+from distill_prune.artifacts import Mask, Measurements
 from distill_prune.models import Model
-from distill_prune.progress import SILENT, Progress, TicksOnly
+from distill_prune.progress import Progress, TicksOnly
 from distill_prune.rng import Streams
 from distill_prune.tree import State, flatten, select, shapes, to, unflatten
 
 TAKES: Literal["copies"] = "copies"
+MIN_COPIES = 2
+DISTILLED = True
 
 FLAT = 1e-6
 """Copy 2 counts as on the line through the others if its height above it is at most this share of the way along it."""
@@ -86,17 +89,7 @@ class MeasuredPlane(TypedDict):
     about: str
 
 
-def measure(
-    settings: Settings,
-    model: Model,
-    copies: Sequence[State],
-    masks: Sequence[Mask],
-    train: Examples,
-    test: Examples,
-    streams: Streams,
-    distilled: Examples | None = None,
-    progress: Progress = SILENT,
-) -> Measurements:
+def measure(settings: Settings, copies: Copies) -> Measurements:
     """Loss and error on both planes, on recorded rows of train and test and on the distilled images, where there are any.
 
     Numbers: `planes` {copies, directions}, each {x, y, unit, marks [[x, y, name]], surfaces {name: rows of y, columns of x},
@@ -108,13 +101,15 @@ def measure(
         UserError: fewer than two copies, different masks or architectures, counters that cannot be interpolated, or no
             examples.
     """
-    check_copies("a landscape", model, copies, masks, settings.allow_different_masks)
-    check_counters(model, copies)
-    gauge = Gauge.over(settings, model, copies[0], train, test, streams, test_rows=settings.test_rows, distilled=distilled)
-    placed = [to(c, train.x.device) for c in copies[:3]]
+    model, states, train, streams = copies.model, copies.states, copies.train, copies.streams
+    check_copies("a landscape", model, states, copies.masks, settings.allow_different_masks)
+    check_counters(model, states)
+    parts = (train, copies.test, streams)
+    gauge = Gauge.over(settings, model, states[0], *parts, test_rows=settings.test_rows, distilled=copies.distilled)
+    placed = [to(c, train.x.device) for c in states[:3]]
     planes: dict[str, Plane | str] = {
         "copies": through(placed, model.parameters, settings.points, settings.margin),
-        "directions": around(model, placed[0], masks[0], streams, settings.points, settings.span),
+        "directions": around(model, placed[0], copies.masks[0], streams, settings.points, settings.span),
     }
     total = sum(p.size for p in planes.values() if isinstance(p, Plane))
     measured: dict[str, MeasuredPlane | None] = {}
@@ -122,7 +117,7 @@ def measure(
     for name, plane in planes.items():
         measured[name] = None
         if isinstance(plane, Plane):
-            measured[name] = _record(gauge, plane, TicksOnly(progress, begun, total), f"plane of {name}")
+            measured[name] = _record(gauge, plane, TicksOnly(copies.progress, begun, total), f"plane of {name}")
             begun += plane.size
     about = {name: plane.about if isinstance(plane, Plane) else plane for name, plane in planes.items()}
     return Measurements("landscape", {"planes": measured, "about": about, "rows": dict(gauge.rows)})

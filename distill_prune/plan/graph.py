@@ -16,6 +16,7 @@ from distill_prune.plan.config import Pipeline, Stored
 from distill_prune.plan.grid import chain, comparisons
 from distill_prune.plan.jobs import DataJob, DistillJob, ExpertsJob
 from distill_prune.plan.nodes import Graph
+from distill_prune.plan.roles import numbered
 from distill_prune.settings import Entry
 from distill_prune.store.disk import replace_json
 from distill_prune.store.store import Store
@@ -58,12 +59,12 @@ def _experts(g: Graph, store: Store) -> dict[str, str]:
     if not needy:
         return {}
     if p.experts.stored:
-        return {f"expert{i}": _stored_expert(ref, store, needy) for i, ref in enumerate(p.experts.stored)}
-    found = {}
+        return numbered("expert", (_stored_expert(ref, store, needy) for ref in p.experts.stored))
+    keys = []
     for i in range(p.experts.count):
         teacher = ExpertsJob(model=p.teacher, recipe=p.experts.recipe, seed=p.experts.seed, index=i, threads=p.threads)
-        found[f"expert{i}"] = g.add("experts", teacher, {"data": g.data}, f"expert {i}")
-    return found
+        keys.append(g.add("experts", teacher, {"data": g.data}, f"expert {i}"))
+    return numbered("expert", keys)
 
 
 def _stored_expert(ref: str, store: Store, needy: list[Entry]) -> str:

@@ -8,9 +8,10 @@ from distill_prune.analyze import ANALYSES
 from distill_prune.analyze.metric import foreign
 from distill_prune.duration import NONE, Duration
 from distill_prune.plan.arms import Arm, ControlOf, Placed
-from distill_prune.plan.jobs import CompareJob, ControlJob, DenseJob, LevelJob
+from distill_prune.plan.jobs import CompareJob, ControlJob, DenseJob, LevelJob, MaskLevelJob, ScoredLevelJob, TrainedLevelJob
 from distill_prune.plan.measures import betweens, measure_sets, measured
 from distill_prune.plan.nodes import Graph, is_control
+from distill_prune.plan.roles import keys_of
 from distill_prune.prune import CRITERIA, needs_images, needs_model
 from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Step
@@ -69,9 +70,8 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
     p, arm, k = g.pipeline, placed.arm, placed.k
     criterion = arm.criterion or p.prune.criterion
     entry = CRITERIA[criterion.name]
-    trains = entry.NEEDS_TRAINING
     whole = recipe_name(arm) == "retrain"
-    on_source = p.prune.rewind.on == "source" and trains
+    on_source = p.prune.rewind.on == "source" and entry.NEEDS_TRAINING
     recipe = (p.prune.real or p.retrain.recipe) if whole else p.prune.recipe
     # Where the schedule of training from W_k begins.
     first = k if (whole or on_source) and p.prune.rewind.schedule == "continue" else NONE
@@ -83,23 +83,23 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
         tickets = {0: _dense(g, placed, seed, *((recipe, images) if on_source else ()))}
     looks = {"images": images} if needs_images(entry) else {}
     for level in p.compared()[1:] if arm.one_shot else range(len(tickets), p.prune.levels + 1):
-        rounds = level if arm.one_shot else 1
-        job = LevelJob(
-            level=level,
-            step=Step(
-                rate=p.prune.rate,
-                criterion=criterion,
-                rewind=arm.rewind or p.prune.rewind.tensors,
-                rounds=rounds,
-                share=p.prune.share,
-                head=p.prune.rewind.head,
-            ),
-            model=p.model if needs_model(entry) or p.prune.rewind.head else None,
-            recipe=recipe if trains else None,
-            first=first if trains else NONE,
-            threads=p.threads,
-            seed=seed,
+        step = Step(
+            rate=p.prune.rate,
+            criterion=criterion,
+            rewind=arm.rewind or p.prune.rewind.tensors,
+            rounds=level if arm.one_shot else 1,
+            share=p.prune.share,
+            head=p.prune.rewind.head,
         )
+        job: LevelJob
+        if entry.NEEDS_TRAINING:
+            job = TrainedLevelJob(
+                seed=seed, level=level, step=step, model=p.model, recipe=recipe, first=first, threads=p.threads
+            )
+        elif needs_model(entry) or step.head:
+            job = ScoredLevelJob(seed=seed, level=level, step=step, model=p.model, threads=p.threads)
+        else:
+            job = MaskLevelJob(seed=seed, level=level, step=step, threads=p.threads)
         inputs = {"previous": tickets[0 if arm.one_shot else level - 1], "dense": tickets[0], **looks}
         tickets[level] = g.add("prune", job, inputs, f"{placed.name} seed {seed} level {level}", f"prune {placed.name}")
     return tickets
@@ -123,7 +123,9 @@ def comparisons(g: Graph) -> None:
     measure_sets(g)
     inputs, roles = _roles(g)
     summary = CompareJob(
-        analysis=ANALYSES["summary"].Settings(versus=p.versus, margin=p.margin, claim_p=p.claim_p, plugins=foreign(p.compare)),
+        analysis=ANALYSES["summary"].Settings.model_validate(
+            {"versus": p.versus, "margin": p.margin, "claim_p": p.claim_p, "plugins": foreign(p.compare)}
+        ),
         threads=p.threads,
         roles={"arms": [_record(g, placed) for placed in p.placed().values()], "inputs": roles},
     )
@@ -164,7 +166,7 @@ def _roles(g: Graph) -> tuple[dict[str, str], dict[str, dict[str, Any]]]:
             )
     for name, key in g.sets.items():
         made = g.nodes.get(key)
-        by_experts = None if made is None else "expert0" in made.inputs
+        by_experts = None if made is None else bool(keys_of("expert", made.inputs))
         role(f"set/{name}", key, kind="set", set=name, experts=by_experts)
     for i, key in enumerate(key for key, node in g.nodes.items() if node.stage == "experts"):
         role(f"expert/{i}", key, kind="expert")
