@@ -115,7 +115,7 @@ class Maker:
         def hear(event: Event) -> None:
             if isinstance(event, Line):
                 lines.add(event.text)
-            self._mailbox.put.remote(event)
+            self._mailbox.put.remote(pickle.dumps(event))
 
         return Answer(make(self._worker, key, label, partial(received, node), hear), lines)
 
@@ -165,17 +165,19 @@ def check_store(node: str, root: Path, beacon: str) -> None:
 
 
 def _mailbox() -> type:
-    """The class of the actor that brings ticks and printed lines to the driver. It is local so that Ray sends its code: a
-    process that had to import it would import torch."""
+    """The class of the actor that brings pickled ticks and printed lines to the driver.
+
+    It is local, so that Ray sends its code, and it opens no event: a process that had to import either would import torch.
+    """
 
     class Mailbox:
         def __init__(self) -> None:
-            self._events: asyncio.Queue[Any] = asyncio.Queue()
+            self._events: asyncio.Queue[bytes] = asyncio.Queue()
 
-        async def put(self, event: Any) -> None:
+        async def put(self, event: bytes) -> None:
             self._events.put_nowait(event)
 
-        async def take(self) -> list[Any]:
+        async def take(self) -> list[bytes]:
             events = [await self._events.get()]
             while not self._events.empty():
                 events.append(self._events.get_nowait())
@@ -283,7 +285,7 @@ class RayWorkers:
 
     def _ticked(self, reply: Future[Any]) -> None:
         try:
-            events: list[Event] = reply.result()
+            events: list[Event] = [pickle.loads(event) for event in reply.result()]
         except self._ray.exceptions.RayError:
             return  # progress is late, and nothing else
         flying = {held.node.key: held for held in self._pool if held.node is not None}
