@@ -20,7 +20,9 @@ from distill_prune.artifacts import Parts
 from distill_prune.data.digits import Settings
 from distill_prune.plan.jobs import VERSIONS, DataJob
 from distill_prune.plan.nodes import Node
+from distill_prune.run.events import Hit
 from distill_prune.run.executors import Executor, make_executor
+from distill_prune.store.manifest import Provenance
 from distill_prune.store.store import Store, identity
 
 
@@ -31,7 +33,20 @@ def nodes_in(store: Store, count: int) -> list[Node]:
         job = DataJob(source=Settings(split_seed=index), fingerprint="nothing")
         key = identity("data", VERSIONS["data"], job.identity(), {})
         store.write(
-            {"key": key, "stage": "data", "version": VERSIONS["data"], "settings": job.identity(), "inputs": {}},
+            Provenance(
+                key=key,
+                stage="data",
+                version=VERSIONS["data"],
+                label=f"nothing {index}",
+                settings=job.identity(),
+                inputs={},
+                versions={},
+                device="cpu",
+                threads=1,
+                seconds=0.0,
+                peak_mb=0.0,
+                created="",
+            ),
             Parts({}, {"index": index}),
         )
         nodes.append(Node("data", key, job, {}, f"nothing {index}", "data"))
@@ -46,7 +61,7 @@ def seconds(executor: Executor, nodes: Sequence[Node]) -> float:
         while waiting and executor.room():
             executor.submit(waiting.pop())
         for event in executor.events(0.5):
-            assert event.kind == "hit", event
+            assert isinstance(event, Hit), event
             heard += 1
     return time.perf_counter() - began
 
@@ -64,7 +79,7 @@ def main() -> None:
         try:
             for name in ("serial", "processes", "ray"):
                 began = time.perf_counter()
-                executors[name] = make_executor(name, store, "cpu", a.workers, 1, lambda event: None)
+                executors[name] = make_executor(name, store, "cpu", a.workers, 1, lambda _: None)
                 seconds(executors[name], nodes[: 4 * a.workers])  # all workers are there, and have imported what they need
                 print(f"{name:10} ready after {time.perf_counter() - began:6.2f} s", flush=True)
             for _ in range(a.rounds):

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class DistillPruneError(Exception):
-    """A failure that the tool understands. Printed as one message; `exit_code` is the command's."""
+    """A failure that the tool understands. Printed as one message; `exit_code` is the command's.
+
+    `label` is that of the artifact that could not be made, and `trace` the traceback of an error that nobody foresaw; both are
+    empty elsewhere.
+    """
 
     exit_code = 1
+    label = ""
+    trace = ""
 
     def __init__(self, what: str, *, got: object = None, expected: object = None, mend: str | None = None) -> None:
         self.what, self.got, self.expected, self.mend = what, got, expected, mend
@@ -72,6 +81,17 @@ class DamagedArtifact(RunError):
     def __init__(self, stage: str, key: str, reason: str) -> None:
         self.stage, self.key, self.reason = stage, key, reason
         super().__init__(f"damaged artifact {stage}/{key[:12]}: {reason}")
+
+
+def needed(value: T | None, what: str, whose: str) -> T:
+    """`value`, where there is one.
+
+    Raises:
+        RunError: there is none, and `whose` work needs it.
+    """
+    if value is None:
+        raise RunError(f"{whose} needs {what}, and there is none")
+    return value
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

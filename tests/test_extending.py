@@ -16,6 +16,7 @@ from tiny import Cli
 
 from distill_prune import conformance
 from distill_prune.conformance import __main__ as conforms
+from distill_prune.plugins import TABLES, table_of
 from distill_prune.store.store import Store
 
 TEXT = (Path(__file__).resolve().parent.parent / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -63,7 +64,7 @@ def test_the_study_runs_and_is_found_by_installed_modules(cli: Cli, folder: Path
     assert done.code == 0, done.err
     store = Store(folder / "store")
     assert (store.root / "reports" / "stripes" / "report.html").exists()
-    used = json.dumps([store.manifest(r.stage, r.key)["settings"] for r in store.all()])
+    used = json.dumps([store.manifest(r.stage, r.key).settings for r in store.all()])
     assert all(f'"name": "{module}"' in used for module in MODULES)
     found = [store.numbers("compare", r.key) for r in store.all() if r.stage == "compare"]
     distances = [n["distance"]["mean"] for n in found if n["analysis"] == "distance"]
@@ -71,8 +72,8 @@ def test_the_study_runs_and_is_found_by_installed_modules(cli: Cli, folder: Path
 
     with pristine(folder):  # as in another process, without --plugin
         forget(folder)
-        for table in conformance.CONTRACTS:
-            conformance.table_of(table)._registered = {}
+        for table in TABLES:
+            table_of(table)._registered = {}
         without = cli("plan", "stripes.yaml", "--store", "store")
         assert without.code == 2 and "unknown data set 'stripes' at 'data.name' in stripes.yaml" in without.err
         points = tomllib.loads(blocks("toml")[0])["project"]["entry-points"]

@@ -235,7 +235,7 @@ def test_settings_are_read_back_from_manifests(store: Store, graph: Graph) -> No
     """What a key was made from stands in its manifest, so that a stranger can compute it again."""
     for key, node in graph.nodes.items():
         manifest = store.manifest(node.stage, key)
-        assert digest({n: manifest[n] for n in ("stage", "version", "settings", "inputs")}) == key
+        assert digest({n: manifest.document()[n] for n in ("stage", "version", "settings", "inputs")}) == key
 
 
 def test_arms_are_parsed_with_nothing_said(empty: Store) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,10 +13,11 @@ from distill_prune.errors import NonFiniteError, RunError
 from distill_prune.progress import SILENT
 from distill_prune.prune import CRITERIA
 from distill_prune.prune.imp import Step, dense_ticket, next_level, score
+from distill_prune.prune.inputs import LevelImages, LevelWeights
 from distill_prune.prune.select import select
 from distill_prune.rng import Streams
 from distill_prune.settings import canonical
-from distill_prune.store.store import Store, identity
+from distill_prune.store.store import Store
 from distill_prune.training import Recipe, train
 
 STREAMS = Streams(0, ("prune",), (("level", 1),))
@@ -113,7 +115,7 @@ def test_magnitude_is_the_absolute_value():
     model = convnet()
     state = uneven(model)
     mask = Mask.dense(state, model.prunable)
-    found = CRITERIA["magnitude"].scores(state, mask, STREAMS)
+    found = CRITERIA["magnitude"].scores(MAGNITUDE(), LevelWeights(state, mask, STREAMS))
     assert list(found) == list(model.prunable)
     assert all(torch.equal(t, torch.maximum(state[n], -state[n])) for n, t in found.items())
     assert any(bool((state[n] < 0).any()) for n in found)
@@ -122,7 +124,8 @@ def test_magnitude_is_the_absolute_value():
 def test_random_scores_are_uniform_and_their_own_at_every_level():
     mask = dense_mask((40, 50))
     one, again, other = (
-        CRITERIA["random"].scores({}, mask, Streams(0, ("prune",), (("level", k),)))["9.weight"] for k in (1, 1, 2)
+        CRITERIA["random"].scores(RANDOM(), LevelWeights({}, mask, Streams(0, ("prune",), (("level", k),))))["9.weight"]
+        for k in (1, 1, 2)
     )
     assert torch.equal(one, again) and not torch.equal(one, other)
     assert bool((one >= 0).all()) and bool((one < 1).all()) and abs(float(one.mean()) - 0.5) < 0.03
@@ -134,7 +137,7 @@ def test_every_criterion_scores_every_prunable_weight(name):
     assert entry.Settings().name == name and isinstance(entry.NEEDS_TRAINING, bool)
     state = uneven(model)
     mask = Mask.dense(state, model.prunable)
-    scores = score(entry.Settings(), state, mask, STREAMS, model, examples_of(model, 5))
+    scores = score(entry.Settings(), LevelImages(state, mask, STREAMS, model, examples_of(model, 5)))
     assert {n: t.shape for n, t in scores.items()} == {n: t.shape for n, t in mask.kept.items()}
     assert all(bool((t >= 0).all()) and bool(t.any()) and not t.requires_grad for t in scores.values())
 
@@ -315,9 +318,9 @@ def test_level_0_without_steps_is_the_initialisation_and_free():
 def test_the_order_of_a_mask_comes_back(tmp_path):
     mask = Mask({n: torch.tensor([True, False]) for n in ("4.weight", "13.weight", "0.weight")})
     ticket = Ticket(mask, {n: torch.tensor([1.0, 0.0]) for n in mask.kept}, 1)
-    store, key = Store(tmp_path, create=True), identity("prune", 1, {}, {})
-    store.write({"key": key, "stage": "prune", "version": 1, "settings": {}, "inputs": {}}, ticket.parts(None))
-    assert list(Ticket.of(store.read("prune", key), None).mask.kept) == ["4.weight", "13.weight", "0.weight"]
+    store, provenance = Store(tmp_path, create=True), tiny.provenance("prune", {})
+    store.write(provenance, ticket.parts(None))
+    assert list(Ticket.of(store.read("prune", provenance.key), None).mask.kept) == ["4.weight", "13.weight", "0.weight"]
 
 
 @pytest.mark.parametrize("rewind", ["all", "prunable"])
@@ -326,10 +329,9 @@ def test_tickets_come_back_from_the_store(tmp_path, rewind):
     store, base = Store(tmp_path, create=True), tickets[0].state
     for ticket in tickets:
         parts = ticket.parts(base if ticket.level else None)
-        inputs = {"level": str(ticket.level)}
-        key = identity("prune", 1, {}, inputs)
-        store.write({"key": key, "stage": "prune", "version": 1, "settings": {}, "inputs": inputs}, parts)
-        back = Ticket.of(store.read("prune", key), base if ticket.level else None)
+        provenance = tiny.provenance("prune", {}, {"level": str(ticket.level)})
+        store.write(provenance, parts)
+        back = Ticket.of(store.read("prune", provenance.key), base if ticket.level else None)
         assert list(back.mask.kept) == list(ticket.mask.kept) and back.level == ticket.level
         assert all(torch.equal(t, back.mask.kept[n]) for n, t in ticket.mask.kept.items())
         assert set(back.state) == set(ticket.state)

@@ -20,6 +20,7 @@ from distill_prune.errors import DeviceError, NonFiniteError, RunError
 from distill_prune.plan.graph import Graph, build
 from distill_prune.run import run as module
 from distill_prune.run.devices import check_device
+from distill_prune.run.events import Made
 from distill_prune.run.reader import Reader
 from distill_prune.run.stages import compute
 from distill_prune.run.worker import Worker, WorkProgress, conditions
@@ -62,7 +63,7 @@ def test_a_worker_that_always_dies_ends_the_run(empty: Store, monkeypatch: pytes
 
         def events(self, timeout: float) -> list[Any]:
             node, self.node = self.node, None
-            return [module.Event(node.key, "died", -9)]
+            return [module.Died(node.key, "exit code -9")]
 
         def close(self) -> None: ...
 
@@ -131,7 +132,7 @@ def test_an_interrupt_ends_cleanly(empty: Store, file: str, line: str, number: i
 def test_a_failed_artifact_keeps_the_others(empty: Store) -> None:
     with pytest.raises(NonFiniteError, match="the training loss is not finite") as caught:
         tiny.execute(empty, "experts.recipe.lr=1e30", executor="processes", workers=1)
-    assert caught.value.exit_code == 1 and caught.value.label in ("expert 0", "expert 1")  # type: ignore[attr-defined]
+    assert caught.value.exit_code == 1 and caught.value.label in ("expert 0", "expert 1")
     assert empty.keys("data") and empty.keys("experts") == [] and whole(empty)
     assert multiprocessing.active_children() == []
 
@@ -143,7 +144,7 @@ def test_what_fails_unforeseen_is_told_as_a_failed_run(empty: Store, monkeypatch
     monkeypatch.setattr("distill_prune.run.worker.compute", breaks)
     with pytest.raises(RunError, match="data failed: ZeroDivisionError: unforeseen") as caught:
         tiny.execute(empty)
-    assert "breaks" in caught.value.trace  # type: ignore[attr-defined]
+    assert "breaks" in caught.value.trace
 
     def too_much(*_: object) -> None:
         raise MemoryError
@@ -262,7 +263,7 @@ def test_interrupted_work_goes_on_bit_by_bit(store: Store, graph: Graph, label: 
         compute(node, Reader(store, "cpu"), last)
         assert last.loaded
     shutil.rmtree(store.path(node.stage, node.key))
-    assert Worker(store, "cpu").make(node, lambda *_: None).status == "made"  # from the snapshot, through the store
+    assert isinstance(Worker(store, "cpu").make(node, lambda *_: None), Made)  # from the snapshot, through the store
     assert tiny.contents(store) == before and not store.work(node.key).exists()
 
 
@@ -272,5 +273,5 @@ def test_a_broken_snapshot_begins_again(store: Store, graph: Graph, content: byt
     shutil.rmtree(store.path(node.stage, node.key))
     store.work(node.key).mkdir()
     (store.work(node.key) / "snapshot.safetensors").write_bytes(content)
-    assert Worker(store, "cpu").make(node, lambda *_: None).status == "made"
+    assert isinstance(Worker(store, "cpu").make(node, lambda *_: None), Made)
     assert tiny.contents(store) == before

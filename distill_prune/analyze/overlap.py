@@ -12,7 +12,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from distill_prune.artifacts import Mask, Measurements
+from distill_prune.analyze.inputs import Pair
+from distill_prune.artifacts import Measurements
 from distill_prune.errors import UserError
 from distill_prune.settings import Entry as Base
 
@@ -23,8 +24,8 @@ class Settings(Base):
     name: Literal["overlap"] = "overlap"
 
 
-def measure(settings: Settings, a: Mask, b: Mask) -> Measurements:
-    """Overlap of `a` and `b`, whole and by layer, beside what random masks with the same counts by layer would share.
+def measure(settings: Settings, pair: Pair) -> Measurements:
+    """Overlap of the masks `a` and `b`, whole and by layer, beside what random masks with the same counts by layer would share.
 
     Each record: `total`, `a`, `b`, `shared`, `iou` (intersection over union), `a_in_b` (share of a's weights kept in
     b), `chance` {`shared`, `sd`, `iou`, `a_in_b`} at the expected intersection, and `z`.
@@ -33,6 +34,7 @@ def measure(settings: Settings, a: Mask, b: Mask) -> Measurements:
     Raises:
         UserError: the masks are of different architectures.
     """
+    a, b = pair.a, pair.b
     shape_a, shape_b = ({n: tuple(t.shape) for n, t in m.kept.items()} for m in (a, b))
     if shape_a != shape_b:
         differing = sorted(n for n in shape_a.keys() | shape_b.keys() if shape_a.get(n) != shape_b.get(n))
@@ -42,7 +44,7 @@ def measure(settings: Settings, a: Mask, b: Mask) -> Measurements:
             expected="the same prunable weights with the same shapes",
         )
     counts = {n: _counts(kept, b.kept[n]) for n, kept in a.kept.items()}
-    chances = {n: _chance(*c) for n, c in counts.items()}
+    chances = {n: _chance(*c[:3]) for n, c in counts.items()}
     total, left, right, shared = (sum(column) for column in zip(*counts.values(), strict=True))
     mean, variance = (sum(column) for column in zip(*chances.values(), strict=True))
     layers = {n: _record(*counts[n], *chances[n]) for n in counts}
@@ -54,7 +56,7 @@ def _counts(a: Tensor, b: Tensor) -> tuple[int, int, int, int]:
     return a.numel(), int(a.sum()), int(b.sum()), int((a & b).sum())
 
 
-def _chance(total: int, a: int, b: int, shared: int) -> tuple[float, float]:
+def _chance(total: int, a: int, b: int) -> tuple[float, float]:
     """Mean and variance of the number that two random masks share."""
     mean = a * b / total
     return mean, mean * (total - a) * (total - b) / (total * (total - 1)) if total > 1 else 0.0

@@ -1,26 +1,41 @@
-"""Ways to make a small labelled set out of a data set.
-
-An entry has `Settings` (with `ipc`, images per class), `NEEDS_EXPERTS`, and
-`distill(settings, source: Source, streams, device, progress) -> Distilled`. Where it needs a network but no experts it says
-`NEEDS_MODEL = True`; where its sets are plain real images, a control, `REAL_IMAGES = True`. `KINDS` says what it is for where
-that is not images alone: of "images" and "text".
-"""
+"""Ways to make a small labelled set out of a data set, by name. What an entry has is `Method`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any, Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 from distill_prune.artifacts import Cost, Examples, SyntheticSet, Trajectory, Transform
 from distill_prune.errors import ConfigError
 from distill_prune.models import Model
+from distill_prune.progress import Progress
+from distill_prune.rng import Streams
 from distill_prune.settings import Entry
-from distill_prune.table import Table
+from distill_prune.table import EntryModule, Table
 
-METHODS = Table(
+
+class Method(EntryModule, Protocol):
+    """An entry of the table. Its settings have `ipc`, images per class."""
+
+    Settings: type[Entry]
+    NEEDS_EXPERTS: bool
+    """Whether it reads experts' trajectories; then there is the network, too."""
+    NEEDS_MODEL: bool = False
+    """Whether it trains or reads a network."""
+    REAL_IMAGES: bool = False
+    """Whether its sets are plain real images: controls."""
+    KINDS: tuple[Literal["images", "text"], ...] = ("images",)
+    """What it can make sets of."""
+
+    def distill(self, settings: Entry, source: Source, streams: Streams, device: str, progress: Progress, /) -> Distilled:
+        """A set of `ipc` examples of every class."""
+
+
+METHODS: Table[Method] = Table(
     "distillation method",
+    "methods",
+    Method,
     {
         "trajectory": "distill_prune.distill.trajectory",
         "distribution": "distill_prune.distill.distribution",
@@ -31,11 +46,6 @@ METHODS = Table(
         "kcenter": "distill_prune.distill.kcenter",
     },
 )
-
-
-def needs_model(entry: ModuleType) -> bool:
-    """Whether a method's entry trains or reads a network."""
-    return bool(getattr(entry, "NEEDS_MODEL", entry.NEEDS_EXPERTS))
 
 
 @runtime_checkable
@@ -51,6 +61,11 @@ def last_epoch(settings: Entry) -> int:
     return settings.last_epoch if isinstance(settings, MatchesExperts) else 0
 
 
+def needs_model(entry: Method) -> bool:
+    """Whether a method's entry trains or reads a network."""
+    return entry.NEEDS_MODEL or entry.NEEDS_EXPERTS
+
+
 def check_kind(name: str, text: bool) -> None:
     """Refuse a method for data of another kind.
 
@@ -58,7 +73,7 @@ def check_kind(name: str, text: bool) -> None:
         ConfigError: naming the methods that there are for it.
     """
     kind = "text" if text else "images"
-    kinds = {n: getattr(METHODS[n], "KINDS", ("images",)) for n in METHODS}
+    kinds = {n: METHODS[n].KINDS for n in METHODS}
     if kind not in kinds[name]:
         raise ConfigError(
             f"distillation method '{name}' is for {' and '.join(kinds[name])}, and the data are {kind}",
@@ -68,7 +83,8 @@ def check_kind(name: str, text: bool) -> None:
 
 @dataclass(frozen=True)
 class Source:
-    """What a method may use: the training part, and experts' trajectories where it needs them; never the test part."""
+    """What a method may use: the training part; the network and experts' trajectories where it needs them. Never the test
+    part."""
 
     train: Examples
     classes: tuple[str, ...]
@@ -76,11 +92,22 @@ class Source:
     model: Model | None = None
     experts: Sequence[Trajectory] = ()
 
+    @property
+    def network(self) -> Model:
+        """The network.
+
+        Raises:
+            ConfigError: there is none, as the method does not say that it needs one.
+        """
+        if self.model is None:
+            raise ConfigError("a distillation method reads a network unasked", mend="NEEDS_MODEL = True in its module")
+        return self.model
+
 
 @dataclass(frozen=True)
 class Distilled:
-    """A synthetic set, what it cost, and a record of the way there."""
+    """A synthetic set, what it cost, and a record of how it was made: JSON numbers by name."""
 
     set: SyntheticSet
     cost: Cost
-    record: dict[str, Any] = field(default_factory=dict)
+    record: Mapping[str, object] = field(default_factory=dict)

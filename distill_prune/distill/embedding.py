@@ -2,11 +2,11 @@
 
     X, Y = argmin E_{theta_0} sum_t D( grad_theta CE(theta_t; R), grad_theta CE(theta_t; X, softmax Y) )
 
-X (N, S, D) stands where a network looks up the embeddings of S word pieces; positions, segments and the norm come after, as
-for any sentence. Word pieces are discrete and embeddings are not, so that they can be learned. theta_0 are the pre-trained
-weights with a new head at every iteration; an iteration takes `inner_loop` steps on X and Y, and between them trains the
-network by `net_steps` steps on real sentences, so that gradients are matched all along the way that fine-tuning takes. R is a
-random real batch. D is gradient.py's, over the trained matrices: embeddings that are frozen have no gradient to match.
+X (N, S, D) takes the place of the embeddings of S word pieces; positions, segments and the norm come after, as for any
+sentence. Word pieces are discrete and cannot be learned, but embeddings can. theta_0 are the pre-trained weights with a new
+head at every iteration. An iteration takes `inner_loop` steps on X and Y. Between them it trains the network by `net_steps`
+steps on real sentences, so that gradients are matched all along a fine-tuning. R is a random real batch. D is that of
+gradient.py, over the trained matrices: frozen embeddings have no gradient to match.
 
 References:
     | Dataset Condensation with Gradient Matching (Zhao et al., 2021), https://arxiv.org/abs/2006.05929
@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from distill_prune import objective
+from distill_prune.arithmetic import ceil_div
 from distill_prune.artifacts import Cost, Examples, SyntheticSet
 from distill_prune.distill import Distilled, Source
 from distill_prune.distill.gradient import Metric, distance, matched_names
@@ -69,13 +70,13 @@ class Settings(Base):
 
 
 def filled(tokens: Tensor, length: int) -> Tensor:
-    """Sentences (N, 2, L) as sentences (N, 2, length) without padding: what stands between the first piece and the last is
-    cut, or repeated, until it fills the place."""
+    """Sentences (N, 2, L) as sentences (N, 2, length) without padding: the word pieces between the first and the last are
+    cut, or repeated, to this length."""
     out = torch.empty(len(tokens), 2, length, dtype=tokens.dtype)
     for row, sentence in zip(out, tokens, strict=True):
         size = int((sentence[1] > 0).sum())
         inside = sentence[:, 1 : max(size - 1, 2)]
-        body = inside.repeat(1, -(-(length - 2) // inside.shape[1]))[:, : length - 2]
+        body = inside.repeat(1, ceil_div(length - 2, inside.shape[1]))[:, : length - 2]
         row[:, 0], row[:, 1:-1], row[:, -1] = sentence[:, 0], body, sentence[:, size - 1]
     return out
 
@@ -100,28 +101,24 @@ def gradients(
 
 def _step(settings: Settings, source: Source, names: Sequence[str], run: Run, state: State, streams: Streams) -> float:
     """One matching step with the network at `state`: the loss, after the samples have moved; NaN where the run went back."""
-    model, train_part = source.model, source.train
-    assert model is not None
+    model, train_part = source.network, source.train
     rows = torch.randperm(len(train_part), generator=streams("real"))[: settings.batch_real].to(train_part.y.device)
     with counting(run):
         real = gradients(model, state, names, train_part.inputs(rows), train_part.y[rows])
         leaves = {n: t.detach().requires_grad_() for n, t in run.learned.items()}
-        made = gradients(model, state, names, leaves["embeddings"], leaves["labels"].softmax(1), graph=True)
-        loss = distance(real, made, settings.metric)
-        found = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-    about = f"step {settings.lr_embeddings * run.shrink:.3g}"
-    if run.refuse(
-        {"matching loss": loss, **{f"gradient of {n}": t for n, t in found.items()}}, about, "a smaller lr_embeddings"
-    ):
+        synthetic = gradients(model, state, names, leaves["embeddings"], leaves["labels"].softmax(1), graph=True)
+        loss = distance(real, synthetic, settings.metric)
+        leaf_gradients = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+    named = {"matching loss": loss, **{f"gradient of {n}": t for n, t in leaf_gradients.items()}}
+    if run.refuse(named, f"step {settings.lr_embeddings * run.shrink:.3g}", "a smaller lr_embeddings"):
         return math.nan
-    run.update(found)
+    run.update(leaf_gradients)
     return float(loss.detach())
 
 
 def _iterate(settings: Settings, source: Source, names: Sequence[str], run: Run, streams: Streams, device: str) -> float:
     """One iteration: the mean loss of its matching steps, or NaN where the run went back to a good state."""
-    model = source.model
-    assert model is not None
+    model = source.network
     here = streams.under(iteration=run.iteration)
     state = to(model.fresh(streams.seed, *here.names, "network", **dict(here.parts)), device)
     total = 0.0
@@ -148,8 +145,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         DataError: a class has too few examples.
         NonFiniteError: a loss or gradient stayed non-finite after several returns to the last good state.
     """
-    model = source.model
-    assert model is not None
+    model = source.network
     if not hasattr(model.module, "embed"):
         raise ConfigError("method 'embedding' needs a network with word embeddings", got=type(model.module).__name__)
     names = matched_names(model, settings.metric)
@@ -171,7 +167,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         loss = _iterate(settings, on, names, run, streams, device)
         if not math.isnan(loss):
             run.advance(loss, progress, {})
-    made = SyntheticSet(
+    synthetic = SyntheticSet(
         run.result("embeddings"),
         run.result("labels"),
         source.classes,
@@ -179,7 +175,8 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         "embedding",
         label_kind="logits",
     )
-    return Distilled(made, _cost(settings, model, on.train, len(labels), run.flops), {**run.record, "rollbacks": run.tries})
+    cost = _cost(settings, model, on.train, len(labels), run.flops)
+    return Distilled(synthetic, cost, {**run.record, "rollbacks": run.tries})
 
 
 def _cost(settings: Settings, model: Model, real: Examples, count: int, flops: int) -> Cost:

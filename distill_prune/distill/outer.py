@@ -10,17 +10,29 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor
 
 from distill_prune.errors import NonFiniteError
 from distill_prune.progress import Progress
+from distill_prune.training.optimizer import SLOTS, load_slots, slots_of
 
 RECORD_EVERY = 10
 KEEP_EVERY = 20  # a multiple of RECORD_EVERY, so that a return to a good state starts a new span
 TRIES = 6
+
+
+class Numbers(TypedDict):
+    """What of a run's state is no tensor, by the names that it has there."""
+
+    iteration: int
+    shrink: float
+    tries: int
+    record: dict[str, list[float]]
+    flops: int
+    total: float
 
 
 @dataclass
@@ -72,24 +84,24 @@ class Run:
     def tensors(self) -> dict[str, Tensor]:
         out = {name: t.detach().clone() for name, t in self.learned.items()}
         out |= {f"average/{name}": t.clone() for name, t in self.averages.items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            out |= {f"optimizer/{index}/{n}": v.clone() for n, v in slots.items() if isinstance(v, Tensor)}
-        return out
+        return out | {name: t.clone() for name, t in slots_of(self.optimizer).items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        slots: dict[int, dict[str, Tensor]] = {}
         with torch.no_grad():
             for name, leaf in self.learned.items():
                 leaf.copy_(tensors[name])
         self.averages = {name: tensors[f"average/{name}"].to(t.device).clone() for name, t in self.averages.items()}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer/"):
-                _, index, slot = name.split("/")
-                slots.setdefault(int(index), {})[slot] = tensor.clone()
-        self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        load_slots(self.optimizer, {n: t.clone() for n, t in tensors.items() if n.startswith(SLOTS)})
 
-    def numbers(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("iteration", "shrink", "tries", "record", "flops", "total")}
+    def numbers(self) -> Numbers:
+        return {
+            "iteration": self.iteration,
+            "shrink": self.shrink,
+            "tries": self.tries,
+            "record": self.record,
+            "flops": self.flops,
+            "total": self.total,
+        }
 
     def resume(self, progress: Progress) -> None:
         """Go on from the snapshot that `progress` keeps, where there is one."""
@@ -99,8 +111,8 @@ class Run:
         self.restore({n: t for n, t in snapshot.tensors.items() if not n.startswith("good/")})
         for name, value in snapshot.numbers.items():
             setattr(self, name, value)
-        kept = {n.removeprefix("good/"): t for n, t in snapshot.tensors.items() if n.startswith("good/")}
-        self.good = (self.iteration // KEEP_EVERY * KEEP_EVERY, kept)
+        good = {n.removeprefix("good/"): t for n, t in snapshot.tensors.items() if n.startswith("good/")}
+        self.good = (self.iteration // KEEP_EVERY * KEEP_EVERY, good)
 
     def keep(self) -> None:
         """Remember this state as good, now and then."""

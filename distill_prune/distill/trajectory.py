@@ -115,12 +115,12 @@ def _batches(settings: Settings, shape: tuple[int, ...], streams: Streams, itera
             queue = queue or list(torch.split(torch.randperm(n, generator=generator), batch))
             rows = queue.pop(0).to(device)
         size = (n if rows is None else len(rows), *shape[1:])
-        drawn = (
+        augmentation = (
             None
             if settings.augment == "none"
             else draw(settings.augment, size, streams("augment", iteration=iteration, step=i))
         )
-        out.append(Batch(rows, drawn))
+        out.append(Batch(rows, augmentation))
     return out
 
 
@@ -154,18 +154,18 @@ def _flops(inner: Inner, start: Tensor, target: Tensor) -> int:
 
 def _teacher(settings: Settings, source: Source, inputs: Tensor) -> Tensor:
     """Logits (N, K) of the first expert's last usable epoch on network inputs (N, C, H, W)."""
-    assert source.model is not None
-    state = to({**dict(source.model.module.named_buffers()), **source.experts[0].state(settings.last_epoch)}, inputs.device)
-    with torch.no_grad():  # batch statistics, which is what an expert's row has: it keeps no buffers
-        return torch.cat([source.model(clone(state), x, train=True) for x in torch.split(inputs, TEACHER_BATCH)])
+    model = source.network
+    state = to({**dict(model.module.named_buffers()), **source.experts[0].state(settings.last_epoch)}, inputs.device)
+    with torch.no_grad():  # with batch statistics: an expert's row has no running ones
+        return torch.cat([model(clone(state), x, train=True) for x in torch.split(inputs, TEACHER_BATCH)])
 
 
 def _begin(settings: Settings, source: Source, streams: Streams, device: str) -> tuple[Run, Tensor]:
     """The run at its beginning, and the classes (N,) of the stored images."""
     train = source.train
     if settings.init == "correct":
-        found = torch.cat([_teacher(settings, source, train.inputs(i)).argmax(1) for i in _chunks(len(train))])
-        train = train.take((found == train.y).nonzero().squeeze(1))
+        predicted = torch.cat([_teacher(settings, source, train.inputs(i)).argmax(1) for i in _chunks(len(train))])
+        train = train.take((predicted == train.y).nonzero().squeeze(1))
         counts = torch.bincount(train.y, minlength=len(source.classes))
         if int(counts.min()) < settings.ipc * settings.factor**2:
             raise DataError(
@@ -206,8 +206,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
     """
     run, classes = _begin(settings, source, streams, device)
     run.resume(progress)
-    model, shapes = source.model, source.experts[0].shapes
-    assert model is not None
+    model, shapes = source.network, source.experts[0].shapes
     buffers = {n: t.to(device, copy=True) for n, t in model.module.named_buffers()}  # in training written, never read
 
     def forward(theta: Tensor, x: Tensor) -> Tensor:
@@ -246,15 +245,15 @@ def _gradients(settings: Settings, run: Run, images: Tensor, matched: Matched) -
     pixels = matched.pixels
     if settings.factor > 1:
         (pixels,) = torch.autograd.grad(images, run.learned["pixels"], pixels)
-    found = {"pixels": pixels, "log_lr": matched.log_lr}
+    gradients = {"pixels": pixels, "log_lr": matched.log_lr}
     if matched.labels is not None:
-        found["labels"] = matched.labels.view(settings.factor**2, -1, matched.labels.shape[1]).sum(0)
-    return found
+        gradients["labels"] = matched.labels.view(settings.factor**2, -1, matched.labels.shape[1]).sum(0)
+    return gradients
 
 
 def _finish(settings: Settings, source: Source, run: Run, classes: Tensor) -> Distilled:
     soft = settings.labels == "soft"
-    made = SyntheticSet(
+    synthetic = SyntheticSet(
         run.result("pixels"),
         run.result("labels") if soft else classes.cpu(),
         source.classes,
@@ -265,6 +264,6 @@ def _finish(settings: Settings, source: Source, run: Run, classes: Tensor) -> Di
         settings.factor,
         "logits" if soft else "classes",
     )
-    per_step = made.count if settings.batch is None else min(settings.batch, made.count)
+    per_step = synthetic.count if settings.batch is None else min(settings.batch, synthetic.count)
     cost = Cost(per_step * settings.inner_steps, settings.inner_steps, run.flops).times(settings.iterations)
-    return Distilled(made, cost, {**run.record, "rollbacks": run.tries})
+    return Distilled(synthetic, cost, {**run.record, "rollbacks": run.tries})

@@ -13,7 +13,7 @@ from pydantic import Field, SerializeAsAny
 from distill_prune.duration import Duration
 from distill_prune.entries import EntryOf
 from distill_prune.errors import nearest
-from distill_prune.prune import CRITERIA
+from distill_prune.prune import CRITERIA, needs_images
 from distill_prune.prune.controls import Kind
 from distill_prune.prune.imp import Tensors
 from distill_prune.settings import Entry, Settings
@@ -190,7 +190,7 @@ def _check_task(name: str, arm: Arm, parent: str, arms: Mapping[str, Arm]) -> No
 def _check_search(name: str, arm: Arm) -> None:
     entry = CRITERIA[arm.criterion.name] if arm.criterion is not None else None
     trains = entry is None or entry.NEEDS_TRAINING
-    looks = trains or getattr(entry, "NEEDS_IMAGES", False)
+    looks = entry is None or needs_images(entry)
     if arm.criterion is not None and ((not trains and arm.recipe) or (not looks and arm.images != "real")):
         what = "trains on nothing, so leave out " + ("recipe" if looks else "images and recipe")
         raise ValueError(f"arms.{name}: the criterion '{arm.criterion.name}' {what}")

@@ -156,9 +156,9 @@ class Pipeline(Settings):
                     f"distill.{name} matches up to epoch {last} of the experts (max_start - 1 + "
                     f"expert_epochs), which train for {self.experts.recipe.length}"
                 )
-        for name in ("connectivity", "layerwise", "disagreement", "landscape"):
-            if name in self.compare and self.retrain.copies < 2:
-                raise ValueError(f"compare.{name} needs retrain.copies of at least 2, not {self.retrain.copies}")
+        for name in self.compare:
+            if self.retrain.copies < (least := ANALYSES[name].MIN_COPIES):
+                raise ValueError(f"compare.{name} needs retrain.copies of at least {least}, not {self.retrain.copies}")
         if len(set(self.prune.scan)) != len(self.prune.scan):
             raise ValueError(f"prune.scan {[*map(str, self.prune.scan)]}: a rewinding step stands twice")
         for k in {a.k for a in self.placed().values()}:
@@ -215,7 +215,8 @@ def _beside(data: Source, task: object) -> object:
         return {**task, "tasks": {name: _beside(data, inner) for name, inner in tasks.items()}}
     name = task.get("name")
     kind = DATASETS[name].Settings if isinstance(name, str) and name in DATASETS else Source
-    shared = ("tokenizer",) if data.MASKED or kind.MASKED else ("tokenizer", "path")
+    masked = data.MASKED or (issubclass(kind, Source) and kind.MASKED)
+    shared = ("tokenizer",) if masked else ("tokenizer", "path")
     return {n: value for n, value in data if n in shared and value is not None and n in kind.model_fields} | {**task}
 
 

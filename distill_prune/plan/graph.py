@@ -17,9 +17,11 @@ from distill_prune.plan.grid import chain
 from distill_prune.plan.jobs import DataJob, DistillJob, ExpertsJob
 from distill_prune.plan.measures import betweens, measure_sets
 from distill_prune.plan.nodes import Graph
+from distill_prune.plan.roles import numbered
 from distill_prune.plan.summary import summary
 from distill_prune.settings import Entry
-from distill_prune.store.store import Store, replace_json
+from distill_prune.store.disk import replace_json
+from distill_prune.store.store import Store
 
 
 def build(pipeline: Pipeline, store: Store) -> Graph:
@@ -38,8 +40,7 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
     for name, method in p.distill.items():
         if isinstance(method, Stored):
             g.sets[name] = _stored(method, store, name, g.data)
-            made = store.manifest("distill", g.sets[name])["settings"]
-            g.methods[name] = made.get("method", {}).get("name", "imported")
+            g.methods[name] = store.manifest("distill", g.sets[name]).entry("method") or "imported"
             continue
         entry = METHODS[method.name]
         check_kind(method.name, p.data.is_text)
@@ -62,12 +63,12 @@ def _experts(g: Graph, store: Store) -> dict[str, str]:
     if not needy:
         return {}
     if p.experts.stored:
-        return {f"expert{i}": _stored_expert(ref, store, needy) for i, ref in enumerate(p.experts.stored)}
-    found = {}
+        return numbered("expert", (_stored_expert(ref, store, needy) for ref in p.experts.stored))
+    keys = []
     for i in range(p.experts.count):
         teacher = ExpertsJob(model=p.teacher, recipe=p.experts.recipe, seed=p.experts.seed, index=i, threads=p.threads)
-        found[f"expert{i}"] = g.add("experts", teacher, {"data": g.data}, f"expert {i}")
-    return found
+        keys.append(g.add("experts", teacher, {"data": g.data}, f"expert {i}"))
+    return numbered("expert", keys)
 
 
 def _stored_expert(ref: str, store: Store, needy: list[Entry]) -> str:
@@ -116,7 +117,7 @@ def _stored(method: Stored, store: Store, name: str, data: str) -> str:
     ref = store.find(method.ref)
     if ref.stage != "distill":
         raise StoreError(f"distill.{name}: '{method.ref}' is not a synthetic set", got=f"{ref.stage}/{ref.key[:12]}")
-    made_from = store.manifest("distill", ref.key)["inputs"].get("data", "")
+    made_from = store.manifest("distill", ref.key).inputs.get("data", "")
     if made_from != data and not method.other_data and store.numbers("distill", ref.key).get("transform") != "pixels":
         raise ConfigError(
             f"distill.{name}: the set '{method.ref}' was made from other data than this pipeline's",

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from distill_prune.duration import NONE, Duration
 from distill_prune.plan.arms import Arm, ControlOf, Placed
-from distill_prune.plan.config import Pipeline
-from distill_prune.plan.jobs import ControlJob, DenseJob, LevelJob
+from distill_prune.plan.jobs import ControlJob, DenseJob, LevelJob, MaskLevelJob, ScoredLevelJob, TrainedLevelJob
 from distill_prune.plan.measures import measured
 from distill_prune.plan.nodes import Graph
 from distill_prune.prune import CRITERIA, needs_images, needs_model
@@ -62,13 +61,12 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
     p, arm, k = g.pipeline, placed.arm, placed.k
     criterion = arm.criterion or p.prune.criterion
     entry = CRITERIA[criterion.name]
-    trains = entry.NEEDS_TRAINING
     whole = arm.recipe_name == "retrain"
-    on_source = p.prune.rewind.on == "source" and trains
+    on_source = p.prune.rewind.on == "source" and entry.NEEDS_TRAINING
     recipe = (p.prune.real or p.retrain.recipe) if whole else p.prune.recipe
     # Where the schedule of training from W_k begins.
     first = k if (whole or on_source) and p.prune.rewind.schedule == "continue" else NONE
-    _check_lengths(p, placed.name, arm, recipe, on_source, k)
+    _check_lengths(placed.name, arm, recipe, on_source, k)
     images = g.real(placed.task) if arm.images == "real" else g.sets[arm.images]
     if arm.begins is not None:
         tickets = {level: key for level, key in g.chains[arm.begins.arm, seed].items() if level <= arm.begins.level}
@@ -76,29 +74,29 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
         tickets = {0: _dense(g, placed, seed, *((recipe, images) if on_source else ()))}
     looks = {"images": images} if needs_images(entry) else {}
     for level in p.compared()[1:] if arm.one_shot else range(len(tickets), p.prune.levels + 1):
-        rounds = level if arm.one_shot else 1
-        job = LevelJob(
-            level=level,
-            step=Step(
-                rate=p.prune.rate,
-                criterion=criterion,
-                rewind=arm.rewind or p.prune.rewind.tensors,
-                rounds=rounds,
-                share=p.prune.share,
-                head=p.prune.rewind.head,
-            ),
-            model=p.model if needs_model(entry) or p.prune.rewind.head else None,
-            recipe=recipe if trains else None,
-            first=first if trains else NONE,
-            threads=p.threads,
-            seed=seed,
+        step = Step(
+            rate=p.prune.rate,
+            criterion=criterion,
+            rewind=arm.rewind or p.prune.rewind.tensors,
+            rounds=level if arm.one_shot else 1,
+            share=p.prune.share,
+            head=p.prune.rewind.head,
         )
+        job: LevelJob
+        if entry.NEEDS_TRAINING:
+            job = TrainedLevelJob(
+                seed=seed, level=level, step=step, model=p.model, recipe=recipe, first=first, threads=p.threads
+            )
+        elif needs_model(entry) or step.head:
+            job = ScoredLevelJob(seed=seed, level=level, step=step, model=p.model, threads=p.threads)
+        else:
+            job = MaskLevelJob(seed=seed, level=level, step=step, threads=p.threads)
         inputs = {"previous": tickets[0 if arm.one_shot else level - 1], "dense": tickets[0], **looks}
         tickets[level] = g.add("prune", job, inputs, f"{placed.name} seed {seed} level {level}", f"prune {placed.name}")
     return tickets
 
 
-def _check_lengths(p: Pipeline, name: str, arm: Arm, recipe: Recipe, on_source: bool, k: Duration) -> None:
+def _check_lengths(name: str, arm: Arm, recipe: Recipe, on_source: bool, k: Duration) -> None:
     if arm.images == "real" and arm.recipe_name != "retrain":
         for what, duration in (("length", recipe.length), ("warmup", recipe.warmup)):
             duration.fixed_steps(

@@ -8,7 +8,7 @@ from pydantic import Field, GetPydanticSchema, SerializeAsAny
 from pydantic_core import core_schema
 
 from distill_prune.data.source import Source
-from distill_prune.duration import Duration
+from distill_prune.duration import NONE, Duration
 from distill_prune.plan.records import Roles
 from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Step
@@ -74,14 +74,35 @@ class DenseJob(Job):
 
 
 class LevelJob(Job):
-    """A further level of a chain; `model` and `recipe` only where the criterion takes its scores from training."""
+    """Base of a further level of a chain. All three kinds enter keys with the same fields."""
 
     seed: int
     level: int
     step: Step
-    model: SerializeAsAny[Entry] | None
-    recipe: Recipe | None
+
+
+class TrainedLevelJob(LevelJob):
+    """A level whose criterion scores weights trained by `recipe`, from step `first` of its schedule."""
+
+    model: SerializeAsAny[Entry]
+    recipe: Recipe
     first: Duration
+
+
+class ScoredLevelJob(LevelJob):
+    """A level that trains nothing and looks at the network: its criterion does, or it redraws the head."""
+
+    model: SerializeAsAny[Entry]
+    recipe: None = None
+    first: Duration = NONE
+
+
+class MaskLevelJob(LevelJob):
+    """A level whose criterion looks at weights alone."""
+
+    model: None = None
+    recipe: None = None
+    first: Duration = NONE
 
 
 class ControlJob(Job):

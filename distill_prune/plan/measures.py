@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -12,6 +11,7 @@ from distill_prune.plan.arms import Placed, scanned
 from distill_prune.plan.config import Only
 from distill_prune.plan.jobs import CompareJob, RetrainJob
 from distill_prune.plan.nodes import Between, Graph, SetMeasure, Unit, is_control
+from distill_prune.plan.roles import numbered
 
 EVERYTHING = Only()
 
@@ -37,7 +37,7 @@ def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Un
         )
         for c in range(p.retrain.copies)
     )
-    inputs = {"data": data, "ticket": ticket, **{f"copy{c}": key for c, key in enumerate(copies)}}
+    inputs = {"data": data, "ticket": ticket, **numbered("copy", copies)}
     analyses = {
         name: g.add(
             "compare",
@@ -54,8 +54,7 @@ def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Un
 
 def _images(g: Graph, analysis: str) -> dict[str, str]:
     """The learned images, for an analysis that looks at them, where the study has some."""
-    asks = "distilled" in inspect.signature(ANALYSES[analysis].measure).parameters
-    return {"distilled": g.learned} if asks and g.learned else {}
+    return {"distilled": g.learned} if ANALYSES[analysis].DISTILLED and g.learned else {}
 
 
 def versus(g: Graph, placed: Placed) -> str:
@@ -95,8 +94,7 @@ def betweens(g: Graph) -> None:
             else:
                 job = CompareJob(analysis=settings, threads=p.threads, seed=u.seed, model=p.model)
                 inputs = {"data": g.real(g.pipeline.placed()[u.arm].task), "a": u.ticket, "b": other.ticket}
-                for side, unit in (("a", u), ("b", other)):
-                    inputs |= {f"{side}_copy{c}": key for c, key in enumerate(unit.copies)}
+                inputs |= numbered("a_copy", u.copies) | numbered("b_copy", other.copies)
             g.betweens.append(Between(kind, name, u, other, g.add("compare", job, inputs, label, f"compare {name}")))
 
 

@@ -58,7 +58,7 @@ class SetMeasure:
 
 def is_control(method: str) -> bool:
     """Whether a set made by `method` holds plain real images: a control, not the treatment."""
-    return method in METHODS and getattr(METHODS[method], "REAL_IMAGES", False)
+    return method in METHODS and METHODS[method].REAL_IMAGES
 
 
 @dataclass

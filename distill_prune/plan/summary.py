@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from distill_prune.analyze import ANALYSES
+from distill_prune.analyze.metric import foreign
 from distill_prune.analyze.records import ArmRecord
 from distill_prune.plan.arms import Placed
 from distill_prune.plan.jobs import CompareJob
 from distill_prune.plan.nodes import Graph, is_control
 from distill_prune.plan.records import Role, SetRole, TicketRole, UnitRole
+from distill_prune.plan.roles import keys_of
 
 
 def summary(g: Graph) -> str:
@@ -21,7 +23,9 @@ def summary(g: Graph) -> str:
         for name, key, role in part:
             inputs[name], roles[name] = key, role
     job = CompareJob(
-        analysis=ANALYSES["summary"].Settings(versus=p.versus, margin=p.margin, claim_p=p.claim_p),
+        analysis=ANALYSES["summary"].Settings.model_validate(
+            {"versus": p.versus, "margin": p.margin, "claim_p": p.claim_p, "plugins": foreign(p.compare)}
+        ),
         threads=p.threads,
         roles={"arms": [_arm(g, placed) for placed in p.placed().values()], "inputs": roles},
     )
@@ -58,7 +62,8 @@ def _tickets(g: Graph) -> Iterator[tuple[str, str, TicketRole]]:
 def _sets(g: Graph) -> Iterator[tuple[str, str, SetRole]]:
     for name, key in g.sets.items():
         node = g.nodes.get(key)
-        yield f"set/{name}", key, {"kind": "set", "set": name, "experts": None if node is None else "expert0" in node.inputs}
+        by_experts = None if node is None else bool(keys_of("expert", node.inputs))
+        yield f"set/{name}", key, {"kind": "set", "set": name, "experts": by_experts}
 
 
 def _experts(g: Graph) -> Iterator[tuple[str, str, Role]]:
