@@ -7,6 +7,8 @@ set) or "study" (the measurements of all of these). `measure` is called by the n
     tickets   model, copies_a, copies_b, mask_a, mask_b, train, test, streams, progress
     pair      a, b
     set       model, synthetic, parts, transform, streams, device, progress, network
+
+An entry may have `METRICS`, the numbers of a ticket that studies compare (metric.py).
 """
 
 from __future__ import annotations

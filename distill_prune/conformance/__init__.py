@@ -22,6 +22,7 @@ from typing import Any, TypeVar, get_args
 import torch
 from torch import Tensor
 
+from distill_prune.analyze.metric import declared, readings
 from distill_prune.artifacts import Mask, Measurements
 from distill_prune.conformance.inputs import SHRUNK, TINY_ENCODER, digits, offered, sentences
 from distill_prune.data import prepare
@@ -281,6 +282,9 @@ def _analysis(entry: Any, what: str, given: Mapping[str, Any]) -> str:
         lambda a, b: canonical_json(a.parts().numbers) == canonical_json(b.parts().numbers),
     )
     _require(found.analysis == settings.name, f"{what}: its measurements' name", got=found.analysis, expected=settings.name)
+    there = readings(settings.name, found.numbers)
+    lacks = [" / ".join(m.place) for m in declared(settings.name) if m.name not in there and not m.some_tasks]
+    _require(not lacks, f"{what}: its numbers lack what its METRICS name", got=", ".join(lacks))
     return ""
 
 
