@@ -3,7 +3,7 @@
 An entry has `Settings` (frozen; what the format itself does not say, as options of `import --set`), `KIND`, and
 
     read(settings, paths, origin: Origin) -> what KIND says      where the format can be imported
-    write(held: Held, path) -> list[Path]                        where it can be exported
+    write(export: Export, path) -> list[Path]                    where it can be exported
 
 `KIND` is "set" (a SyntheticSet), "experts" (a list of Trajectory), "ticket" (a Ticket) or "weights" (a retrained network).
 A module without `read` cannot be imported, one without `write` cannot be exported. What a format lacks and is not given is
@@ -62,7 +62,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Held:
+class Export:
     """What is exported: the noun, and what the store knows of it besides.
 
     `model` is the network of a ticket or of weights, `mask` its mask (in `ticket`, for retrained weights the ticket that they
@@ -93,4 +93,4 @@ class Exportable(Protocol):
 
     KIND: Kind
 
-    def write(self, held: Held, path: Path, /) -> list[Path]: ...
+    def write(self, export: Export, path: Path, /) -> list[Path]: ...

@@ -112,9 +112,9 @@ def _spread(times: Sequence[float]) -> dict[str, float | int]:
     return {"median": middle, "iqr": high - low, "count": len(times)}
 
 
-def lines(found: dict[str, Any]) -> list[str]:
+def lines(measured: dict[str, Any]) -> list[str]:
     """A footprint in words, one line a quantity."""
-    weights, size, flops, ms = (found[n] for n in ("weights", "bytes", "flops", "latency_ms"))
+    weights, size, flops, ms = (measured[n] for n in ("weights", "bytes", "flops", "latency_ms"))
     dense, sparse = (f"{ms[n]['median']:.3f} ms (IQR {ms[n]['iqr']:.3f})" for n in ("dense", "sparse"))
     return [
         f"weights    {weights['remaining']:,} of {weights['total']:,} prunable survive, sparsity {weights['sparsity']:.2%}",

@@ -68,8 +68,8 @@ class Index(Settings):
 
     def members(self) -> dict[str, File]:
         """Every file but the index by its path in the archive, in order."""
-        own = {f"{a.stage}/{a.key}/{name}": file for a in self.artifacts for name, file in a.files.items()}
-        return own | self.files
+        members = {f"{a.stage}/{a.key}/{name}": file for a in self.artifacts for name, file in a.files.items()}
+        return members | self.files
 
 
 def needed(store: Store, ref: Ref, *, with_inputs: bool) -> tuple[list[Ref], list[str]]:
@@ -127,14 +127,14 @@ def pack(
 
 def _packed(store: Store, ref: Ref, names: Sequence[str]) -> Packed:
     manifest = store.check(ref.stage, ref.key)
-    own = (store.path(ref.stage, ref.key) / MANIFEST).read_bytes()
+    content = (store.path(ref.stage, ref.key) / MANIFEST).read_bytes()
     try:
         return Packed(
             stage=ref.stage,
             key=ref.key,
             label=manifest.label,
             names=tuple(n for n in names if _is_name(n)),
-            files={MANIFEST: _file(own), **dict(sorted(manifest.files.items()))},
+            files={MANIFEST: _file(content), **dict(sorted(manifest.files.items()))},
         )
     except ValidationError as problem:
         raise DamagedArtifact(ref.stage, ref.key, f"manifest: {problem}") from problem

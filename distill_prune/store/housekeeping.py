@@ -78,12 +78,12 @@ class Lineage:
 
 
 def _closure(keys: Iterable[str], step: dict[str, set[str]]) -> set[str]:
-    found, stack = set(), list(keys)
+    reached, stack = set(), list(keys)
     while stack:
-        if (key := stack.pop()) not in found:
-            found.add(key)
+        if (key := stack.pop()) not in reached:
+            reached.add(key)
             stack += step.get(key, ())
-    return found
+    return reached
 
 
 def removable(store: Store, refs: Collection[Ref], *, with_dependents: bool) -> list[Item]:
@@ -125,20 +125,20 @@ def busy(store: Store, key: str) -> bool:
 def litter(store: Store, spared: Collection[str] = ()) -> list[Item]:
     """What dead runs left: unfinished work that nobody holds, unless its key is spared; damaged artifacts; half-written
     files; free locks."""
-    found: list[Item] = []
+    items: list[Item] = []
     for path in _inside(store.root / ".work"):
         if path.name not in spared and not busy(store, path.name):
-            found.append(
+            items.append(
                 Item("unfinished", path, size(path), label="resumes where its run was stopped" if _saved(path) else "")
             )
-    found += [Item("damaged", p, size(p)) for p in _inside(store.root / ".damaged")]
+    items += [Item("damaged", p, size(p)) for p in _inside(store.root / ".damaged")]
     now = time.time()
-    found += [Item("file", p, size(p)) for p in _half_written(store.root) if now - _touched(p) > LEFT_SECONDS]
-    theirs = {p.path.name for p in found if p.kind == "unfinished"}
+    items += [Item("file", p, size(p)) for p in _half_written(store.root) if now - _touched(p) > LEFT_SECONDS]
+    theirs = {p.path.name for p in items if p.kind == "unfinished"}
     for path in _inside(store.root / ".locks"):
         if path.name not in theirs and not busy(store, path.name):
-            found.append(Item("lock", path, size(path)))
-    return found
+            items.append(Item("lock", path, size(path)))
+    return items
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -174,19 +174,19 @@ def unneeded(store: Store, kept: Iterable[str], stages: Collection[str]) -> list
     return [lineage.item(store, r) for r in lineage.last_first(lineage.refs.keys() - needed) if r.stage in stages]
 
 
-def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda item: None) -> list[Item]:
+def remove(store: Store, items: Iterable[Item], on_removed: Callable[[Item], None] = lambda item: None) -> list[Item]:
     """Remove the items in their order, and names that stood on removed artifacts; returns those that somebody has begun to
-    work on, which stay. `said` hears of each that is gone."""
+    work on, which stay. `on_removed` hears of each that is gone."""
     left = []
     for item in items:
         if _remove(store, item):
-            said(item)
+            on_removed(item)
         else:
             left.append(item)
     return left
 
 
-def remove_all(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda item: None) -> None:
+def remove_all(store: Store, items: Iterable[Item], on_removed: Callable[[Item], None] = lambda item: None) -> None:
     """Remove artifacts in their order, stopping at the first that somebody has begun to work on.
 
     Raises:
@@ -195,7 +195,7 @@ def remove_all(store: Store, items: Iterable[Item], said: Callable[[Item], None]
     for item in items:
         if not _remove(store, item):
             raise _busy_error(item)
-        said(item)
+        on_removed(item)
 
 
 def _remove(store: Store, item: Item) -> bool:

@@ -282,10 +282,10 @@ class Store:
         """Give a name to an artifact; a name moves where it stood on another."""
         if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise StoreError("a name is made of letters, digits, '-', '_' and '.'", got=name)
-        found = self.find(ref)
+        target = self.find(ref)
         with FileLock(self.root / ".locks" / "tags"):
-            replace_json(self.root / "tags.json", {**self.tags(), name: found.key})
-        return found
+            replace_json(self.root / "tags.json", {**self.tags(), name: target.key})
+        return target
 
     def find(self, ref: str) -> Ref:
         """The artifact that a name or the beginning of a key stands for.
@@ -295,13 +295,13 @@ class Store:
         """
         tags = self.tags()
         prefix = tags.get(ref, ref)
-        found = [r for r in self.all() if r.key.startswith(prefix)] if len(prefix) >= 4 else []
-        if len(found) == 1:
-            return found[0]
-        if found:
+        matches = [r for r in self.all() if r.key.startswith(prefix)] if len(prefix) >= 4 else []
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
             raise StoreError(
-                f"'{ref}' stands for {len(found)} artifacts of '{self.root}'",
-                got=", ".join(f"{r.stage}/{r.key[:12]}" for r in found[:5]),
+                f"'{ref}' stands for {len(matches)} artifacts of '{self.root}'",
+                got=", ".join(f"{r.stage}/{r.key[:12]}" for r in matches[:5]),
                 mend="more digits of the key",
             )
         raise StoreError(
