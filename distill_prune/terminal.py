@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from distill_prune.plan.nodes import Node
 
 
@@ -74,7 +76,7 @@ class Live(Quiet):
 
     def __init__(self, workers: int = 1) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
         super().__init__(workers)
         self._console = Console(file=self._err)
@@ -87,8 +89,8 @@ class Live(Quiet):
             console=self._console,
             transient=True,
         )
-        self._rows: dict[str, Any] = {}
-        self._whole: Any = None
+        self._rows: dict[str, TaskID] = {}
+        self._whole = TaskID(0)
 
     def begin(self, total: int, hits: int, cost_s: float) -> None:
         super().begin(total, hits, cost_s)

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from distill_prune.cli.options import AsJson, RefArg, Sets, StoreDir, app, open_
 from distill_prune.errors import ConfigError, StoreError, UserError
 
 if TYPE_CHECKING:
+    from distill_prune.store.archive import Index
     from distill_prune.store.housekeeping import Item
     from distill_prune.store.store import Ref, Store
 
@@ -128,7 +129,7 @@ def gc(
     print(f"{len(gone)} things, {_total(gone)}, {'would go' if dry_run else 'removed'}")
 
 
-def _records(items: Iterable[Item], store: Store) -> list[dict[str, Any]]:
+def _records(items: Iterable[Item], store: Store) -> list[dict[str, object]]:
     return [
         {"kind": i.kind, "path": str(i.path.relative_to(store.root)), "bytes": i.bytes, "label": i.label}
         | ({"stage": i.ref.stage, "key": i.ref.key} if i.ref else {})
@@ -207,7 +208,7 @@ def _artifact(store: Store, what: str, sets: list[str] | None) -> Ref | None:
         ) from unknown
 
 
-def _pack_study(store: Store, pipeline: str, sets: list[str] | None, out: Path) -> Any:
+def _pack_study(store: Store, pipeline: str, sets: list[str] | None, out: Path) -> Index:
     """The report is written anew beside the store: the one in it may be older, or of other values of --set."""
     from distill_prune.report import write
     from distill_prune.store.archive import PIPELINE, pack

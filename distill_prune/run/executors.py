@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 from distill_prune.plan.nodes import Node
 from distill_prune.plugins import Registered
@@ -71,7 +71,7 @@ def _work(store: str, device: str, registered: Registered, tasks: Connection, li
 
 @dataclass
 class _Process:
-    process: Any
+    process: BaseProcess
     pipe: Connection
     lifeline: Connection
     node: Node | None = None

@@ -22,7 +22,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill_prune.errors import DistillPruneError, RunError, StoreError, UserError
 from distill_prune.plan.nodes import Node
@@ -30,6 +30,9 @@ from distill_prune.plugins import Registered
 from distill_prune.run.events import Died, Event, Failed, Line, make, received
 from distill_prune.run.ray_cluster import connection, resources, share
 from distill_prune.store.store import Store
+
+if TYPE_CHECKING:
+    from distill_prune.run.worker import Worker
 
 STARTS = 3
 """Times that a worker may die as it starts, one after the other."""
@@ -89,7 +92,7 @@ class Maker:
 
     def __init__(self, setup: _Setup, mailbox: Any) -> None:
         self._setup, self._mailbox = setup, mailbox
-        self._worker: Any = None  # made by `begin`
+        self._worker: Worker  # set by `begin`
 
     def begin(self) -> str | DistillPruneError:
         """The node's name once everything is found to be right on it."""

@@ -25,13 +25,15 @@ from distill_prune.store.disk import file_digest, flush_folder, replace_json, wr
 from distill_prune.store.manifest import File, Manifest, Provenance
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from distill_prune.artifacts import Parts, Trajectory
 
 STAGES = ("data", "experts", "distill", "prune", "retrain", "compare")
 MANIFEST, TENSORS, NUMBERS = "manifest.json", "tensors.safetensors", "numbers.json"
 
 
-def identity(stage: str, version: int, settings: Any, inputs: Mapping[str, str]) -> str:
+def identity(stage: str, version: int, settings: object, inputs: Mapping[str, str]) -> str:
     """The key: sha256 over the canonical JSON of stage, VERSION, settings and input keys, and nothing else."""
     return digest({"stage": stage, "version": version, "settings": settings, "inputs": dict(inputs)})
 
@@ -325,5 +327,6 @@ class _FileRows:
     def __len__(self) -> int:
         return int(self._slice.get_shape()[0])
 
-    def __getitem__(self, index: int) -> Any:
-        return self._slice[index].clone()
+    def __getitem__(self, index: int) -> Tensor:
+        row: Tensor = self._slice[index]
+        return row.clone()

@@ -268,7 +268,7 @@ def _way(store: Store, manifest: Manifest) -> str:
 
 
 def _estimate(store: Store, key: str, place: tuple[str, ...]) -> Record | None:
-    value: Any = store.numbers("compare", key)
+    value: object = store.numbers("compare", key)
     for part in place:
         value = value.get(part) if isinstance(value, dict) else None
     return {"key": key, **value} if isinstance(value, dict) else None
@@ -298,7 +298,7 @@ def _differing_artifacts(a: Side, b: Side, path: str, seen: set[tuple[str, str]]
             yield from _differing_artifacts(places[0], places[1], f"{path}inputs.{name}.", seen)
 
 
-def _differing(a: Any, b: Any, path: str) -> Iterator[Record]:
+def _differing(a: object, b: object, path: str) -> Iterator[Record]:
     if isinstance(a, dict) and isinstance(b, dict):
         for name in [*a, *(n for n in b if n not in a)]:
             yield from _differing(a.get(name), b.get(name), f"{path}.{name}")

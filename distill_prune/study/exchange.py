@@ -19,7 +19,7 @@ from distill_prune.artifacts import Parts, SyntheticSet, Ticket, Trajectory, Tra
 from distill_prune.data import DATASETS
 from distill_prune.errors import ConfigError, DataError, StoreError, UserError
 from distill_prune.interop import FORMATS, Export, Exportable, Importable, Origin
-from distill_prune.interop.footprint import footprint
+from distill_prune.interop.footprint import Footprint, footprint
 from distill_prune.models import MODELS, build_model, resolved
 from distill_prune.plan.config import entry, validated
 from distill_prune.plan.files import override
@@ -109,7 +109,7 @@ def _origin(store: Store, dataset: object) -> tuple[Origin, str]:
 def _parts(noun: SyntheticSet | Trajectory | Ticket) -> Parts:
     """The noun's parts; what it cost is not known."""
     parts = noun.parts(None) if isinstance(noun, Ticket) else noun.parts()
-    more: dict[str, Any] = {"record": {}} if isinstance(noun, SyntheticSet) else {}
+    more: dict[str, object] = {"record": {}} if isinstance(noun, SyntheticSet) else {}
     return Parts(parts.tensors, {**parts.numbers, "cost": None, **more})
 
 
@@ -153,7 +153,7 @@ def _publish(
     return Imported(Ref(stage, key), label, False)
 
 
-def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path], dict[str, Any] | None]:
+def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path], Footprint | None]:
     """Write an artifact in a foreign format: the files written, and of networks that the store knows their footprint. Where
     the format holds experts and the artifact is a set, its experts are written.
 
