@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 8 s, 3 min 20 s, 2 h 5 min."""
+    """Seconds in the units that people use: 8 s, 3 min 20 s, 2 h 5 min."""
     s = round(seconds)
     if s < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{s} s"
@@ -20,7 +20,7 @@ def duration(seconds: float) -> str:
 
 
 class Quiet:
-    """Says nothing but warnings and what code of the user's prints, on stderr; counts what is left for the other watchers."""
+    """Prints warnings and the lines that a user's code prints, on stderr, and nothing else. Base of the other watchers."""
 
     def __init__(self, workers: int = 1) -> None:
         self._workers, self._total, self._done = workers, 0, 0

@@ -73,8 +73,11 @@ class Index(Settings):
 
 
 def needed(store: Store, ref: Ref, *, with_inputs: bool) -> tuple[list[Ref], list[str]]:
-    """What goes with an artifact, and the keys of what should and is not in the store: all that it was made from; or the
-    level 0 that holds a ticket's weights, and no more."""
+    """(the artifacts to pack for `ref`, the keys of those that the store lacks).
+
+    With inputs, these are the artifact and all its ancestors; else the artifact, and of a ticket the level 0 that has its
+    weights.
+    """
     inputs = store.check(ref.stage, ref.key, sizes_only=True).inputs
     if with_inputs:
         lineage = Lineage(store)
@@ -156,7 +159,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 @contextlib.contextmanager
 def aside(target: Path) -> Iterator[IO[bytes]]:
-    """A file beside `target`, flushed and renamed to it at the end, or deleted where something fails."""
+    """A temporary file beside `target`. It is flushed and renamed at the end, and deleted on an error."""
     path = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         if target.is_dir():

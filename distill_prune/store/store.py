@@ -114,7 +114,7 @@ class Store:
         return True
 
     def exists(self, stage: str, key: str) -> bool:
-        """Whether something stands under the key, whole or damaged."""
+        """Whether the key has a folder, whole or damaged."""
         return self.path(stage, key).exists()
 
     def manifest(self, stage: str, key: str) -> Manifest:
@@ -204,7 +204,7 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[bool]:
-        """Hold the key's lock, or yield False at once where somebody else holds it.
+        """Lock the key and yield True, or yield False at once if another process has the lock.
 
         Raises:
             StoreError: the store's folder is not there.
@@ -258,7 +258,7 @@ class Store:
         shutil.rmtree(self.work(key), ignore_errors=True)
 
     def set_aside(self, stage: str, key: str) -> Path:
-        """Move a damaged artifact to `.damaged/` and say where it went."""
+        """Move a damaged artifact to `.damaged/`, and return its new folder."""
         folder = self.root / ".damaged"
         folder.mkdir(exist_ok=True)
         n = 0
@@ -281,7 +281,7 @@ class Store:
             ) from problem
 
     def tag(self, ref: str, name: str) -> Ref:
-        """Give a name to an artifact; a name moves where it stood on another."""
+        """Give a name to an artifact. A name of another artifact moves to this one."""
         if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise StoreError("a name is made of letters, digits, '-', '_' and '.'", got=name)
         target = self.find(ref)
@@ -290,10 +290,10 @@ class Store:
         return target
 
     def find(self, ref: str) -> Ref:
-        """The artifact that a name or the beginning of a key stands for.
+        """The artifact with this name, or whose key begins with `ref`.
 
         Raises:
-            StoreError: none, or more than one.
+            StoreError: no artifact matches, or several do.
         """
         tags = self.tags()
         prefix = tags.get(ref, ref)

@@ -47,8 +47,11 @@ class Archive:
 
 @dataclass
 class Unpacked:
-    """What became of an archive: keys that were written, that were there, that somebody was working on; names given,
-    and names that stand on another key."""
+    """What became of an archive's artifacts and names.
+
+    Keys are `written`, `present` (in the store before) or `busy` (another process works on them). `names` were given;
+    `taken` are names of other keys.
+    """
 
     written: list[str] = field(default_factory=list)
     present: list[str] = field(default_factory=list)
@@ -59,7 +62,7 @@ class Unpacked:
 
 
 class _Refused(Exception):
-    """Why an archive is not unpacked."""
+    """An archive is not what `pack` writes; the message says why."""
 
 
 def examine(path: Path) -> Archive:
@@ -225,7 +228,7 @@ def unpack(archive: Archive, store: Store) -> Unpacked:
 
 
 def _publish(file: IO[bytes], archive: Archive, artifact: Packed, store: Store) -> str:
-    """`written`, `present` or `busy`. Something damaged that stands under the key is moved aside first."""
+    """`written`, `present` or `busy`. A damaged artifact of the same key is moved aside first."""
     stage, key = artifact.stage, artifact.key
     if store.sound(stage, key):
         return "present"
@@ -263,7 +266,7 @@ def _publish(file: IO[bytes], archive: Archive, artifact: Packed, store: Store) 
 
 
 def _name(index: Index, store: Store, done: Unpacked) -> None:
-    """Give the names of artifacts that are there; a name that stands on another key stays where it is."""
+    """Give the names of artifacts that are in the store. A name of another key is left alone."""
     wanted = {name: a.key for a in index.artifacts if a.key not in done.busy for name in a.names}
     if not wanted:
         return

@@ -225,8 +225,11 @@ def _spread(means: list[Tensor]) -> float | None:
 
 
 def _measured(sides: Sides, role: str) -> Record:
-    """Estimates by name, of each where there are any. Of several measurements of one thing, the newest that was made in the
-    same way for both; `alike` is false where there is none such, so that the two cannot be compared."""
+    """The estimates of both sides by name.
+
+    Of several measurements of one quantity, this takes the newest that was made in the same way for both sides. Where there
+    is none, `alike` is false: the two estimates cannot be compared.
+    """
     newest = [_ways(side, role) for side in sides]
     out: Record = {}
     for name, (analysis, place) in MEASURED.items():
@@ -275,9 +278,12 @@ def _estimate(store: Store, key: str, place: tuple[str, ...]) -> Record | None:
 
 
 def _differing_artifacts(a: Side, b: Side, path: str, seen: set[tuple[str, str]]) -> Iterator[Record]:
-    """Every setting in which the two differ, and every input, with what it differs in in turn, the first time that it is
-    met. Of the levels before a ticket only the keys are looked at: a chain's levels have the same settings. Of several
-    experts, the first that differs."""
+    """Every setting and every input in which the two artifacts differ.
+
+    The differences of an input's own settings and inputs follow it, the first time that the input is met. Of the levels
+    before a ticket only keys are compared, for a chain's levels have the same settings; of several experts, the first that
+    differs.
+    """
     one, other = a.manifest(), b.manifest()
     yield from _differing(one.settings, other.settings, f"{path}settings")
     inputs = [m.inputs for m in (one, other)]
