@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from pydantic.json_schema import GenerateJsonSchema
 
@@ -36,8 +36,8 @@ def schema() -> Schema:
     """The schema. Imports every entry of every table."""
     definitions: dict[str, Schema] = {}
     whole = _of(Pipeline, definitions)
-    for entry in {entry.table.kind: entry for entry in _entries([whole, definitions])}.values():
-        definitions[_name(entry.table)] = _union(entry, definitions)
+    for kind, entry in {entry.table.kind: entry for entry in _entries(Pipeline)}.items():
+        definitions[_name(kind)] = _union(entry, definitions)
     places, prune = whole["properties"], definitions["Prune"]
     for name, what, more in (
         ("arms", "sources of masks by name", [{"type": "null"}]),
@@ -58,7 +58,7 @@ def schema() -> Schema:
     definitions = {name: _resolved(part) for name, part in ({"whole": whole} | definitions).items() if name != "Entry"}
     partial = {f"partial_{name}": _lenient(part) for name, part in definitions.items()}
     for part in (definitions["whole"], partial["partial_whole"]):  # a task may take its path from `data`
-        tasks = {"anyOf": [_reference(f"partial_{_name(DATASETS)}"), {"const": False}]}
+        tasks = {"anyOf": [_reference(f"partial_{_name(DATASETS.kind)}"), {"const": False}]}
         part["properties"]["tasks"] |= {"additionalProperties": tasks}
     partial["partial_whole"]["properties"]["extends"] = {
         "type": "string",
@@ -75,8 +75,8 @@ def schema() -> Schema:
     }
 
 
-def _name(table: Table[EntryModule]) -> str:
-    return table.kind.replace(" ", "_")
+def _name(kind: str) -> str:
+    return kind.replace(" ", "_")
 
 
 def _reference(name: str) -> Schema:
@@ -91,12 +91,16 @@ def _of(model: type[Settings], definitions: dict[str, Schema]) -> Schema:
     return found
 
 
-def _entries(part: object) -> Iterator[EntryOf]:
-    """The marks of entries in a part of a schema."""
-    if isinstance(part, EntryOf):
-        yield part
-    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-        yield from _entries(inner)
+def _entries(kind: object) -> Iterator[EntryOf]:
+    """What the fields of settings, or the parts of a type, say that they are entries of."""
+    if isinstance(kind, EntryOf):
+        yield kind
+    elif isinstance(kind, type) and issubclass(kind, Settings):
+        for field in kind.model_fields.values():
+            yield from _entries(field.rebuild_annotation())
+    else:
+        for part in get_args(kind):
+            yield from _entries(part)
 
 
 def _union(entry: EntryOf, definitions: dict[str, Schema]) -> Schema:
@@ -128,8 +132,8 @@ def _resolved(part: Any) -> Any:
         return [_resolved(p) for p in part]
     if not isinstance(part, dict):
         return part
-    if isinstance(entry := part.get("entry"), EntryOf):
-        return {n: p for n, p in part.items() if n != "entry"} | _reference(_name(entry.table))
+    if isinstance(kind := part.get("entry"), str):
+        return {n: p for n, p in part.items() if n != "entry"} | _reference(_name(kind))
     fields = part.get("properties", {})
     return {k: _resolved(v) for k, v in part.items() if k not in ("properties", "later")} | (
         {"properties": {name: _resolved(v) for name, v in fields.items()}} if fields else {}
