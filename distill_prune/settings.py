@@ -7,12 +7,17 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from distill_prune.duration import Duration
 from distill_prune.errors import ConfigError
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+"""A plain value, as JSON and YAML have it."""
+
+Default = TypeVar("Default")
 
 
 class Settings(BaseModel):
@@ -33,10 +38,9 @@ class Entry(Settings):
 
     name: str
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """The settings that enter keys: without paths and titles, for a fingerprint stands for the bytes."""
-        settings: dict[str, Any] = canonical(self)
-        return {name: value for name, value in settings.items() if name not in self.OUTSIDE_KEYS}
+        return {name: value for name, value in canonical(self).items() if name not in self.OUTSIDE_KEYS}
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -53,7 +57,7 @@ class Entry(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _of_this_code(cls, values: Any) -> Any:
+    def _of_this_code(cls, values: object) -> object:
         """Takes a plugin's settings as manifests and reports show them, where its code is still the same."""
         if not isinstance(values, dict) or "code" not in values or not foreign(cls.__module__):
             return values
@@ -96,22 +100,29 @@ def _code(kind: type[Entry]) -> str:
     return f"{packages[0]} {metadata.version(packages[0])}"
 
 
-def Later(default: Any, **more: Any) -> Any:
-    """A field added after release: left out of the hash while it stands at its default, so old keys stay valid."""
-    return Field(default, json_schema_extra={"later": True}, **more)
+def Later(default: Default, **more: Any) -> Default:
+    """A field that was added after a release. It is left out of the hash while it has its default, so old keys stay valid."""
+    field: Default = Field(default, json_schema_extra={"later": True}, **more)
+    return field
 
 
-def canonical(value: Any) -> Any:
-    """Plain JSON values of `value`, without `Later` fields that stand at their default; a plugin's settings with the hash
-    of their module as `code`."""
+@overload
+def canonical(value: BaseModel) -> dict[str, Json]: ...
+@overload
+def canonical(value: object) -> Json: ...
+def canonical(value: object) -> Json:
+    """The plain form of `value` that keys are made from: settings without `Later` fields that have their defaults, those of a
+    plugin with the hash of their module as `code`.
+
+    Raises:
+        TypeError: there is a value that JSON does not know.
+    """
     if isinstance(value, BaseModel):
         fields = {}
         for name, info in type(value).model_fields.items():
-            extra = info.json_schema_extra
-            held = getattr(value, name)
-            if isinstance(extra, dict) and extra.get("later") and held == info.default:
-                continue
-            fields[name] = canonical(held)
+            setting, extra = getattr(value, name), info.json_schema_extra
+            if not (isinstance(extra, dict) and extra.get("later") and setting == info.default):
+                fields[name] = canonical(setting)
         if isinstance(value, Entry) and foreign(type(value).__module__):
             fields["code"] = _code(type(value))
         return fields
@@ -119,14 +130,18 @@ def canonical(value: Any) -> Any:
         return {str(k): canonical(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [canonical(v) for v in value]
-    return str(value) if isinstance(value, Duration) else value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Duration):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no value that JSON knows: {value!r}")
 
 
-def canonical_json(value: Any) -> str:
+def canonical_json(value: object) -> str:
     """Canonical JSON: sorted keys, no spaces, ASCII, no NaN."""
     return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """sha256 of the canonical JSON of `value`, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()
