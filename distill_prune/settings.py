@@ -27,10 +27,10 @@ class Settings(BaseModel):
 
 
 class Entry(Settings):
-    """Base of the settings of a table's entry; `name` says which entry, and has its name as the default.
+    """Base of the settings of a table's entry. `name` says which entry, and the entry's own name is its default.
 
-    Settings of a plugin carry the sha256 of their module's file into every key that they enter: the package's own code is
-    vouched for by VERSIONS, a user's changes from one hour to the next.
+    Every key that a plugin's settings enter also has the sha256 of the plugin's module, so that a change of its code makes
+    new artifacts. The package's own code has VERSIONS for this. `OUTSIDE_KEYS` are the settings that enter no key.
     """
 
     CODE: ClassVar[str] = ""
@@ -39,7 +39,7 @@ class Entry(Settings):
     name: str
 
     def identity(self) -> dict[str, Json]:
-        """The settings that enter keys: without paths and titles, for a fingerprint stands for the bytes."""
+        """The settings that enter keys. Paths and titles do not: a fingerprint stands for the bytes."""
         return {name: value for name, value in canonical(self).items() if name not in self.OUTSIDE_KEYS}
 
     @classmethod
@@ -52,13 +52,17 @@ class Entry(Settings):
                 f"settings of module '{cls.__module__}' have a field 'code', the name of the module's hash in keys",
                 mend="another name",
             )
-        # Read while the module is being imported: a file that is edited later is not the code that runs here.
+        # The file is read while its module is imported: what is edited later is not the code that runs here.
         cls.CODE = _hash(cls.__module__)
 
     @model_validator(mode="before")
     @classmethod
     def _of_this_code(cls, values: object) -> object:
-        """Takes a plugin's settings as manifests and reports show them, where its code is still the same."""
+        """A plugin's settings without the hash that manifests and reports show with them.
+
+        Raises:
+            ValueError: the hash is of another version of the code.
+        """
         if not isinstance(values, dict) or "code" not in values or not foreign(cls.__module__):
             return values
         if values["code"] not in (None, _code(cls)):
@@ -67,7 +71,7 @@ class Entry(Settings):
 
 
 def foreign(module: str) -> bool:
-    """Whether a module, by name, is none of this package's."""
+    """Whether the module of this name belongs to another package than this one."""
     return module.partition(".")[0] != __name__.partition(".")[0]
 
 
@@ -81,10 +85,10 @@ def _hash(module: str) -> str:
 
 
 def _code(kind: type[Entry]) -> str:
-    """What stands for a plugin's code in keys: its module's hash, else the version of the package that brought it.
+    """What stands for a plugin's code in keys: the hash of its module, else the version of its package.
 
     Raises:
-        ConfigError: there is neither, so a change of the code could not be seen.
+        ConfigError: there is neither, so keys would not show a change of the code.
     """
     if kind.CODE:
         return kind.CODE

@@ -1,4 +1,4 @@
-"""What a pipeline is made of, and the check of a file's values: unknown keys are refused, with the nearest known one named."""
+"""The settings of a pipeline, and what the values of a file mean beyond their types."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any, get_args
 
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.data import DATASETS
@@ -20,7 +20,7 @@ from distill_prune.recipe import PRESETS
 from distill_prune.settings import Settings
 from distill_prune.table import EntryModule, Table
 
-Schema = dict[str, Any]
+Schema = JsonSchemaValue
 
 REFERENCE = "#/definitions/{model}"
 
@@ -28,7 +28,7 @@ REFERENCE = "#/definitions/{model}"
 class _Generator(GenerateJsonSchema):
     """Without titles of fields, which would be their names once more."""
 
-    def field_title_should_be_set(self, schema: Any) -> bool:
+    def field_title_should_be_set(self, schema: object) -> bool:
         return False
 
 
@@ -85,10 +85,10 @@ def _reference(name: str) -> Schema:
 
 def _of(model: type[Settings], definitions: dict[str, Schema]) -> Schema:
     """A settings model's schema; models inside it are added to `definitions`."""
-    found = model.model_json_schema(ref_template=REFERENCE, schema_generator=_Generator)
-    for name, inner in found.pop("$defs", {}).items():
+    outer = model.model_json_schema(ref_template=REFERENCE, schema_generator=_Generator)
+    for name, inner in outer.pop("$defs", {}).items():
         definitions.setdefault(name, inner)
-    return found
+    return outer
 
 
 def _entries(kind: object) -> Iterator[EntryOf]:
@@ -106,18 +106,18 @@ def _entries(kind: object) -> Iterator[EntryOf]:
 def _union(entry: EntryOf, definitions: dict[str, Schema]) -> Schema:
     """One of the table's entries, told by its name."""
     entries = [_entry(entry.table, name, definitions) for name in entry.table]
-    entries += [_of(settings, definitions) for settings in entry.others.values()]
-    for found in entries:
-        found["required"] = ["name", *found.get("required", ())]
+    entries += [_of(other, definitions) for other in entry.others.values()]
+    for settings in entries:
+        settings["required"] = ["name", *settings.get("required", ())]
     return {"description": f"a {entry.table.kind}, by name", "anyOf": entries}
 
 
 def _entry(table: Table[EntryModule], name: str, definitions: dict[str, Schema]) -> Schema:
     """An entry's settings, described by the first paragraph of its module and what the settings say themselves."""
     module = table[name]
-    found = _of(module.Settings, definitions)
+    settings = _of(module.Settings, definitions)
     first = inspect.cleandoc(module.__doc__ or "").partition("\n\n")[0]
-    return found | {"title": name, "description": "\n\n".join(p for p in (first, found.get("description")) if p)}
+    return settings | {"title": name, "description": "\n\n".join(p for p in (first, settings.get("description")) if p)}
 
 
 def _analyses(definitions: dict[str, Schema]) -> Schema:
