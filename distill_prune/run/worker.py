@@ -173,7 +173,7 @@ class Worker:
                     stage=node.stage,
                     version=VERSIONS[node.stage],
                     label=node.label,
-                    settings=node.job.identity(),
+                    settings={**node.job.identity()},
                     inputs=dict(node.inputs),
                     versions=versions(),
                     device=self._device_name(),
