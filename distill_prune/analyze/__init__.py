@@ -24,6 +24,8 @@ class Analysis(EntryModule, Protocol):
     TAKES: Takes
     MIN_COPIES: int = 1
     """The fewest copies of a ticket that it can be asked for."""
+    METRICS: tuple[object, ...] = ()
+    """The numbers of a ticket or set that studies compare: each a `metric.Metric`."""
     DISTILLED: bool = False
     """Whether it looks at the learned images of the study, `copies.distilled`."""
 

@@ -14,7 +14,6 @@ from typing import Literal, Protocol
 
 from distill_prune.artifacts import SyntheticSet, Ticket, Trajectory, Transform, Weights
 from distill_prune.models import Model
-from distill_prune.settings import Entry
 from distill_prune.settings import Settings as AnySettings
 from distill_prune.table import EntryModule, Table
 
