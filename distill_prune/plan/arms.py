@@ -62,6 +62,11 @@ class Arm(Settings):
         """The arm whose tickets this one is made from."""
         return self.control.of if self.control else self.begins.arm if self.begins else None
 
+    @property
+    def recipe_name(self) -> Literal["retrain", "prune"]:
+        """Which recipe finds the arm's masks."""
+        return self.recipe or ("retrain" if self.images == "real" else "prune")
+
     def at(self, k: Duration) -> Arm:
         """The arm at another rewinding step of a scan; its parent's tickets are taken from that step, too."""
         changed: dict[str, object] = {"label": f"{self.label}, k = {k}" if self.label else "", "k": k}

@@ -13,10 +13,12 @@ from distill_prune.errors import ConfigError, StoreError
 from distill_prune.fingerprints import Remembered
 from distill_prune.models import predicting, resolved
 from distill_prune.plan.config import Pipeline, Stored
-from distill_prune.plan.grid import chain, comparisons
+from distill_prune.plan.grid import chain
 from distill_prune.plan.jobs import DataJob, DistillJob, ExpertsJob
+from distill_prune.plan.measures import betweens, measure_sets
 from distill_prune.plan.nodes import Graph
 from distill_prune.plan.roles import numbered
+from distill_prune.plan.summary import summary
 from distill_prune.settings import Entry
 from distill_prune.store.disk import replace_json
 from distill_prune.store.store import Store
@@ -48,7 +50,9 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
     for arm in p.placed().values():
         for seed in p.seeds:
             chain(g, arm, seed)
-    comparisons(g)
+    betweens(g)
+    measure_sets(g)
+    g.summary = summary(g)
     return g
 
 

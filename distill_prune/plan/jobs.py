@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, GetPydanticSchema, SerializeAsAny
+from pydantic_core import core_schema
 
 from distill_prune.data.source import Source
 from distill_prune.duration import NONE, Duration
+from distill_prune.plan.records import Roles
 from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Step
 from distill_prune.settings import Entry, Later, Settings, canonical
 from distill_prune.training import Recipe
+
+_AS_BUILT = GetPydanticSchema(lambda *_: core_schema.any_schema())
+"""A value that this package builds, not a file: its type is checked before anything runs."""
 
 VERSIONS = {"data": 1, "experts": 1, "distill": 1, "prune": 1, "retrain": 1, "compare": 1}
 """Raised by one where the meaning of a stage's artifacts changes, so that no old artifact is taken for a new one."""
@@ -124,4 +129,4 @@ class CompareJob(Job):
     analysis: SerializeAsAny[Entry]
     model: SerializeAsAny[Entry] | None = None
     seed: int | None = None
-    roles: dict[str, Any] = Field(default_factory=dict)
+    roles: Annotated[Roles, _AS_BUILT] = Field(default_factory=Roles)

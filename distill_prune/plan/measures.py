@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.duration import NONE
@@ -20,7 +19,6 @@ EVERYTHING = Only()
 def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Unit:
     """The ticket's copies and the analyses of them."""
     p, arm = g.pipeline, placed.name
-    common: dict[str, Any] = {"threads": p.threads, "seed": seed, "model": p.model}
     label = f"{arm} seed {seed} level {level}" if level else f"dense seed {seed}"
     if not level and placed.k != p.prune.rewind.k:
         label += f" k {placed.k}"
@@ -33,17 +31,17 @@ def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Un
     copies = tuple(
         g.add(
             "retrain",
-            RetrainJob(copy_index=c, recipe=recipe, first=first, **common),
+            RetrainJob(model=p.model, seed=seed, copy_index=c, recipe=recipe, first=first, threads=p.threads),
             {"ticket": ticket, "data": data},
             f"{label} copy {c}",
         )
         for c in range(p.retrain.copies)
     )
     inputs = {"data": data, "ticket": ticket, **numbered("copy", copies)}
-    found = {
+    analyses = {
         name: g.add(
             "compare",
-            CompareJob(analysis=settings, **common),
+            CompareJob(analysis=settings, model=p.model, seed=seed, threads=p.threads),
             inputs | (_images(g, name) if placed.task is None else {}),
             f"{name} of {label}",
             f"compare {name}",
@@ -51,7 +49,7 @@ def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Un
         for name, settings in p.compare.items()
         if ANALYSES[name].TAKES == "copies" and p.only.get(name, EVERYTHING).holds(arm, seed, level)
     }
-    return Unit(arm, seed, level, ticket, copies, found)
+    return Unit(arm, seed, level, ticket, copies, analyses)
 
 
 def _images(g: Graph, analysis: str) -> dict[str, str]:
@@ -115,5 +113,5 @@ def measure_sets(g: Graph) -> None:
             for architecture, model in {"": p.teacher, **(p.architectures if analysis == "evaluation" else {})}.items():
                 job = CompareJob(analysis=settings, model=model, threads=p.threads)
                 label = f"{analysis} of set {name}" + (f" with {architecture}" if architecture else "")
-                made = g.add("compare", job, {"data": g.data, "set": key, **rate}, label, f"compare {analysis}")
-                g.set_measures.append(SetMeasure(name, analysis, architecture, made))
+                measure = g.add("compare", job, {"data": g.data, "set": key, **rate}, label, f"compare {analysis}")
+                g.set_measures.append(SetMeasure(name, analysis, architecture, measure))
