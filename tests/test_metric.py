@@ -19,6 +19,7 @@ from distill_prune.errors import ConfigError, RunError
 from distill_prune.plugins import load
 from distill_prune.report.figures import FIGURES, draw
 from distill_prune.report.page import page
+from distill_prune.report.tables import tables
 
 PACKAGE = Path(distill_prune.__file__).parent
 DECLARED = ANALYSIS.replace(
@@ -31,6 +32,9 @@ METRICS = (
 )
 def measure""",
 )
+
+PLACE = {"arm": "real", "seed": 0, "level": 0, "sparsity": 0.0, "copy": 0}
+DENSITY = {**PLACE, "grid": [0.0], "values": [1.0], "sigma": 1.0, "eigenvalues": [{"value": 1.0, "residual": 0.0}]}
 
 
 @pytest.fixture
@@ -55,6 +59,14 @@ def test_built_in_declarations_keep_to_what_is_asked_of_plugins() -> None:
     assert all(m.group in metric.GROUPS for m in metric.on_page() if m.group) and set(metric.GROUPS) >= {"further"}
     fixed = {n for n in FIGURES if n not in names and not n.startswith(("paired_", "landscape_"))}
     assert fixed <= metric._TAKEN, "a plugin's figure could take the place of another one"
+
+
+def test_the_spectrum_negative_share_is_shown_nowhere() -> None:
+    """Its Student interval covers directions alone and misses the truth half of the time; `negative_bounds` hold."""
+    assert not any("negative" in key for m in declared("spectrum") for key in m.place)
+    shown = reference.small(densities=[])
+    shown.densities = [{**DENSITY, "negative": {"mean": 0.1, "low": 0.05, "high": 0.15}, "negative_bounds": [0.0, 0.3]}]
+    assert not any("negative" in column for records in tables(shown).values() for column in records[0])
 
 
 def test_readings_are_numbers_or_estimates(module: Write) -> None:

@@ -1,7 +1,7 @@
 """Metrics: the numbers of a ticket that a study compares, each declared once, by the analysis that measures it.
 
 An analysis of copies may have `METRICS`, a tuple of `Metric`. The summary's rows, the paired tests, the answer, the figures
-and tables of the report and `diff` read these declarations and no list of their own; a plugin's are read like the built-in
+and tables of the report and `diff` read these declarations and no other list; a plugin's are read like the built-in
 ones. Metrics of an analysis of sets are shown by `diff` alone.
 """
 
@@ -147,7 +147,7 @@ def _check(analysis: str, takes: str, metrics: object) -> None:
         raise ConfigError(what, got=repr(metrics), expected="a tuple of distill_prune.analyze.metric.Metric")
     if metrics and takes not in ("copies", "set"):
         raise ConfigError(what, got=f"an analysis that takes '{takes}'", expected="one that takes 'copies' or 'set'")
-    taken = {*_TAKEN, *(m.name for own in ROWS for m in declared(own))}
+    taken = {*_TAKEN, *(m.name for built_in in ROWS for m in declared(built_in))}
     for m in metrics:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", m.name):
             raise ConfigError(f"{what}: a name", got=repr(m.name), expected="small letters, digits and underscores")

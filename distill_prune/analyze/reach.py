@@ -1,10 +1,10 @@
-"""How far a chain carries: verdicts on an arm at a level, and the largest sparsity at which they hold.
+"""Verdicts on an arm at a level, and the sparsest level at which they hold.
 
     matching: mean accuracy >= mean - sd (sample) of the dense networks, minus a margin where asked; at least 3 units
     stable:   mean test barrier < 0.02
 
-are verdicts on means over initialisations. One initialisation is held to the same bounds by its own accuracy and barrier;
-its reach is the largest sparsity of the pruned levels measured at which it holds, 0 where there is none.
+are verdicts on means over initialisations. A single initialisation is judged by the same bounds. Its reach is the largest
+sparsity among the pruned levels measured at which it is within them, 0 where there is none.
 
 Limits. A reach is one of the sparsities measured, so its interval over initialisations (Student) is rough and may leave
 [0, 1]. It is the largest of several noisy verdicts: a level that fails before it does not end it, and more levels can only

@@ -1,4 +1,4 @@
-"""What a summary is made of and what it says, as the plain records that are stored.
+"""The records that a summary is computed from and consists of, as they are stored.
 
 Units and rows have, beside the keys here, one for every metric (metric.py): `value` and `estimate_of` read them. Shares are
 fractions. A key that is not required stands there where it applies.

@@ -1,7 +1,7 @@
 """The same arms at several rewinding steps k: where copies become stable, and tickets matching, measured together.
 
 Onset: the first k of a scan from which on the verdict is yes at every later k, too. A k at which the verdict is "no", "not
-measured" or "not decidable" ends what came before it. Every k is held to the dense networks of its own k.
+measured" or "not decidable" ends what came before it. Each k is compared with the dense networks of the same k.
 
 References:
     | Linear Mode Connectivity and the Lottery Ticket Hypothesis, sections 3 and 4 (Frankle et al., 2020),

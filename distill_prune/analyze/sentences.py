@@ -65,8 +65,7 @@ def _stands(s: Standing) -> str:
 
 
 def _against(c: Compared, comparison: Comparison) -> str:
-    """What the differences to the control show, what they do not, and what was not measured (said in studies of learned
-    arms)."""
+    """What the differences to the control show, what they do not, and what was not measured (in studies of learned arms)."""
     assert c.control is not None
     control = c.control.label
     shown, open_, unmeasured, counts = [], [], [], {}

@@ -1,10 +1,10 @@
-"""Transfer: what a ticket that was found on one task is worth on another.
+"""Transfer: what a ticket of one task is worth on another.
 
     TRANSFER(S, T) - dense(T)    the ticket of source S trained on target T, against the whole network trained on T
-    TRANSFER(S, T) - TRANSFER(T, T)    against the ticket that was found on T itself
+    TRANSFER(S, T) - TRANSFER(T, T)    against the ticket of T itself
 
 Both are paired: one initialisation (of the head, and of the order of training) makes one difference. A source is universal
-at a level where it is at least as good as each target's own ticket.
+at a level where it is at least as good as each target's ticket.
 
 References:
     | The Lottery Ticket Hypothesis for Pre-trained BERT Networks (Chen et al., 2020), section 4 and its figure of transfer,
@@ -35,8 +35,8 @@ def transfer(arms: Sequence[ArmRecord], units: Sequence[Unit]) -> list[TransferR
     for u in units:
         units_by_place.setdefault((u["arm"], u["level"]), {}).setdefault(u["seed"], u)
     tasks = {a["name"]: a.get("task") for a in arms}
-    own = {a.get("task"): a["name"] for a in reversed(arms) if "control" not in a}
-    sources = {*source_of.values(), *(own[tasks[name]] for name in source_of if tasks[name] in own)}
+    ticket_of = {a.get("task"): a["name"] for a in reversed(arms) if "control" not in a}
+    sources = {*source_of.values(), *(ticket_of[tasks[name]] for name in source_of if tasks[name] in ticket_of)}
     shown = [a for a in arms if a["name"] in source_of or a["name"] in sources]
     dense = {t: _dense(t, tasks, units) for t in set(tasks.values())}
     asked = {a.get("task"): a.get("score", ACCURACY) for a in arms}
@@ -46,18 +46,18 @@ def transfer(arms: Sequence[ArmRecord], units: Sequence[Unit]) -> list[TransferR
         name, target = arm["name"], tasks[arm["name"]]
         for level in sorted({level for a, level in units_by_place if a == name and level}):
             transferred, score = units_by_place[name, level], metric[target]
-            own_ticket = units_by_place.get((own.get(target, ""), level), {})
+            of_target = units_by_place.get((ticket_of.get(target, ""), level), {})
             rows.append(
                 {
                     "source": source_of.get(name, name),
                     "target": target,
-                    "own": name == own.get(target),
+                    "own": name == ticket_of.get(target),
                     "level": level,
                     "sparsity": next(iter(transferred.values()))["sparsity"],
                     "metric": score,
                     "score": _over([value(u, score) for u in transferred.values()]),
                     "to_dense": _minus(transferred, dense[target], score),
-                    "to_own": _minus(transferred, own_ticket, score) if name != own.get(target) else None,
+                    "to_own": _minus(transferred, of_target, score) if name != ticket_of.get(target) else None,
                 }
             )
     return rows

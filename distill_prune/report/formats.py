@@ -13,7 +13,7 @@ _SUPER = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def tidy(text: str) -> str:
-    """`text` with numbers and their unit, and what is said to equal a number, kept on one line."""
+    """`text` with numbers and their unit, and what equals a number, kept on one line."""
     text = re.sub(r"(?<=\d) (?=%|points|nats|[kMG]\b)", "\u00a0", text)
     return re.sub(r"\b([np]) = (?=\d)", "\\1\u00a0=\u00a0", text)
 

@@ -51,7 +51,7 @@ SECTIONS = (
 
 
 def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, bytes]]:
-    """The page as HTML that asks nothing of any network, and the pictures (name to PNG) made on the way."""
+    """The page as HTML that asks nothing of any network, and its pictures (name to PNG)."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     env = Environment(

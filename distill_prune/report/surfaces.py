@@ -51,9 +51,9 @@ def surface(study: Study, kind: str, name: str) -> tuple[Figure, str] | None:
     for arm in arms:
         for level in levels:
             axes = cells[arm.name, level]
-            own = [p for p in planes if p["arm"] == arm.name and p["level"] == level]
-            if own:
-                filled = _contours(axes, own[0], name, scale, edges) or filled
+            of_arm = [p for p in planes if p["arm"] == arm.name and p["level"] == level]
+            if of_arm:
+                filled = _contours(axes, of_arm[0], name, scale, edges) or filled
             else:
                 absent(axes)
                 axes.set_xticks([])

@@ -50,7 +50,7 @@ class Table:
     arms: list[tuple[str, str]]
 
 
-def _whole(x: Any) -> str:
+def _whole(x: int | None) -> str:
     return formats.NONE if x is None else f"{x:,}"
 
 

@@ -83,7 +83,7 @@ def matrix(study: Study) -> tuple[Figure, str] | None:
 
 
 def is_own(arm: Arm, row: TransferRow) -> bool:
-    """Whether the masks were found on the target: a control's know no task."""
+    """Whether the masks come from the target itself: a control's come from no task."""
     return bool(row["own"]) and arm.role != "control"
 
 

@@ -1,4 +1,4 @@
-"""What a report is laid out from: plain data read from the store, with what is missing said as missing."""
+"""What a report is laid out from: plain data of the store, what is missing included."""
 
 from __future__ import annotations
 
