@@ -11,6 +11,7 @@ from distill_prune.table import EntryModule, Table
 
 if TYPE_CHECKING:
     from distill_prune.analyze.inputs import Input
+    from distill_prune.analyze.metric import Metric
     from distill_prune.artifacts import Measurements
 
 Takes = Literal["copies", "tickets", "pair", "set", "study"]
@@ -24,10 +25,10 @@ class Analysis(EntryModule, Protocol):
     TAKES: Takes
     MIN_COPIES: int = 1
     """The fewest copies of a ticket that it can be asked for."""
-    METRICS: tuple[object, ...] = ()
-    """The numbers of a ticket or set that studies compare: each a `metric.Metric`."""
     DISTILLED: bool = False
     """Whether it looks at the learned images of the study, `copies.distilled`."""
+    METRICS: tuple[Metric, ...] = ()
+    """The numbers of a ticket that studies compare."""
 
     def measure(self, settings: Entry, given: Input, /) -> Measurements:
         """The numbers of one tuple: `given` is the record of `inputs` that `TAKES` names."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import cast
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.errors import ConfigError, RunError
@@ -58,6 +57,12 @@ class Question:
     lower: str
     higher: str
     claimed: str = ""
+
+    @property
+    def either(self) -> str:
+        """What is asked where both sides are of interest."""
+        less = next((side for side in (self.lower, self.higher) if side.startswith("less")), None)
+        return f"more or {less}" if less else f"{self.lower} or {self.higher}"
 
 
 IS_ACCURATE = Question("accuracy", "less accurate", "more accurate")
@@ -129,9 +134,10 @@ def declared(analysis: str) -> tuple[Metric, ...]:
         ConfigError: a plugin's declaration cannot be used.
     """
     entry = ANALYSES[analysis]
+    metrics = entry.METRICS
     if analysis not in ANALYSES.own:
-        _check(analysis, entry.TAKES, entry.METRICS)
-    return cast(tuple[Metric, ...], entry.METRICS)
+        _check(analysis, entry.TAKES, metrics)
+    return metrics
 
 
 def _check(analysis: str, takes: str, metrics: object) -> None:

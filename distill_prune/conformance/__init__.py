@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from distill_prune.analyze import ANALYSES, Analysis
+from distill_prune.analyze.metric import declared, readings
 from distill_prune.artifacts import Mask
 from distill_prune.conformance.inputs import SHRUNK, TINY_ENCODER, digits, record, sentences
 from distill_prune.data import DATASETS, DataSet, prepare
@@ -300,6 +301,9 @@ def _analysis(entry: Analysis, what: str, given: Mapping[str, object]) -> str:
     )
     name = measurements.analysis
     _require(name == settings.name, f"{what}: its measurements' name", got=name, expected=settings.name)
+    there = readings(settings.name, measurements.numbers)
+    lacks = [" / ".join(m.place) for m in declared(settings.name) if m.name not in there and not m.some_tasks]
+    _require(not lacks, f"{what}: its numbers lack what its METRICS name", got=", ".join(lacks))
     return ""
 
 
