@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import cast
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.errors import ConfigError, RunError
@@ -134,10 +135,9 @@ def declared(analysis: str) -> tuple[Metric, ...]:
         ConfigError: a plugin's declaration cannot be used.
     """
     entry = ANALYSES[analysis]
-    metrics = entry.METRICS
     if analysis not in ANALYSES.own:
-        _check(analysis, entry.TAKES, metrics)
-    return metrics
+        _check(analysis, entry.TAKES, entry.METRICS)
+    return cast(tuple[Metric, ...], entry.METRICS)
 
 
 def _check(analysis: str, takes: str, metrics: object) -> None:
