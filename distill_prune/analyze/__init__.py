@@ -27,7 +27,7 @@ class Analysis(EntryModule, Protocol):
     DISTILLED: bool = False
     """Whether it looks at the learned images of the study, `copies.distilled`."""
     METRICS: tuple[object, ...] = ()
-    """The numbers of a ticket that studies compare: of the type `metric.Metric`, whose module knows this table."""
+    """The numbers of a ticket or set that studies compare: of the type `metric.Metric`, whose module knows this table."""
 
     def measure(self, settings: Entry, given: Input, /) -> Measurements:
         """The numbers of one tuple: `given` is the record of `inputs` that `TAKES` names."""

@@ -1,4 +1,4 @@
-"""What a pipeline is made of, and the check of a file's values: unknown keys are refused, with the nearest known one named."""
+"""The settings of a pipeline, and what the values of a file mean beyond their types."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from distill_prune.entries import EntryOf
 from distill_prune.errors import ConfigError, nearest
 from distill_prune.models import MODELS
 from distill_prune.plan.arms import AnyCriterion, Arm, Placed, check, placed
-from distill_prune.plan.files import Raw, find_pipeline, override, read_raw
+from distill_prune.plan.files import find_pipeline, override, read_raw
 from distill_prune.plan.validate import validated
 from distill_prune.prune.imp import Rewind
 from distill_prune.prune.select import Share
-from distill_prune.settings import Entry, Settings
+from distill_prune.settings import Entry, Json, Settings
 from distill_prune.training import Recipe
 
 AnyData = Annotated[SerializeAsAny[Source], EntryOf(DATASETS)]
@@ -220,7 +220,7 @@ def _beside(data: Source, task: object) -> object:
     return {n: value for n, value in data if n in shared and value is not None and n in kind.model_fields} | {**task}
 
 
-def parse(raw: Mapping[str, Raw], file: str) -> Pipeline:
+def parse(raw: Mapping[str, Json], file: str) -> Pipeline:
     """The settings that the plain values of a file stand for. Beyond the types of the fields:
 
     - An arm, a set or a task that is `false` is left out, and so is an analysis or a restriction that is null: a file that
@@ -231,7 +231,7 @@ def parse(raw: Mapping[str, Raw], file: str) -> Pipeline:
     Raises:
         ConfigError: naming the key, the file, what was got and what is known there.
     """
-    sections: dict[str, Raw] = {"distill": {}, "tasks": {}, "architectures": {}, "prune": {}, "compare": {}, **raw}
+    sections: dict[str, Json] = {"distill": {}, "tasks": {}, "architectures": {}, "prune": {}, "compare": {}, **raw}
     for name, absent in (("arms", False), ("distill", False), ("tasks", False), ("only", None), ("compare", None)):
         if isinstance(section := sections.get(name), dict):
             sections[name] = {key: body for key, body in section.items() if body is not absent}
@@ -245,7 +245,7 @@ def parse(raw: Mapping[str, Raw], file: str) -> Pipeline:
     return validated(Pipeline, values, "", file)
 
 
-def _analysis(name: str, raw: Raw, file: str) -> Settings:
+def _analysis(name: str, raw: Json, file: str) -> Settings:
     if name not in ANALYSES or name == "summary":
         raise ConfigError(f"unknown analysis 'compare.{name}' in {file}", expected=nearest(name, set(ANALYSES) - {"summary"}))
     kind: type[Settings] = ANALYSES[name].Settings
