@@ -14,7 +14,8 @@ from distill_prune.analyze.answer import Answer, SetScore, compare
 from distill_prune.analyze.declared import foreign, tested
 from distill_prune.analyze.records import Summary, Unit
 from distill_prune.errors import DamagedArtifact
-from distill_prune.models import MODELS
+from distill_prune.models import MODELS, Network
+from distill_prune.plan.jobs import DenseJob, DistillJob, ExpertsJob, RetrainJob, TrainedLevelJob
 from distill_prune.plan.nodes import Graph, Node, is_control
 from distill_prune.run.collect import gather
 from distill_prune.settings import canonical
@@ -174,17 +175,18 @@ def _data(graph: Graph, numbers: Mapping[str, Any]) -> Data:
         "shape": numbers["shape"],
         "transform": numbers["transform"],
     }
-    if task := getattr(graph.pipeline.data, "task", None):
+    if task := dict(graph.pipeline.data).get("task"):
         data["task"] = str(task)
     return data
 
 
 def _title(graph: Graph) -> str:
     """What to call the data: the pipeline's title, else the data set's task, the folder's or file's name, or the entry's."""
-    source: Any = graph.pipeline.data
-    if task := getattr(source, "task", ""):
-        return str(source.title or f"{source.name} {task}")
-    return str(getattr(source, "title", "") or Path(getattr(source, "path", "")).name or source.name)
+    source = graph.pipeline.data
+    fields = dict(source)
+    if task := fields.get("task"):
+        return str(fields["title"] or f"{source.name} {task}")
+    return str(fields.get("title") or Path(fields.get("path") or "").name or source.name)
 
 
 @dataclass(frozen=True)
@@ -268,13 +270,14 @@ GUESS = {"data": 2.0, "experts": 10.0, "distill": 60.0, "prune": 2.0, "retrain":
 
 
 def _guess(node: Node) -> float:
-    """A guess from the length of training, where it is known: 1.5 ms a step of a small network on one core, or what the
-    network's entry says of itself."""
-    job: Any = node.job
-    steps, model = 0, getattr(job, "model", None)
-    each = 1.5e-3 if model is None else MODELS[model.name].STEP_SECONDS
-    if (method := getattr(job, "method", None)) is not None:
-        steps = getattr(method, "iterations", 0) * getattr(method, "inner_steps", 1) * 3
-    elif (recipe := getattr(job, "recipe", None)) is not None:
-        steps = recipe.length.steps(2000, recipe.batch)
+    """A guess from the length of training, where it is known, and what the network's entry says of one step on one core."""
+    job = node.job
+    if isinstance(job, DistillJob):
+        method = dict(job.method)
+        steps, model = 3 * method.get("iterations", 0) * method.get("inner_steps", 1), job.model
+    elif isinstance(job, ExpertsJob | DenseJob | TrainedLevelJob | RetrainJob) and job.recipe is not None:
+        steps, model = job.recipe.length.steps(2000, job.recipe.batch), job.model
+    else:
+        steps, model = 0, None
+    each = Network.STEP_SECONDS if model is None else MODELS[model.name].STEP_SECONDS
     return 0.05 + each * steps if steps else GUESS[node.stage] / 20
