@@ -11,6 +11,7 @@ from distill_prune.table import EntryModule, Table
 
 if TYPE_CHECKING:
     from distill_prune.analyze.inputs import Input
+    from distill_prune.analyze.metric import Metric
     from distill_prune.artifacts import Measurements
 
 Takes = Literal["copies", "tickets", "pair", "set", "study"]
@@ -26,8 +27,8 @@ class Analysis(EntryModule, Protocol):
     """The fewest copies of a ticket that it can be asked for."""
     DISTILLED: bool = False
     """Whether it looks at the learned images of the study, `copies.distilled`."""
-    METRICS: tuple[object, ...] = ()
-    """The numbers of a ticket or set that studies compare: of the type `metric.Metric`, whose module knows this table."""
+    METRICS: tuple[Metric, ...] = ()
+    """The numbers of a ticket or set that studies compare."""
 
     def measure(self, settings: Entry, given: Input, /) -> Measurements:
         """The numbers of one tuple: `given` is the record of `inputs` that `TAKES` names."""

@@ -12,8 +12,8 @@ from distill_prune.data import DATASETS
 from distill_prune.data.source import Source
 from distill_prune.distill import METHODS, last_epoch
 from distill_prune.duration import Duration
-from distill_prune.entries import EntryOf
-from distill_prune.errors import ConfigError, nearest
+from distill_prune.entries import EntriesOf, EntryOf
+from distill_prune.errors import nearest
 from distill_prune.models import MODELS
 from distill_prune.plan.arms import AnyCriterion, Arm, Placed, check, placed
 from distill_prune.plan.files import find_pipeline, override, read_raw
@@ -47,6 +47,7 @@ class Stored(Entry):
     other_data: bool = False
 
 
+Analyses = Annotated[dict[str, SerializeAsAny[Entry]], EntriesOf(ANALYSES, frozenset({"summary"}))]
 AnySet = Annotated[SerializeAsAny[Entry], EntryOf(METHODS, {"stored": Stored})]
 
 
@@ -117,7 +118,7 @@ class Pipeline(Settings):
     prune: Prune
     arms: dict[str, Arm] = Field(min_length=1)
     retrain: Retrain
-    compare: dict[str, SerializeAsAny[Entry]]
+    compare: Analyses
     versus: str = Field("real", description="the arm that the others are compared with")
     margin: float = Field(0.0, ge=0, lt=1, description="accuracy that a matching ticket may lack besides one deviation")
     claim_p: float = Field(
@@ -225,7 +226,6 @@ def parse(raw: Mapping[str, Json], file: str) -> Pipeline:
 
     - An arm, a set or a task that is `false` is left out, and so is an analysis or a restriction that is null: a file that
       extends another leaves out in this way what the other has. An arm that is null has every default.
-    - An analysis is written under its name.
     - Sections that may be left out are empty, and masks are by magnitude.
 
     Raises:
@@ -238,18 +238,17 @@ def parse(raw: Mapping[str, Json], file: str) -> Pipeline:
     values: dict[str, object] = dict(sections)
     if isinstance(arms := sections.get("arms"), dict):
         values["arms"] = {name: {} if body is None else body for name, body in arms.items()}
-    if isinstance(compare := sections["compare"], dict):
-        values["compare"] = {name: _analysis(name, body, file) for name, body in compare.items()}
     if isinstance(prune := sections["prune"], dict):
         values["prune"] = {"criterion": {"name": "magnitude"}, **prune}
+    if isinstance(compare := sections["compare"], dict):
+        if unknown := [name for name in compare if name not in ANALYSES or name == "summary"]:
+            validated(Pipeline, values | {"compare": {}}, "", file)  # what is wrong further up is said first
+            known = set(ANALYSES) - {"summary"}
+            raise ConfigError(f"unknown analysis 'compare.{unknown[0]}' in {file}", expected=nearest(unknown[0], known))
+        values["compare"] = {
+            name: validated(ANALYSES[name].Settings, body, f"compare.{name}", file) for name, body in compare.items()
+        }
     return validated(Pipeline, values, "", file)
-
-
-def _analysis(name: str, raw: Json, file: str) -> Settings:
-    if name not in ANALYSES or name == "summary":
-        raise ConfigError(f"unknown analysis 'compare.{name}' in {file}", expected=nearest(name, set(ANALYSES) - {"summary"}))
-    kind: type[Settings] = ANALYSES[name].Settings
-    return validated(kind, raw, f"compare.{name}", file)
 
 
 def load(name: str, assignments: Sequence[str] = ()) -> tuple[str, Pipeline]:

@@ -55,7 +55,7 @@ def schema() -> Schema:
         "enum": [*PRESETS, None],
         "description": "a named recipe, over whose fields those written here are laid",
     }
-    definitions = {name: _resolved(part) for name, part in ({"whole": whole} | definitions).items() if name != "Entry"}
+    definitions = {name: _resolved(part) for name, part in ({"whole": whole} | definitions).items()}
     partial = {f"partial_{name}": _lenient(part) for name, part in definitions.items()}
     for part in (definitions["whole"], partial["partial_whole"]):  # a task may take its path from `data`
         tasks = {"anyOf": [_reference(f"partial_{_name(DATASETS.kind)}"), {"const": False}]}

@@ -8,7 +8,7 @@ from typing import Annotated, TypeVar, get_args, get_origin
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from distill_prune.entries import EntryOf
+from distill_prune.entries import EntriesOf, EntryOf
 from distill_prune.errors import ConfigError, nearest
 from distill_prune.settings import Entry, Settings
 from distill_prune.table import EntryModule, Table
@@ -65,6 +65,9 @@ def _of_a_value(complaint: ErrorDetails, place: str, file: str) -> ConfigError:
             return ConfigError(f"'{place}' in {file} needs a name", got=got, expected=context["expected"])
         case "unknown_entry":
             return ConfigError(f"unknown {context['entry']} at '{place}.name' in {file}", expected=context["expected"])
+        case "unknown_name":
+            name = f"{place}.{context['name']}"
+            return ConfigError(f"unknown {context['kind']} '{name}' in {file}", expected=context["expected"])
         case "model_type" | "dict_type" if not isinstance(got, Settings):
             return ConfigError(f"'{place}' in {file}", got=repr(got), expected="a mapping of keys to values")
     message = complaint["msg"].removeprefix("Value error, ")
@@ -83,6 +86,8 @@ def _settings_at(kind: object, raw: object, path: Sequence[int | str]) -> type[S
             return kind
         field = kind.model_fields.get(str(path[0]))
         return _settings_at(field.rebuild_annotation(), below, path[1:]) if field else None
+    if path and isinstance(kind, EntriesOf):
+        return _settings_at(kind.table[str(path[0])].Settings, below, path[1:])
     if path and get_origin(kind) is dict:
         return _settings_at(get_args(kind)[1], below, path[1:])
     # An annotation's marks come after its type: what EntryOf says is nearer than the type Entry.

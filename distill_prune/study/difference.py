@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from distill_prune.analyze import ANALYSES, overlap
+from distill_prune.analyze.declared import beside
 from distill_prune.analyze.inputs import Pair
-from distill_prune.analyze.metric import beside
 from distill_prune.artifacts import Cost, Mask, SyntheticSet, decode
 from distill_prune.errors import DamagedArtifact, StoreError, UserError
 from distill_prune.plan.roles import keys_of, numbered
