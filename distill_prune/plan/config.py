@@ -240,14 +240,6 @@ def parse(raw: Mapping[str, Json], file: str) -> Pipeline:
         values["arms"] = {name: {} if body is None else body for name, body in arms.items()}
     if isinstance(prune := sections["prune"], dict):
         values["prune"] = {"criterion": {"name": "magnitude"}, **prune}
-    if isinstance(compare := sections["compare"], dict):
-        if unknown := [name for name in compare if name not in ANALYSES or name == "summary"]:
-            validated(Pipeline, values | {"compare": {}}, "", file)  # what is wrong further up is said first
-            known = set(ANALYSES) - {"summary"}
-            raise ConfigError(f"unknown analysis 'compare.{unknown[0]}' in {file}", expected=nearest(unknown[0], known))
-        values["compare"] = {
-            name: validated(ANALYSES[name].Settings, body, f"compare.{name}", file) for name, body in compare.items()
-        }
     return validated(Pipeline, values, "", file)
 
 
