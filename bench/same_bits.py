@@ -110,6 +110,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     asked = parser.parse_args()
     stores = [s.resolve() for s in asked.stores]
+    if len(stores) != (2 if asked.what == "compare" else 1):
+        parser.error("compare takes two stores, make and hits take one")
     if asked.what == "compare":
         sys.exit(not compare(*stores))
     if asked.data is None:

@@ -235,6 +235,7 @@ def study(levels: int = 10, seeds: int = 3, arms: int = 5, **changes: Any) -> Si
         "data": {"title": "Digits", "counts": {"train": 1293, "validation": 144, "test": 360}, "shape": [1, 8, 8]},
         "versions": {"distill-prune": "0.1.0", "torch": "2.13.0"},
         "versus": "real",
+        "claim_p": 0.05,
         "tasks": {n: None for n, _, _ in chosen},
         "samples": None,
         "plugins": (),

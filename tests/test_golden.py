@@ -103,4 +103,4 @@ def test_numbers_have_not_moved(finished: tuple[Store, Graph], stage: str) -> No
     found = {name: read(parts) for name, read in NUMBERS[stage].items()}
     moved = {n: (found[n], v) for n, v in pinned.items() if found[n] != pytest.approx(v, rel=TOLERANCE.get(stage, 2e-6))}
     assert found.keys() == pinned.keys()
-    assert not moved, f"numbers moved: raise VERSIONS['{stage}'] in pipeline/jobs.py (found, pinned): {moved}"
+    assert not moved, f"numbers moved: raise VERSIONS['{stage}'] in plan/jobs.py (found, pinned): {moved}"

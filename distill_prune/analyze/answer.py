@@ -90,6 +90,7 @@ class Comparison:
     """An arm beside the control: the differences that some question is put to, in the order of the metrics."""
 
     label: str
+    control: str
     learned: bool
     differences: tuple[Difference, ...]
 
@@ -196,7 +197,10 @@ def compare(
         control=standings.get(control),
         comparisons=tuple(
             Comparison(
-                labels[a], a in learned, tuple(Difference(m, of_arm[a, n]) for n, m in asked.items() if (a, n) in of_arm)
+                labels[a],
+                labels[control],
+                a in learned,
+                tuple(Difference(m, of_arm[a, n]) for n, m in asked.items() if (a, n) in of_arm),
             )
             for a in (shown if control in shown else ())
             if a != control

@@ -45,17 +45,20 @@ def _check(analysis: str, takes: str, metrics: object) -> None:
         raise ConfigError(what, got=repr(metrics), expected="a tuple of distill_prune.analyze.metric.Metric")
     if metrics and takes not in ("copies", "set"):
         raise ConfigError(what, got=f"an analysis that takes '{takes}'", expected="one that takes 'copies' or 'set'")
-    taken = {*_TAKEN, *(m.name for built_in in ROWS for m in declared(built_in))}
+    taken = {*_TAKEN, *beside(), *(m.name for built_in in ROWS for m in declared(built_in))}
     for m in metrics:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", m.name):
             raise ConfigError(f"{what}: a name", got=repr(m.name), expected="small letters, digits and underscores")
-        if m.name in taken or m.name.startswith(("paired_", "landscape_")):
-            raise ConfigError(f"{what}: the name '{m.name}' is taken", mend=f"another one, like '{analysis}_{m.name}'")
+        for name in (m.name, m.beside or m.name):
+            if name in taken or name.startswith(("paired_", "landscape_")):
+                raise ConfigError(f"{what}: the name '{name}' is taken", mend=f"another one, like '{analysis}_{name}'")
+        if m.scale not in (1, 100):
+            raise ConfigError(f"{what}: the scale of '{m.name}'", got=m.scale, expected="1, or 100 for a share")
         if m.group is not None and m.group not in GROUPS:
             raise ConfigError(f"{what}: the group of '{m.name}'", got=repr(m.group), expected=f"one of {', '.join(GROUPS)}")
         if not m.title:
             raise ConfigError(f"{what}: '{m.name}' has no title", mend=f'Metric("{m.name}", "What it is called")')
-        taken.add(m.name)
+        taken |= {m.name, m.beside or m.name}
 
 
 def foreign(analyses: Iterable[str]) -> tuple[str, ...]:
@@ -96,14 +99,32 @@ def columns(more: Iterable[str] = ()) -> tuple[Metric, ...]:
 
 
 def beside(more: Iterable[str] = ()) -> dict[str, tuple[str, Metric]]:
-    """The analysis and the metric by its name in `diff`, which lists tickets' first."""
-    analyses = [*_OF_TICKETS, "evaluation", *more]
-    return {m.beside or m.name: (n, m) for n in analyses for m in declared(n) if m.beside is not None}
+    """The analysis and the metric by its name in `diff`, which lists tickets' first.
+
+    Raises:
+        ConfigError: two plugins' analyses have a metric of one name.
+    """
+    by_name: dict[str, tuple[str, Metric]] = {}
+    for analysis in [*_OF_TICKETS, "evaluation", *more]:
+        for m in declared(analysis):
+            if m.beside is None:
+                continue
+            if (other := by_name.setdefault(m.beside or m.name, (analysis, m))[0]) != analysis:
+                raise ConfigError(f"the analyses '{other}' and '{analysis}' both have a metric '{m.name}'", mend="other names")
+    return by_name
 
 
 def _of(analyses: Iterable[str]) -> Iterator[Metric]:
     for analysis in analyses:
         yield from declared(analysis)
+
+
+def at(numbers: Mapping[str, object], metric: Metric) -> object:
+    """What lies where a metric is read from: a number, an estimate, or `_ABSENT`."""
+    node: object = numbers
+    for key in metric.place:
+        node = node.get(key, _ABSENT) if isinstance(node, Mapping) else _ABSENT
+    return node
 
 
 def readings(analysis: str, numbers: Mapping[str, object]) -> dict[str, float | None]:
@@ -114,9 +135,7 @@ def readings(analysis: str, numbers: Mapping[str, object]) -> dict[str, float | 
     """
     values: dict[str, float | None] = {}
     for m in declared(analysis):
-        node: object = numbers
-        for key in m.place:
-            node = node.get(key, _ABSENT) if isinstance(node, Mapping) else _ABSENT
+        node = at(numbers, m)
         if isinstance(node, Mapping):
             node = node.get(m.part, _ABSENT)
         if node is _ABSENT:

@@ -56,7 +56,8 @@ class Metric:
     Attributes:
         name: its key in records and rows, and the name of its figure.
         title: its name on axes and in headings; empty where the page does not show it.
-        unit: of the values times `scale`; a share has the scale 100, and its differences are in points.
+        unit: of the values times `scale`; a share has the scale 100, and its differences are in points;
+            all else has 1.
         at: where it lies in the analysis's numbers, key by key; (`name`,) if empty. A number, or an estimate.
         part: which number of the estimate.
         log: whether its axis is logarithmic where all values are positive.

@@ -66,8 +66,7 @@ def _stands(s: Standing) -> str:
 
 def _against(c: Compared, comparison: Comparison) -> str:
     """What the differences to the control show, what they do not, and what was not measured (in studies of learned arms)."""
-    assert c.control is not None
-    control = c.control.label
+    control = comparison.control
     shown, open_, unmeasured, counts = [], [], [], {}
     for q in c.questions:
         differences = comparison.on(q)
@@ -125,8 +124,7 @@ def _begun(o: Onset) -> tuple[str, int]:
 def _differences(c: Compared, comparison: Comparison) -> Iterator[str]:
     """What the paired differences at one level show, by metric; then, of a learned arm, whether the papers' claims are
     shown."""
-    assert c.control is not None
-    arm, control = comparison.label, c.control.label
+    arm, control = comparison.label, comparison.control
     enough = [d for d in comparison.differences if d.n >= CLAIMS_FROM]
     if claimed := [carried(d.row, d.metric) for d in enough if d.claimed]:
         yield f"within initialisations, {arm} has, against {control}, {_listed(claimed)}"

@@ -47,10 +47,11 @@ TABLES = (
 
 
 def fingerprint(*made_of: object) -> str:
-    """What a report is made of: the given values and the code that lays it out."""
-    here = Path(__file__).parent
-    files = (p for p in sorted(here.rglob("*")) if p.is_file() and p.suffix != ".pyc")
-    code = [(str(p.relative_to(here)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in files]
+    """What a report is made of: the given values, and the code that lays it out and words it."""
+    package = Path(__file__).parent.parent
+    files = (p for room in ("analyze", "report", "study") for p in sorted((package / room).rglob("*")))
+    sources = [p for p in files if p.is_file() and p.suffix != ".pyc"]
+    code = [(str(p.relative_to(package)), hashlib.sha256(p.read_bytes()).hexdigest()) for p in sources]
     return digest([list(made_of), code])
 
 

@@ -61,7 +61,7 @@ class Page:
         verdict, evidence: the answer's first sentence, and the others.
         cards, missing: of the head; missing artifacts by stage.
         drawings, groups, unseen: figures by name, the names that stand together, and the arms that a figure leaves out.
-        metrics, scores: the metrics that the page shows, by name; those measured that only some tasks are scored by.
+        metrics, lacking: the metrics that the page shows, by name; titles of those that have no figure, by group.
         why: why a section may have nothing to show.
         labels, first, at: labels by arm, the arms at their first rewinding step, and sparsity by arm and level.
     """
@@ -80,7 +80,7 @@ class Page:
     groups: dict[str, list[str]]
     unseen: dict[str, list[str]]
     metrics: dict[str, Metric]
-    scores: list[Metric]
+    lacking: dict[str, list[str]]
     why: str
     labels: dict[str, str]
     first: set[str]

@@ -95,9 +95,9 @@ def model(study: Study, drawings: Mapping[str, Drawing], sheet: pictures.Sheet |
         missing=missing_by_stage(study),
         drawings=drawings,
         groups=figures,
+        lacking=lacking(study, figures, drawings),
         unseen=unseen(study),
         metrics=metrics(study),
-        scores=[m for m in metrics(study).values() if m.some_tasks and _in_rows(study, m)],
         why=why_absent(study),
         labels={a.name: a.label for a in every_arm(study)},
         first={a.name for a in listed},
@@ -124,6 +124,13 @@ def groups(study: Study) -> dict[str, list[str]]:
     """Names of the figures that stand together, in order."""
     by_group = {g: [m.name for m in metrics(study).values() if m.group == g] for g in GROUPS}
     return {**by_group, "paired": [f"paired_{m.name}" for m in tested(study.plugins)]}
+
+
+def lacking(study: Study, figures: Mapping[str, list[str]], drawings: Mapping[str, Drawing]) -> dict[str, list[str]]:
+    """The titles of the metrics of each group that have no figure; of those that only some tasks are scored by, none."""
+    shown = metrics(study)
+    absent = {g: [shown[n.removeprefix("paired_")] for n in names if n not in drawings] for g, names in figures.items()}
+    return {group: [m.title for m in without if not m.some_tasks] for group, without in absent.items()}
 
 
 def level_columns(study: Study) -> list[Column]:

@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from distill_prune.analyze import ANALYSES, overlap
-from distill_prune.analyze.declared import beside
+from distill_prune.analyze.declared import at, beside
 from distill_prune.analyze.inputs import Pair
+from distill_prune.analyze.metric import Metric
 from distill_prune.artifacts import Cost, Mask, SyntheticSet, decode
 from distill_prune.errors import DamagedArtifact, StoreError, UserError
 from distill_prune.plan.roles import keys_of, numbered
@@ -224,7 +225,7 @@ def _measured(sides: Sides, role: str) -> Record:
         alike = sorted(ways_a.keys() & ways_b.keys(), key=lambda w: ways_a[w].created)
         chosen = [w[alike[-1]] if alike else max(w.values(), key=_CREATED, default=None) for w in (ways_a, ways_b)]
         if any(chosen):
-            a, b = (None if m is None else _estimate(s.store, m.key, metric.place) for s, m in zip(sides, chosen, strict=True))
+            a, b = (None if m is None else _estimate(s.store, m.key, metric) for s, m in zip(sides, chosen, strict=True))
             out[name] = {"a": a, "b": b, "alike": bool(alike)}
     return out
 
@@ -256,11 +257,11 @@ def _way(store: Store, manifest: Manifest) -> str:
     return digest([settings, manifest.inputs.get("data"), copies])
 
 
-def _estimate(store: Store, key: str, place: tuple[str, ...]) -> Record | None:
-    value: object = store.numbers("compare", key)
-    for part in place:
-        value = value.get(part) if isinstance(value, dict) else None
-    if isinstance(value, int | float):
+def _estimate(store: Store, key: str, metric: Metric) -> Record | None:
+    value = at(store.numbers("compare", key), metric)
+    if isinstance(value, dict) and metric.part != "mean":
+        value = value.get(metric.part)
+    if isinstance(value, int | float) and not isinstance(value, bool):
         value = {"mean": value}
     return {"key": key, **value} if isinstance(value, dict) else None
 

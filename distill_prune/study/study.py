@@ -92,6 +92,7 @@ class Study:
     between: list[Between] = field(default_factory=list)
     tickets: list[Ticket] = field(default_factory=list)
     versus: str = "real"
+    claim_p: float = 0.05
     tasks: dict[str, str | None] = field(default_factory=dict)
     samples: Samples | None = None
     plugins: tuple[str, ...] = ()
@@ -150,6 +151,7 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         between=list(between(graph, numbers)),
         tickets=tickets(graph, numbers, units),
         versus=graph.pipeline.versus,
+        claim_p=graph.pipeline.claim_p,
         tasks={name: at.task for name, at in graph.pipeline.placed().items()},
         samples=shown.samples,
         plugins=foreign(graph.pipeline.compare),
