@@ -17,10 +17,13 @@ _OF_SEQUENCES = ("len", "list", "tuple", "zip", "enumerate", "sorted", "iter", "
 """Functions that take sequences, and no record."""
 
 
-def check_argument(function: Callable[..., object], record: type, what: str, undeclared: Mapping[str, str]) -> None:
+def check_argument(
+    call: str, function: Callable[..., object], record: type, what: str, undeclared: Mapping[str, str]
+) -> None:
     """Refuse a function that is not `f(settings, record)`, or that reads what the record does not have.
 
     Args:
+        call: The function's name in the entry.
         what: What messages call the entry.
         undeclared: Attributes that are not there, because the entry does not say that it needs them: the names of the flags
             that say so.
@@ -28,7 +31,7 @@ def check_argument(function: Callable[..., object], record: type, what: str, und
     Raises:
         ConfigError: naming the signature to write, or the attribute and the nearest one.
     """
-    call, parameters = function.__name__, list(inspect.signature(function).parameters)
+    parameters = list(inspect.signature(function).parameters)
     properties = (name for name, value in inspect.getmembers(record) if isinstance(value, property))
     known = [name for name in (*(field.name for field in fields(record)), *properties) if name not in undeclared]
     by_name = len(parameters) != 2 or not set(parameters).isdisjoint(known)
@@ -50,6 +53,16 @@ def check_argument(function: Callable[..., object], record: type, what: str, und
         )
 
 
+def _binds(node: ast.AST, name: str) -> bool:
+    """Whether a part of a function gives `name` another value than its argument's."""
+    match node:
+        case ast.Name(id=bound, ctx=ast.Store()):
+            return bound == name
+        case ast.Lambda(args=arguments):
+            return any(a.arg == name for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs))
+    return False
+
+
 def _reads(function: Callable[..., object]) -> tuple[set[str], bool]:
     """The attributes that the source reads of the second argument, and whether it takes that argument for a sequence."""
     attributes, sequence = set[str](), False
@@ -59,6 +72,8 @@ def _reads(function: Callable[..., object]) -> tuple[set[str], bool]:
         return attributes, sequence
     definitions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
     record = [argument.arg for d in definitions for argument in (*d.args.posonlyargs, *d.args.args)][1:2]
+    if any(_binds(node, name) for node in ast.walk(tree) for name in record):
+        return attributes, sequence  # the name stands for something else, too: nothing is known of what is read
     for node in ast.walk(tree):
         match node:
             case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in record:

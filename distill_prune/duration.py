@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
+from distill_prune.arithmetic import ceil_div
 from distill_prune.errors import ConfigError
 
 PATTERN = r"^(0|[1-9][0-9]*)(it|ep)$"
@@ -53,17 +54,16 @@ class Duration:
 
     def steps(self, examples: int, batch: int) -> int:
         """The number of optimizer steps; an epoch visits every example once: ceil(examples / batch) steps."""
-        return self.count if self.unit == "it" else self.count * -(-examples // batch)
+        return self.count if self.unit == "it" else self.count * ceil_div(examples, batch)
 
-    def fixed_steps(self, why: str) -> int:
-        """The number of steps of a duration that must not depend on the size of a data set.
+    def require_steps(self, why: str) -> None:
+        """Refuse a duration that would depend on the size of a data set.
 
         Raises:
             ConfigError: the duration is in epochs; `why` says who needs steps.
         """
         if self.unit == "ep" and self.count:
             raise ConfigError(why, got=self, expected="a duration in steps, like 500it", mend="write the length in steps")
-        return self.count
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:

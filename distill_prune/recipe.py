@@ -205,11 +205,11 @@ class Recipe(Settings):
 
     def steps(self, examples: int) -> int:
         """The number of steps on a set of `examples` examples."""
-        return self.length.steps(examples, self.batch)
+        return Duration.of(self.length).steps(examples, self.batch)  # `model_copy` does not check what it is given
 
     def lr_at(self, step: int, examples: int) -> float:
         """The learning rate of the step with index `step`."""
-        total, warm = self.steps(examples), self.warmup.steps(examples, self.batch)
+        total, warm = self.steps(examples), Duration.of(self.warmup).steps(examples, self.batch)
         if step < warm:
             return self.lr * (step + 1) / warm
         share = step / max(total, 1)

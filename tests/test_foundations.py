@@ -171,9 +171,10 @@ def test_durations():
     assert [Duration.of(d).steps(11, 4) for d in ("0it", "7it", "1ep", "2ep")] == [0, 7, 3, 6]
     assert Duration.of("2ep").steps(12, 4) == 6 and Duration.of("1ep").steps(1, 4) == 1
     assert str(Duration.of("500it") * 3) == "1500it" and Duration.of(NONE) is NONE
-    assert Duration.of("7it").fixed_steps("x") == 7 and Duration.of("0ep").fixed_steps("x") == 0
+    Duration.of("7it").require_steps("x")
+    Duration.of("0ep").require_steps("x")
     with pytest.raises(ConfigError, match="k must not depend\n  got:      2ep\n  expected: a duration in steps"):
-        Duration.of("2ep").fixed_steps("k must not depend")
+        Duration.of("2ep").require_steps("k must not depend")
 
 
 def test_durations_of_two_units_do_not_compare():

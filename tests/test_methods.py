@@ -13,7 +13,8 @@ from reference_methods import CLASSES, DSA, METHODS, PLAIN, STREAMS, TINY, made_
 
 from distill_prune.artifacts import Examples, decode
 from distill_prune.data import digits, prepare
-from distill_prune.distill import Source, Traits, distribution, embedding, gradient, needs_model, subset, trajectory
+from distill_prune.distill import METHODS as TABLE
+from distill_prune.distill import Source, distribution, gradient, needs_model
 from distill_prune.distill.classes import class_rows
 from distill_prune.distill.formation import assembled, initial
 from distill_prune.distill.outer import KEEP_EVERY, TRIES
@@ -174,16 +175,17 @@ def test_a_class_without_examples(source):
 
 
 @pytest.mark.parametrize(
-    ("entry", "traits"),
+    ("name", "experts", "model", "real", "kinds"),
     [
-        (trajectory, Traits(True, True, False, ("images",))),
-        (gradient, Traits(False, True, False, ("images",))),
-        (embedding, Traits(False, True, False, ("text",))),
-        (subset, Traits(False, False, True, ("images", "text"))),
+        ("trajectory", True, True, False, ("images",)),
+        ("gradient", False, True, False, ("images",)),
+        ("embedding", False, True, False, ("text",)),
+        ("subset", False, False, True, ("images", "text")),
     ],
 )
-def test_what_an_entry_leaves_out_has_a_default(entry, traits):
-    assert Traits.of(entry) == traits
+def test_what_an_entry_leaves_out_has_a_default(name, experts, model, real, kinds):
+    entry = TABLE[name]
+    assert (entry.NEEDS_EXPERTS, needs_model(entry), entry.REAL_IMAGES, entry.KINDS) == (experts, model, real, kinds)
 
 
 def test_a_network_that_is_not_asked_for_is_refused():

@@ -100,6 +100,10 @@ def test_readings_are_numbers_or_estimates(module: Write) -> None:
         ('(Metric("../edge", "E"),)', "small letters, digits and underscores"),
         ('(Metric("edge"),)', r"'edge' has no title\n  mend:     Metric\(\"edge\", "),
         ('(Metric("edge", "E", group="mine"),)', "the group of 'edge'\n  got:      'mine'\n  expected: one of accuracy, "),
+        ('(Metric("edge", "E", scale=1000),)', "the scale of 'edge'\n  got:      1000\n  expected: 1, or 100 for a share"),
+        ('(Metric("edge", "E", at=("inner")),)', "the place of 'edge'\n  got:      'inner'\n  expected: keys, like"),
+        ('(Metric("edge", "E", part="men"),)', "the part of 'edge'\n  got:      'men'\n  expected: did you mean 'mean'"),
+        ('(Metric("edge", "E", beside="accuracy_train"),)', "the name 'accuracy_train' is taken"),
         ('(Metric("edge", "E"),)\nTAKES = "pair"', "one that takes 'copies' or 'set'"),
     ],
 )

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from reference import uneven
 from reference_models import DIGITS, NORMED, NORMS, TINY, built, noise
-from torch import Tensor
+from torch import Tensor, nn
+
+from distill_prune.models import Model
 
 
 def normalised(w: dict[str, Tensor], name: str, x: Tensor, kind: str, train: bool) -> Tensor:
@@ -143,3 +145,16 @@ def test_training_mode_is_batch_statistics_and_nothing_else(name, kind):
     moved = {n for n, t in state.items() if not torch.equal(t, before[n])}
     assert moved == set(state) - set(model.parameters) and bool(moved) == (kind == "batch")
     assert torch.equal(trained, evaluated) != (kind == "batch")
+
+
+def test_layers_called_head_declare_nothing() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.heads = nn.Linear(4, 2), nn.ModuleList()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(x.flatten(1))
+
+    model = Model(Net, (1, 2, 2), 2, "net")
+    assert model.head == () and model.heads == () and model.prunable == ("head.weight",)

@@ -60,6 +60,12 @@ KINDS = "  expected: copies or tickets or pair or set\n"
         (LOUD, "print", "level.examples\n    print", "got:      level.examples\n  expected: known: state, mask, streams\n"),
         (LOUD, "print", "level.examples\n    print", "  mend:     NEEDS_IMAGES = True in its module\n"),
         (LOUD, "print", "level.model\n    print", "  mend:     NEEDS_MODEL = True in its module\n"),
+        (
+            LOUD,
+            "import Criterion",
+            "import Entry as Criterion",
+            "Settings derive from\n  got:      Entry\n  expected: Criterion of distill_prune.prune",
+        ),
         (LOUD, "level.mask", "level.masks", "got:      level.masks\n  expected: did you mean 'mask'?"),
     ],
 )
@@ -71,6 +77,27 @@ def test_plan_refuses_what_there_is_not(cli: Cli, write: Write, file: str, empty
     assert done.code == 2 and not list(empty.all()) and "Traceback" not in done.err
     what = "analysis" if code is ANALYSIS else "pruning criterion"
     assert f"the {what} '{name}' of module '{name}'" in done.err.splitlines()[0] and said in done.err, done.err
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return Measurements('analysis', {'n': sum(len(copies.values()) for copies in copies.states)})",
+        "copies = copies.states\n    return Measurements('analysis', {'n': len(copies)})",
+        "return Measurements('analysis', {'n': (lambda copies: len(copies))(copies.states)})",
+    ],
+)
+def test_a_name_that_stands_for_something_else_too_is_not_judged(write: Write, body: str) -> None:
+    head = ANALYSIS[: ANALYSIS.index("def measure")]
+    write("analysis", f"{head}def measure(settings, copies):\n    {body}\n")
+    load("analysis")
+    check_takes(ANALYSES["analysis"], "the analysis")
+
+
+def test_functions_without_a_name_of_their_own_are_judged_by_their_parameters(write: Write) -> None:
+    write("loud", LOUD + "import functools\nscores = functools.partial(scores)\n")
+    load("loud")
+    check_needs(CRITERIA["loud"], "the criterion")
 
 
 def test_plan_takes_what_is_declared(cli: Cli, write: Write, file: str, empty: Store) -> None:

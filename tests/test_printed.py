@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -17,7 +18,8 @@ ARMS = "arms={real: {images: real, criterion: {name: loud}}}"
 
 def test_lines_are_whole() -> None:
     lines: list[str] = []
-    stream = Printed(lines.append)
+    stream = Printed(sys.stdout)
+    stream.hear = lines.append
     for text in ("a", "b\nc\r\n", "", "10%\r20%\r", "\n", "x" * (2 * LONGEST + 3)):
         assert stream.write(text) == len(text)
     assert lines == ["ab", "c", "10%", "20%", "", "x" * LONGEST, "x" * LONGEST]
@@ -33,6 +35,20 @@ def test_what_hears_may_print_itself_and_streams_are_put_back(capsys: pytest.Cap
         print("two", file=sys.stderr, end="")
         raise RuntimeError
     assert capsys.readouterr() == ("<one>\n<two>\n", "") and (sys.stdout, sys.stderr) == before
+
+
+def test_a_kept_stream_is_heard_by_whoever_hears_at_the_time(capfd: pytest.CaptureFixture[str]) -> None:
+    """As a handler of `logging` keeps it that was made while an artifact was made."""
+    lines: list[str] = []
+    with heard(lambda line: lines.append(f"first: {line}")):
+        kept = sys.stderr
+        kept.writelines(["a\n", "b\n"])
+        subprocess.run(["true"], stdout=sys.stdout, check=True)  # a stream with a file number
+    with heard(lambda line: lines.append(f"second: {line}")):
+        kept.write("c\n")
+    kept.write("d\n")
+    kept.flush()
+    assert lines == ["first: a", "first: b", "second: c"] and capfd.readouterr().err == "d\n"
 
 
 @pytest.mark.parametrize("executor", ["serial", "processes"])

@@ -19,7 +19,7 @@ Takes = Literal["copies", "tickets", "pair", "set", "study"]
 
 
 class Analysis(EntryModule, Protocol):
-    """An entry of the table. `TAKES` is the kind of tuple that it measures."""
+    """An entry of the table. `TAKES` is the kind of record that it measures."""
 
     Settings: type[Entry]
     TAKES: Takes
@@ -31,7 +31,7 @@ class Analysis(EntryModule, Protocol):
     """The numbers of a ticket or set that studies compare."""
 
     def measure(self, settings: Entry, given: Input, /) -> Measurements:
-        """The numbers of one tuple: `given` is the record of `inputs` that `TAKES` names."""
+        """The numbers of one record: `given` is the record of `inputs` that `TAKES` names."""
 
 
 def check_takes(entry: Analysis, what: str) -> None:
@@ -47,7 +47,8 @@ def check_takes(entry: Analysis, what: str) -> None:
     kinds = [kind for kind in INPUTS if kind != "study"]
     if entry.TAKES not in kinds:
         raise ConfigError(f"{what}: TAKES", got=repr(entry.TAKES), expected=" or ".join(kinds))
-    check_argument(entry.measure, INPUTS[entry.TAKES], what, {} if entry.DISTILLED else {"distilled": "DISTILLED"})
+    undeclared = {} if entry.DISTILLED else {"distilled": "DISTILLED"}
+    check_argument("measure", entry.measure, INPUTS[entry.TAKES], what, undeclared)
 
 
 ANALYSES: Table[Analysis] = Table(

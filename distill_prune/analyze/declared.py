@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from distill_prune.analyze import ANALYSES
+from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.metric import GROUPS, Metric
-from distill_prune.errors import ConfigError, RunError
+from distill_prune.errors import ConfigError, RunError, nearest
 
 ROWS = ("accuracy", "connectivity", "curvature", "disagreement", "spectrum", "diagonal", "metrics")
 TESTS = ("accuracy", "connectivity", "curvature", "spectrum", "disagreement")
@@ -52,6 +53,11 @@ def _check(analysis: str, takes: str, metrics: object) -> None:
         for name in (m.name, m.beside or m.name):
             if name in taken or name.startswith(("paired_", "landscape_")):
                 raise ConfigError(f"{what}: the name '{name}' is taken", mend=f"another one, like '{analysis}_{name}'")
+        if not isinstance(m.at, tuple) or not all(isinstance(key, str) for key in m.at):
+            raise ConfigError(f"{what}: the place of '{m.name}'", got=repr(m.at), expected='keys, like at=("inner", "mean")')
+        if m.part not in Estimate.__annotations__:
+            known = nearest(m.part, Estimate.__annotations__)
+            raise ConfigError(f"{what}: the part of '{m.name}'", got=repr(m.part), expected=known)
         if m.scale not in (1, 100):
             raise ConfigError(f"{what}: the scale of '{m.name}'", got=m.scale, expected="1, or 100 for a share")
         if m.group is not None and m.group not in GROUPS:

@@ -175,7 +175,7 @@ def _data(entry: DataSet, what: str, given: Mapping[str, object]) -> str:
     except DataError as problem:
         return f"not loaded: {problem.what}"
     kinds = (loaded.pixels.dtype, loaded.labels.dtype, loaded.test.dtype)
-    text = str(settings.transform) == "text"
+    text = settings.is_text
     _require(
         kinds[0] in ((torch.int32,) if text else (torch.uint8, torch.float32))
         and kinds[1] in ((torch.int64, torch.float32) if text else (torch.int64,))

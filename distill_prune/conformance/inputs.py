@@ -59,7 +59,7 @@ def digits() -> tuple[Images, Model, list[Trajectory]]:
 
 
 def record(takes: Takes) -> Input:
-    """What `measure` is given of a tuple of this kind."""
+    """What `measure` is given of this kind."""
     images, model, _ = digits()
     parts, streams = {n: images.examples(n).ready() for n in SPLITS}, Streams(0, ("conformance",))
     states = [model.fresh(i, "conformance") for i in range(3)]

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -53,31 +53,19 @@ MODELS: Table[Network] = Table(
 )
 
 
+T = TypeVar("T")
+
+
 def prunable_names(module: nn.Module) -> tuple[str, ...]:
     """Weights of convolutions and linear layers; never biases, norms or embeddings."""
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
     return tuple(f"{name}.weight" for name, layer in module.named_modules() if isinstance(layer, kinds))
 
 
-@runtime_checkable
-class NamesPrunable(Protocol):
-    """A module that says which of its weights are prunable."""
-
-    prunable: tuple[str, ...]
-
-
-@runtime_checkable
-class NamesHead(Protocol):
-    """A module that says which tensors are its task's head."""
-
-    head: tuple[str, ...]
-
-
-@runtime_checkable
-class HasHeads(Protocol):
-    """A module that may have a head for each of several tasks: the number of classes of each, or None."""
-
-    heads: tuple[int, ...] | None
+def _declared(module: nn.Module, name: str, kind: type[T]) -> tuple[T, ...] | None:
+    """The tuple of such things that a network declares as its attribute `name`; a layer of that name declares nothing."""
+    value = getattr(module, name, None)
+    return value if isinstance(value, tuple) and all(isinstance(part, kind) for part in value) else None
 
 
 @dataclass(frozen=True)
@@ -107,17 +95,18 @@ class Model:
     @cached_property
     def prunable(self) -> tuple[str, ...]:
         """Names of the prunable weights."""
-        return self.module.prunable if isinstance(self.module, NamesPrunable) else prunable_names(self.module)
+        prunable = _declared(self.module, "prunable", str)
+        return prunable_names(self.module) if prunable is None else prunable
 
     @property
     def head(self) -> tuple[str, ...]:
         """Names of the tensors of the task's head; empty where the network does not say."""
-        return self.module.head if isinstance(self.module, NamesHead) else ()
+        return _declared(self.module, "head", str) or ()
 
     @property
     def heads(self) -> tuple[int, ...]:
         """The number of classes of each task, where the network has a head for each of several; else empty."""
-        return self.module.heads or () if isinstance(self.module, HasHeads) else ()
+        return _declared(self.module, "heads", int) or ()
 
     def drawn(self, seed: int, *names: str, **parts: int) -> State:
         """A new state from the stream (seed, *names, **parts), drawn as the model's settings say, on the CPU."""

@@ -99,9 +99,9 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
 def _check_lengths(name: str, arm: Arm, recipe: Recipe, on_source: bool, k: Duration) -> None:
     if arm.images == "real" and arm.recipe_name != "retrain":
         for what, duration in (("length", recipe.length), ("warmup", recipe.warmup)):
-            duration.fixed_steps(
+            duration.require_steps(
                 f"arms.{name} prunes on real data for as long as the synthetic arm, so "
                 f"prune.recipe.{what} must not depend on the size of the set",
             )
     if on_source:
-        k.fixed_steps("prune.rewind.k counts steps on sets of several sizes with `on: source`")
+        k.require_steps("prune.rewind.k counts steps on sets of several sizes with `on: source`")

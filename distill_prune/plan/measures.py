@@ -67,19 +67,19 @@ def pairs(g: Graph) -> Iterator[tuple[str, Unit, Unit]]:
     """Kind, unit and other unit: each pruned level with the control's, and each compared level with the one before."""
     by_place = {(u.arm, u.seed, u.level): u for u in g.units}
     arms = g.pipeline.placed()
+    before = {b: a for a, b in pairwise(g.pipeline.compared())}
     for u in g.units:
         control = versus(g, arms[u.arm])
         other = by_place.get((control, u.seed, u.level))
         if other is not None and u.level and u.arm != control and arms[u.arm].task == arms[control].task:
             yield "arms", u, other
-        before = {b: a for a, b in pairwise(g.pipeline.compared())}
         if u.level:
             yield "levels", u, by_place[u.arm, u.seed, before[u.level]]
 
 
 def betweens(g: Graph) -> None:
     """The analyses of two tickets: of their masks alone (with the control's), or of the lines between their copies."""
-    p = g.pipeline
+    p, arms = g.pipeline, g.pipeline.placed()
     for name, settings in p.compare.items():
         takes, only = ANALYSES[name].TAKES, p.only.get(name, EVERYTHING)
         for kind, u, other in pairs(g) if takes in ("pair", "tickets") else ():
@@ -93,7 +93,7 @@ def betweens(g: Graph) -> None:
                 job, inputs = CompareJob(analysis=settings, threads=p.threads), {"a": u.ticket, "b": other.ticket}
             else:
                 job = CompareJob(analysis=settings, threads=p.threads, seed=u.seed, model=p.model)
-                inputs = {"data": g.real(g.pipeline.placed()[u.arm].task), "a": u.ticket, "b": other.ticket}
+                inputs = {"data": g.real(arms[u.arm].task), "a": u.ticket, "b": other.ticket}
                 inputs |= numbered("a_copy", u.copies) | numbered("b_copy", other.copies)
             g.betweens.append(Between(kind, name, u, other, g.add("compare", job, inputs, label, f"compare {name}")))
 

@@ -6,14 +6,14 @@ from collections.abc import Iterable, Mapping
 from itertools import count, takewhile
 from typing import Literal
 
-Role = Literal["copy", "a_copy", "b_copy", "expert"]
+InputRole = Literal["copy", "a_copy", "b_copy", "expert"]
 
 
-def numbered(role: Role, keys: Iterable[str]) -> dict[str, str]:
+def numbered(role: InputRole, keys: Iterable[str]) -> dict[str, str]:
     """The keys as a manifest's inputs."""
     return {f"{role}{i}": key for i, key in enumerate(keys)}
 
 
-def keys_of(role: Role, inputs: Mapping[str, str]) -> tuple[str, ...]:
+def keys_of(role: InputRole, inputs: Mapping[str, str]) -> tuple[str, ...]:
     """The keys of a role among a manifest's inputs, in order."""
     return tuple(inputs[name] for name in takewhile(inputs.__contains__, (f"{role}{i}" for i in count())))

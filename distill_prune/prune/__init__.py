@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from distill_prune.argument import check_argument
+from distill_prune.errors import ConfigError
 from distill_prune.settings import Entry
 from distill_prune.table import EntryModule, Table
 
@@ -51,10 +52,11 @@ def check_needs(entry: Criterion, what: str) -> None:
     """Refuse somebody else's criterion that asks for what there is not.
 
     Raises:
-        ConfigError: `scores` or `cost` has other parameters than the settings and one record, or it reads what that record
-            has not, or has only for an entry that says that it needs it.
+        ConfigError: its settings are of no criterion; `scores` or `cost` has other parameters than the settings and one
+            record, or reads what that record has not, or has only for an entry that says that it needs it.
     """
     from distill_prune.prune.inputs import LevelImages, LevelNetwork, LevelWeights
+    from distill_prune.prune.select import Criterion as Settings
 
     record: type[LevelWeights] = LevelImages
     undeclared = {}
@@ -62,9 +64,12 @@ def check_needs(entry: Criterion, what: str) -> None:
         record, undeclared = LevelNetwork, {"examples": "NEEDS_IMAGES"}
     if not needs_model(entry):
         record, undeclared = LevelWeights, {**undeclared, "model": "NEEDS_MODEL"}
-    for function in (entry.scores, entry.cost):
+    if not issubclass(entry.Settings, Settings):
+        expected = f"{Settings.__name__} of {Settings.__module__}"
+        raise ConfigError(f"{what}: what its Settings derive from", got=entry.Settings.__mro__[1].__name__, expected=expected)
+    for name, function in (("scores", entry.scores), ("cost", entry.cost)):
         if function is not None:
-            check_argument(function, record, what, undeclared)
+            check_argument(name, function, record, what, undeclared)
 
 
 CRITERIA: Table[Criterion] = Table(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.records import estimate_of
+from distill_prune.arithmetic import ceil_div
 from distill_prune.report.formats import finite, power, sparsity
 from distill_prune.report.style import GREY, Arm, arms, rows
 
@@ -58,7 +59,7 @@ def sparsity_axis(axes: Axes, values: Sequence[float], room: float = 1.1) -> Non
     alone = axes.get_position().width > 0.6
     most = _TICKS if alone else _TICKS - 3
     if len(levels) > most:
-        step = -(-(len(levels) - 1) // (most - 1))
+        step = ceil_div(len(levels) - 1, most - 1)
         # Counted from the sparsest end, which is always labelled; dense is where the axis starts.
         keep = sorted({levels[0], *levels[: step - 1 : -step]})
     axes.set_xscale("log")
@@ -111,7 +112,7 @@ def legend(figure: Figure, panels: Sequence[Axes], reserve: int = 0) -> None:
     width = figure.get_figwidth()
     longest = max(map(len, handle_of), default=0)
     columns = max(1, min(5, int(width * 72 / (4.3 * longest + 44)))) if width > NARROW else 3 if longest <= 13 else 2
-    below = _BOTTOM + _ROW * -(-max(len(handle_of), reserve) // columns) + 0.08
+    below = _BOTTOM + _ROW * ceil_div(max(len(handle_of), reserve), columns) + 0.08
     top = _TOP + (0.14 if len(panels) > 1 else 0)
     height = below + _HEIGHT + top
     figure.set_size_inches(width, height)

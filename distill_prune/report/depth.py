@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from distill_prune.arithmetic import ceil_div
 from distill_prune.report.formats import finite, fixed, number, power, sparsity
 from distill_prune.report.multiples import SIZE, grid, side
 from distill_prune.report.style import GREY, Arm, arms, chosen_levels, sides, sparsities
@@ -82,7 +83,7 @@ def _by_layer(
     names = list(dict.fromkeys(layer_name(e) for e in entries))
     at = {level: s for (_, level), s in sparsities(study).items()}
     entered = sum(a.name in have for a in arms(study))
-    legend_height = 0.17 * -(-entered // 3)
+    legend_height = 0.17 * ceil_div(entered, 3)
     figure, panels = grid(
         len(drawn),
         len(levels),
@@ -134,7 +135,7 @@ def _scales(first: Axes, last: Sequence[Axes], names: Sequence[str], values: Seq
         first.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if max(values) / min(values) < 100 else (1.0,)))
         first.yaxis.set_minor_locator(NullLocator())
         first.yaxis.set_major_formatter(FuncFormatter(lambda y, _: power(y)))
-    every = -(-len(names) // 8)
+    every = ceil_div(len(names), 8)
     for axes in last:
         axes.set_xticks(range(0, len(names), every), shortened(names)[::every], rotation=20, ha="right", fontsize=SIZE)
         axes.set_xlim(-0.4, len(names) - 0.6)
@@ -150,7 +151,7 @@ def layerwise(study: Study) -> tuple[Figure, str] | None:
     shown = [a for a in listed if any(e["arm"] == a.name for e in entries)]
     names = list(dict.fromkeys(layer_name(e) for e in entries))
     at = {e["level"]: e["sparsity"] for e in entries}
-    legend_height = 0.17 * -(-len(shown) // 3)
+    legend_height = 0.17 * ceil_div(len(shown), 3)
     each = min(max(0.11 * len(shown) + 0.14, 0.3), 0.9)
     figure, panels = grid(
         1,

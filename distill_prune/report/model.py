@@ -62,6 +62,7 @@ class Page:
         cards, missing: of the head; missing artifacts by stage.
         drawings, groups, unseen: figures by name, the names that stand together, and the arms that a figure leaves out.
         metrics, lacking: the metrics that the page shows, by name; titles of those that have no figure, by group.
+        added: names of the figures that are drawn of plugins' metrics, by group.
         why: why a section may have nothing to show.
         labels, first, at: labels by arm, the arms at their first rewinding step, and sparsity by arm and level.
     """
@@ -81,6 +82,7 @@ class Page:
     unseen: dict[str, list[str]]
     metrics: dict[str, Metric]
     lacking: dict[str, list[str]]
+    added: dict[str, list[str]]
     why: str
     labels: dict[str, str]
     first: set[str]

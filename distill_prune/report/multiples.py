@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from distill_prune.arithmetic import ceil_div
 from distill_prune.report.axes import SMALL, WIDE
 from distill_prune.report.formats import sparsity
 from distill_prune.report.style import GREY, Arm
@@ -50,7 +51,7 @@ def multiples(
     Titles name the arms, the line above the grid the sparsities; panels without an arm are taken away.
     """
     across = min(across, len(arms))
-    deep = -(-len(arms) // across)
+    deep = ceil_div(len(arms), across)
     wide = len(levels)
     top, bottom = layout.get("top", 0.46), layout.get("bottom", 0.58)
     figure, panels = grid(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill_prune.analyze.declared import columns, tested
+from distill_prune.analyze.declared import columns, on_page, tested
 from distill_prune.analyze.metric import BARRIER, GROUPS, Metric
 from distill_prune.analyze.records import PairedRow, estimate_of
 from distill_prune.analyze.sentences import sentences
@@ -80,6 +80,7 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
 def model(study: Study, drawings: Mapping[str, Drawing], sheet: pictures.Sheet | None) -> Page:
     """What the template takes."""
     listed, figures = arms(study), groups(study)
+    built_in = {m.name for m in on_page()}
     optional = {"transfer": transfer.rows(study), "further": figures["further"]}
     verdict, *evidence = sentences(study.answer) or ("",)
     return Page(
@@ -96,6 +97,7 @@ def model(study: Study, drawings: Mapping[str, Drawing], sheet: pictures.Sheet |
         drawings=drawings,
         groups=figures,
         lacking=lacking(study, figures, drawings),
+        added={g: [n for n in names if n in drawings and n not in built_in] for g, names in figures.items()},
         unseen=unseen(study),
         metrics=metrics(study),
         why=why_absent(study),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distill_prune.arithmetic import ceil_div
+
 if TYPE_CHECKING:
     from distill_prune.study.study import Study
 
@@ -47,7 +49,7 @@ def sheet(study: Study) -> Sheet | None:
     side_y, side_x = images.shape[1:3]
     zoom = max(1, 64 // max(side_y, side_x))
     cell_y, cell_x = side_y * zoom + _GAP * 2, side_x * zoom + _GAP * 2
-    rows = -(-len(present) // across)
+    rows = ceil_div(len(present), across)
     canvas = np.full((rows * cell_y, across * columns * cell_x, 3), 255, dtype=np.uint8)
     for i, label in enumerate(present):
         for j, image in enumerate(images[labels == label][:columns]):

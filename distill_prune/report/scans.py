@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.records import OnsetRow, estimate_of, onset_of
 from distill_prune.analyze.verdict import PROPERTIES, STABLE
+from distill_prune.arithmetic import ceil_div
 from distill_prune.report.axes import fit, interval, known
 from distill_prune.report.formats import finite, sparsity
 from distill_prune.report.multiples import grid
@@ -31,7 +32,7 @@ def scan(study: Study) -> tuple[Figure, str] | None:
     steps = list(dict.fromkeys(e["k"] for e in entries))
     levels = chosen_levels({e["level"] for e in entries})
     shown = [a for a in arms(study) if any(e["arm"] == a.name for e in entries)]
-    legend_height = 0.17 * -(-(len(shown) + 2) // 3)
+    legend_height = 0.17 * ceil_div(len(shown) + 2, 3)
     figure, panels = grid(
         len(levels),
         len(drawn),

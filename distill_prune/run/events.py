@@ -103,13 +103,13 @@ class Executor(Protocol):
     def close(self) -> None: ...
 
 
-class Maker(Protocol):
+class Makes(Protocol):
     """Makes one node's artifact, and calls `tick` with (done, total, note) meanwhile."""
 
     def make(self, node: Node, tick: Callable[[int, int, str], None], /) -> Outcome: ...
 
 
-def make(worker: Maker, key: str, label: str, node: Callable[[], Node], hear: Callable[[Event], None]) -> Event:
+def make(worker: Makes, key: str, label: str, node: Callable[[], Node], hear: Callable[[Event], None]) -> Event:
     """Make a node's artifact and answer with what became of it. Ticks and printed lines go to `hear` meanwhile, all of them
     before this returns."""
     try:

@@ -7,53 +7,84 @@ events, on the way that outcomes take. Output of native code does not pass throu
 from __future__ import annotations
 
 import contextlib
-import io
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import TextIO, cast
 
 LONGEST = 4096
 """Characters of a line that are passed on at once; a longer one arrives in pieces."""
 
+Hear = Callable[[str], None]
 
-class Printed(io.TextIOBase):
-    """A text stream that hands on whole lines."""
 
-    def __init__(self, hear: Callable[[str], None]) -> None:
-        self._hear, self._rest = hear, ""
+class Printed:
+    """A standard stream that hands on whole lines while somebody hears, and else is the stream `outside`.
 
-    def writable(self) -> bool:
-        return True
+    Code that keeps the stream, as handlers of `logging` do, is heard by whoever hears at the time.
+    """
+
+    def __init__(self, outside: TextIO) -> None:
+        self.outside = outside
+        self.hear: Hear | None = None
+        self._rest = ""
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.outside, name)
 
     def write(self, text: str) -> int:
+        if self.hear is None:
+            return self.outside.write(text)
         # A progress bar rewrites its line after a carriage return: each state of it is a line here.
         *lines, self._rest = (self._rest + text).replace("\r\n", "\n").replace("\r", "\n").split("\n")
         while len(self._rest) > LONGEST:
             lines.append(self._rest[:LONGEST])
             self._rest = self._rest[LONGEST:]
         for line in lines:
-            self._hear(line)
+            self.hear(line)
         return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """A line that has not ended waits for its end."""
+        if self.hear is None:
+            self.outside.flush()
 
     def end(self) -> None:
         """Hand on a last line that was not ended."""
-        if self._rest:
-            self._hear(self._rest)
-        self._rest = ""
+        rest, self._rest = self._rest, ""
+        if rest and self.hear is not None:
+            self.hear(rest)
 
 
 @contextlib.contextmanager
-def heard(hear: Callable[[str], None]) -> Iterator[None]:
+def heard(hear: Hear) -> Iterator[None]:
     """Hand every line that Python code prints inside, on either standard stream, to `hear`, which may print itself."""
-    outside = sys.stdout, sys.stderr
+    before = sys.stdout, sys.stderr
+    streams = [_STREAMS.setdefault(id(stream), Printed(stream)) for stream in before]
 
     def outward(line: str) -> None:
-        with contextlib.redirect_stdout(outside[0]), contextlib.redirect_stderr(outside[1]):
+        for stream in streams:
+            stream.hear = None
+        try:
             hear(line)
+        finally:
+            for stream in streams:
+                stream.hear = outward
 
-    streams = Printed(outward), Printed(outward)
     try:
-        with contextlib.redirect_stdout(streams[0]), contextlib.redirect_stderr(streams[1]):
-            yield
+        for stream in streams:
+            stream.hear = outward
+        sys.stdout, sys.stderr = (cast(TextIO, stream) for stream in streams)
+        yield
     finally:
         for stream in streams:
             stream.end()
+            stream.hear = None
+        sys.stdout, sys.stderr = before
+
+
+_STREAMS: dict[int, Printed] = {}
+"""By the identity of the stream outside, which is kept: the same stream every time."""

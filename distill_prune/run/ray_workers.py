@@ -112,13 +112,14 @@ class Maker:
             return error
         return node
 
-    def make(self, key: str, label: str, node: bytes) -> Answer:
+    def make(self, attempt: int, key: str, label: str, node: bytes) -> Answer:
+        """Make a node's artifact. `attempt` numbers what the driver submits: events of one that died are nobody's."""
         lines = Lines()
 
         def hear(event: Event) -> None:
             if isinstance(event, Line):
                 lines.add(event.text)
-            self._mailbox.put.remote(pickle.dumps(event))
+            self._mailbox.put.remote(pickle.dumps((attempt, event)))
 
         return Answer(make(self._worker, key, label, partial(received, node), hear), lines)
 
@@ -200,6 +201,7 @@ class _Worker:
     starts: int
     where: str = ""
     node: Node | None = None
+    attempt: int = 0
     heard: int = 0
 
 
@@ -220,6 +222,7 @@ class RayWorkers:
         self._events: list[Event] = []
         self._pool: list[_Worker] = []
         self._alive = time.monotonic()
+        self._attempts = 0
         self._open = contextlib.ExitStack()
         try:
             gpus = None if device == "cuda" else 0
@@ -288,13 +291,13 @@ class RayWorkers:
 
     def _ticked(self, reply: Future[Any]) -> None:
         try:
-            events: list[Event] = [pickle.loads(event) for event in reply.result()]
+            events: list[tuple[int, Event]] = [pickle.loads(event) for event in reply.result()]
         except self._ray.exceptions.RayError:
             return  # progress is late, and nothing else
-        flying = {worker.node.key: worker for worker in self._pool if worker.node is not None}
-        for event in events:
-            if event.key in flying:
-                flying[event.key].heard += isinstance(event, Line)
+        flying = {worker.attempt: worker for worker in self._pool if worker.node is not None}
+        for attempt, event in events:
+            if attempt in flying:
+                flying[attempt].heard += isinstance(event, Line)
                 self._events.append(event)
         self._expect(self._mailbox.take.remote(), self._ticked)
 
@@ -317,8 +320,10 @@ class RayWorkers:
 
     def submit(self, node: Node) -> None:
         idle = next(worker for worker in self._pool if worker.where and worker.node is None)
-        idle.node, idle.heard = node, 0
-        self._expect(idle.actor.make.remote(node.key, node.label, pickle.dumps(node)), partial(self._made, idle, node))
+        self._attempts += 1
+        idle.node, idle.attempt, idle.heard = node, self._attempts, 0
+        reply = idle.actor.make.remote(idle.attempt, node.key, node.label, pickle.dumps(node))
+        self._expect(reply, partial(self._made, idle, node))
 
     def events(self, timeout: float) -> list[Event]:
         if not self._events:

@@ -21,6 +21,7 @@ from typing import IO
 from filelock import FileLock
 from pydantic import ValidationError
 
+from distill_prune.arithmetic import ceil_div
 from distill_prune.errors import RunError, UserError
 from distill_prune.store.archive import INDEX, PIPELINE, Index, Packed, aside
 from distill_prune.store.disk import flush_folder, replace_json
@@ -123,7 +124,7 @@ def _members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
             raise _Refused(f"{header.name!r} is {header.size} bytes, of which {max(end - start, 0)} are there")
         members[header.name] = start, header.size
         file.seek(start + header.size)
-        at = start + -(-header.size // _BLOCK) * _BLOCK
+        at = start + ceil_div(header.size, _BLOCK) * _BLOCK
         if file.read(at - start - header.size).strip(b"\0"):
             raise _Refused(f"something stands behind the end of {header.name!r}")
     file.seek(at)
