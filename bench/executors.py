@@ -21,6 +21,7 @@ from distill_prune.data.digits import Settings
 from distill_prune.plan.jobs import VERSIONS, DataJob
 from distill_prune.plan.nodes import Node
 from distill_prune.run.executors import Executor, make_executor
+from distill_prune.store.manifest import Provenance
 from distill_prune.store.store import Store, identity
 
 
@@ -31,7 +32,20 @@ def nodes_in(store: Store, count: int) -> list[Node]:
         job = DataJob(source=Settings(split_seed=index), fingerprint="nothing")
         key = identity("data", VERSIONS["data"], job.identity(), {})
         store.write(
-            {"key": key, "stage": "data", "version": VERSIONS["data"], "settings": job.identity(), "inputs": {}},
+            Provenance(
+                key=key,
+                stage="data",
+                version=VERSIONS["data"],
+                label=f"nothing {index}",
+                settings=job.identity(),
+                inputs={},
+                versions={},
+                device="cpu",
+                threads=1,
+                seconds=0.0,
+                peak_mb=0.0,
+                created="",
+            ),
             Parts({}, {"index": index}),
         )
         nodes.append(Node("data", key, job, {}, f"nothing {index}", "data"))
@@ -64,7 +78,7 @@ def main() -> None:
         try:
             for name in ("serial", "processes", "ray"):
                 began = time.perf_counter()
-                executors[name] = make_executor(name, store, "cpu", a.workers, 1, lambda event: None)
+                executors[name] = make_executor(name, store, "cpu", a.workers, 1, lambda _: None)
                 seconds(executors[name], nodes[: 4 * a.workers])  # all workers are there, and have imported what they need
                 print(f"{name:10} ready after {time.perf_counter() - began:6.2f} s", flush=True)
             for _ in range(a.rounds):

@@ -75,7 +75,7 @@ def ours(model: Model, state: State, mask: Mask, examples: Examples) -> dict[str
     }
 
 
-def theirs(model: Model, state: State, mask: Mask, examples: Examples) -> dict[str, Measured]:
+def theirs(model: Model, state: State, examples: Examples) -> dict[str, Measured]:
     from pyhessian import hessian as peer
 
     network = model.instance(state)
@@ -123,14 +123,14 @@ def main() -> None:
     torch.set_num_threads(1)
     # A graph through .grad, which PyHessian makes, is warned of each time.
     warnings.filterwarnings("ignore", message=".*create_graph=True.*")
-    scene = trained(a.width, a.rows)
+    scene = model, state, _, examples = trained(a.width, a.rows)
     sides: dict[str, Mapping[str, Measured]] = {"ours": ours(*scene)}
     try:
-        sides["PyHessian"] = theirs(*scene)
+        sides["PyHessian"] = theirs(model, state, examples)
     except ImportError as problem:
         print(f"PyHessian is not here ({problem}): pip install pyhessian")
     products = hessian.Products(*scene)
-    exact = float(diagonal.exactly(products, lambda done, total: None).sum())
+    exact = float(diagonal.exactly(products, lambda *_: None).sum())
     print(f"ConvNet-2 width {a.width}, {products.survivors} weights, {a.rows} digits, medians of {a.rounds}, one thread")
     print(f"exact trace {exact:.4f}")
     for what in sides["ours"]:

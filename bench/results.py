@@ -16,6 +16,7 @@ from typing import Any
 
 from claims import table
 
+from distill_prune.analyze.sentences import sentences
 from distill_prune.plan.config import load
 from distill_prune.plan.graph import build
 from distill_prune.report.tables import tables, to_csv
@@ -180,7 +181,7 @@ def write_record(a: argparse.Namespace) -> Path:
         "summary": study.summary,
         "evaluations": study.evaluations,
         "rankings": study.rankings,
-        "answer": study.answer,
+        "answer": " ".join(sentences(study.answer)),
         "units": study.units,
         "versions": study.versions,
         "core_seconds": spent,

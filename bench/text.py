@@ -20,7 +20,8 @@ from distill_prune.artifacts import Sentences
 from distill_prune.data import DATASETS, prepare
 from distill_prune.models import MODELS, build_model, resolved
 from distill_prune.rng import Streams
-from distill_prune.training import Recipe, _loss, epoch_order, flops_of_examples
+from distill_prune.training import Recipe, epoch_order, flops_of_examples
+from distill_prune.training.loop import step_loss
 
 
 def cpu(call) -> float:
@@ -78,7 +79,7 @@ def main() -> None:
 
     seconds: list[tuple[float, float]] = []
     for rows in picked:
-        a = cpu(lambda r=rows: step(ours, optimizers[0], lambda n: _loss(n, examples, r, recipe, noise, 0)))
+        a = cpu(lambda r=rows: step(ours, optimizers[0], lambda n: step_loss(n, examples, r, recipe, noise, 0)))
         b = cpu(lambda r=rows: step(plain, optimizers[1], lambda n: by_hand(n, r)))
         seconds.append((a, b))
     seconds = seconds[1:]

@@ -7,9 +7,15 @@ from collections.abc import Iterable
 
 
 class DistillPruneError(Exception):
-    """A failure that the tool understands. Printed as one message; `exit_code` is the command's."""
+    """A failure that the tool understands. Printed as one message; `exit_code` is the command's.
+
+    `label` is that of the artifact that could not be made, and `trace` the traceback of an error that nobody foresaw; both are
+    empty elsewhere.
+    """
 
     exit_code = 1
+    label = ""
+    trace = ""
 
     def __init__(self, what: str, *, got: object = None, expected: object = None, mend: str | None = None) -> None:
         self.what, self.got, self.expected, self.mend = what, got, expected, mend

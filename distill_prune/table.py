@@ -155,5 +155,5 @@ def imported(module: str, what: str) -> ModuleType:
             if missing
             else "correct the module; DISTILL_PRUNE_DEBUG=1 shows where it fails",
         )
-        error.trace = traceback.format_exc()  # type: ignore[attr-defined]
+        error.trace = traceback.format_exc()
         raise error from problem

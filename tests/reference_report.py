@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from distill_prune.analyze.answer import Answer
 from distill_prune.report import figures, style
 from distill_prune.report.figures import FIGURES, Drawing
 from distill_prune.report.page import page
@@ -236,10 +237,11 @@ def study(levels: int = 10, seeds: int = 3, arms: int = 5, **changes: Any) -> Si
         "versus": "real",
         "tasks": {n: None for n, _, _ in chosen},
         "samples": None,
+        "plugins": (),
         **{name: [] for name in DETAILS},
     }
     whole = {**fields, **changes}
-    return SimpleNamespace(**{"answer": (whole["summary"] or {}).get("answer", ""), **whole})
+    return SimpleNamespace(**{"answer": Answer((whole["summary"] or {}).get("answer", "")), **whole})
 
 
 VOID = {"meta", "link", "br", "img", "path", "use", "line", "rect", "circle", "input"}

@@ -9,6 +9,7 @@ import numpy as np
 from reference_report import estimate, study
 from reference_report_fields import LAYERS, density, diagonal, plane
 
+from distill_prune.analyze.answer import Answer
 from distill_prune.report import style
 
 RICH = (
@@ -104,11 +105,12 @@ def rich(seeds: int = 6, levels: int = 4, **changes: Any) -> SimpleNamespace:
                 row["iou"] = estimate(list(0.5 + 0.1 * rng.random(seeds)))
                 row["chance"] = estimate([0.3] * seeds)
                 versus = "real" if "base" not in a else f"real@{a['k']}"
-                for m in ("accuracy", "barrier_test", "trace_per_weight", "trace_invariant", "top_eigenvalue", "disagreement"):
-                    if a["name"] != versus:
-                        paired.append(
-                            _difference(a, versus, level, m, np.subtract(values(a["name"], level, m), values(versus, level, m)))
-                        )
+                measured = ("accuracy", "barrier_test", "trace_per_weight", "trace_invariant", "top_eigenvalue", "disagreement")
+                paired += [
+                    _difference(a, versus, level, m, np.subtract(values(a["name"], level, m), values(versus, level, m)))
+                    for m in measured
+                    if a["name"] != versus
+                ]
             rows.append(row)
     stands = {
         a["name"]: (a.get("base", a["name"]), a["k"])
@@ -174,7 +176,7 @@ def rich(seeds: int = 6, levels: int = 4, **changes: Any) -> SimpleNamespace:
     changed = {
         "title": "Tickets from distilled digits, all sources and controls",
         "summary": summary,
-        "answer": summary["answer"],
+        "answer": Answer(str(summary["answer"])),
         "units": units,
         "tickets": tickets,
         "curves": curves,

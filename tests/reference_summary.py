@@ -11,6 +11,8 @@ from typing import Any
 from reference_analyze import ARMS, COSTS
 
 from distill_prune.analyze import summary
+from distill_prune.analyze.answer import Answer, compare
+from distill_prune.analyze.sentences import sentences
 
 Record = dict[str, Any]
 
@@ -19,6 +21,14 @@ def summarise(units: Sequence[Record], arms: Any = ARMS, pairs: Any = (), costs:
     numbers = summary.measure(summary.Settings(**settings), units, arms, pairs, costs).numbers
     json.dumps(numbers, allow_nan=False)
     return numbers
+
+
+def verdict_and_rest(numbers: Record, versus: str = "real") -> tuple[str, str]:
+    """The answer's first sentence and the others, made of the numbers anew."""
+    records = [numbers[name] for name in ("arms", "rows", "paired", "scan", "onset")]
+    first, *rest = sentences(Answer(compare(*records, versus)))
+    assert " ".join([first, *rest]) == numbers["answer"]
+    return first, " ".join(rest)
 
 
 def row_of(numbers: Record, arm: str, level: int) -> Record:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from reference_summary import BARRIER, KS, TWO, arm, scan_arms, summarise, unit, units_of_scan
+from reference_summary import BARRIER, KS, TWO, arm, scan_arms, summarise, unit, units_of_scan, verdict_and_rest
 
-from distill_prune.analyze.answer import lead
+from distill_prune.analyze.answer import NO_LEVEL, Answer, SetScore
+from distill_prune.analyze.estimate import estimate
+from distill_prune.analyze.sentences import sentences
 
 SMALL = [0.98, 1.0, 1.02, 0.99, 1.01, 1.0, 1.03]
 
@@ -40,8 +42,8 @@ def test_what_the_intervals_carry_is_told_with_its_numbers():
 
 
 def test_a_synthetic_control_is_what_the_others_are_held_to():
-    text = summarise(study(FLAT), TWO, claim_p=0.05, versus="syn")["answer"]
-    first, _ = lead(text)
+    numbers = summarise(study(FLAT), TWO, claim_p=0.05, versus="syn")
+    text, (first, _) = numbers["answer"], verdict_and_rest(numbers, "syn")
     assert first == (
         "At 20.0 % sparsity syn is not matching and stable (n = 6); real is shown to be more accurate, less stable and less "
         "flat than syn (n = 6)."
@@ -142,9 +144,10 @@ def test_controls_are_not_named_and_every_learned_arm_is():
 
 
 def test_without_the_control_nothing_is_compared():
-    text = summarise(study(FLAT), [TWO[1]])["answer"]
-    assert "more stable" not in text and lead(text)[1].startswith("At 20.0 % sparsity (level 1), syn reaches")
-    assert lead(text)[0] == "At 20.0 % sparsity syn is not decidably matching below 3 initialisations and stable (n = 6)."
+    numbers = summarise(study(FLAT), [TWO[1]])
+    first, rest = verdict_and_rest(numbers)
+    assert "more stable" not in numbers["answer"] and rest.startswith("At 20.0 % sparsity (level 1), syn reaches")
+    assert first == "At 20.0 % sparsity syn is not decidably matching below 3 initialisations and stable (n = 6)."
 
 
 def test_a_learned_control_stands_there_once():
@@ -162,9 +165,10 @@ def test_verdicts_have_their_counts():
 
 def test_a_scan_is_told_by_its_onsets():
     units = units_of_scan(BARRIER, dense_barrier=[0.3, 0.1, 0.01])
-    text = summarise(units, scan_arms(*KS))["answer"]
+    numbers = summarise(units, scan_arms(*KS))
+    text = numbers["answer"]
     assert text.startswith("At 20.0 % sparsity (k = 0it) syn is not shown to be more or less accurate or more stable than real")
-    assert lead(text)[1].startswith("At 20.0 % sparsity (level 1, k = 0it), syn reaches 95.1 ± 0.1 %")
+    assert verdict_and_rest(numbers)[1].startswith("At 20.0 % sparsity (level 1, k = 0it), syn reaches 95.1 ± 0.1 %")
     assert text.endswith(
         "Of the rewinding steps k = 0it, 10it, 50it, at level 1: syn becomes stable at k = 50it and becomes matching at "
         "k = 0it (n = 3); real becomes stable at k = 10it and becomes matching at k = 10it (n = 3); the dense network becomes "
@@ -198,7 +202,7 @@ def test_dense_networks_that_differ_are_named():
 
 
 def first(gaps, arms=TWO, **more):
-    return lead(told(gaps, arms, **more))[0]
+    return verdict_and_rest(summarise(study(gaps, **more), arms, claim_p=0.05))[0]
 
 
 @pytest.mark.parametrize(
@@ -242,9 +246,9 @@ def test_arms_that_stand_alike_are_told_together():
     for u in units:
         if u["arm"] == "hard" and u["level"] == 1:
             u["barrier_test"] = None
-    text = lead(summarise(units, arms, claim_p=0.05)["answer"])[0]
+    text = verdict_and_rest(summarise(units, arms, claim_p=0.05))[0]
     assert text == (
-        "At 20.0 % sparsity syn and vs.\u00a0Soft are shown to be less accurate, more stable and flatter than real (n = 6); "
+        "At 20.0 % sparsity syn and vs. Soft are shown to be less accurate, more stable and flatter than real (n = 6); "
         "hard is shown to be less accurate and flatter than real (n = 6); stability was not measured."
     )
 
@@ -253,7 +257,8 @@ def test_without_learned_arms_the_control_is_judged_and_differences_have_two_sid
     arms = [arm("real"), arm("random"), arm("late")]
     units = study({"accuracy": -0.02, "barrier_test": 0.0}, arms=("random", "late"))
     units = [u for u in units if u["arm"] != "late" or u["level"] == 0 or u["seed"] < 0]
-    text = lead(summarise(units + [unit("late", s, 1, accuracy=0.8) for s in range(2)], arms, claim_p=0.05)["answer"])[0]
+    units += [unit("late", s, 1, accuracy=0.8) for s in range(2)]
+    text = verdict_and_rest(summarise(units, arms, claim_p=0.05))[0]
     assert text == (
         "At 20.0 % sparsity real is matching and not stable (n = 6); random is shown to be less accurate than real and not "
         "shown to be more or less stable (n = 6); late is not shown to be more or less accurate than real (n = 2; below 6 "
@@ -261,6 +266,8 @@ def test_without_learned_arms_the_control_is_judged_and_differences_have_two_sid
     )
 
 
-def test_an_answer_of_one_sentence_has_no_rest():
-    assert lead("One sentence of 89.3 %.") == ("One sentence of 89.3 %.", "") and lead("") == ("", "")
-    assert lead("One. Two. Three.") == ("One.", "Two. Three.")
+def test_an_answer_is_as_many_sentences_as_there_are_things_to_say():
+    sets = (SetScore("no. 1", "convnet", estimate([0.5])),)
+    of_sets = "Fresh networks trained on a set alone reach, in test accuracy (mean ± sd): set no. 1 50.0 % (convnet, n = 1)."
+    assert sentences(Answer()) == () and sentences(Answer(NO_LEVEL)) == (NO_LEVEL,)
+    assert sentences(Answer(sets=sets)) == (of_sets,) and sentences(Answer(NO_LEVEL, sets)) == (NO_LEVEL, of_sets)

@@ -20,22 +20,18 @@ from distill_prune.plan.config import load
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph
 from distill_prune.store.archive import INDEX, PIPELINE, pack
-from distill_prune.store.store import MANIFEST, NUMBERS, TENSORS, Ref, Store, identity
+from distill_prune.store.store import MANIFEST, NUMBERS, TENSORS, Ref, Store
 from distill_prune.store.unpack import examine, unpack
 from distill_prune.study.packing import contents
-
-ABOUT = {"label": "nothing", "versions": {}, "device": "cpu", "threads": 1, "seconds": 0.5, "peak_mb": 1, "created": "today"}
 
 
 def publish(store: Store, number: int = 0, stage: str = "data", **inputs: str) -> Ref:
     """An artifact that stands for nothing."""
     import torch
 
-    settings = {"number": number}
-    key = identity(stage, 1, settings, inputs)
-    head = {"key": key, "stage": stage, "version": 1, "settings": settings, "inputs": inputs, **ABOUT}
-    store.write(head, Parts({"a": torch.arange(6.0) + number}, {"number": number}))
-    return Ref(stage, key)
+    provenance = tiny.provenance(stage, {"number": number}, inputs)
+    store.write(provenance, Parts({"a": torch.arange(6.0) + number}, {"number": number}))
+    return Ref(stage, provenance.key)
 
 
 def members(path: Path) -> dict[str, bytes]:

@@ -66,7 +66,7 @@ def test_hashes_are_remembered(directory):
     assert list(remembered.values()) == [settings.weights]
 
 
-def test_directories_without_a_network_are_refused(directory, tmp_path):
+def test_directories_without_a_network_are_refused(tmp_path):
     with pytest.raises(DataError, match=r"(?s)no config.json in '.*none'.*no such directory.*save_pretrained"):
         settings_of(tmp_path / "none")
     with pytest.raises(DataError, match="`path`: the directory"):

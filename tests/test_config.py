@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import tiny
+from pydantic import TypeAdapter, ValidationError
 
+from distill_prune.entries import EntryOf
 from distill_prune.errors import ConfigError, UserError
+from distill_prune.models import MODELS
 from distill_prune.plan.config import load, parse
 from distill_prune.plan.files import find_pipeline, override, parse_yaml, read_raw
 from distill_prune.plan.graph import build
-from distill_prune.settings import canonical
+from distill_prune.settings import Entry, canonical
 from distill_prune.store.store import Store
 
 
@@ -52,6 +55,23 @@ def test_unknown_keys_anywhere(place: str, near: str) -> None:
     message = refused(*start, f"{place}=1")
     assert f"unknown key '{place}' in tiny.yaml" in message
     assert (f"did you mean '{near}'" if near else "known: name") in message
+
+
+def test_an_unknown_key_is_named_before_what_it_may_be_the_reason_of() -> None:
+    message = refused("data={name: npz, pat: x}")  # which lacks a path
+    assert "unknown key 'data.pat' in tiny.yaml" in message and "did you mean 'path'" in message
+
+
+def test_an_entry_is_read_where_its_type_stands() -> None:
+    """`Annotated[Entry, EntryOf(table)]` is enough: an entry by name, settings as they are, and nothing else."""
+    kind = TypeAdapter(dict[str, Annotated[Entry, EntryOf(MODELS)]])
+    (read,) = kind.validate_python({"a": {"name": "lenet"}}).values()
+    assert type(read) is MODELS["lenet"].Settings and kind.validate_python({"a": read})["a"] is read
+    with pytest.raises(ValidationError, match="needs a name") as unnamed:
+        kind.validate_python({"a": 3})
+    assert unnamed.value.errors()[0]["loc"] == ("a",)
+    with pytest.raises(ValidationError, match="unknown model 'lenets'"):
+        kind.validate_python({"a": {"name": "lenets"}})
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import itertools
 from collections import Counter
 
 import pytest
+import tiny
 import torch
 from pydantic import ValidationError
 from reference import convnet, examples_of, uneven
@@ -18,7 +19,7 @@ from distill_prune.prune.imp import Step, dense_ticket, next_level
 from distill_prune.prune.magnitude import Settings as Magnitude
 from distill_prune.rng import Streams
 from distill_prune.settings import canonical
-from distill_prune.store.store import Store, identity
+from distill_prune.store.store import Store
 from distill_prune.training import Recipe
 
 STREAMS = Streams(3, ("control",))
@@ -153,10 +154,10 @@ def test_what_a_ticket_does_not_rewind_stays_with_its_own_weights():
 def test_controls_come_back_from_the_store(tmp_path, made, kind):
     tickets, other, controls = made
     base, control = (other if kind == "reinitialised" else tickets[0]).state, controls[kind][-1]
-    store, key, parts = Store(tmp_path, create=True), identity("prune", 1, {}, {}), control.parts(base)
+    store, provenance, parts = Store(tmp_path, create=True), tiny.provenance("prune", {}), control.parts(base)
     assert not any(n.startswith("state/") for n in parts.tensors)  # all of the state is level 0's, masked
-    store.write({"key": key, "stage": "prune", "version": 1, "settings": {}, "inputs": {}}, parts)
-    back = Ticket.of(store.read("prune", key), base)
+    store.write(provenance, parts)
+    back = Ticket.of(store.read("prune", provenance.key), base)
     assert all(torch.equal(t, back.state[n]) for n, t in control.state.items()) and back.numbers["control"] == kind
 
 

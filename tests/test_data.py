@@ -149,7 +149,7 @@ def test_class_too_small_for_its_share(tmp_path: Path) -> None:
 # identity
 
 
-def test_identity_leaves_paths_and_titles_out(tmp_path: Path) -> None:
+def test_identity_leaves_paths_and_titles_out() -> None:
     here, there = (npz.Settings(path=p, title=t) for p, t in (("a", "A"), ("b", "B")))
     assert here.identity() == there.identity()
     assert set(here.identity()) == {"name", "split_seed", "validation", "transform", "rows", "test_rows", "test_share"}

@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tiny
@@ -17,7 +16,7 @@ from distill_prune.artifacts import SyntheticSet, Transform
 from distill_prune.errors import StoreError, UserError
 from distill_prune.plan.nodes import Graph
 from distill_prune.run.reader import Reader
-from distill_prune.store.store import Store, identity
+from distill_prune.store.store import Store
 from distill_prune.study.difference import difference
 
 
@@ -185,11 +184,9 @@ def test_a_copy_without_its_ticket(store: Store, graph: Graph) -> None:
 
 
 def stored(store: Store, number: int, made: SyntheticSet) -> str:
-    settings: dict[str, Any] = {"number": number}
-    key = identity("distill", 1, settings, {})
-    about = {"versions": {}, "device": "cpu", "label": f"set {number}", "created": "today"}
-    store.write({"key": key, "stage": "distill", "version": 1, "settings": settings, "inputs": {}, **about}, made.parts())
-    return key
+    provenance = tiny.provenance("distill", {"number": number}, label=f"set {number}")
+    store.write(provenance, made.parts())
+    return provenance.key
 
 
 def normalized(low: float) -> Transform:
@@ -305,7 +302,7 @@ def test_the_command_on_sets_and_on_one_ticket(cli: Cli, finished: tuple[Store, 
     assert same.endswith("\nno setting differs\n")
 
 
-def test_an_unknown_ref(cli: Cli, empty: Store, tmp_path: Path) -> None:
+def test_an_unknown_ref(cli: Cli, empty: Store) -> None:
     done = cli("diff", "feedbeef", "feedbeef", "--store", empty.root)
     assert done.code == 2 and "'feedbeef' names no artifact of the store" in done.err
 

@@ -87,7 +87,7 @@ def test_segments_go_with_their_pieces():
     assert found[0, 0].tolist() == [2, 10, 3, 11, 10, 3] and found[0, 1].tolist() == [1, 1, 1, 2, 1, 2]
 
 
-def test_samples_begin_at_the_embeddings_of_real_sentences(source, directory):
+def test_samples_begin_at_the_embeddings_of_real_sentences(source):
     settings = Settings(ipc=3, tokens=5)
     x, y = initial(source, source.model, settings, STREAMS)
     assert x.shape == (6, 5, 16) and x.dtype == torch.float32 and y.tolist() == [0, 0, 0, 1, 1, 1]
@@ -298,7 +298,7 @@ def test_numbers_have_no_sets(source):
             METHODS[name].distill(settings, replace(source, classes=(), train=numbers), STREAMS, "cpu", SILENT)
 
 
-def test_embeddings_of_another_width_are_refused(source, tmp_path):
+def test_embeddings_of_another_width_are_refused(tmp_path):
     wide = tiny_text.model_of(tiny_bert.write(tmp_path / "wide", hidden_size=32))
     with pytest.raises(DataError, match="word embeddings of another network's width\n  got:      16\n  expected: 32"):
         wide(wide.fresh(0, "init"), torch.zeros(1, 4, 16))

@@ -35,7 +35,7 @@ def test_a_set_tied_to_its_data_is_pruned_with_and_goes_out_byte_by_byte(
     again = cli(*asked, "--json", *where)
     assert json.loads(again.out)["artifacts"][0]["found"] is True
     manifest = store.manifest("distill", store.find("theirs").key)
-    assert manifest["inputs"] == {"data": graph.data} and manifest["format"] == "mtt"
+    assert manifest.inputs == {"data": graph.data} and manifest.format == "mtt"
     assert cli("verify", "theirs", *where).code == 0
     ran = cli("run", file, "--set", "distill.synthetic={name: stored, ref: theirs}", "--executor", "serial", *where)
     assert ran.code == 0, ran.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tiny
 import torch
 from reference import convnet, examples_of
 
@@ -9,7 +10,7 @@ from distill_prune.artifacts import Trajectory
 from distill_prune.distill.experts import train_expert
 from distill_prune.progress import SILENT
 from distill_prune.rng import Streams
-from distill_prune.store.store import Store, identity
+from distill_prune.store.store import Store
 from distill_prune.training import Recipe
 from distill_prune.tree import flatten, select, shapes
 
@@ -37,8 +38,9 @@ def test_the_store_keeps_the_layout_of_a_trajectory(tmp_path):
     start = select(model.fresh(0, "init"), names)
     rows = torch.stack([flatten(start) + t for t in range(3)])
     made = Trajectory(rows, shapes(start), ({"epoch": 1.0, "train_loss": 0.5}, {"epoch": 2.0, "train_loss": 0.25}))
-    store, key = Store(tmp_path, create=True), identity("experts", 1, {"seed": 0}, {})
-    store.write({"key": key, "stage": "experts", "version": 1, "settings": {"seed": 0}, "inputs": {}}, made.parts())
+    store, provenance = Store(tmp_path, create=True), tiny.provenance("experts", {"seed": 0})
+    key = provenance.key
+    store.write(provenance, made.parts())
     for read in (store.trajectory(key), Trajectory.of(store.read("experts", key))):
         assert list(read.shapes) == names and read.record == made.record and len(read.checkpoints) == 3
         for t in range(3):

@@ -63,7 +63,7 @@ def test_the_study_runs_and_is_found_by_installed_modules(cli: Cli, folder: Path
     assert done.code == 0, done.err
     store = Store(folder / "store")
     assert (store.root / "reports" / "stripes" / "report.html").exists()
-    used = json.dumps([store.manifest(r.stage, r.key)["settings"] for r in store.all()])
+    used = json.dumps([store.manifest(r.stage, r.key).settings for r in store.all()])
     assert all(f'"name": "{module}"' in used for module in MODULES)
     found = [store.numbers("compare", r.key) for r in store.all() if r.stage == "compare"]
     distances = [n["distance"]["mean"] for n in found if n["analysis"] == "distance"]

@@ -106,7 +106,7 @@ def test_gc_skips_what_becomes_busy(store: Store) -> None:
     assert store.work("d" * 64).exists()
 
 
-def test_half_written_files_need_their_time(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_half_written_files_need_their_time(store: Store) -> None:
     path = store.root / ".fingerprints.json.9"
     path.write_text("{")
     assert path not in {i.path for i in litter(store)}

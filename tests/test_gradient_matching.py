@@ -7,7 +7,6 @@ import torch
 from reference import convnet, cross_entropy, logits, trained_by_hand, uneven
 from reference_methods import CLASSES, DSA, STREAMS, double, made_source, pairs_of, run, source_of
 
-from distill_prune import training
 from distill_prune.artifacts import Cost, Examples, decode
 from distill_prune.distill import Source, gradient
 from distill_prune.distill.formation import initial
@@ -16,7 +15,7 @@ from distill_prune.models import build_model
 from distill_prune.models.lenet import Settings as LeNet
 from distill_prune.progress import SILENT
 from distill_prune.rng import stream
-from distill_prune.training import training_cost
+from distill_prune.training import loop, training_cost
 
 source = pytest.fixture(scope="module")(made_source)
 
@@ -87,7 +86,7 @@ def test_a_channel_without_gradient_counts_one_under_cosine():
 @pytest.mark.parametrize("factor", [1, 2])
 def test_gradient_iterations_by_hand(monkeypatch, net_on, factor):
     """Match, step the pixels, train the network, match again; a new network at every iteration."""
-    for module in (gradient, training):
+    for module in (gradient, loop):
         monkeypatch.setattr(module, "training_cost", lambda *a: Cost())  # which counts in float32
     model = double(convnet())
     source = source_of(model, dtype=torch.float64)

@@ -11,6 +11,7 @@ import tiny
 from distill_prune.errors import ConfigError, StoreError
 from distill_prune.plan.config import load, parse
 from distill_prune.plan.graph import build
+from distill_prune.plan.jobs import CompareJob
 from distill_prune.plan.nodes import Graph
 from distill_prune.run.run import needed
 from distill_prune.settings import Later, Settings, canonical, digest
@@ -52,6 +53,18 @@ def test_golden_keys_of_the_shipped_digits() -> None:
     graph = build(load("digits.yaml")[1], Store("/nonexistent"))
     found = [graph.data[:16], graph.chains["real", 0][0][:16]]
     assert found == ["fa60c6837a0d578b", "b418a446e4be4e13"]
+
+
+def test_the_bound_of_claims_is_a_setting_of_the_summary_alone() -> None:
+    """The file's `claim_p` reaches the summary; left out it is the 0.05 of the golden key above."""
+    before, after = of(), of("claim_p=0.01")
+    assert set(before.nodes) - {before.summary} == set(after.nodes) - {after.summary}
+    assert of("claim_p=0.05").summary == before.summary != after.summary
+    job = after.nodes[after.summary].job
+    assert isinstance(job, CompareJob) and canonical(job.analysis)["claim_p"] == 0.01
+    for wrong in (0, 1.5):
+        with pytest.raises(ConfigError, match=r"'claim_p' in tiny\.yaml"):
+            tiny.pipeline(f"claim_p={wrong}")
 
 
 def test_every_key_has_inputs_before_it() -> None:
@@ -222,7 +235,7 @@ def test_settings_are_read_back_from_manifests(store: Store, graph: Graph) -> No
     """What a key was made from stands in its manifest, so that a stranger can compute it again."""
     for key, node in graph.nodes.items():
         manifest = store.manifest(node.stage, key)
-        assert digest({n: manifest[n] for n in ("stage", "version", "settings", "inputs")}) == key
+        assert digest({n: manifest.document()[n] for n in ("stage", "version", "settings", "inputs")}) == key
 
 
 def test_arms_are_parsed_with_nothing_said(empty: Store) -> None:

@@ -10,7 +10,7 @@ import tiny
 import torch
 from safetensors import SafetensorError
 
-from distill_prune.errors import RunError
+from distill_prune.errors import RunError, StoreError
 from distill_prune.plan.nodes import Graph
 from distill_prune.run.worker import WorkProgress
 from distill_prune.store.store import NUMBERS, TENSORS, Store
@@ -68,3 +68,20 @@ def test_a_snapshot_of_another_device_is_left_alone(tmp_path: Path) -> None:
     assert WorkProgress(tmp_path, lambda *_: None, "cpu").load() is None
     kept = WorkProgress(tmp_path, lambda *_: None, "cuda:1").load()
     assert kept is not None and kept.numbers == {"step": 1}
+
+
+@pytest.mark.parametrize("executor", ["serial", "processes"])
+def test_a_store_that_nobody_made_is_named(tmp_path: Path, executor: str) -> None:
+    """Looking into it finds nothing; making something in it would end in advice about the disk."""
+    store = Store(tmp_path / "nowhere")
+    assert list(store.all()) == [] and store.tags() == {}
+    with pytest.raises(StoreError, match=r"(?s)the store '.*nowhere' is not there.*Store\(path, create=True\)"):
+        tiny.execute(store, until="data", executor=executor)
+    with pytest.raises(StoreError, match="nowhere' is not there"), store.lock("0" * 64):
+        pass
+    assert not store.root.exists()
+
+
+def test_an_empty_folder_can_be_a_store(tmp_path: Path) -> None:
+    _, report = tiny.execute(Store(tmp_path), until="data")
+    assert report.made == 1 and tiny.damaged(Store(tmp_path)) == []

@@ -206,7 +206,7 @@ def test_text_that_cannot_be_used(folder: Path, words: str, tmp_path: Path) -> N
         masked.fingerprint(settings_of(folder, words))
 
 
-def test_word_pieces_are_no_classes(folder: Path, words: str) -> None:
+def test_word_pieces_are_no_classes(folder: Path) -> None:
     task = {"name": "masked", "path": str(folder)}
     with pytest.raises(ValidationError, match="task 'a' has word pieces as labels: a union has classes"):
         union.Settings(tasks={"a": task, "b": task})

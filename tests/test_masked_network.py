@@ -15,7 +15,6 @@ from reference_training import half
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from distill_prune import training
 from distill_prune.analyze import disagreement, metrics
 from distill_prune.analyze.hessian import Products
 from distill_prune.artifacts import Examples, Mask
@@ -24,7 +23,7 @@ from distill_prune.models import Model, bert, build_model, predicting, resolved
 from distill_prune.models.convnet import Settings as ConvNet
 from distill_prune.prune import snip
 from distill_prune.rng import Streams
-from distill_prune.training import CountFlops, Recipe, evaluate, flops_of_step, outputs, train
+from distill_prune.training import CountFlops, Recipe, evaluate, flops_of_step, order, outputs, train
 
 pytest.importorskip("transformers")
 
@@ -160,7 +159,7 @@ def test_tokens_that_ask_nothing_and_classes_that_are_asked(directory: Path, mod
 
 
 def test_a_batch_at_a_time_is_scored_as_the_whole(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "TOKENS", 36)  # three sentences together
+    monkeypatch.setattr(order, "TOKENS", 36)  # three sentences together
     held, state = tiny_masked.examples(23), double(model)
     apart = one_by_one(model, state, held)
     found = outputs(model, state, held)

@@ -122,6 +122,17 @@ def test_evaluation_is_deterministic_and_per_example(name):
     assert not model.module.training
 
 
+@pytest.mark.parametrize("name", sorted(TINY))
+def test_no_call_changes_the_mode_of_the_shared_module(name):
+    model = built(name)
+    state, x = uneven(model), noise(4, *DIGITS)
+    modes = {n: layer.training for n, layer in model.module.named_modules()}
+    for train in (True, False, True):
+        model(dict(state), x, train=train)
+        assert {n: layer.training for n, layer in model.module.named_modules()} == modes
+    assert not model.instance(state).training
+
+
 @pytest.mark.parametrize("name", NORMED)
 @pytest.mark.parametrize("kind", NORMS)
 def test_training_mode_is_batch_statistics_and_nothing_else(name, kind):

@@ -188,9 +188,12 @@ def test_claims_name_their_metric_and_its_unit(metric, told):
 def test_a_carried_difference_comes_with_all_its_numbers():
     row = against_zero([-0.02, -0.03, -0.01, -0.02, -0.03, -0.01])
     low, high = (100 * abs(row["difference"][end]) for end in ("high", "low"))
-    assert carried(row) == f"accuracy lower by 2 [{low:.3g}, {high:.3g}] points (p = 0.031, n = 6)" and low < 2 < high
+    assert (
+        carried(row, PAIRED["accuracy"]) == f"accuracy lower by 2 [{low:.3g}, {high:.3g}] points (p = 0.031, n = 6)"
+        and low < 2 < high
+    )
     up = against_zero([1.0, 2.0, 3.0, 2.0, 1.0, 3.0], "trace_invariant")
-    assert carried(up) == "rescaling-invariant trace higher by 2 [1.06, 2.94] (p = 0.031, n = 6)"
+    assert carried(up, PAIRED["trace_invariant"]) == "rescaling-invariant trace higher by 2 [1.06, 2.94] (p = 0.031, n = 6)"
 
 
 def test_the_setting_reaches_the_rows_and_no_old_key():

@@ -106,7 +106,7 @@ def test_workers_have_the_plugins(cli: Cli, write: Write, file: str, empty: Stor
     options = ["--store", empty.root, *(w for s in FEW for w in ("--set", s)), "--plugin", "net", "--plugin=score"]
     done = cli("retrain", file, *options, "--executor", "processes", "--workers", "2")
     assert done.code == 0 and "retrain " in done.out, done.err
-    settings = [empty.manifest(r.stage, r.key)["settings"] for r in empty.all() if r.stage == "prune"]
+    settings: list[Any] = [empty.manifest(r.stage, r.key).settings for r in empty.all() if r.stage == "prune"]
     assert {s["step"]["criterion"]["code"] for s in settings if "step" in s} == {CRITERIA["score"].Settings.CODE}
 
     def status() -> dict[str, str]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from distill_prune.prune.imp import Step, dense_ticket, next_level, score
 from distill_prune.prune.select import select
 from distill_prune.rng import Streams
 from distill_prune.settings import canonical
-from distill_prune.store.store import Store, identity
+from distill_prune.store.store import Store
 from distill_prune.training import Recipe, train
 
 STREAMS = Streams(0, ("prune",), (("level", 1),))
@@ -315,9 +316,9 @@ def test_level_0_without_steps_is_the_initialisation_and_free():
 def test_the_order_of_a_mask_comes_back(tmp_path):
     mask = Mask({n: torch.tensor([True, False]) for n in ("4.weight", "13.weight", "0.weight")})
     ticket = Ticket(mask, {n: torch.tensor([1.0, 0.0]) for n in mask.kept}, 1)
-    store, key = Store(tmp_path, create=True), identity("prune", 1, {}, {})
-    store.write({"key": key, "stage": "prune", "version": 1, "settings": {}, "inputs": {}}, ticket.parts(None))
-    assert list(Ticket.of(store.read("prune", key), None).mask.kept) == ["4.weight", "13.weight", "0.weight"]
+    store, provenance = Store(tmp_path, create=True), tiny.provenance("prune", {})
+    store.write(provenance, ticket.parts(None))
+    assert list(Ticket.of(store.read("prune", provenance.key), None).mask.kept) == ["4.weight", "13.weight", "0.weight"]
 
 
 @pytest.mark.parametrize("rewind", ["all", "prunable"])
@@ -326,10 +327,9 @@ def test_tickets_come_back_from_the_store(tmp_path, rewind):
     store, base = Store(tmp_path, create=True), tickets[0].state
     for ticket in tickets:
         parts = ticket.parts(base if ticket.level else None)
-        inputs = {"level": str(ticket.level)}
-        key = identity("prune", 1, {}, inputs)
-        store.write({"key": key, "stage": "prune", "version": 1, "settings": {}, "inputs": inputs}, parts)
-        back = Ticket.of(store.read("prune", key), base if ticket.level else None)
+        provenance = tiny.provenance("prune", {}, {"level": str(ticket.level)})
+        store.write(provenance, parts)
+        back = Ticket.of(store.read("prune", provenance.key), base if ticket.level else None)
         assert list(back.mask.kept) == list(ticket.mask.kept) and back.level == ticket.level
         assert all(torch.equal(t, back.mask.kept[n]) for n, t in ticket.mask.kept.items())
         assert set(back.state) == set(ticket.state)

@@ -99,7 +99,7 @@ def test_ticks_and_errors_are_those_of_local_workers(cluster: Any, empty: Store)
     assert ticks and all(0 < done <= total for _, done, total in ticks), ticks
     with pytest.raises(NonFiniteError, match=r"\Athe training loss is not finite") as caught:
         tiny.execute(empty, "experts.recipe.lr=1e30", executor="ray", workers=1)
-    assert caught.value.exit_code == 1 and caught.value.label in ("expert 0", "expert 1")  # type: ignore[attr-defined]
+    assert caught.value.exit_code == 1 and caught.value.label in ("expert 0", "expert 1")
     assert len(empty.keys("experts")) == 2 and tiny.damaged(empty) == [] and not held(empty)
 
 
@@ -258,7 +258,7 @@ def test_the_number_of_workers(cluster: Any, monkeypatch: pytest.MonkeyPatch) ->
     assert "1 nodes, 4 CPUs, 2 GPUs" in describe()
 
 
-def test_gpus_are_looked_for_on_the_nodes(cluster: Any, empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpus_are_looked_for_on_the_nodes(cluster: Any, empty: Store) -> None:
     import torch
 
     if torch.cuda.is_available():

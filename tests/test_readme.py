@@ -34,7 +34,7 @@ def test_the_readme_has_its_commands():
     assert "pip install -e '.[test]' && pytest" in TEXT
 
 
-def test_every_command_stands_in_the_readme(cli):
+def test_every_command_stands_in_the_readme():
     from distill_prune.cli import app
 
     names = {c.name or c.callback.__name__.removesuffix("_") for c in app.registered_commands}

@@ -10,7 +10,8 @@ import pytest
 import reference_report as reference
 from reference_report_rich import STEPS, lines, looks, rich
 
-from distill_prune.report import FIGURES, axes, depth, figures, pairs, panels, scans, style, sweep
+from distill_prune.report import axes, depth, figures, pairs, panels, scans, style, sweep
+from distill_prune.report.figures import FIGURES
 
 SEEDS, LEVELS = 2, 3
 # One of each kind: metrics, planes and differences are drawn by one function each.
@@ -181,7 +182,7 @@ def test_barriers_between_tickets_are_drawn_one_by_one(study: Any) -> None:
     assert "synthetic, to another arm, at 93.8 % sparsity" in alt
 
 
-def test_between_skips_what_was_not_measured(study: Any) -> None:
+def test_between_skips_what_was_not_measured() -> None:
     only = rich(seeds=1, levels=2)
     only.between = [b for b in only.between if b["kind"] == "levels"]
     figure, _ = pairs.between(only) or pytest.fail("no figure")

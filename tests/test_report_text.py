@@ -11,6 +11,7 @@ import reference_report as reference
 from reference_report import laid_out
 from reference_report_rich import rich
 
+from distill_prune.analyze import answer
 from distill_prune.report import figures, style, tickets, transfer, words
 from distill_prune.report.page import unseen
 from distill_prune.report.tables import tables, to_csv
@@ -67,7 +68,6 @@ def text(**changes: Any) -> SimpleNamespace:
         for name, *_ in ARMS
         for level in (0, 1)
     ]
-    said = "At 50 % sparsity the verdict stands first. Then what it rests on. And more."
     summary = {
         "arms": arms,
         "dense": {"accuracy": rows[0]["accuracy"]},
@@ -77,8 +77,8 @@ def text(**changes: Any) -> SimpleNamespace:
         "transfer": moved,
     }
     fields = {
-        "summary": {**summary, "transfer": moved, "answer": said, "notes": []},
-        "answer": said,
+        "summary": {**summary, "transfer": moved, "notes": []},
+        "answer": answer.Answer(answer.compare(arms, [{"barrier_test": None, **r} for r in rows], [], [], [], "sst2")),
         "title": "Transfer",
         "question": "Which mask?",
         "units": units,
@@ -211,10 +211,11 @@ def test_what_a_transferred_arm_is() -> None:
 
 
 def test_the_verdict_leads_and_the_rest_follows() -> None:
-    html = reference.html_of(text(), ())
-    assert re.search(r"<p>At 50\s%\s*sparsity the verdict stands first\.</p>", html.replace("\u00a0", " "))
-    assert 'class="rests"' in html and "Then what it rests on. And more.</p>" in html
-    alone = reference.html_of(text(answer="One sentence."), ())
+    html = reference.html_of(text(), ()).replace("\u00a0", " ")
+    verdict = "SST-2 is matching and of unmeasured stability (n = 3); one-shot and CoLA on SST-2 are not compared with SST-2"
+    assert f"<p>At 50.0 % sparsity {verdict}; accuracy, stability and flatness were not measured.</p>" in html
+    assert re.search(r'class="rests".*At 50\.0 % sparsity \(level 1\), SST-2 reaches 90\.0 ± 1\.0 % test accuracy', html)
+    alone = reference.html_of(text(answer=answer.Answer("One sentence.")), ())
     assert "<p>One sentence.</p>" in alone and 'class="rests"' not in alone
 
 

@@ -143,7 +143,7 @@ def test_the_table_of_tickets_sorts_and_filters(tmp_path: Path) -> None:
         ["chromium", *flags, "--dump-dom", (tmp_path / "page.html").as_uri()], capture_output=True, text=True, timeout=120
     )
     assert "CONSOLE" not in done.stderr
-    found = re.search("<title>PROBE(.*?)END</title>", done.stdout, re.S)
+    found = re.search("<title>PROBE(.*?)END</title>", done.stdout, re.DOTALL)
     assert found, done.stderr[-2000:]
     assert json.loads(found.group(1)) == [
         *("−1.50 × 10⁻⁵ 9.00 10.0 –", "ascending"),

@@ -21,7 +21,7 @@ terminal = pytest.fixture(at_terminal)
 
 def made_from(store: Store, root: str) -> set[str]:
     """The slow twin: everything that has `root` behind it, by asking every artifact again until nothing is new."""
-    inputs = {r.key: set(store.manifest(r.stage, r.key)["inputs"].values()) for r in store.all()}
+    inputs = {r.key: set(store.manifest(r.stage, r.key).inputs.values()) for r in store.all()}
     found = {root}
     for _ in inputs:
         found |= {k for k, used in inputs.items() if used & found}

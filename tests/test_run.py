@@ -131,7 +131,7 @@ def test_an_interrupt_ends_cleanly(empty: Store, file: str, line: str, number: i
 def test_a_failed_artifact_keeps_the_others(empty: Store) -> None:
     with pytest.raises(NonFiniteError, match="the training loss is not finite") as caught:
         tiny.execute(empty, "experts.recipe.lr=1e30", executor="processes", workers=1)
-    assert caught.value.exit_code == 1 and caught.value.label in ("expert 0", "expert 1")  # type: ignore[attr-defined]
+    assert caught.value.exit_code == 1 and caught.value.label in ("expert 0", "expert 1")
     assert empty.keys("data") and empty.keys("experts") == [] and whole(empty)
     assert multiprocessing.active_children() == []
 
@@ -143,7 +143,7 @@ def test_what_fails_unforeseen_is_told_as_a_failed_run(empty: Store, monkeypatch
     monkeypatch.setattr("distill_prune.run.worker.compute", breaks)
     with pytest.raises(RunError, match="data failed: ZeroDivisionError: unforeseen") as caught:
         tiny.execute(empty)
-    assert "breaks" in caught.value.trace  # type: ignore[attr-defined]
+    assert "breaks" in caught.value.trace
 
     def too_much(*_: object) -> None:
         raise MemoryError

@@ -217,7 +217,7 @@ def test_a_plugin_s_entry_is_in_the_schema(monkeypatch: pytest.MonkeyPatch) -> N
     assert [e["title"] for e in entries if "title" in e].count("mine") == 1
 
 
-def test_the_command(cli: Cli, tmp_path: Path) -> None:
+def test_the_command(cli: Cli) -> None:
     done = cli("schema")
     assert done.code == 0 and json.loads(done.out) == SCHEMA and done.err == ""
     assert json.loads(done.out)["$schema"] == "http://json-schema.org/draft-07/schema#"

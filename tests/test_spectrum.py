@@ -193,7 +193,7 @@ def test_starts_share_products(monkeypatch):
     starts, none = torch.eye(12, dtype=torch.float64)[:5], torch.zeros(0, 12, dtype=torch.float64)
     together = quadratures(times, starts, 3, none)
     assert calls == [5, 5, 5]
-    monkeypatch.setattr(lanczos, "BASIS_BYTES", 2 * 8 * 12 * 3)
+    monkeypatch.setattr(lanczos, "GROUP_BYTES", 2 * 8 * 12 * 3)
     apart = quadratures(times, starts, 3, none)
     assert calls[3:] == [2] * 6 + [1] * 3
     for a, b in zip(together, apart, strict=True):
@@ -261,6 +261,18 @@ def test_more_eigenvalues_than_weights_are_refused():
     ):
         measure(Settings(eigenvalues=4), *arguments)
     assert len(measure(Settings(eigenvalues=3), *arguments).numbers["copies"][0]["eigenvalues"]) == 3
+
+
+def test_a_basis_beyond_the_memory_is_refused_before_any_product(monkeypatch):
+    s = scene("lenet")
+    size = s.mask.remaining
+    monkeypatch.setattr(spectrum, "leading", None)  # would fail if it were called
+    message = rf"(?s)copy 0 takes more memory.*{size} surviving weights and 21 steps.*compare.spectrum.steps of at most 20,"
+    with pytest.raises(UserError, match=message):
+        measured(s, steps=21, memory_gb=8 * size * 20.5 / 1e9)
+    monkeypatch.undo()
+    assert measured(s, steps=20, memory_gb=8 * size * 20.5 / 1e9) == measured(s, steps=20)
+    assert Settings(memory_gb=4.0).identity() == Settings().identity()
 
 
 def test_eigenvalues_that_are_not_found_are_said(monkeypatch):

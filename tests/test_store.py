@@ -23,13 +23,13 @@ from distill_prune.artifacts import Parts
 from distill_prune.errors import DamagedArtifact, RunError, StoreError
 from distill_prune.plan.nodes import Graph
 from distill_prune.run.worker import Worker
-from distill_prune.store.store import MANIFEST, NUMBERS, TENSORS, Store, identity
+from distill_prune.store.manifest import Provenance
+from distill_prune.store.store import MANIFEST, NUMBERS, TENSORS, Store
 
 
-def head(number: int = 0) -> dict[str, Any]:
+def head(number: int = 0) -> Provenance:
     """The manifest of an artifact that stands for nothing, without its files."""
-    settings = {"number": number}
-    return {"key": identity("data", 1, settings, {}), "stage": "data", "version": 1, "settings": settings, "inputs": {}}
+    return tiny.provenance("data", {"number": number})
 
 
 PARTS = Parts({"a": torch.arange(6.0).view(2, 3)}, {"one": 1 / 3})
@@ -37,7 +37,7 @@ PARTS = Parts({"a": torch.arange(6.0).view(2, 3)}, {"one": 1 / 3})
 
 def published(store: Store) -> str:
     store.write(head(), PARTS)
-    return str(head()["key"])
+    return head().key
 
 
 # writing
@@ -175,7 +175,7 @@ def truncate(folder: Path) -> None:
 
 def other_manifest(folder: Path) -> None:
     manifest = json.loads((folder / MANIFEST).read_text())
-    (folder / MANIFEST).write_text(json.dumps({**manifest, **{k: head(1)[k] for k in ("key", "settings")}}))
+    (folder / MANIFEST).write_text(json.dumps({**manifest, **head(1).model_dump(include={"key", "settings"})}))
 
 
 def mangled(**changes: object) -> Any:
@@ -193,7 +193,7 @@ class Hostile:
 
 def pickled(folder: Path, *, cover: bool) -> None:
     """A pickle that executes a command, in place of the tensors; with `cover`, the manifest vouches for it."""
-    from distill_prune.store.store import file_digest
+    from distill_prune.store.disk import file_digest
 
     path = folder / TENSORS
     path.write_bytes(pickle.dumps(Hostile()))
@@ -233,9 +233,9 @@ def test_damage_is_refused_and_nothing_executed(empty: Store, kind: str) -> None
 
 def test_a_file_that_no_manifest_names_is_not_read(empty: Store) -> None:
     empty.write(head(), Parts({}, {"one": 1}))
-    folder = empty.path("data", str(head()["key"]))
+    folder = empty.path("data", head().key)
     pickled(folder, cover=False)
-    assert empty.read("data", str(head()["key"])).tensors == {}
+    assert empty.read("data", head().key).tensors == {}
 
 
 def test_a_truncated_trajectory_is_refused(store: Store, graph: Graph) -> None:
@@ -250,10 +250,8 @@ def test_a_truncated_trajectory_is_refused(store: Store, graph: Graph) -> None:
 @pytest.mark.parametrize(
     "harm", [truncate, lambda f: flip(f / TENSORS), lambda f: pickled(f, cover=True)], ids=["truncated", "wrong hash", "pickle"]
 )
-@pytest.mark.parametrize(("label", "executor"), [("dense seed 0", "serial"), ("data", "serial")])
-def test_a_damaged_input_is_moved_and_made_again_with_one_warning(
-    store: Store, graph: Graph, harm: Any, label: str, executor: str
-) -> None:
+@pytest.mark.parametrize("label", ["dense seed 0", "data"])
+def test_a_damaged_input_is_moved_and_made_again_with_one_warning(store: Store, graph: Graph, harm: Any, label: str) -> None:
     whole, node = tiny.contents(store), tiny.node_of(graph, label)
     for key in store.keys("retrain"):
         shutil.rmtree(store.path("retrain", key))

@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from reference_analyze import ARMS, COSTS, units_of
-from reference_summary import row_of, summarise
+from reference_summary import row_of, summarise, verdict_and_rest
 
 from distill_prune.analyze import summary
-from distill_prune.analyze.answer import lead, of_sets
+from distill_prune.analyze.answer import SetScore
 from distill_prune.analyze.estimate import estimate
+from distill_prune.analyze.sentences import of_sets
 
 RESULTS = Path(__file__).resolve().parent.parent / "docs" / "results"
 
@@ -128,7 +129,7 @@ def test_unequal_compute_is_told_of_the_first_step_of_a_scan():
 
 
 def test_the_answer_is_plain_and_counts_its_units():
-    first, text = lead(summarise(units_of(range(3), gap=0.01))["answer"])
+    first, text = verdict_and_rest(summarise(units_of(range(3), gap=0.01)))
     assert "below 6 initialisations nothing can be shown" in first
     assert text == (
         "At 40.0 % sparsity (level 2), Synthetic IMP reaches 80.1 ± 0.1 % test accuracy (mean ± sd, n = 3) with a test "
@@ -144,7 +145,7 @@ def test_the_answer_is_plain_and_counts_its_units():
 def test_the_answer_of_sets_alone():
     accuracies = [{"mean": 0.4772, "sd": 0.0153, "n": 3}, {"mean": 0.29, "sd": None, "n": 1}]
     names = ("mine", "subset")
-    told = of_sets([{"set": s, "network": "convnet", "accuracy": a} for s, a in zip(names, accuracies, strict=True)])
+    told = of_sets([SetScore(s, "convnet", a) for s, a in zip(names, accuracies, strict=True)])
     assert told.endswith("(mean ± sd): set mine 47.7 ± 1.5 % (convnet, n = 3); set subset 29.0 % (convnet, n = 1).")
     assert of_sets([]) == ""
 
@@ -160,8 +161,8 @@ def test_the_answer_of_a_small_or_unfinished_study():
 
 def test_the_answer_of_a_study_without_synthetic_images():
     """Of real tickets and their controls: the control's name first, no talk of the papers' claims."""
-    text = summarise(units_of(range(3)), arms=[{**ARMS[0], "images": "real", "label": "the control"}, ARMS[1]])["answer"]
-    rest = lead(text)[1].split(";")
+    numbers = summarise(units_of(range(3)), arms=[{**ARMS[0], "images": "real", "label": "the control"}, ARMS[1]])
+    text, rest = numbers["answer"], verdict_and_rest(numbers)[1].split(";")
     assert "Real IMP reaches" in rest[0] and "the control reaches" in rest[1]
     assert "more stable" not in text
     assert "below 6 initialisations no difference is claimed" in text

@@ -86,7 +86,7 @@ def test_copies_are_of_their_arm_s_data(study: Study) -> None:
     for unit in graph.units:
         if unit.arm in data:
             for key in unit.copies:
-                assert store.manifest("retrain", key)["inputs"]["data"] == data[unit.arm]
+                assert store.manifest("retrain", key).inputs["data"] == data[unit.arm]
     assert graph.chains["real", 0][0] == graph.chains["both_on_real", 0][0]
     assert graph.chains["other", 0][0] == graph.chains["real_on_other", 0][0]
 
@@ -169,7 +169,7 @@ def test_keys_do_not_know_where_files_lie(study: Study, tmp_path: Path) -> None:
     moved = build(pipeline(copied(at, tmp_path)), store)
     assert moved.nodes.keys() == graph.nodes.keys() and missing(moved, store) == []
     for node in graph.nodes.values():
-        assert str(at["model"].parent) not in json.dumps(store.manifest(node.stage, node.key)["settings"])
+        assert str(at["model"].parent) not in json.dumps(store.manifest(node.stage, node.key).settings)
 
 
 def test_what_lies_elsewhere_is_enough(study: Study, tmp_path: Path) -> None:

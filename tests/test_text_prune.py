@@ -72,7 +72,7 @@ def masks(a, b):
 
 
 @pytest.mark.parametrize("scope", ["global", "layer"])
-def test_as_many_weights_go_at_every_level(model, made, scope):
+def test_as_many_weights_go_at_every_level(model, scope):
     """Tensors of 256 and 512 weights, 4,096 in all: 0.13 of them are 33, 67 and 532."""
     tickets = chain(model, rate=0.13, criterion=Magnitude(scope=scope))
     for at, ticket in enumerate(tickets):
@@ -189,7 +189,7 @@ def test_a_transferred_ticket_takes_nothing_that_was_trained(directory, model):
     assert equal(found.state, ticket.mask.apply(dense.state))
 
 
-def test_a_transferred_ticket_is_of_the_same_network(directory, tmp_path, made):
+def test_a_transferred_ticket_is_of_the_same_network(tmp_path, made):
     deep = tiny_text.model_of(tiny_bert.write(tmp_path / "deep", num_hidden_layers=3))
     with pytest.raises(RunError, match="of different networks"):
         control_ticket("transferred", made[1], dense_ticket(deep, 0, None, None, 0, "cpu", SILENT), CONTROL)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from reference import convnet, examples_of, interrupted, uneven
 from reference_training import NOISE, half
 
-from distill_prune import objective, training
+from distill_prune import objective
 from distill_prune.artifacts import Examples
 from distill_prune.errors import UserError
 from distill_prune.rng import stream
@@ -23,10 +23,12 @@ from distill_prune.training import (
     evaluate,
     flops_of_examples,
     flops_of_step,
+    loop,
     outputs,
     train,
     training_cost,
 )
+from distill_prune.training import run as training_run
 
 pytest.importorskip("transformers")
 
@@ -92,15 +94,15 @@ def test_batches_are_the_stream_s_and_another_epoch_s_are_others():
 
 def test_training_visits_batches_by_length(model, monkeypatch):
     examples, seen = tiny_text.many(N), []
-    real = training._loss
-    monkeypatch.setattr(training, "_loss", lambda m, e, rows, *rest: (seen.append(rows.tolist()), real(m, e, rows, *rest))[1])
+    real = loop.step_loss
+    monkeypatch.setattr(loop, "step_loss", lambda m, e, rows, *rest: (seen.append(rows.tolist()), real(m, e, rows, *rest))[1])
     train(model, start_of(model), examples, SORTED.model_copy(update={"length": "2ep"}), NOISE)
     orders = [epoch_order(examples, SORTED, NOISE("order", epoch=e)) for e in (0, 1)]
     assert seen == [rows.tolist() for order in orders for rows in torch.split(order, 4)]
 
 
 @pytest.mark.parametrize("x", ["images", "embeddings"])
-def test_batches_by_length_are_of_sentences(model, directory, x):
+def test_batches_by_length_are_of_sentences(directory, x):
     network = convnet() if x == "images" else tiny_text.model_of(directory, shape=(5, 16))
     shape = (1, 4, 4) if x == "images" else (5, 16)
     examples = Examples(torch.randn(N, *shape), torch.arange(N) % 2)
@@ -193,8 +195,8 @@ def test_a_rate_of_a_head_needs_a_head():
 @pytest.mark.parametrize("head_lr", [None, 1e-2])
 def test_frozen_embeddings_stay_and_are_no_optimizer_s(model, directory, monkeypatch, head_lr):
     recipe, start, examples = ADAMW.model_copy(update={"head_lr": head_lr}), start_of(model), tiny_text.many(N)
-    held, real = [], training._optimizer
-    monkeypatch.setattr(training, "_optimizer", lambda *a: held.append(real(*a)) or held[-1])
+    held, real = [], training_run.optimizer_of
+    monkeypatch.setattr(training_run, "optimizer_of", lambda *a: held.append(real(*a)) or held[-1])
     found = train(model, start, examples, recipe, NOISE).state
     assert len(model.frozen) == 5 and all(torch.equal(found[n], start[n]) for n in model.frozen)
     assert all(not torch.equal(found[n], start[n]) for n in model.parameters if "key.bias" not in n)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +22,8 @@ from distill_prune.plan.files import override
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph, Node
 from distill_prune.run.run import Report, run
-from distill_prune.store.store import Ref, Store
+from distill_prune.store.manifest import Provenance
+from distill_prune.store.store import Ref, Store, identity
 
 EXECUTED = Path(tempfile.gettempdir(), "distill-prune-was-executed")
 """What a hostile file would make, were it executed."""
@@ -112,6 +113,26 @@ def execute(
     """Run the tiny pipeline on a store, in this process or with workers of it."""
     graph = build(pipeline(*assignments), store)
     return graph, run(graph, store, executor, "cpu", workers, until, watch or Watch(), lambda node: 1.0)
+
+
+def provenance(
+    stage: str, settings: dict[str, object], inputs: Mapping[str, str] | None = None, label: str = "nothing"
+) -> Provenance:
+    """What stands in the manifest of an artifact that stands for nothing."""
+    return Provenance(
+        key=identity(stage, 1, settings, inputs or {}),
+        stage=stage,
+        version=1,
+        label=label,
+        settings=settings,
+        inputs=dict(inputs or {}),
+        versions={},
+        device="cpu",
+        threads=1,
+        seconds=0.5,
+        peak_mb=1.0,
+        created="today",
+    )
 
 
 def contents(store: Store) -> dict[str, Any]:

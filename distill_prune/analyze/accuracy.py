@@ -10,6 +10,7 @@ from typing import Literal
 
 from distill_prune.analyze.copies import check_filled
 from distill_prune.analyze.estimate import estimate
+from distill_prune.analyze.metric import ACCURACY, IS_ACCURATE, Metric
 from distill_prune.artifacts import Examples, Measurements
 from distill_prune.errors import UserError
 from distill_prune.models import Model
@@ -22,6 +23,31 @@ TAKES: Literal["copies"] = "copies"
 
 class Settings(Base):
     name: Literal["accuracy"] = "accuracy"
+
+
+METRICS = (
+    Metric(
+        ACCURACY,
+        "Test accuracy",
+        "%",
+        100,
+        at=("accuracy", "test"),
+        group="accuracy",
+        words="accuracy",
+        tested=True,
+        question=IS_ACCURATE,
+    ),
+    Metric(
+        "train_accuracy",
+        "Train accuracy",
+        "%",
+        100,
+        at=("accuracy", "train"),
+        group="accuracy",
+        column=None,
+        beside="accuracy_train",
+    ),
+)
 
 
 def measure(settings: Settings, model: Model, copies: Sequence[State], parts: Mapping[str, Examples]) -> Measurements:

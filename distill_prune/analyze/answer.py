@@ -1,288 +1,238 @@
-"""The study's answer in plain sentences: how far synthetic masks carry, beside masks found on real data.
+"""The study's answer as data: how masks from synthetic images compare with masks from real data, made of a summary's rows.
 
-The first sentence is the verdict alone: how the arms stand to the control in accuracy, stability and flatness. What it rests
-on follows: the means, then what the paired intervals carry, metric by metric, and what that shows of the papers' two claims:
+It compares arms at the highest sparsity that they share. What it puts into words is decided in sentences.py; the papers' two
+claims are answered by the differences within initialisations (paired.py):
 
     more stable   shown where the test barrier is lower, the opposite where it is higher, by a claim of paired.py
     flatter       shown where every trace measured, per weight and rescaling-invariant, is lower, the opposite where every
-                  one is higher; not shown where they disagree, or where one of them alone carries
+                  one is higher; not shown where they disagree, or where one of them alone has a claim
 
-Nothing is claimed below 6 initialisations. Learned arms and the control are named, other arms are not; in a study without
-learned arms the control is, and the first others.
+Nothing is claimed below 6 initialisations. The answer names learned arms and the control. In a study without learned arms it
+names the control and the first others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from distill_prune.analyze.paired import CLAIMS_FROM, PAIRED, carried
-from distill_prune.analyze.reach import DECIDABLE_FROM
+from distill_prune.analyze.estimate import Estimate
+from distill_prune.analyze.metric import ACCURACY, BARRIER, Metric, Question
+from distill_prune.analyze.paired import CLAIMS_FROM, PAIRED
+from distill_prune.analyze.verdict import MATCHING, STABLE, Property, Verdict
 
 Record = Mapping[str, Any]
 
-TOLD = ("accuracy", "barrier_test", "trace_per_weight", "trace_invariant")
 OTHERS = 3
-CLAIMS = {"more stable": ("barrier_test",), "flatter": ("trace_per_weight", "trace_invariant")}
+NO_ARM = "This study has no arm on synthetic images, so its question has no answer here."
+NO_LEVEL = "No pruned level has been retrained for every arm compared, so the question has no answer yet."
 
 
-class Question(NamedTuple):
-    """What the first sentence says of a quantity: where it is lower or higher by every one of its `metrics`, and neither."""
+@dataclass(frozen=True)
+class Reached:
+    """How far an arm has a property: its sparsest pruned level that has it, None where none has.
 
-    name: str
-    metrics: tuple[str, ...]
-    lower: str
-    higher: str
-    claimed: str = ""
+    `n` is the number of initialisations on which that was decided; 0 where no level was.
+    """
 
-
-QUESTIONS = (
-    Question("accuracy", ("accuracy",), "less accurate", "more accurate"),
-    Question("stability", CLAIMS["more stable"], "more stable", "less stable", "more stable"),
-    Question("flatness", CLAIMS["flatter"], "flatter", "less flat", "flatter"),
-)
+    prop: Property
+    sparsity: float | None
+    n: int
 
 
-def answer(
+@dataclass(frozen=True)
+class Onset:
+    """From which rewinding step `k` on an arm has a property at a level; None where it has not at the last step.
+
+    `n` is as in `Reached`, 0 where the last step is not decided. `before` says that it has the property at an earlier step.
+    """
+
+    prop: Property
+    k: str | None
+    n: int
+    before: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """An arm at the level compared: verdicts and the means that they are of; how far it gets; its onsets in a scan."""
+
+    label: str
+    verdicts: Mapping[Property, Verdict]
+    accuracy: Estimate
+    barrier: Estimate | None
+    reached: tuple[Reached, Reached]
+    onsets: tuple[Onset, Onset] | None
+
+    @property
+    def n(self) -> int:
+        return int(self.accuracy["n"] or 0)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A metric's paired difference to the control, of one row of paired.py."""
+
+    metric: Metric
+    row: Record
+
+    @property
+    def n(self) -> int:
+        return int(self.row["difference"]["n"])
+
+    @property
+    def claimed(self) -> int:
+        """-1 where a claim says that it is lower, 1 where one says that it is higher, else 0."""
+        return (1 if self.row["difference"]["mean"] > 0 else -1) if self.row["claim"] else 0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An arm beside the control: the differences that some question is put to, in the order of the metrics."""
+
+    label: str
+    learned: bool
+    differences: tuple[Difference, ...]
+
+    def on(self, question: Question) -> tuple[Difference, ...]:
+        """The differences that bear on a question."""
+        return tuple(d for d in self.differences if d.metric.question == question)
+
+
+def direction(differences: Iterable[Difference]) -> int:
+    """-1 where a claim says of every difference that it is lower, 1 where of every one that it is higher, else 0."""
+    signs = {d.claimed for d in differences}
+    return signs.pop() if len(signs) == 1 else 0
+
+
+@dataclass(frozen=True)
+class SetScore:
+    """The test accuracy of fresh networks trained on a synthetic set alone."""
+
+    set: str
+    network: str
+    accuracy: Estimate
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Arms at one level. `control` is None where it is not among them; `comparisons` are with it.
+
+    `learned` says whether some of the arms are on learned images, and differences are read with the papers' claims in mind.
+    `dense` are the onsets of stability of dense networks, by the label of their arm; `ks` the steps of the scan.
+    """
+
+    sparsity: float
+    level: int
+    k: str
+    learned: bool
+    standings: tuple[Standing, ...]
+    control: Standing | None
+    comparisons: tuple[Comparison, ...]
+    questions: tuple[Question, ...]
+    dense: tuple[tuple[str, Onset], ...]
+    ks: tuple[str, ...]
+
+    @property
+    def few(self) -> bool:
+        """Whether some arm has fewer initialisations than a claim needs."""
+        return min(s.n for s in self.standings) < CLAIMS_FROM
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a study says of its tickets (`compared`, or why there is nothing to say) and of its sets."""
+
+    compared: Compared | str = ""
+    sets: tuple[SetScore, ...] = ()
+
+
+def compare(
     arms: Sequence[Record],
     rows: Sequence[Record],
     paired: Sequence[Record],
     scanned: Sequence[Record],
     onsets: Sequence[Record],
     control: str,
-) -> str:
-    """The verdict in one sentence; accuracy and barrier of each synthetic arm and the control (where that alone is synthetic,
-    of every arm) at the highest sparsity that they share; how far each is matching and stable; what the
-    differences carry; in a scan, from which step on. The records are the summary's. Sentences end with a full stop and a
-    space, which stand nowhere else.
-    """
+    metrics: Mapping[str, Metric] = PAIRED,
+) -> Compared | str:
+    """What the records of a summary say, or why they say nothing. `metrics` are those of `paired`."""
     task = next((a.get("task") for a in arms if a["name"] == control), None)
     first = [a for a in arms if "base" not in a and a.get("task") == task]
-    labels = {a["name"]: str(a.get("label") or a["name"]).replace(". ", ".\u00a0") for a in first}
+    labels = {a["name"]: str(a.get("label") or a["name"]) for a in first}
     learned = [a["name"] for a in first if a.get("learned", a["images"] == "synthetic")]
     if not learned and control not in labels:
-        return "This study has no arm on synthetic images, so its question has no answer here."
-    others = OTHERS
-    if learned == [control]:  # every other is held to the synthetic arm, as elsewhere to that on real images
-        learned, others = [], len(labels)
-    if learned:
-        shown = [a for a in learned if a != control] + ([control] if control in labels else [])
-    else:  # the control, beside the first of the others
-        shown = [control, *[a for a in labels if a != control][:others]]
-    levels = [{r["level"] for r in rows if r["arm"] == a and r["level"] > 0 and r["accuracy"]} for a in shown]
+        return NO_ARM
+    shown = _shown(list(labels), learned, control)
+    if learned == [control]:  # a synthetic control: the others are compared with it, as elsewhere with the real arm
+        learned = []
+    levels = [{r["level"] for r in rows if r["arm"] == a and r["level"] > 0 and r[ACCURACY]} for a in shown]
     shared = set.intersection(*levels)
     if not shared:
-        return "No pruned level has been retrained for every arm compared, so the question has no answer yet."
+        return NO_LEVEL
     level = max(shared)
-    last = {r["arm"]: r for r in rows if r["level"] == level and r["arm"] in shown}
-    k = next((f"k = {a['k']}" for a in first if a["name"] == shown[0] and "k" in a), "")
-    few = min(last[a]["accuracy"]["n"] for a in shown) < CLAIMS_FROM
-    here = [p for p in paired if (p["versus"], p["level"]) == (control, level)]
-    sentences = [
-        f"at {_percent(last[shown[0]]['sparsity'])} sparsity{f' ({k})' if k else ''} "
-        + _verdict(shown, labels, last, here, control, bool(learned)),
-        f"At {_percent(last[shown[0]]['sparsity'])} sparsity (level {level}{f', {k}' if k else ''}), "
-        + "; ".join(_scored(labels[a], last[a]) for a in shown),
-        "; ".join(_reached(labels[a], [r for r in rows if r["arm"] == a]) for a in shown)
-        + (f"; below {CLAIMS_FROM} initialisations no difference is claimed" if few else ""),
-    ]
-    for arm in shown if control in labels else ():
-        if arm != control:
-            own = {p["metric"]: p for p in here if p["arm"] == arm}
-            sentences += _compared(labels[arm], labels[control], own, few, arm in learned)
-    sentences += _begun(labels, shown, level, scanned, onsets)
-    return " ".join(f"{s[0].upper()}{s[1:]}." for s in sentences)
+    at_level = {r["arm"]: r for r in rows if r["level"] == level and r["arm"] in shown}
+    onset_of = {o["arm"]: o for o in onsets if o["level"] == level}
+    begun = {a: onset_of[a] for a in shown if a in onset_of}
+    standings = {
+        a: Standing(
+            labels[a],
+            {p: Verdict(at_level[a][p.name]) for p in (MATCHING, STABLE)},
+            at_level[a][ACCURACY],
+            at_level[a][BARRIER],
+            (_reached(MATCHING, a, rows), _reached(STABLE, a, rows)),
+            (_onset(STABLE, begun[a], scanned), _onset(MATCHING, begun[a], scanned)) if a in begun else None,
+        )
+        for a in shown
+    }
+    asked = {m.name: m for m in metrics.values() if m.question}
+    of_arm = {(p["arm"], p["metric"]): p for p in paired if (p["versus"], p["level"]) == (control, level)}
+    return Compared(
+        sparsity=at_level[shown[0]]["sparsity"],
+        level=level,
+        k=next((a["k"] for a in first if a["name"] == shown[0] and "k" in a), ""),
+        learned=bool(learned),
+        standings=tuple(standings.values()),
+        control=standings.get(control),
+        comparisons=tuple(
+            Comparison(
+                labels[a], a in learned, tuple(Difference(m, of_arm[a, n]) for n, m in asked.items() if (a, n) in of_arm)
+            )
+            for a in (shown if control in shown else ())
+            if a != control
+        ),
+        questions=tuple(dict.fromkeys(m.question for m in asked.values() if m.question)),
+        dense=tuple((o["arm"], _onset(STABLE, o, scanned)) for o in onsets if o["level"] == 0) if begun else (),
+        ks=tuple(next(iter(begun.values()))["ks"]) if begun else (),
+    )
 
 
-def of_sets(evaluations: Sequence[Record]) -> str:
-    """The test accuracy of fresh networks trained on each set alone: `evaluations` of {set, network, accuracy}."""
-    told = []
-    for e in evaluations:
-        a = e["accuracy"]
-        spread = "" if a["sd"] is None else f" ± {100 * a['sd']:.1f}"
-        told.append(f"set {e['set']} {100 * a['mean']:.1f}{spread} % ({e['network']}, n = {a['n']})")
-    return f"Fresh networks trained on a set alone reach, in test accuracy (mean ± sd): {'; '.join(told)}." if told else ""
-
-
-def lead(text: str) -> tuple[str, str]:
-    """An answer's first sentence, and the others."""
-    first, stop, rest = text.partition(". ")
-    return (f"{first}.", rest) if stop else (text, "")
-
-
-def _verdict(
-    shown: Sequence[str],
-    labels: Mapping[str, str],
-    last: Mapping[str, Record],
-    paired: Sequence[Record],
-    control: str,
-    learned: bool,
-) -> str:
-    """How the arms stand to the control; without learned arms first how the control stands to the dense network, and without
-    a control how each arm does."""
-    others = [a for a in shown if a != control] if control in shown else []
-    told = [] if learned and others else [_stands(labels[a], last[a]) for a in (shown if not others else [control])]
-    alike: dict[str, list[str]] = {}
-    for arm in others:
-        rows = {p["metric"]: p for p in paired if p["arm"] == arm}
-        alike.setdefault(_against(labels[control], rows, learned), []).append(labels[arm])
-    told += [f"{_listed(arms)} {'is' if len(arms) == 1 else 'are'} {said}" for said, arms in alike.items()]
-    return "; ".join(told)
-
-
-def _stands(label: str, row: Record) -> str:
-    """Whether an arm is matching and stable at its row's level."""
-    undecided = f"not decidably matching below {DECIDABLE_FROM} initialisations"
-    matching = {"yes": "matching", "no": "not matching"}.get(row["matching"], undecided)
-    stable = {"yes": "stable", "no": "not stable"}.get(row["stable"], "of unmeasured stability")
-    return f"{label} is {matching} and {stable} (n = {row['accuracy']['n']})"
-
-
-def _against(control: str, rows: Mapping[str, Record], learned: bool) -> str:
-    """What the differences to the control show, what they do not, and what was not measured (said of learned arms)."""
-    shown, open_, unmeasured, counts = [], [], [], {}
-    for q in QUESTIONS:
-        held = [rows[m] for m in q.metrics if m in rows]
-        if not held:
-            unmeasured.append(q.name)
-            continue
-        counts[q.name] = min(r["difference"]["n"] for r in held)
-        sign = _direction(held)
-        either = f"more or {q.lower if q.lower.startswith('less') else q.higher}"
-        if sign:
-            shown.append(q.lower if sign < 0 else q.higher)
-        else:
-            open_.append(q.claimed if learned and q.claimed else either)
-    missing = f"; {_listed(unmeasured)} {'was' if len(unmeasured) == 1 else 'were'} not measured" if unmeasured else ""
-    if not counts:
-        return f"not compared with {control}{missing}"
-    parts = [f"shown to be {_listed(shown)} than {control}"] if shown else []
-    if open_:
-        of = "" if shown else f" than {control}"
-        parts.append(f"not shown to be {_listed(open_, 'or')}{of}")
-    spread = len(set(counts.values())) > 1
-    n = ", ".join(f"{n} in {name}" for name, n in counts.items()) if spread else str(next(iter(counts.values())))
-    few = f"; below {CLAIMS_FROM} initialisations nothing can be shown" if max(counts.values()) < CLAIMS_FROM else ""
-    return f"{' and '.join(parts)} (n = {n}{few}){missing if learned else ''}"
-
-
-def _scored(label: str, row: Record) -> str:
-    accuracy, barrier = row["accuracy"], row["barrier_test"]
-    spread = "" if accuracy["sd"] is None else f" ± {100 * accuracy['sd']:.1f}"
-    text = f"{label} reaches {100 * accuracy['mean']:.1f}{spread} % test accuracy (mean ± sd, n = {accuracy['n']})"
-    return text if barrier is None else f"{text} with a test barrier of {100 * barrier['mean']:.1f} points"
-
-
-def _reached(label: str, rows: Sequence[Record]) -> str:
-    """How far the arm is matching and stable, pruned levels only."""
-    pruned = [r for r in rows if r["level"] > 0]
-    return f"{label} is {_joined(_last('matching', pruned), _last('stable', pruned))}"
-
-
-def _joined(a: tuple[str, int], b: tuple[str, int]) -> str:
-    """Two verdicts, each with the initialisations that it rests on; 0 where it rests on none."""
-    if a[1] == b[1]:
-        return f"{a[0]} and {b[0]}{_of(a[1])}"
-    return f"{a[0]}{_of(a[1])} and {b[0]}{_of(b[1])}"
-
-
-def _of(n: int) -> str:
-    return f" (n = {n})" if n else ""
-
-
-METRIC = {"matching": "accuracy", "stable": "barrier_test"}
-
-
-def _counted(verdict: str, rows: Sequence[Record]) -> int:
-    """The fewest initialisations of the rows on which the verdict was decided; 0 where it was on none."""
-    return min((r[METRIC[verdict]]["n"] for r in rows if r[verdict] in ("yes", "no")), default=0)
-
-
-def _undecided(verdict: str) -> str:
-    if verdict == "matching":
-        return f"not decidably matching below {DECIDABLE_FROM} initialisations"
-    return "of unmeasured stability"
-
-
-def _last(verdict: str, rows: Sequence[Record]) -> tuple[str, int]:
-    held = [r for r in rows if r[verdict] == "yes"]
-    if held:
-        sparsest = max(held, key=lambda r: r["sparsity"])
-        return f"last {verdict} at {_percent(sparsest['sparsity'])} sparsity", _counted(verdict, [sparsest])
-    if n := _counted(verdict, rows):
-        return f"{verdict} at no pruned level", n
-    return _undecided(verdict), 0
-
-
-def _compared(arm: str, control: str, rows: Mapping[str, Record], few: bool, learned: bool) -> Iterator[str]:
-    """What the paired differences at one level carry, by metric; then, of a learned arm, whether the papers' claims are
-    shown."""
-    known = [rows[m] for m in TOLD if m in rows]
-    enough = [r for r in known if r["difference"]["n"] >= CLAIMS_FROM]
-    if told := [carried(r) for r in enough if r["claim"]]:
-        yield f"within initialisations, {arm} has, against {control}, {_listed(told)}"
-    if unsure := [r for r in enough if not r["claim"]]:
-        yield f"between {arm} and {control} no difference is carried by interval and p in {_metrics(unsure)}"
-    if (short := [r for r in known if r not in enough]) and not few:
-        yield f"below {CLAIMS_FROM} initialisations nothing is claimed of {arm} and {control} in {_metrics(short)}"
+def _shown(names: Sequence[str], learned: Sequence[str], control: str) -> list[str]:
+    """The arms that the answer names, in its order: learned ones before the control, or the control before the others."""
+    others = [a for a in names if a != control]
+    if learned == [control]:
+        return [control, *others]
     if learned:
-        told = [f"{claim} than {control}: {_shown([rows[m] for m in of if m in rows])}" for claim, of in CLAIMS.items()]
-        yield f"{arm} {'; '.join(told)}"
+        return [*(a for a in learned if a != control), *([control] if control in names else [])]
+    return [control, *others[:OTHERS]]
 
 
-def _shown(rows: Sequence[Record]) -> str:
-    """Whether the metrics are all lower, or all higher, by their claims."""
-    if not rows:
-        return "not measured"
-    word = {-1: "shown", 1: "the opposite is shown", 0: "not shown"}[_direction(rows)]
-    return f"{word} in {_metrics(rows)}"
+def _fewest(prop: Property, rows: Iterable[Record]) -> int:
+    """The fewest initialisations of the rows on which the verdict was decided; 0 where it was on none."""
+    return min((r[prop.metric]["n"] for r in rows if Verdict(r[prop.name]).decided), default=0)
 
 
-def _direction(rows: Sequence[Record]) -> int:
-    """-1 where a claim says of every metric that it is lower, 1 where of every one that it is higher, else 0."""
-    signs = {(1 if r["difference"]["mean"] > 0 else -1) if r["claim"] else 0 for r in rows}
-    return signs.pop() if len(signs) == 1 else 0
+def _reached(prop: Property, arm: str, rows: Iterable[Record]) -> Reached:
+    pruned = [r for r in rows if r["arm"] == arm and r["level"] > 0]
+    having = [r for r in pruned if r[prop.name] == Verdict.YES]
+    if not having:
+        return Reached(prop, None, _fewest(prop, pruned))
+    sparsest = max(having, key=lambda r: float(r["sparsity"]))
+    return Reached(prop, sparsest["sparsity"], _fewest(prop, [sparsest]))
 
 
-def _metrics(rows: Sequence[Record]) -> str:
-    """The rows' metrics, with the number of pairs: once where it is the same."""
-    counts = [r["difference"]["n"] for r in rows]
-    names = [PAIRED[r["metric"]].what for r in rows]
-    if len(set(counts)) == 1:
-        return f"{_listed(names)}{_of(counts[0])}"
-    return _listed([f"{name}{_of(n)}" for name, n in zip(names, counts, strict=True)])
-
-
-def _begun(
-    labels: Mapping[str, str], shown: Sequence[str], level: int, scanned: Sequence[Record], onsets: Sequence[Record]
-) -> Iterator[str]:
-    """From which rewinding step on each arm is stable and matching, and dense networks stable."""
-    at_level = {o["arm"]: o for o in onsets if o["level"] == level}
-    begun = [at_level[a] for a in shown if a in at_level]
-    dense = [o for o in onsets if o["level"] == 0]
-    if not begun:
-        return
-
-    def verdict(o: Record, name: str) -> tuple[str, int]:
-        rows = [r for r in scanned if (r["arm"], r["level"]) == (o["arm"], o["level"])]
-        if rows[-1][name] not in ("yes", "no"):
-            return f"is {_undecided(name)}", 0
-        k, n = o[f"{name}_at"], _counted(name, rows)
-        if k is None and any(r[name] == "yes" for r in rows):
-            return f"is {name} at some k, but not at the last one", n
-        return f"becomes {name} at {f'k = {k}' if k else 'no k'}", n
-
-    told = [f"{labels[o['arm']]} {_joined(verdict(o, 'stable'), verdict(o, 'matching'))}" for o in begun]
-    for o in dense:
-        text, n = verdict(o, "stable")
-        which = f"the dense network of {o['arm']}" if len(dense) > 1 else "the dense network"
-        told.append(f"{which} {text}{_of(n)}")
-    yield f"of the rewinding steps k = {', '.join(begun[0]['ks'])}, at level {level}: {'; '.join(told)}"
-
-
-def _listed(parts: Sequence[str], word: str = "and") -> str:
-    return parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} {word} {parts[-1]}"
-
-
-def _percent(sparsity: float) -> str:
-    return f"{100 * sparsity:.1f} %"
+def _onset(prop: Property, onset: Record, scanned: Iterable[Record]) -> Onset:
+    rows = [r for r in scanned if (r["arm"], r["level"]) == (onset["arm"], onset["level"])]
+    n = _fewest(prop, rows) if Verdict(rows[-1][prop.name]).decided else 0
+    return Onset(prop, onset[f"{prop.name}_at"], n, any(r[prop.name] == Verdict.YES for r in rows))

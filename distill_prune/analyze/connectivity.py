@@ -24,6 +24,7 @@ from pydantic import Field
 
 from distill_prune.analyze.copies import check_copies, check_counters
 from distill_prune.analyze.line import Gauge, RowSettings, distance, heights, line_of, over_pairs
+from distill_prune.analyze.metric import BARRIER, IS_STABLE, WHOLE_NETWORKS, Metric
 from distill_prune.artifacts import Examples, Mask, Measurements
 from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress, TicksOnly
@@ -37,6 +38,35 @@ class Settings(RowSettings):
     name: Literal["connectivity"] = "connectivity"
     points: int = Field(30, ge=2)
     allow_different_masks: bool = False
+
+
+METRICS = (
+    Metric(
+        BARRIER,
+        "Test error barrier",
+        "points",
+        100,
+        at=("barrier", "test_error"),
+        group="barrier",
+        words="test barrier",
+        tested=True,
+        question=IS_STABLE,
+        column="Test barrier (points)",
+        note=WHOLE_NETWORKS,
+    ),
+    Metric("barrier_train", "Train error barrier", "points", 100, at=("barrier", "train_error"), group="barrier", column=None),
+    Metric("barrier_loss", "Test loss barrier", "nats", at=("barrier", "test_loss"), group="barrier", column=None, beside=None),
+    Metric(
+        "excess_test",
+        "Excess of test error over the chord",
+        "points",
+        100,
+        at=("excess", "test_error"),
+        group="barrier",
+        column=None,
+        beside=None,
+    ),
+)
 
 
 def measure(

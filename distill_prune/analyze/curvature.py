@@ -5,21 +5,26 @@ H is the Hessian of the training loss over recorded examples (hessian.py). For R
     tr H = E[v' H v],   tr H_ll = E[v_l' (H v)_l] of layer l,   sum_i w_i^2 H_ii = E[sum_i w_i^2 v_i (H v)_i],
 
 all from the same products. The last is invariant under rescaling of layers. Raw traces of networks with different
-survivors or norms are not comparable; trace per survivor, weight norm and loss stand beside them.
+survivors or norms are not comparable, so trace per survivor, weight norm and loss are given too.
 
-Hutch++ takes all three of the known part of a sketched H as they are, and probes the rest alone, whose variance is
-smaller: Var(v' A v) = 2 (|A|_F^2 - sum A_ii^2), most of which comes from few large eigenvalues.
+Hutch++ splits H by a sketch (hessian.py). It computes the three quantities exactly for the known part, and estimates them by
+probes for the rest alone. The variance of a probe, Var(v' A v) = 2 (|A|_F^2 - sum A_ii^2), comes mostly from few large
+eigenvalues, and these are in the known part.
 
-Intervals. The quadratics of an H with few large eigenvalues are skewed to the right, so that Student's interval, too low,
-misses traces above it; and probes that are added until the error seen is small end too early where it is seen too small.
-`interval: calibrated` mends both. A pilot (`probes_min`) decides how many fresh probes are taken, at least 32, and is
-not counted. With A the skewness of the mean, skewness of the probes over sqrt(n), and q Student's quantile, it covers
+Intervals. Student's interval fails here in two ways:
 
-    mean - se g(q) to mean - se g(-q),   g(y) = (3 / A) ((1 + A (y - A / 6))^(1/3) - 1),
+- With few large eigenvalues v' H v is skewed to the right. The interval then lies too low and misses traces above it.
+- Probes that are added until the observed error is small stop too early where that error happens to be too small.
 
-Hall's transformation. How often 95 % intervals held the trace in 10,000 repeats, for n probes and for both ways to end at a
+`interval: calibrated` corrects both. A pilot of `probes_min` probes decides how many fresh probes are taken, at least 32; the
+pilot itself is not used in the estimate. Let A be the skewness of the mean, which is that of the probes over sqrt(n), and q
+Student's quantile. The interval is Hall's:
+
+    mean - se g(q) to mean - se g(-q),   g(y) = (3 / A) ((1 + A (y - A / 6))^(1/3) - 1).
+
+The table gives the share of 95 % intervals that covered the trace in 10,000 repeats, for n probes and for a stop at a
 relative error, on a hard case: a ConvNet on digits, one eigenvalue two fifths of the trace, a skewness of 2
-(tests/test_trace_coverage.py has 2,000):
+(tests/test_trace_coverage.py has 2,000 repeats):
 
                              n = 16     32     64    200   at 0.05    0.1
     hutchinson  student        .916   .927   .934   .948      .939   .911
@@ -39,7 +44,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import torch
 from pydantic import Field, model_validator
@@ -47,6 +52,7 @@ from torch import Tensor
 
 from distill_prune.analyze.estimate import Estimate, combined, estimate
 from distill_prune.analyze.hessian import Products, Sketch, recorded
+from distill_prune.analyze.metric import IS_FLAT, SURVIVORS, Metric
 from distill_prune.artifacts import Examples, Mask, Measurements
 from distill_prune.errors import NonFiniteError
 from distill_prune.models import Model
@@ -59,7 +65,37 @@ from distill_prune.tree import State, to
 TAKES: Literal["copies"] = "copies"
 
 FRESH = 32
-"""The fewest probes of a calibrated interval, beside its pilot: from fewer, their skewness is not seen."""
+"""The fewest probes of a calibrated interval, its pilot not counted: the skewness cannot be estimated from fewer."""
+
+
+class LayerTrace(TypedDict):
+    """One layer of one copy."""
+
+    remaining: int
+    trace: Estimate
+    trace_per_weight: Estimate | None
+
+
+class Beside(TypedDict, total=False):
+    """Products with H in all, and those taken beside the probes of the estimate."""
+
+    products: int
+    sketch: int
+    pilot: int
+
+
+class CopyTrace(Beside):
+    """One copy's estimates over probes."""
+
+    trace: Estimate
+    trace_per_weight: Estimate | None
+    invariant: Estimate
+    probes: int
+    stopped: str
+    survivors: int
+    layers: dict[str, LayerTrace]
+    weight_norm: float
+    train_loss: float
 
 
 class Settings(Base):
@@ -85,6 +121,37 @@ class Settings(Base):
         if self.method != "hutch++" and self.sketch != type(self).model_fields["sketch"].default:
             raise ValueError(f"sketch {self.sketch} belongs to method hutch++, and the method is {self.method}")
         return self
+
+
+METRICS = (
+    Metric("trace", "Hessian trace, raw", "nats", log=True, group="trace", column="Trace", beside=None, note=SURVIVORS),
+    Metric("trace_se", at=("trace",), part="se", group=None, column=None, beside=None),
+    Metric(
+        "trace_per_weight",
+        "Hessian trace per surviving weight",
+        "nats",
+        log=True,
+        group="trace",
+        words="trace per weight",
+        tested=True,
+        question=IS_FLAT,
+        column="Trace per weight",
+    ),
+    Metric(
+        "trace_invariant",
+        "Rescaling-invariant trace, Σ w² H",
+        "nats",
+        at=("invariant",),
+        log=True,
+        group="trace",
+        words="rescaling-invariant trace",
+        column=None,
+        tested=True,
+        question=IS_FLAT,
+    ),
+    Metric("weight_norm", "Norm of the surviving weights", "L2", log=True, group="trace", column="Weight norm", beside=None),
+    Metric("train_loss", "Train loss", "nats", group=None, column="Train loss", beside=None),
+)
 
 
 def measure(
@@ -113,7 +180,7 @@ def measure(
     """
     examples, rows = recorded("curvature", copies, train, settings.rows, streams)
     device = train.x.device
-    measured: list[dict[str, Any]] = []
+    measured: list[CopyTrace] = []
     for c, (copy, mask) in enumerate(zip(copies, masks, strict=True)):
 
         def tick(done: int, c: int = c) -> None:
@@ -121,13 +188,26 @@ def measure(
 
         measured.append(_one(settings, model, to(copy, device), mask.to(device), examples, streams, c, tick))
     layers = {
-        name: {key: _over([m["layers"][name][key] for m in measured]) for key in ("trace", "trace_per_weight")}
-        | {"remaining": [m["layers"][name]["remaining"] for m in measured]}
+        name: {
+            "trace": _over([m["layers"][name]["trace"] for m in measured]),
+            "trace_per_weight": _over([m["layers"][name]["trace_per_weight"] for m in measured]),
+            "remaining": [m["layers"][name]["remaining"] for m in measured],
+        }
         for name in model.prunable
     }
-    over = {key: pooled([m[key] for m in measured]) for key in ("trace", "trace_per_weight", "invariant")}
-    plain = {key: estimate([m[key] for m in measured]) for key in ("weight_norm", "train_loss")}
-    return Measurements("curvature", {**over, **plain, "layers": layers, "copies": measured, "rows": rows.record()})
+    return Measurements(
+        "curvature",
+        {
+            "trace": _over([m["trace"] for m in measured]),
+            "trace_per_weight": _over([m["trace_per_weight"] for m in measured]),
+            "invariant": _over([m["invariant"] for m in measured]),
+            "weight_norm": estimate([m["weight_norm"] for m in measured]),
+            "train_loss": estimate([m["train_loss"] for m in measured]),
+            "layers": layers,
+            "copies": measured,
+            "rows": rows.record(),
+        },
+    )
 
 
 def _over(parts: Sequence[Estimate | None]) -> Estimate | None:
@@ -144,34 +224,42 @@ def _one(
     streams: Streams,
     copy: int,
     tick: Callable[[int], None],
-) -> dict[str, Any]:
-    """Trace, its parts and company of one state."""
+) -> CopyTrace:
+    """The trace of one state, its layers' traces, and what they are read with."""
     products = Products(model, state, mask, examples)
-    draw, spent = _drawing(settings, products, streams, copy)
+    sketch = None
+    if settings.method == "hutch++":
+        drawn = [streams("curvature", "sketch", copy=copy, index=i) for i in range(settings.sketch)]
+        sketch = Sketch(products, products.signs(drawn))
 
     def samples(begin: int, end: int) -> list[Tensor]:
-        """What probes begin..end-1 say of every layer, and of the invariant: (L + 1,) each."""
-        found = draw([streams("curvature", "probe", copy=copy, index=i) for i in range(begin, end)])
+        """The estimates of probes begin..end-1, as `quadratics` gives them: (L + 1,) each."""
+        rows = quadratics(products, sketch, [streams("curvature", "probe", copy=copy, index=i) for i in range(begin, end)])
         tick(end)
-        if not bool(torch.isfinite(found).all()):
+        if not bool(torch.isfinite(rows).all()):
             raise NonFiniteError(f"the curvature of copy {copy} is not finite", got=f"training loss {products.loss:g}")
-        return list(found.unbind())
+        return list(rows.unbind())
 
-    if settings.interval == "calibrated":
-        say, (held, stopped) = skewed, _two_stages(settings, samples)
-        spent["pilot"] = settings.probes_min
-    else:
-        say, (held, stopped) = estimate, _one_stage(settings, samples)
-    trace, table, layers = say(_traces(held)), torch.stack(held), {}
-    for column, name in zip(table.T, model.prunable, strict=False):
-        layer, remaining = say(column.tolist()), int(mask.kept[name].sum())
+    calibrated = settings.interval == "calibrated"
+    over_probes = skewed if calibrated else estimate
+    probes, stopped = (_two_stages if calibrated else _one_stage)(settings, samples)
+    trace, layers = over_probes(_traces(probes)), dict[str, LayerTrace]()
+    *by_layer, invariants = torch.stack(probes).T
+    for column, name in zip(by_layer, model.prunable, strict=True):
+        layer, remaining = over_probes(column.tolist()), int(mask.kept[name].sum())
         layers[name] = {"remaining": remaining, "trace": layer, "trace_per_weight": _divided(layer, remaining)}
+    sketched, piloted = 0 if sketch is None else sketch.products, settings.probes_min if calibrated else 0
+    beside: Beside = {"products": len(probes) + sketched + piloted} if sketch or calibrated else {}
+    if sketch is not None:
+        beside["sketch"] = sketched
+    if calibrated:
+        beside["pilot"] = piloted
     return {
         "trace": trace,
         "trace_per_weight": _divided(trace, mask.remaining),
-        "invariant": say(table[:, -1].tolist()),
-        "probes": len(held),
-        **({"products": len(held) + sum(spent.values()), **spent} if spent else {}),
+        "invariant": over_probes(invariants.tolist()),
+        "probes": len(probes),
+        **beside,
         "stopped": stopped,
         "survivors": mask.remaining,
         "layers": layers,
@@ -180,47 +268,42 @@ def _one(
     }
 
 
-def _drawing(
-    settings: Settings, products: Products, streams: Streams, copy: int
-) -> tuple[Callable[[Sequence[torch.Generator]], Tensor], dict[str, int]]:
-    """From the generators of K probes to what they say, (K, L + 1) float64; and the products spent beforehand, by purpose."""
-    if settings.method == "hutchinson":
-        return lambda generators: products.quadratics([products.probe(g) for g in generators]), {}
-    drawn = [streams("curvature", "sketch", copy=copy, index=i) for i in range(settings.sketch)]
-    sketch, squares = Sketch(products, products.signs(drawn)), products.weights().square()
+def quadratics(products: Products, sketch: Sketch | None, generators: Sequence[torch.Generator]) -> Tensor:
+    """Estimates by the probe of each of K generators, (K, L + 1) float64: the trace of every layer, then the invariant.
 
-    def draw(generators: Sequence[torch.Generator]) -> Tensor:
-        entries = sketch.known + sketch.terms(products.signs(generators))
-        return torch.cat([products.by_layer(entries), (entries @ squares)[:, None]], 1)
-
-    return draw, {"sketch": sketch.products}
+    With a sketch, its known part of H enters as it is, and probes estimate the rest.
+    """
+    if sketch is None:
+        return products.quadratics([products.probe(g) for g in generators])
+    entries = sketch.known + sketch.terms(products.signs(generators))
+    return torch.cat([products.by_layer(entries), (entries @ products.weights().square())[:, None]], 1)
 
 
 def _one_stage(settings: Settings, samples: Callable[[int, int], list[Tensor]]) -> tuple[list[Tensor], str]:
-    """Probes until the error seen is small or the cap is reached, and which of the two."""
-    held: list[Tensor] = []
+    """Probes until the observed error is small or the cap is reached, and which of the two."""
+    probes: list[Tensor] = []
     block = settings.probes_min
     while block:
-        held += samples(len(held), len(held) + block)
-        trace = estimate(_traces(held))
+        probes += samples(len(probes), len(probes) + block)
+        trace = estimate(_traces(probes))
         if _enough(trace, settings.relative_error):
-            return held, "relative error"
-        block = min(settings.check_every, settings.probes_max - len(held))
-    return held, "cap"
+            return probes, "relative error"
+        block = min(settings.check_every, settings.probes_max - len(probes))
+    return probes, "cap"
 
 
 def _two_stages(settings: Settings, samples: Callable[[int, int], list[Tensor]]) -> tuple[list[Tensor], str]:
-    """Fresh probes, as many as a pilot asks for or the cap allows, and which of the two. The pilot is forgotten."""
+    """Fresh probes, as many as a pilot asks for or the cap allows, and which of the two. The pilot is not among them."""
     begin = settings.probes_min
     pilot = estimate(_traces(samples(0, begin)))
     sd, aim = float(pilot["sd"] or 0), settings.relative_error * abs(float(pilot["mean"] or 0))
     ratio = sd / aim if aim else math.inf if sd else 0.0
     asked, most = max(FRESH, math.ceil(min(ratio**2, 2.0**53))), settings.probes_max - begin
     end = begin + min(asked, most)
-    held: list[Tensor] = []
+    probes: list[Tensor] = []
     for first in range(begin, end, settings.check_every):
-        held += samples(first, min(end, first + settings.check_every))
-    return held, "cap" if asked > most else "relative error"
+        probes += samples(first, min(end, first + settings.check_every))
+    return probes, "cap" if asked > most else "relative error"
 
 
 def _traces(samples: Sequence[Tensor]) -> list[float]:

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from distill_prune.analyze.estimate import Estimate, combined, estimate
 from distill_prune.analyze.hessian import Products, Sketch, recorded
+from distill_prune.analyze.metric import SURVIVORS, Metric
 from distill_prune.artifacts import Examples, Mask, Measurements
 from distill_prune.errors import NonFiniteError
 from distill_prune.models import Model
@@ -52,6 +53,30 @@ class Settings(Base):
     probes: int = Field(100, ge=2, description="of the estimate")
     sketch: int = Field(50, ge=0, description="vectors of its sketch, each worth two products; 0: none")
     bins: int = Field(60, ge=1, description="of the histogram")
+
+
+METRICS = (
+    Metric(
+        "diagonal_median",
+        "Median of the Hessian diagonal",
+        "nats",
+        at=("median",),
+        log=True,
+        group="spectrum",
+        column=None,
+        note=SURVIVORS,
+    ),
+    Metric(
+        "diagonal_negative",
+        "Hessian diagonal below zero",
+        "% of entries",
+        100,
+        at=("negative",),
+        group="spectrum",
+        column=None,
+        beside=None,
+    ),
+)
 
 
 def measure(

@@ -29,6 +29,7 @@ from distill_prune import objective
 from distill_prune.analyze.copies import check_copies, check_filled
 from distill_prune.analyze.estimate import Estimate, dependent, estimate
 from distill_prune.analyze.line import STREAM, distance
+from distill_prune.analyze.metric import WHOLE_NETWORKS, Metric
 from distill_prune.analyze.rows import draw_rows
 from distill_prune.artifacts import Examples, Mask, Measurements
 from distill_prune.models import Model
@@ -45,6 +46,25 @@ class Settings(Base):
     name: Literal["disagreement"] = "disagreement"
     train_rows: int = Field(10_000, ge=1)
     allow_different_masks: bool = False
+
+
+METRICS = (
+    Metric(
+        "disagreement",
+        "Test examples that copies class differently",
+        "%",
+        100,
+        at=("test",),
+        group="apart",
+        words="disagreement of copies",
+        tested=True,
+        column=None,
+        note=WHOLE_NETWORKS,
+    ),
+    Metric(
+        "relative_distance", "Distance of copies / distance travelled", "ratio", group="apart", column=None, note=WHOLE_NETWORKS
+    ),
+)
 
 
 def measure(

@@ -17,6 +17,7 @@ import torch
 from pydantic import Field
 
 from distill_prune.analyze.estimate import estimate
+from distill_prune.analyze.metric import Metric
 from distill_prune.artifacts import Cost, Examples, Measurements, SyntheticSet, Transform
 from distill_prune.data.augment import Augment
 from distill_prune.duration import Duration
@@ -65,6 +66,9 @@ class Protocol(Base):
 
 class Settings(Protocol):
     name: Literal["evaluation"] = "evaluation"
+
+
+METRICS = (Metric("accuracy_of_set", "Test accuracy of the set", "%", 100, at=("accuracy", "test")),)
 
 
 def check_fits(model: Model, synthetic: SyntheticSet, transform: Transform, network: str) -> None:

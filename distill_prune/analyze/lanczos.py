@@ -5,8 +5,10 @@ T = Y diag(theta) Y',
 
     v' f(A) v = sum_j w_j f(theta_j),   w_j = Y_1j^2,
 
-exactly for polynomials f of degree at most 2 m - 1. For v uniform on a sphere P v' f(A) v has the mean tr f(A), P the
-dimension of the space that the sphere lies in.
+exactly for polynomials f of degree at most 2 m - 1. Let v be uniform on the unit sphere of a space of dimension P. Then the
+mean of P v' f(A) v is tr f(A).
+
+The basis is kept whole, (m, P) in float64: without reorthogonalisation against all of it, converged eigenvalues come twice.
 
 References:
     | Calculation of Gauss quadrature rules (Golub and Welsch, 1969)
@@ -22,11 +24,16 @@ import torch
 from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
-BASIS_BYTES = 1024 * 2**20
-"""What the bases that grow together may hold. More starts than these are taken one group after the other."""
+GROUP_BYTES = 1024 * 2**20
+"""Starts advance together as long as their bases are no larger than this; a single basis may be larger (`basis_bytes`)."""
 
 BREAKDOWN = 1e-12
 """A new direction shorter than this share of the largest entry of T is rounding: the space is exhausted."""
+
+
+def basis_bytes(size: int, steps: int) -> int:
+    """Bytes of the basis that `steps` steps in a space of dimension `size` fill."""
+    return 8 * size * min(steps, size)
 
 
 @dataclass
@@ -38,31 +45,36 @@ class _Recurrence:
     beside: list[float] = field(default_factory=list)
     ended: bool = False
 
+    @classmethod
+    def begin(cls, start: Tensor, steps: int) -> _Recurrence:
+        rows = torch.empty(steps, len(start), dtype=start.dtype)
+        rows[0] = start / start.norm()
+        return cls(rows)
+
     @property
     def basis(self) -> Tensor:
+        """The rows that are filled, (m, P)."""
         return self.rows[: len(self.beside) + 1]
 
 
 def quadratures(times: Callable[[Tensor], Tensor], starts: Tensor, steps: int, outside: Tensor) -> list[tuple[Tensor, Tensor]]:
     """Nodes and weights, (M,) each with M <= `steps`, of the spectrum of A as seen from each of `starts` (K, P).
 
-    `times` takes rows (k, P) to A's products with them. The starts that fit into memory together advance together, so that
-    one call serves them all. `outside` (J, P) are orthonormal vectors whose span is left out: A is then its restriction to
-    the rest, which the starts are to lie in. All are float64.
+    `times` takes rows (k, P) to A's products with them. Starts advance together, in groups of at most GROUP_BYTES, so that
+    one call serves a whole group. `outside` (J, P) are orthonormal vectors whose span is left out: A is then restricted to
+    the orthogonal complement, which must contain the starts. All are float64.
     """
     size = starts.shape[1]
     steps = min(steps, size - len(outside))
-    together = max(1, BASIS_BYTES // (8 * size * steps))
-    found: list[tuple[Tensor, Tensor]] = []
-    for begin in range(0, len(starts), together):
-        recurrences = [_Recurrence(torch.empty(steps, size, dtype=starts.dtype)) for _ in starts[begin : begin + together]]
-        for r, start in zip(recurrences, starts[begin:], strict=False):
-            r.rows[0] = start / start.norm()
+    group = max(1, GROUP_BYTES // basis_bytes(size, steps))
+    seen: list[tuple[Tensor, Tensor]] = []
+    for some in torch.split(starts, group):
+        recurrences = [_Recurrence.begin(start, steps) for start in some]
         while active := [r for r in recurrences if not r.ended]:
             for r, product in zip(active, times(torch.stack([r.basis[-1] for r in active])), strict=True):
                 _advance(r, product, outside)
-        found += [_nodes(r) for r in recurrences]
-    return found
+        seen += [_nodes(r) for r in recurrences]
+    return seen
 
 
 def _advance(r: _Recurrence, product: Tensor, outside: Tensor) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from distill_prune.analyze.copies import check_filled
 from distill_prune.analyze.estimate import estimate
+from distill_prune.analyze.metric import Metric
 from distill_prune.artifacts import Examples, Measurements
 from distill_prune.errors import UserError
 from distill_prune.models import Model
@@ -35,6 +36,29 @@ TAKES: Literal["copies"] = "copies"
 class Settings(Base):
     name: Literal["metrics"] = "metrics"
     positive: int = Field(1, ge=0, description="the class that F1 is of")
+
+
+METRICS = (
+    Metric("f1", "F1 score", "%", 100, group="scores", beside=None, some_tasks=True),
+    Metric(
+        "matthews",
+        "Matthews correlation",
+        "× 100",
+        100,
+        group="scores",
+        beside=None,
+        some_tasks=True,
+    ),
+    Metric(
+        "spearman",
+        "Spearman correlation",
+        "× 100",
+        100,
+        group="scores",
+        beside=None,
+        some_tasks=True,
+    ),
+)
 
 
 def measure(settings: Settings, model: Model, copies: Sequence[State], test: Examples) -> Measurements:

@@ -7,62 +7,52 @@ from typing import Any
 
 from distill_prune.analyze.costs import unequal
 from distill_prune.analyze.estimate import smallest_p
+from distill_prune.analyze.metric import ACCURACY, Metric
 from distill_prune.analyze.paired import CLAIMS_FROM
 
 Record = Mapping[str, Any]
 
-COVERAGE = {
-    "Barriers and disagreement are of whole networks as functions; relative distance is over all parameters, biases and "
-    "norms included, and pruned weights are zero in every copy of a ticket.": (
-        "barrier_test",
-        "disagreement",
-        "relative_distance",
-    ),
-    "Traces, eigenvalues and diagonals are over the surviving prunable weights alone, at fixed biases and norms; between "
-    "tickets with different survivors compare the trace per weight and the rescaling-invariant trace, not the raw one.": (
-        "trace",
-        "top_eigenvalue",
-        "diagonal_median",
-    ),
-}
-"""What a number covers, and the metrics that it is said of."""
-
 
 def notes(
-    units: Sequence[Record], arms: Sequence[Record], paired: Sequence[Record], costs: Sequence[Record], claim_p: float
+    units: Sequence[Record],
+    arms: Sequence[Record],
+    paired: Sequence[Record],
+    costs: Sequence[Record],
+    claim_p: float,
+    metrics: Sequence[Metric],
 ) -> list[str]:
     """Sentences, the statistical ones first. `paired` and `costs` are the summary's."""
-    said = [*_statistics(units, paired, claim_p)]
+    sentences = [*_statistics(units, paired, claim_p)]
     sets = [name for name in dict.fromkeys(a["images"] for a in arms) if name != "real"]
     if sets:
-        said.append(
+        sentences.append(
             f"Intervals are conditional on the sets of images at hand, one each ({', '.join(sets)}): they cover other "
             "initialisations, and do not cover another run of distillation or another draw of a subset."
         )
     first = [a for a in arms if "base" not in a]
-    said += [
+    sentences += [
         f"Arm {a['name']} prunes with a set made from other data than it is retrained and tested on."
         for a in first
         if a.get("other_data")
     ]
-    said += unequal(arms, costs)
+    sentences += unequal(arms, costs)
     if any(c["search"] is not None and c["with_experts"] is None for c in costs):
-        said.append("What the synthetic set cost to make is not known here, so totals with distillation are left out.")
+        sentences.append("What the synthetic set cost to make is not known here, so totals with distillation are left out.")
     step = {a["name"]: (a.get("k"), a.get("task")) for a in arms}
     dense: dict[tuple[tuple[str | None, str | None] | None, int], set[Any]] = {}
     for u in units:
         if u["level"] == 0:
-            dense.setdefault((step.get(u["arm"]), u["seed"]), set()).add(u.get("accuracy"))
+            dense.setdefault((step.get(u["arm"]), u["seed"]), set()).add(u.get(ACCURACY))
     if any(len(values) > 1 for values in dense.values()):
-        said.append("Dense networks differ between arms; each arm is compared with its own.")
-    said += [text for text, metrics in COVERAGE.items() if any(u.get(m) is not None for u in units for m in metrics)]
-    return said
+        sentences.append("Dense networks differ between arms; each arm is compared with its own.")
+    measured = {name for u in units for name, value in u.items() if value is not None}
+    return [*sentences, *dict.fromkeys(m.note for m in metrics if m.note and m.name in measured)]
 
 
 def _statistics(units: Sequence[Record], paired: Sequence[Record], claim_p: float) -> list[str]:
     counts = {int(p["difference"]["n"]) for p in paired} or {len({u["seed"] for u in units})}
     few, most = min(counts), max(counts)
-    said = [
+    sentences = [
         f"The unit is one initialisation. With n = {most} paired differences the smallest attainable p-value is "
         f"{smallest_p(most):.3g}"
         + (f" (with n = {few}, the fewest here, {smallest_p(few):.3g})" if few < most else "")
@@ -73,9 +63,9 @@ def _statistics(units: Sequence[Record], paired: Sequence[Record], claim_p: floa
         family = max(rows.values(), key=len)
         least = min(1.0, len(family) * min(p["p_smallest"] for p in family))
         by = "their intervals alone" if claim_p == 1 else f"their intervals and p <= {claim_p:g}"
-        said.append(
+        sentences.append(
             f"{len(paired)} paired differences of {len(rows)} metrics were looked at. p is exact and not corrected for "
             f"their number; p_holm is, over the rows of one metric (Holm), and with {len(family)} rows cannot fall below "
             f"{least:.3g}. Claims are by {by}, not corrected."
         )
-    return said
+    return sentences

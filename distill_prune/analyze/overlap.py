@@ -42,7 +42,7 @@ def measure(settings: Settings, a: Mask, b: Mask) -> Measurements:
             expected="the same prunable weights with the same shapes",
         )
     counts = {n: _counts(kept, b.kept[n]) for n, kept in a.kept.items()}
-    chances = {n: _chance(*c) for n, c in counts.items()}
+    chances = {n: _chance(*c[:3]) for n, c in counts.items()}
     total, left, right, shared = (sum(column) for column in zip(*counts.values(), strict=True))
     mean, variance = (sum(column) for column in zip(*chances.values(), strict=True))
     layers = {n: _record(*counts[n], *chances[n]) for n in counts}
@@ -54,7 +54,7 @@ def _counts(a: Tensor, b: Tensor) -> tuple[int, int, int, int]:
     return a.numel(), int(a.sum()), int(b.sum()), int((a & b).sum())
 
 
-def _chance(total: int, a: int, b: int, shared: int) -> tuple[float, float]:
+def _chance(total: int, a: int, b: int) -> tuple[float, float]:
     """Mean and variance of the number that two random masks share."""
     mean = a * b / total
     return mean, mean * (total - a) * (total - b) / (total * (total - 1)) if total > 1 else 0.0

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from typing import Any
 
 from distill_prune.analyze.estimate import Estimate, estimate, holm, sign_flip_p, smallest_p
+from distill_prune.analyze.metric import Metric, tested
 
 Record = Mapping[str, Any]
 
@@ -20,27 +21,16 @@ ROUNDING = 1e-14
 """How far, relative to the values subtracted, means of counts may be off: pairs that tie on paper must tie here."""
 
 
-class Told(NamedTuple):
-    """How a metric's differences are put into words."""
-
-    what: str
-    scale: float = 1.0
-    unit: str = ""
-
-
-PAIRED = {
-    "accuracy": Told("accuracy", 100, " points"),
-    "barrier_test": Told("test barrier", 100, " points"),
-    "trace_per_weight": Told("trace per weight"),
-    "trace_invariant": Told("rescaling-invariant trace"),
-    "top_eigenvalue": Told("largest eigenvalue"),
-    "disagreement": Told("disagreement of copies", 100, " points"),
-}
+PAIRED = {m.name: m for m in tested()}
+"""The built-in metrics whose differences are tested."""
 
 
 def control_of(arm: Record, arms: Sequence[Record], versus: str) -> str | None:
-    """The arm that `arm` is compared with: `versus`, in a scan at the arm's own rewinding step, for an arm of another task the
-    first one of that task that was found on it; None where there is none."""
+    """The arm that `arm` is compared with; None where there is none.
+
+    It is `versus`; in a scan, `versus` at the rewinding step of `arm`; for an arm of another task, the first arm of that
+    task whose masks come from it.
+    """
     task = next((a.get("task") for a in arms if a["name"] == versus), None)
     if arm.get("task") != task:
         names = [a["name"] for a in arms if a.get("task") == arm.get("task") and "control" not in a]
@@ -51,65 +41,71 @@ def control_of(arm: Record, arms: Sequence[Record], versus: str) -> str | None:
     return next((n for n in names if n != arm["name"]), None)
 
 
-def differences(units: Sequence[Record], arms: Sequence[Record], versus: str, claim_p: float) -> list[dict[str, Any]]:
-    """One row an arm, pruned level and metric of `PAIRED` that both arms have; level 0 is shared by all arms."""
+def differences(
+    units: Sequence[Record],
+    arms: Sequence[Record],
+    versus: str,
+    claim_p: float,
+    metrics: Mapping[str, Metric] = PAIRED,
+) -> list[dict[str, Any]]:
+    """One row an arm, pruned level and metric that both arms have; level 0 is shared by all arms."""
     labels = {a["name"]: a.get("label") or a["name"] for a in arms}
-    held: dict[tuple[str, int], dict[int, Record]] = {}
+    units_by_place: dict[tuple[str, int], dict[int, Record]] = {}
     for u in units:
-        held.setdefault((u["arm"], u["level"]), {}).setdefault(u["seed"], u)
-    results: list[dict[str, Any]] = []
-    levels = sorted({level for _, level in held} - {0})
+        units_by_place.setdefault((u["arm"], u["level"]), {}).setdefault(u["seed"], u)
+    rows: list[dict[str, Any]] = []
+    levels = sorted({level for _, level in units_by_place} - {0})
     for arm, level in product(arms, levels):
         control = control_of(arm, arms, versus)
         if control is None:
             continue
         name = arm["name"]
-        ours, theirs = held.get((name, level), {}), held.get((control, level), {})
-        for metric in PAIRED:
-            both = [(ours[s].get(metric), theirs[s].get(metric)) for s in sorted(ours.keys() & theirs.keys())]
-            pairs = [(a, b) for a, b in both if a is not None and b is not None]
+        treated, controls = units_by_place.get((name, level), {}), units_by_place.get((control, level), {})
+        seeds = sorted(treated.keys() & controls.keys())
+        for metric in metrics.values():
+            values = [(treated[s].get(metric.name), controls[s].get(metric.name)) for s in seeds]
+            pairs = [(a, b) for a, b in values if a is not None and b is not None]
             if not pairs:
                 continue
-            apart = [a - b for a, b in pairs]
-            difference = estimate(apart)
-            p = sign_flip_p(apart, ROUNDING * sum(abs(a) + abs(b) for a, b in pairs))
-            results.append(
+            by_pair = [a - b for a, b in pairs]
+            difference = estimate(by_pair)
+            p = sign_flip_p(by_pair, ROUNDING * sum(abs(a) + abs(b) for a, b in pairs))
+            rows.append(
                 {
                     "arm": name,
                     "versus": control,
                     "level": level,
-                    "metric": metric,
+                    "metric": metric.name,
                     "difference": difference,
                     "p": p,
                     "p_smallest": smallest_p(len(pairs)),
                     "claim": _claim(labels[name], labels[control], metric, level, difference) if p <= claim_p else None,
                 }
             )
-    for metric in PAIRED:
-        rows = [r for r in results if r["metric"] == metric]
-        for row, corrected in zip(rows, holm([r["p"] for r in rows]), strict=True):
+    for metric_name in metrics:
+        family = [r for r in rows if r["metric"] == metric_name]
+        for row, corrected in zip(family, holm([r["p"] for r in family]), strict=True):
             row["p_holm"] = corrected
-    return results
+    return rows
 
 
-def _claim(arm: str, control: str, metric: str, level: int, difference: Estimate) -> str | None:
+def _claim(arm: str, control: str, metric: Metric, level: int, difference: Estimate) -> str | None:
     """A sentence, from 6 units on and where the interval excludes zero."""
     low, high, n = difference["low"], difference["high"], difference["n"]
     if low is None or high is None or n is None or n < CLAIMS_FROM or low <= 0 <= high:
         return None
-    told = PAIRED[metric]
     return (
-        f"{told.what} of {arm} is {'higher' if low > 0 else 'lower'} than of {control} by "
-        f"{told.scale * abs(difference['mean'] or 0):.3g}{told.unit} at level {level} (n = {n})"
+        f"{metric.in_words} of {arm} is {'higher' if low > 0 else 'lower'} than of {control} by "
+        f"{metric.scale * abs(difference['mean'] or 0):.3g}{metric.difference_unit} at level {level} (n = {n})"
     )
 
 
-def carried(row: Record) -> str:
+def carried(row: Record, metric: Metric) -> str:
     """The difference of a row whose claim holds, in words: its direction, size and interval, p and n."""
-    difference, told = row["difference"], PAIRED[row["metric"]]
-    up = difference["mean"] > 0
-    low, high = sorted(abs(told.scale * difference[end]) for end in ("low", "high"))
+    difference = row["difference"]
+    direction = "higher" if difference["mean"] > 0 else "lower"
+    low, high = sorted(abs(metric.scale * difference[end]) for end in ("low", "high"))
     return (
-        f"{told.what} {'higher' if up else 'lower'} by {abs(told.scale * difference['mean']):.3g} "
-        f"[{low:.3g}, {high:.3g}]{told.unit} (p = {row['p']:.2g}, n = {difference['n']})"
+        f"{metric.in_words} {direction} by {abs(metric.scale * difference['mean']):.3g} "
+        f"[{low:.3g}, {high:.3g}]{metric.difference_unit} (p = {row['p']:.2g}, n = {difference['n']})"
     )

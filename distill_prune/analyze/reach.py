@@ -23,11 +23,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from distill_prune.analyze.estimate import Estimate, dependent, estimate
+from distill_prune.analyze.metric import ACCURACY, BARRIER
+from distill_prune.analyze.verdict import DECIDABLE_FROM, MATCHING, STABLE, STABLE_BELOW, Property, Verdict
 
 Record = Mapping[str, Any]
-
-STABLE_BELOW = 0.02
-DECIDABLE_FROM = 3
 
 
 def least_matching(dense: Estimate | None, margin: float) -> float | None:
@@ -37,45 +36,46 @@ def least_matching(dense: Estimate | None, margin: float) -> float | None:
     return (dense["mean"] or 0) - (dense["sd"] or 0) - margin
 
 
-def matching(accuracy: Estimate | None, least: float | None) -> str:
-    """yes, no or "not decidable"."""
+def matching(accuracy: Estimate | None, least: float | None) -> Verdict:
+    """Of the mean accuracy of an arm at a level."""
     if accuracy is None or least is None or (accuracy["n"] or 0) < DECIDABLE_FROM:
-        return "not decidable"
-    return "yes" if (accuracy["mean"] or 0) >= least else "no"
+        return Verdict.NOT_DECIDABLE
+    return Verdict.of((accuracy["mean"] or 0) >= least)
 
 
-def stable(barrier: Estimate | None) -> str:
-    """yes, no or "not measured"."""
+def stable(barrier: Estimate | None) -> Verdict:
+    """Of the mean test barrier of an arm at a level."""
     if barrier is None or barrier["mean"] is None:
-        return "not measured"
-    return "yes" if barrier["mean"] < STABLE_BELOW else "no"
+        return Verdict.NOT_MEASURED
+    return Verdict.of(barrier["mean"] < STABLE_BELOW)
 
 
 def reach(rows: Sequence[Record], levels: Mapping[int, Mapping[int, Record]], least: float | None) -> dict[str, dict[str, Any]]:
     """The largest matching and the largest stable sparsity of one arm, by its rows and by its units {level: {seed: unit}}.
 
     Each has `last` (of the verdicts; None where none is yes), `known` (whether any verdict was decided), `units` (estimate
-    over initialisations; None where there is nothing to hold them to) and `at_least` (how many are censored).
+    over initialisations; None where there is nothing to compare them with) and `at_least` (how many are censored).
     """
-    pruned = [unit for level, held in levels.items() if level for unit in held.values()]
-    accuracies = [(u, u["accuracy"]) for u in pruned if u.get("accuracy") is not None]
-    barriers = [(u, u["barrier_test"]) for u in pruned if u.get("barrier_test") is not None]
-    told = [r for r in rows if r["level"]]
+    pruned = [unit for level, by_seed in levels.items() if level for unit in by_seed.values()]
+    accuracies = [(u, u[ACCURACY]) for u in pruned if u.get(ACCURACY) is not None]
+    barriers = [(u, u[BARRIER]) for u in pruned if u.get(BARRIER) is not None]
+    pruned_rows = [r for r in rows if r["level"]]
     return {
-        "matching": _largest("matching", told, [] if least is None else [(u, value >= least) for u, value in accuracies]),
-        "stable": _largest("stable", told, [(u, value < STABLE_BELOW) for u, value in barriers]),
+        MATCHING.name: _largest(MATCHING, pruned_rows, [] if least is None else [(u, v >= least) for u, v in accuracies]),
+        STABLE.name: _largest(STABLE, pruned_rows, [(u, v < STABLE_BELOW) for u, v in barriers]),
     }
 
 
-def _largest(verdict: str, rows: Sequence[Record], looked: Sequence[tuple[Record, bool]]) -> dict[str, Any]:
-    """Of one verdict, from an arm's pruned rows and from its pruned units, each with whether it holds."""
+def _largest(prop: Property, rows: Sequence[Record], units: Sequence[tuple[Record, bool]]) -> dict[str, Any]:
+    """Of one property, from an arm's pruned rows and from its pruned units, each with whether it has the property."""
     by_seed: dict[int, list[tuple[float, bool]]] = {}
-    for unit, holds in looked:
+    for unit, holds in units:
         by_seed.setdefault(unit["seed"], []).append((unit["sparsity"], holds))
-    reached = [max((sparsity for sparsity, holds in found if holds), default=0.0) for found in by_seed.values()]
+    reached = [max((sparsity for sparsity, holds in levels if holds), default=0.0) for levels in by_seed.values()]
+    verdicts = [(r["sparsity"], Verdict(r[prop.name])) for r in rows]
     return {
-        "last": max((r["sparsity"] for r in rows if r[verdict] == "yes"), default=None),
-        "known": any(r[verdict] in ("yes", "no") for r in rows),
+        "last": max((sparsity for sparsity, verdict in verdicts if verdict is Verdict.YES), default=None),
+        "known": any(verdict.decided for _, verdict in verdicts),
         "units": (estimate if len(set(reached)) > 1 else dependent)(reached) if reached else None,
-        "at_least": sum(max(found)[1] for found in by_seed.values()),
+        "at_least": sum(max(levels)[1] for levels in by_seed.values()),
     }

@@ -1,20 +1,23 @@
 """Leading eigenvalues and eigenvectors of the Hessian, and its spectral density, over surviving weights.
 
-The largest eigenvalues are found by the implicitly restarted Lanczos method, with the residuals |H u - l u| / |l|. Each
-eigenvector u comes with the layers' shares of its squared mass and its participation ratio 1 / (P sum_i u_i^4): 1 where all
-P survivors take part alike, 1 / P where one does alone.
+The implicitly restarted Lanczos method gives the largest eigenvalues l, with the residuals |H u - l u| / |l|. For each
+eigenvector u there are the layers' shares of its squared mass, and its participation ratio 1 / (P sum_i u_i^4): it is 1 where
+all P survivors have equal mass, and 1 / P where one has all of it.
 
-With the k leading eigenvalues l_i known, the spectrum of the rest is seen from directions v_j, uniform on the unit sphere of
-what is orthogonal to their eigenvectors, by Lanczos quadrature (lanczos.py) with nodes theta_jm and weights w_jm:
+With the k leading eigenvalues l_i known, the rest of the spectrum is estimated by Lanczos quadrature (lanczos.py) from
+directions v_j, uniform on the unit sphere orthogonal to the k eigenvectors, with nodes theta_jm and weights w_jm:
 
     density(x) = (1 / P) (sum_i N(x; l_i, sigma) + (P - k) mean_j sum_m w_jm N(x; theta_jm, sigma)),
 
-N the normal density; sigma is a share of the range of what was found. The moments tr H / P and tr H^2 / P are those of the
-same sums without broadening. The directions' spread gives all of them standard errors.
+N the normal density; sigma is a share of the range of all eigenvalues and nodes. The moments tr H / P and tr H^2 / P come
+from the same sums without broadening. The spread over directions gives all of them standard errors.
 
-What is below zero is seen twice. The share of negative eigenvalues is a step function's mean, which a quadrature knows but
-for the two nodes about the step (the inequalities of Chebyshev, Markov and Stieltjes): where many eigenvalues are zero or
-nearly, the bounds beside it are wide. The negative share of the curvature, sum max(-l, 0) / sum |l|, has no such step.
+Two numbers measure what is below zero:
+
+- `negative`, the share of negative eigenvalues, is the mean of a step function. A quadrature determines it only up to the two
+  nodes about the step (the inequalities of Chebyshev, Markov and Stieltjes): `negative_bounds`. They are wide where many
+  eigenvalues are zero or nearly so.
+- `negative_curvature`, sum max(-l, 0) / sum |l|, has no such step.
 
 References:
     | ARPACK Users' Guide (Lehoucq, Sorensen and Yang, 1998)
@@ -27,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -38,19 +41,21 @@ from torch import Tensor
 
 from distill_prune.analyze.estimate import Estimate, combined, estimate
 from distill_prune.analyze.hessian import Products, recorded
-from distill_prune.analyze.lanczos import quadratures
+from distill_prune.analyze.lanczos import basis_bytes, quadratures
+from distill_prune.analyze.metric import SURVIVORS, Metric
 from distill_prune.artifacts import Examples, Mask, Measurements
 from distill_prune.errors import NonFiniteError, RunError, UserError
 from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
+from distill_prune.settings import Later
 from distill_prune.tree import State, to
 
 TAKES: Literal["copies"] = "copies"
 
 RESTARTS = 300
-"""After so many restarts eigenvalues count as not found."""
+"""The search for eigenvalues fails after so many restarts."""
 
 ROUNDING = 1e-5
 """A node counts as negative where it is below zero by more than this share of the largest in magnitude: networks have
@@ -66,6 +71,63 @@ class Settings(Base):
     starts: int = Field(6, ge=2, description="directions that the density is seen from")
     steps: int = Field(60, ge=2, description="steps of the recurrence from each, at most the dimension")
     broadening: float = Field(0.01, gt=0, le=0.5, description="sigma as a share of the range of eigenvalues")
+    memory_gb: float = Later(4.0, gt=0, description="the most that one direction may hold: 8 bytes a survivor and step")
+
+
+class EigenPair(TypedDict):
+    """A leading eigenvalue, and what its eigenvector is like."""
+
+    value: float
+    residual: float
+    participation: float
+    layers: dict[str, float]
+
+
+class Density(TypedDict):
+    """The density and its standard errors on a grid."""
+
+    grid: list[float]
+    values: list[float]
+    errors: list[float]
+    sigma: float
+
+
+class Moments(TypedDict):
+    """Of the eigenvalues."""
+
+    first: Estimate
+    second: Estimate
+
+
+class CopySpectrum(TypedDict):
+    """One copy's numbers; estimates are over directions."""
+
+    copy: int
+    eigenvalues: list[EigenPair]
+    density: Density
+    moments: Moments
+    negative: Estimate
+    negative_bounds: list[float]
+    negative_curvature: Estimate
+    survivors: int
+    train_loss: float
+    products: int
+
+
+METRICS = (
+    Metric(
+        "top_eigenvalue",
+        "Largest Hessian eigenvalue",
+        "nats",
+        at=("top",),
+        log=True,
+        group="spectrum",
+        words="largest eigenvalue",
+        tested=True,
+        column=None,
+        note=SURVIVORS,
+    ),
+)
 
 
 def measure(
@@ -86,7 +148,8 @@ def measure(
     `negative`, `negative_curvature` (estimates over copies), `rows`.
 
     Raises:
-        UserError: there are no examples or no copies, or not more survivors than eigenvalues are asked for.
+        UserError: there are no examples or no copies, not more survivors than eigenvalues are asked for, or more survivors
+            than `memory_gb` allows for so many steps.
         NonFiniteError: the loss or a product is not finite.
         RunError: eigenvalues were not found within the tolerance.
     """
@@ -94,7 +157,7 @@ def measure(
     chosen = list(zip(copies, masks, strict=True))[: settings.copies]
     # How many products eigenvalues take is not known beforehand; ten for each is usual.
     expected = 11 * settings.eigenvalues + settings.starts * settings.steps
-    measured: list[dict[str, Any]] = []
+    measured: list[CopySpectrum] = []
     for c, (copy, mask) in enumerate(chosen):
 
         def tick(done: int, c: int = c) -> None:
@@ -102,7 +165,7 @@ def measure(
 
         placed = to(copy, train.x.device)
         products = Products(model, placed, mask.to(train.x.device), examples)
-        measured.append({"copy": c, **_one(settings, products, streams, c, tick)})
+        measured.append(_one(settings, products, streams, c, tick))
     values = [[e["value"] for e in m["eigenvalues"]] for m in measured]
     ratios = [v[0] / v[4] for v in values if len(v) > 4 and v[4] > 0]
     return Measurements(
@@ -111,13 +174,14 @@ def measure(
             "copies": measured,
             "top": estimate([v[0] for v in values]),
             "ratio": estimate(ratios) if ratios else None,
-            **{key: combined([m[key] for m in measured]) for key in ("negative", "negative_curvature")},
+            "negative": combined([m["negative"] for m in measured]),
+            "negative_curvature": combined([m["negative_curvature"] for m in measured]),
             "rows": rows.record(),
         },
     )
 
 
-def _one(settings: Settings, products: Products, streams: Streams, copy: int, tick: Callable[[int], None]) -> dict[str, Any]:
+def _one(settings: Settings, products: Products, streams: Streams, copy: int, tick: Callable[[int], None]) -> CopySpectrum:
     size, count, done = products.survivors, settings.eigenvalues, 0
     if count >= size:
         raise UserError(
@@ -125,6 +189,14 @@ def _one(settings: Settings, products: Products, streams: Streams, copy: int, ti
             got=f"{size} surviving weights",
             expected=f"more than compare.spectrum.eigenvalues, {count}",
             mend="fewer eigenvalues, or leave such sparse tickets out: only: {spectrum: {levels: [...]}}",
+        )
+    if (need := basis_bytes(size, settings.steps)) > settings.memory_gb * 1e9:
+        most = int(settings.memory_gb * 1e9 / (8 * size))
+        raise UserError(
+            f"the spectrum of copy {copy} takes more memory than it may",
+            got=f"{need / 1e9:.3g} GB for {size} surviving weights and {settings.steps} steps",
+            expected=f"at most compare.spectrum.memory_gb, {settings.memory_gb:g}",
+            mend=f"compare.spectrum.steps of at most {most}, or a larger memory_gb" if most > 1 else "a larger memory_gb",
         )
     if not np.isfinite(products.loss):
         raise NonFiniteError(f"the spectrum of copy {copy} is not finite", got=f"training loss {products.loss:g}")
@@ -150,6 +222,7 @@ def _one(settings: Settings, products: Products, streams: Streams, copy: int, ti
     masses = products.by_layer(vectors.square())
     spectrum = Spectrum(values, [(nodes, weights * (size - count)) for nodes, weights in seen], size)
     return {
+        "copy": copy,
         "eigenvalues": [
             {
                 "value": float(values[i]),
@@ -197,8 +270,11 @@ def leading(times: Callable[[Tensor], Tensor], first: Tensor, count: int, tolera
 
 
 class Spectrum:
-    """What is known of `size` eigenvalues: some exactly, and the rest as nodes, smallest first, and weights, (M,) each, seen
-    from several directions; each direction's weights sum to the number of the rest."""
+    """What is known of `size` eigenvalues: some exactly, the rest by quadrature from several directions.
+
+    `values` are those that are known. `seen` has, for each direction, nodes, smallest first, and weights, (M,) each; the
+    weights sum to the number of the other eigenvalues.
+    """
 
     def __init__(self, values: Tensor, seen: Sequence[tuple[Tensor, Tensor]], size: int) -> None:
         self._values, self._seen, self._size = values, seen, size
@@ -216,7 +292,7 @@ class Spectrum:
         return estimate(torch.where(wholes > 0, parts / wholes, 0.0).tolist())
 
     def below(self, bound: float) -> list[float]:
-        """Between what the share of eigenvalues below `bound` is, by the nodes next to it; means over directions."""
+        """Low and high bounds of the share of eigenvalues below `bound`, by the nodes next to it; means over directions."""
         known = int((self._values < bound).sum())
         ends = torch.zeros(2, dtype=torch.float64)
         for nodes, weights in self._seen:
@@ -224,7 +300,7 @@ class Spectrum:
             ends += torch.stack([weights[: max(0, under - 1)].sum(), weights[: under + 1].sum()])
         return ((known + ends / len(self._seen)) / self._size).tolist()
 
-    def density(self, broadening: float) -> dict[str, Any]:
+    def density(self, broadening: float) -> Density:
         """The density with its standard errors, broadened by a share of the range, on a grid of half its width."""
         sigma = broadening * (self._high - self._low) or broadening * self.largest or broadening
         points = round(2 * (self._high - self._low + 8 * sigma) / sigma) + 1

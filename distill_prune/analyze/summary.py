@@ -5,9 +5,9 @@ The unit is one initialisation (seed), its copies averaged before. Verdicts on a
     matching: mean accuracy >= mean - sd (sample) of the dense networks, minus a margin where asked; at least 3 units
     stable:   mean test barrier < 0.02
 
-How far they carry is reach.py's, from which rewinding step on scan.py's. Paired differences (paired.py) are taken at equal
-seed and level against the arm `versus`, in a scan at equal rewinding step. In a study of several tasks dense networks and
-differences are each task's own; transfer.py has what a task's tickets are worth on another.
+reach.py finds the sparsest level that has a verdict, scan.py the first rewinding step. Paired differences (paired.py) are
+taken at equal seed and level against the arm `versus`, in a scan at equal rewinding step. In a study of several tasks dense
+networks and differences are each task's own; transfer.py has what a task's tickets are worth on another.
 
 References:
     | Linear Mode Connectivity and the Lottery Ticket Hypothesis (Frankle et al., 2020): stable below 2 points
@@ -21,14 +21,17 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from distill_prune.analyze.answer import answer
+from distill_prune.analyze.answer import Answer, compare
 from distill_prune.analyze.costs import totals
 from distill_prune.analyze.estimate import Estimate, estimate
+from distill_prune.analyze.metric import ACCURACY, BARRIER, Metric, in_rows, on_page, tested
 from distill_prune.analyze.notes import notes
 from distill_prune.analyze.paired import control_of, differences
 from distill_prune.analyze.reach import least_matching, matching, reach, stable
 from distill_prune.analyze.scan import onsets, scan
+from distill_prune.analyze.sentences import sentences
 from distill_prune.analyze.transfer import transfer
+from distill_prune.analyze.verdict import MATCHING, STABLE
 from distill_prune.artifacts import Measurements
 from distill_prune.settings import Entry as Base
 from distill_prune.settings import Later
@@ -39,28 +42,8 @@ Record = Mapping[str, Any]
 Levels = dict[int, dict[int, Record]]
 """An arm's units by level and seed."""
 
-METRICS = (
-    "accuracy",
-    "train_accuracy",
-    "barrier_test",
-    "barrier_train",
-    "barrier_loss",
-    "excess_test",
-    "trace",
-    "trace_se",
-    "trace_per_weight",
-    "trace_invariant",
-    "weight_norm",
-    "train_loss",
-    "disagreement",
-    "relative_distance",
-    "top_eigenvalue",
-    "diagonal_median",
-    "diagonal_negative",
-    "f1",
-    "matthews",
-    "spearman",
-)
+METRICS = tuple(m.name for m in in_rows())
+"""What every row has of built-in analyses, None where it was not measured."""
 
 
 class Settings(Base):
@@ -68,6 +51,7 @@ class Settings(Base):
     versus: str = Field("real", description="the arm that the others are compared with")
     margin: float = Field(0.0, ge=0, lt=1, description="accuracy (a fraction) that a matching ticket may lack besides")
     claim_p: float = Later(1.0, gt=0, le=1, description="largest exact p-value of a claim; 1: its interval alone decides")
+    plugins: tuple[str, ...] = Later((), description="analyses of plugins whose metrics are summarised, too")
 
 
 def measure(
@@ -87,36 +71,40 @@ def measure(
     totals (None where a part is not known); `answer`; `notes`. Units of level 0 are shared by arms of one rewinding step and
     task without any.
     """
+    metrics = in_rows(settings.plugins)
+    pairable = {m.name: m for m in tested(settings.plugins)}
     step = {a["name"]: (a.get("k"), a.get("task")) for a in arms}
     zero = [u for u in units if u["level"] == 0]
     dense = {at: _by_seed(u for u in zero if step.get(u["arm"]) == at) for at in {*step.values(), (None, None)}}
     rows: list[dict[str, Any]] = []
-    reached: list[dict[str, Any]] = []
+    reaches: list[dict[str, Any]] = []
     for arm in arms:
         levels = _levels(arm["name"], units, dense[step[arm["name"]]])
-        least = least_matching(_over(levels[0].values(), "accuracy"), settings.margin)
-        told = _rows(arm["name"], levels, least, pairs, control_of(arm, arms, settings.versus))
-        rows += told
-        reached.append({"arm": arm["name"], **reach(told, levels, least)})
-    paired = differences(units, arms, settings.versus, settings.claim_p)
+        least = least_matching(_over(levels[0].values(), ACCURACY), settings.margin)
+        rows_of_arm = _rows(arm["name"], levels, least, pairs, control_of(arm, arms, settings.versus), metrics)
+        rows += rows_of_arm
+        reaches.append({"arm": arm["name"], **reach(rows_of_arm, levels, least)})
+    paired = differences(units, arms, settings.versus, settings.claim_p, pairable)
     scanned = scan(arms, rows)
     onset = onsets(scanned)
     summed = [totals(arm, arms, costs) for arm in arms]
-    moved = transfer(arms, units)
+    transferred = transfer(arms, units)
+    compared = compare(arms, rows, paired, scanned, onset, settings.versus, pairable)
+    dense_of_control = dense[step.get(settings.versus, next(iter(step.values()), (None, None)))]
     return Measurements(
         "summary",
         {
             "arms": [dict(a) for a in arms],
-            "dense": _metrics(dense[step.get(settings.versus, next(iter(step.values()), (None, None)))].values()),
+            "dense": _metrics(list(dense_of_control.values()), metrics),
             "rows": rows,
-            "reach": reached,
+            "reach": reaches,
             "paired": paired,
             "scan": scanned,
             "onset": onset,
-            **({"transfer": moved} if moved else {}),
+            **({"transfer": transferred} if transferred else {}),
             "costs": summed,
-            "answer": answer(arms, rows, paired, scanned, onset, settings.versus),
-            "notes": notes(units, arms, paired, summed, settings.claim_p),
+            "answer": " ".join(sentences(Answer(compared))),
+            "notes": notes(units, arms, paired, summed, settings.claim_p, on_page(settings.plugins)),
         },
     )
 
@@ -129,9 +117,8 @@ def _by_seed(units: Iterable[Record]) -> dict[int, Record]:
     return first
 
 
-def _metrics(units: Iterable[Record]) -> dict[str, Estimate | None]:
-    held = list(units)
-    return {name: _over(held, name) for name in METRICS}
+def _metrics(units: Sequence[Record], metrics: Sequence[Metric]) -> dict[str, Estimate | None]:
+    return {m.name: _over(units, m.name) for m in metrics}
 
 
 def _over(records: Iterable[Record], key: str) -> Estimate | None:
@@ -142,29 +129,36 @@ def _over(records: Iterable[Record], key: str) -> Estimate | None:
 
 def _levels(arm: str, units: Sequence[Record], dense: Mapping[int, Record]) -> Levels:
     """The arm's units, the dense level first: `dense` where it has none of its own."""
-    own = [u for u in units if u["arm"] == arm]
-    levels = {level: _by_seed(u for u in own if u["level"] == level) for level in sorted({u["level"] for u in own} | {0})}
+    of_arm = [u for u in units if u["arm"] == arm]
+    levels = {n: _by_seed(u for u in of_arm if u["level"] == n) for n in sorted({u["level"] for u in of_arm} | {0})}
     return levels | {0: levels[0] or dict(dense)}
 
 
-def _rows(arm: str, levels: Levels, least: float | None, pairs: Sequence[Record], control: str | None) -> list[dict[str, Any]]:
+def _rows(
+    arm: str,
+    levels: Levels,
+    least: float | None,
+    pairs: Sequence[Record],
+    control: str | None,
+    metrics: Sequence[Metric],
+) -> list[dict[str, Any]]:
     """One row a level of the arm, the dense level first; `least` is the lowest accuracy that is matching."""
     rows = []
-    for level, held in levels.items():
-        if not held:
+    for level, by_seed in levels.items():
+        if not by_seed:
             continue
-        metrics = _metrics(held.values())
-        against = [p for p in pairs if p["arm"] == arm and p["level"] == level and p["versus"] == control]
+        estimates = _metrics(list(by_seed.values()), metrics)
+        overlaps = [p for p in pairs if p["arm"] == arm and p["level"] == level and p["versus"] == control]
         rows.append(
             {
                 "arm": arm,
                 "level": level,
-                "sparsity": estimate([u["sparsity"] for u in held.values()])["mean"],
-                "n": len(held),
-                **metrics,
-                "matching": matching(metrics["accuracy"], least),
-                "stable": stable(metrics["barrier_test"]),
-                **{k: _over(against, k) for k in ("iou", "chance", "z")},
+                "sparsity": estimate([u["sparsity"] for u in by_seed.values()])["mean"],
+                "n": len(by_seed),
+                **estimates,
+                MATCHING.name: matching(estimates[ACCURACY], least),
+                STABLE.name: stable(estimates[BARRIER]),
+                **{k: _over(overlaps, k) for k in ("iou", "chance", "z")},
             }
         )
     return rows

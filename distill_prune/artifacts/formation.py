@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from distill_prune.arithmetic import ceil_div
+
 
 @functools.cache
 def enlarging(small: int, large: int) -> Tensor:
@@ -31,7 +33,7 @@ def decode(images: Tensor, factor: int, *, fill: float = 0.0) -> Tensor:
     if factor == 1:
         return images
     height, width = images.shape[2:]
-    rows, columns = -(-height // factor), -(-width // factor)
+    rows, columns = ceil_div(height, factor), ceil_div(width, factor)
     padded = F.pad(images, (0, columns * factor - width, 0, rows * factor - height), value=fill)
     patches = torch.cat([p for band in torch.split(padded, rows, 2) for p in torch.split(band, columns, 3)])
     return enlarging(rows, height).to(patches) @ patches @ enlarging(columns, width).T.to(patches)

@@ -94,9 +94,14 @@ class Examples:
         return self.x.shape[1:]
 
     @property
+    def text(self) -> bool:
+        """Whether an example is a sentence, of two dimensions: (2, L) of tokens, (S, D) of word embeddings."""
+        return self.x.dim() == 3
+
+    @property
     def tokens(self) -> bool:
         """Whether these are word pieces."""
-        return self.x.dim() == 3 and not self.x.is_floating_point()
+        return self.text and not self.x.is_floating_point()
 
     @property
     def lengths(self) -> Tensor | None:

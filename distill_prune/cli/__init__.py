@@ -29,10 +29,9 @@ def main() -> None:
     try:
         app(args=in_front(sys.argv[1:]))
     except DistillPruneError as error:
-        label = getattr(error, "label", None)
-        print(f"error: {label}: {error}" if label else f"error: {error}", file=sys.stderr)
-        if os.environ.get("DISTILL_PRUNE_DEBUG") and (trace := getattr(error, "trace", None)):
-            print(trace, file=sys.stderr)
+        print(f"error: {error.label}: {error}" if error.label else f"error: {error}", file=sys.stderr)
+        if os.environ.get("DISTILL_PRUNE_DEBUG") and error.trace:
+            print(error.trace, file=sys.stderr)
         sys.exit(error.exit_code)
     except (_Interrupted, KeyboardInterrupt):
         print("interrupted; what was finished is kept, run again to go on", file=sys.stderr)

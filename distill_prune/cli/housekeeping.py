@@ -166,7 +166,7 @@ def pack(
     """
     from distill_prune.store.archive import needed
     from distill_prune.store.archive import pack as write
-    from distill_prune.store.store import file_digest
+    from distill_prune.store.disk import file_digest
 
     held = open_store(store)
     ref = _artifact(held, what, sets)

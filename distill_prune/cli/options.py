@@ -127,6 +127,7 @@ def execute(
     """Make what is missing, with progress for this stream; what was done, as plain data."""
     from dataclasses import asdict
 
+    from distill_prune.run.devices import cores
     from distill_prune.run.run import run
     from distill_prune.study.study import cost_of
     from distill_prune.terminal import watcher
@@ -141,8 +142,7 @@ def execute(
 
         count = workers_for(device, threads, workers)
     else:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        count = 1 if executor == "serial" else workers or max(1, cores // threads)
+        count = 1 if executor == "serial" else workers or max(1, cores() // threads)
     watch = watcher(count, json=json)
     costs = cost_of(graph, store)
     try:

@@ -38,6 +38,7 @@ def _run(
     out: Path | None,
     json: bool,
 ) -> None:
+    from distill_prune.analyze.sentences import sentences
     from distill_prune.study.study import answer
     from distill_prune.terminal import duration
 
@@ -52,7 +53,7 @@ def _run(
     print(f"{done['made']} made, {done['hits'] + done['elsewhere']} found, {duration(done['seconds'])}")
     if page is not None:
         measured = (graph.summary, *(m.key for m in graph.set_measures))
-        print(f"\n{answer(graph, {key: store.numbers('compare', key) for key in measured})}\n")
+        print(f"\n{' '.join(sentences(answer(graph, {key: store.numbers('compare', key) for key in measured})))}\n")
         print(f"report: {page}")
     else:
         for key in graph.goals(until):
@@ -63,7 +64,7 @@ def _run(
 def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
     """Write the report, unless the one that stands there was made of the very same artifacts by the same code."""
     from distill_prune.report import fingerprint, write
-    from distill_prune.store.store import replace_json
+    from distill_prune.store.disk import replace_json
 
     folder = out or store.root / "reports" / name
     there = sorted(k for k, n in graph.nodes.items() if store.has(n.stage, k))

@@ -6,20 +6,24 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-Record = Mapping[str, Any]
+from distill_prune.analyze import ANALYSES
+from distill_prune.analyze.metric import beside
 
-_POINTS = ("accuracy", "accuracy_train", "barrier_test", "barrier_train", "accuracy_of_set", "disagreement")
-"""Fractions that are shown in percent."""
+Record = Mapping[str, Any]
 
 
 def lines(found: Record) -> Iterator[str]:
-    """The lines for what `difference` found."""
+    """The lines for what `difference` gives."""
     yield from _table([["", "a", "b"], *_heads(found)])
     yield ""
     yield from _tickets(found) if found["kind"] == "tickets" else _sets(found)
     if found["measured"]:
         yield ""
-        yield from _table([["measured", "a", "b"], *(_measured(n, m) for n, m in found["measured"].items())])
+        metrics = beside()
+        if found["measured"].keys() - metrics.keys():
+            metrics = beside(n for n in ANALYSES if n not in ANALYSES.own)
+        shares = {name for name, (_, metric) in metrics.items() if metric.scale == 100}
+        yield from _table([["measured", "a", "b"], *(_measured(n, m, n in shares) for n, m in found["measured"].items())])
     yield ""
     yield from _table([["cost", "a", "b"], *_costs(found["costs"])])
     yield ""
@@ -82,18 +86,19 @@ def _sets(found: Record) -> Iterator[str]:
     yield f"in pixels of [0, 1]; different classes of one set are {inner_a} (a) and {inner_b} (b) apart"
 
 
-def _measured(name: str, found: Record) -> list[str]:
-    shown = [_estimate(found[side], 100 if name in _POINTS else 1, "%" if name in _POINTS else "") for side in "ab"]
-    unlike = "" if found["alike"] or None in (found["a"], found["b"]) else " (measured in different ways)"
-    return [name + unlike, *shown]
+def _measured(name: str, sides: Record, share: bool) -> list[str]:
+    """A line of the table; a share is shown in percent."""
+    cells = [_estimate(sides[side], 100 if share else 1, "%" if share else "") for side in "ab"]
+    unlike = "" if sides["alike"] or None in (sides["a"], sides["b"]) else " (measured in different ways)"
+    return [name + unlike, *cells]
 
 
-def _estimate(found: Record | None, scale: float, unit: str) -> str:
-    if found is None or found.get("mean") is None:
+def _estimate(estimate: Record | None, scale: float, unit: str) -> str:
+    if estimate is None or estimate.get("mean") is None:
         return "-"
-    spread = "" if found.get("sd") is None else f" ± {scale * found['sd']:.3g} sd"
-    count = "" if found.get("n") is None else f" (n {found['n']})"
-    return f"{scale * found['mean']:.4g}{unit}{spread}{count}"
+    spread = "" if estimate.get("sd") is None else f" ± {scale * estimate['sd']:.3g} sd"
+    count = "" if estimate.get("n") is None else f" (n {estimate['n']})"
+    return f"{scale * estimate['mean']:.4g}{unit}{spread}{count}"
 
 
 def _costs(costs: Record) -> Iterator[list[str]]:

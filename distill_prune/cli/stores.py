@@ -54,9 +54,9 @@ def ls(
                 {
                     "stage": ref.stage,
                     "key": ref.key,
-                    "label": m.get("label", ""),
-                    "created": m.get("created", ""),
-                    "bytes": sum(f["size"] for f in m["files"].values()),
+                    "label": m.label,
+                    "created": m.created,
+                    "bytes": sum(f.size for f in m.files.values()),
                     "names": names.get(ref.key, []),
                 }
             )
@@ -94,7 +94,7 @@ def show(ref: RefArg, store: StoreDir = None) -> None:
         json_.dumps(
             {
                 "path": str(held.path(found.stage, found.key)),
-                "manifest": held.check(found.stage, found.key),
+                "manifest": held.check(found.stage, found.key).document(),
                 "numbers": held.numbers(found.stage, found.key),
             },
             indent=1,

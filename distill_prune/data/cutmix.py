@@ -3,8 +3,11 @@
     x'_i = x_i outside the box, x_p(i) inside it                p a permutation of the batch
     loss = s CE(f(x'), y) + (1 - s) CE(f(x'), y_p)              s the share of the pixels outside the box
 
-The box has sides floor(H sqrt(1 - lambda)) and floor(W sqrt(1 - lambda)) with lambda ~ Beta(beta, beta), and its centre on
-any pixel; what would lie beyond the border is cut off, and s counts the pixels of what is left. One box for the batch.
+The box has sides floor(H sqrt(1 - lambda)) and floor(W sqrt(1 - lambda)) with lambda ~ Beta(beta, beta). Its centre is any
+pixel; the part beyond the border is cut off, and s counts the pixels of the rest. One box serves the whole batch.
+
+This is not quite the box of IDC's code, which runs from c - floor(a / 2) to c + floor(a / 2) for a centre c and a side a: where
+a is odd, the side here is one pixel longer. At 32x32 and beta 1 a mixed image keeps .690 of its pixels on average, there .701.
 
 References:
     | CutMix: Regularization Strategy to Train Strong Classifiers with Localizable Features (Yun et al., 2019),
@@ -23,7 +26,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Cut:
-    """What one batch does: `pairs` (N,) on the CPU says whose box each image gets, `share` what it keeps of its label."""
+    """The cut of one batch: image i gets the box `rows` x `columns` of image `pairs[i]`, (N,) on the CPU, and keeps `share` of
+    its label."""
 
     pairs: Tensor
     rows: slice
@@ -32,7 +36,7 @@ class Cut:
 
 
 def draw(probability: float, beta: float, shape: tuple[int, ...], generator: torch.Generator) -> Cut | None:
-    """The cut of a batch of the given shape (N, C, H, W), or None where the coin of `probability` says so."""
+    """The cut of a batch of the given shape (N, C, H, W); None with the probability 1 - `probability`."""
     if float(torch.rand((), generator=generator, dtype=torch.float64)) >= probability:
         return None
     n, _, height, width = shape

@@ -24,18 +24,18 @@ _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 
 def decode(files: Sequence[Path], size: int | None, channels: int) -> Tensor:
-    """The images (N, C, H, W) uint8 of the files.
+    """The images (N, C, H, W) uint8 of the files, of which there is at least one.
 
     With `size`, the shorter side is scaled to `size` (bilinear, antialiased) and the middle size x size pixels are taken.
 
     Raises:
         DataError: a file cannot be decoded, or, without `size`, two images differ in size.
     """
-    whole = None
-    for place, file in enumerate(files):
+    first = _pixels(files[0], size, channels)
+    whole = np.empty((len(files), *first.shape), np.uint8)
+    whole[0] = first
+    for place, file in enumerate(files[1:], 1):
         pixels = _pixels(file, size, channels)
-        if whole is None:
-            whole = np.empty((len(files), *pixels.shape), np.uint8)
         if pixels.shape != whole.shape[1:]:
             raise DataError(
                 "images differ in size",
@@ -44,7 +44,6 @@ def decode(files: Sequence[Path], size: int | None, channels: int) -> Tensor:
                 mend="set data.size, to scale the shorter side to it and cut out the middle",
             )
         whole[place] = pixels
-    assert whole is not None
     return torch.from_numpy(whole.transpose(0, 3, 1, 2)).contiguous()
 
 

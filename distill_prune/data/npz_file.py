@@ -175,28 +175,31 @@ def _channels_first(path: Path, images: Array) -> Array:
 
 
 def _decode(path: Path, packed: Array, offsets: Array, index: Array) -> Tensor:
-    """Packed images as uint8 (N, C, H, W), C by the first of them."""
+    """Packed images as uint8 (N, C, H, W) of the rows in `index`, at least one; C is that of the first."""
     from PIL import Image
 
-    whole = None
-    for place, row in enumerate(index.tolist()):
+    def image_of(row: int) -> Array:
         data = packed[offsets[row] : offsets[row + 1]].tobytes()
         try:
             with Image.open(io.BytesIO(data), formats=("WEBP", "JPEG")) as image:
-                pixels = np.asarray(image if image.mode == "L" else image.convert("RGB"))
+                return np.asarray(image if image.mode == "L" else image.convert("RGB"))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
             raise DataError(
                 f"image in row {row} of '{path}' cannot be decoded", got=problem, expected="the bytes of one WebP or JPEG image"
             ) from problem
-        if whole is None:
-            whole = np.empty((len(index), *pixels.shape), np.uint8)
-        if pixels.shape != whole.shape[1:]:
+
+    rows = index.tolist()
+    first = image_of(rows[0])
+    whole = np.empty((len(rows), *first.shape), np.uint8)
+    whole[0] = first
+    for place, row in enumerate(rows[1:], 1):
+        pixels = image_of(row)
+        if pixels.shape != first.shape:
             raise DataError(
                 f"image in row {row} of '{path}' differs in shape",
                 got=pixels.shape,
-                expected=f"{whole.shape[1:]} as in row {int(index[0])}",
+                expected=f"{first.shape} as in row {rows[0]}",
             )
         whole[place] = pixels
-    assert whole is not None
     images = whole[:, None] if whole.ndim == 3 else whole.transpose(0, 3, 1, 2)
     return torch.from_numpy(np.ascontiguousarray(images))

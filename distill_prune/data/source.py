@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -20,9 +20,17 @@ class Source(Entry):
     part. `transform` is fitted on what remains of the training part.
     """
 
+    MASKED: ClassVar[bool] = False
+    """Whether labels are word pieces that are asked."""
+
     split_seed: int = 0
     validation: float = Field(0.1, ge=0, lt=1)
     transform: Literal["normalize", "zca"] = "normalize"
+
+    @property
+    def score(self) -> str:
+        """What the data set is scored by, as the analysis `metrics` calls it."""
+        return "accuracy"
 
 
 @dataclass(frozen=True)

@@ -39,9 +39,6 @@ class TextSource(Source):
 
     OUTSIDE_KEYS: ClassVar[frozenset[str]] = frozenset({"path", "tokenizer", "title"})
 
-    MASKED: ClassVar[bool] = False
-    """Whether labels are word pieces that are asked."""
-
     transform: Literal["text"] = "text"  # type: ignore[assignment]
     path: str
     tokenizer: str = Field("minilm", description="a directory with tokenizer.json or vocab.txt; minilm: the packaged one's")
@@ -52,9 +49,9 @@ class TextSource(Source):
     title: str = ""
 
     @property
-    def score(self) -> str:
-        """What the task is scored by, as the analysis `metrics` calls it."""
-        return "accuracy"
+    def has_classes(self) -> bool:
+        """Whether labels are classes, not numbers or word pieces."""
+        return not self.MASKED
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,10 @@ class Settings(TextSource):
     regression: bool = Field(False, description="labels are numbers, not classes")
     test_share: float = Field(0.2, gt=0, lt=1)
 
+    @property
+    def has_classes(self) -> bool:
+        return not self.regression
+
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         for name in ("sentence", "second", "label"):

@@ -7,7 +7,7 @@ where K_t is the number of classes of t. Classes are named task/class. Each task
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -18,8 +18,9 @@ from distill_prune.data import DATASETS
 from distill_prune.data.source import Remembered, Source
 from distill_prune.data.tokens import LoadedText, TextSource
 from distill_prune.data.tokens import fingerprint as tokenizer_fingerprint
+from distill_prune.entries import EntryOf
 from distill_prune.errors import DataError, nearest
-from distill_prune.settings import Entry, digest
+from distill_prune.settings import digest
 
 _SHARED = ("split_seed", "validation")
 
@@ -32,7 +33,7 @@ class Settings(Source):
 
     name: Literal["union"] = "union"
     transform: Literal["text"] = "text"  # type: ignore[assignment]
-    tasks: dict[str, SerializeAsAny[Entry]] = Field(min_length=2)
+    tasks: dict[str, Annotated[SerializeAsAny[Source], EntryOf(DATASETS)]] = Field(min_length=2)
     title: str = ""
 
     @field_validator("tasks", mode="before")
@@ -41,6 +42,11 @@ class Settings(Source):
         if not isinstance(tasks, Mapping):
             return tasks
         return {str(name): _task(str(name), tasks[name]) for name in sorted(tasks, key=str)}
+
+    @property
+    def texts(self) -> dict[str, TextSource]:
+        """The tasks, which are all of text."""
+        return {name: task for name, task in self.tasks.items() if isinstance(task, TextSource)}
 
     def identity(self) -> dict[str, Any]:
         """What enters keys: of each task what enters them elsewhere."""
@@ -57,18 +63,19 @@ def _task(name: str, raw: Any) -> TextSource:
         task = raw
     else:
         named = raw.get("name") if isinstance(raw, Mapping) else None
-        texts = ", ".join(sorted(entry for entry in DATASETS.own if getattr(DATASETS[entry].Settings, "MASKED", None) is False))
         if not isinstance(named, str) or named not in DATASETS or not issubclass(DATASETS[named].Settings, TextSource):
+            kinds = {entry: DATASETS[entry].Settings for entry in sorted(DATASETS.own)}
+            texts = ", ".join(entry for entry, kind in kinds.items() if issubclass(kind, TextSource) and not kind.MASKED)
             raise ValueError(f"task '{name}' is no data set of text with a name: {named!r}, known: {texts}")
         try:
             task = DATASETS[named].Settings.model_validate(raw)
         except ValidationError as problem:
             raise ValueError(f"task '{name}': {_complaint(problem, DATASETS[named].Settings)}") from None
-    if task.MASKED or getattr(task, "regression", False):
+    if not task.has_classes:
         raise ValueError(f"task '{name}' has {'word pieces' if task.MASKED else 'numbers'} as labels: a union has classes")
     fields = type(task).model_fields
-    if own := [field for field in _SHARED if getattr(task, field) != fields[field].default]:
-        raise ValueError(f"task '{name}' has a {own[0]} of its own: it is the union's, beside `tasks`")
+    if written := [field for field in _SHARED if getattr(task, field) != fields[field].default]:
+        raise ValueError(f"task '{name}' has a {written[0]} of its own: it is the union's, beside `tasks`")
     return task
 
 
@@ -90,9 +97,9 @@ def fingerprint(settings: Settings, remembered: Remembered | None = None) -> str
         DataError: a file is missing, or there are several tokenizers.
         UserError: the package that holds the tokenizer is missing.
     """
-    found = {name: DATASETS[task.name].fingerprint(task, remembered) for name, task in settings.tasks.items()}
+    fingerprints = {name: DATASETS[task.name].fingerprint(task, remembered) for name, task in settings.tasks.items()}
     _one_tokenizer(settings, remembered)
-    return digest(found)
+    return digest(fingerprints)
 
 
 def load(settings: Settings) -> LoadedText:
@@ -137,13 +144,13 @@ def _of_task(tokens: Tensor, t: int) -> Tensor:
 
 def _one_tokenizer(settings: Settings, remembered: Remembered | None) -> None:
     """Ids of all tasks mean the same."""
-    by_name = {name: getattr(task, "tokenizer", "") for name, task in settings.tasks.items()}
-    found = {name: tokenizer_fingerprint(tokenizer, remembered) for name, tokenizer in by_name.items()}
-    first = next(iter(found))
-    for name, mark in found.items():
-        if mark != found[first]:
+    tokenizers = {name: task.tokenizer for name, task in settings.texts.items()}
+    fingerprints = {name: tokenizer_fingerprint(tokenizer, remembered) for name, tokenizer in tokenizers.items()}
+    first = next(iter(fingerprints))
+    for name, of_task in fingerprints.items():
+        if of_task != fingerprints[first]:
             raise DataError(
                 f"the tasks '{first}' and '{name}' have different tokenizers",
-                got=f"'{by_name[name]}'",
-                expected=f"'{by_name[first]}', as of '{first}'",
+                got=f"'{tokenizers[name]}'",
+                expected=f"'{tokenizers[first]}', as of '{first}'",
             )

@@ -93,8 +93,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         NonFiniteError: loss or gradient stayed non-finite after several returns to the last good state, each with half
             the pixel step; the message names the tensor.
     """
-    model = source.model
-    assert model is not None
+    model = source.network
     last_linear(model)
     images, labels = initial(source, settings.ipc, settings.factor, settings.init, streams)
     pairs = Siamese.of(source, device, settings.batch_real, settings.augment, settings.factor, streams)

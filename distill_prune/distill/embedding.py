@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from distill_prune import objective
+from distill_prune.arithmetic import ceil_div
 from distill_prune.artifacts import Cost, Examples, SyntheticSet
 from distill_prune.distill import Distilled, Source
 from distill_prune.distill.gradient import Metric, distance, matched_names
@@ -75,7 +76,7 @@ def filled(tokens: Tensor, length: int) -> Tensor:
     for row, sentence in zip(out, tokens, strict=True):
         size = int((sentence[1] > 0).sum())
         inside = sentence[:, 1 : max(size - 1, 2)]
-        body = inside.repeat(1, -(-(length - 2) // inside.shape[1]))[:, : length - 2]
+        body = inside.repeat(1, ceil_div(length - 2, inside.shape[1]))[:, : length - 2]
         row[:, 0], row[:, 1:-1], row[:, -1] = sentence[:, 0], body, sentence[:, size - 1]
     return out
 
@@ -100,8 +101,7 @@ def gradients(
 
 def _step(settings: Settings, source: Source, names: Sequence[str], run: Run, state: State, streams: Streams) -> float:
     """One matching step with the network at `state`: the loss, after the samples have moved; NaN where the run went back."""
-    model, train_part = source.model, source.train
-    assert model is not None
+    model, train_part = source.network, source.train
     rows = torch.randperm(len(train_part), generator=streams("real"))[: settings.batch_real].to(train_part.y.device)
     with counting(run):
         real = gradients(model, state, names, train_part.inputs(rows), train_part.y[rows])
@@ -120,8 +120,7 @@ def _step(settings: Settings, source: Source, names: Sequence[str], run: Run, st
 
 def _iterate(settings: Settings, source: Source, names: Sequence[str], run: Run, streams: Streams, device: str) -> float:
     """One iteration: the mean loss of its matching steps, or NaN where the run went back to a good state."""
-    model = source.model
-    assert model is not None
+    model = source.network
     here = streams.under(iteration=run.iteration)
     state = to(model.fresh(streams.seed, *here.names, "network", **dict(here.parts)), device)
     total = 0.0
@@ -148,8 +147,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         DataError: a class has too few examples.
         NonFiniteError: a loss or gradient stayed non-finite after several returns to the last good state.
     """
-    model = source.model
-    assert model is not None
+    model = source.network
     if not hasattr(model.module, "embed"):
         raise ConfigError("method 'embedding' needs a network with word embeddings", got=type(model.module).__name__)
     names = matched_names(model, settings.metric)

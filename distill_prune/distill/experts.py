@@ -20,6 +20,6 @@ def train_expert(
     """One teacher from its own initialisation and SGD noise; row t of its trajectory is the end of epoch t."""
     start = model.fresh(streams.seed, *streams.names, "init", **dict(streams.parts))
     trained = train(model, start, examples, recipe, streams, device=device, progress=progress, keep_epochs=True)
-    assert trained.checkpoints is not None
+    assert trained.checkpoints is not None  # keep_epochs asks for them
     record = tuple({"epoch": e + 1.0, "train_loss": loss} for e, loss in enumerate(trained.losses))
     return Trajectory(trained.checkpoints, shapes(select(start, model.parameters)), record), trained.cost

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from distill_prune.arithmetic import ceil_div
 from distill_prune.distill import Source
 from distill_prune.distill.classes import class_rows
 from distill_prune.distill.subset import real_images
@@ -31,7 +32,7 @@ def assembled(images: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return images
     n, (channels, height, width) = len(images) // factor**2, images.shape[1:]
-    rows, columns = -(-height // factor), -(-width // factor)
+    rows, columns = ceil_div(height, factor), ceil_div(width, factor)
     small = F.interpolate(images, size=(rows, columns), mode="area").view(factor, factor, n, channels, rows, columns)
     grid = small.permute(2, 3, 0, 4, 1, 5).reshape(n, channels, factor * rows, factor * columns)
     return grid[..., :height, :width].contiguous()
@@ -45,7 +46,7 @@ def initial(source: Source, ipc: int, factor: int, kind: Init, streams: Streams)
         DataError: a class has fewer than ipc * factor^2 examples, where they begin at real ones.
     """
     for side in source.train.shape[1:]:
-        if (factor - 1) * -(-side // factor) >= side:
+        if (factor - 1) * ceil_div(side, factor) >= side:
             raise ConfigError(
                 f"factor {factor} leaves patches without a pixel",
                 got=f"images of {'x'.join(map(str, source.train.shape[1:]))} pixels",
@@ -59,4 +60,4 @@ def initial(source: Source, ipc: int, factor: int, kind: Init, streams: Streams)
     if patches > 1:
         class_rows(source.train.y, source.classes, ipc * patches, "a smaller ipc or factor")
     images = real_images(source.train, source.classes, ipc * patches, streams.under("init"))[0]
-    return torch.cat([assembled(own, factor) for own in torch.split(images, ipc * patches)]), labels
+    return torch.cat([assembled(class_images, factor) for class_images in torch.split(images, ipc * patches)]), labels

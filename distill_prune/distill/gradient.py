@@ -136,11 +136,10 @@ def _step(
     settings: Settings, names: Sequence[str], source: Source, pairs: Siamese, run: Run, state: State, inner: int
 ) -> float:
     """One matching step with the network at `state`: the loss, after the pixels have moved; NaN where the run went back."""
-    assert source.model is not None
-    at = {"iteration": run.iteration, "inner": inner}
+    model, at = source.network, {"iteration": run.iteration, "inner": inner}
     with counting(run):
-        settled = pairs.settled(source.model, state, **at)
-        match = partial(gradient_distance, source.model, settled, names, settings.metric)
+        settled = pairs.settled(model, state, **at)
+        match = partial(gradient_distance, model, settled, names, settings.metric)
         loss, gradient = pairs.gradient(run.learned["pixels"], match, **at)
     about = f"pixel step {settings.lr_pixels * run.shrink:.3g}"
     if run.refuse({"matching loss": loss, "pixel gradient": gradient}, about, "a smaller lr_pixels"):
@@ -155,8 +154,7 @@ def _step(
 
 def _iterate(settings: Settings, names: Sequence[str], source: Source, pairs: Siamese, run: Run, labels: Tensor) -> float:
     """One iteration: the mean loss of its matching steps, or NaN where the run went back to a good state."""
-    model, streams, device = source.model, pairs.streams, labels.device
-    assert model is not None
+    model, streams, device = source.network, pairs.streams, labels.device
     state = model.fresh(streams.seed, *streams.names, "network", **dict(streams.parts), iteration=run.iteration)
     total = 0.0
     for inner in range(settings.inner_loop):
@@ -187,8 +185,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         NonFiniteError: a loss or gradient stayed non-finite after several returns to the last good state, each with half
             the pixel step; the message names the tensor.
     """
-    model = source.model
-    assert model is not None
+    model = source.network
     names = matched_names(model, settings.metric)
     images, labels = initial(source, settings.ipc, settings.factor, settings.init, streams)
     pairs = Siamese.of(source, device, settings.batch_real, settings.augment, settings.factor, streams)

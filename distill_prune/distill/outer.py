@@ -17,6 +17,7 @@ from torch import Tensor
 
 from distill_prune.errors import NonFiniteError
 from distill_prune.progress import Progress
+from distill_prune.training.optimizer import SLOTS, load_slots, slots_of
 
 RECORD_EVERY = 10
 KEEP_EVERY = 20  # a multiple of RECORD_EVERY, so that a return to a good state starts a new span
@@ -72,21 +73,14 @@ class Run:
     def tensors(self) -> dict[str, Tensor]:
         out = {name: t.detach().clone() for name, t in self.learned.items()}
         out |= {f"average/{name}": t.clone() for name, t in self.averages.items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            out |= {f"optimizer/{index}/{n}": v.clone() for n, v in slots.items() if isinstance(v, Tensor)}
-        return out
+        return out | {name: t.clone() for name, t in slots_of(self.optimizer).items()}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        slots: dict[int, dict[str, Tensor]] = {}
         with torch.no_grad():
             for name, leaf in self.learned.items():
                 leaf.copy_(tensors[name])
         self.averages = {name: tensors[f"average/{name}"].to(t.device).clone() for name, t in self.averages.items()}
-        for name, tensor in tensors.items():
-            if name.startswith("optimizer/"):
-                _, index, slot = name.split("/")
-                slots.setdefault(int(index), {})[slot] = tensor.clone()
-        self.optimizer.load_state_dict({"state": slots, "param_groups": self.optimizer.state_dict()["param_groups"]})
+        load_slots(self.optimizer, {n: t.clone() for n, t in tensors.items() if n.startswith(SLOTS)})
 
     def numbers(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("iteration", "shrink", "tries", "record", "flops", "total")}

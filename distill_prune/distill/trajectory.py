@@ -154,10 +154,10 @@ def _flops(inner: Inner, start: Tensor, target: Tensor) -> int:
 
 def _teacher(settings: Settings, source: Source, inputs: Tensor) -> Tensor:
     """Logits (N, K) of the first expert's last usable epoch on network inputs (N, C, H, W)."""
-    assert source.model is not None
-    state = to({**dict(source.model.module.named_buffers()), **source.experts[0].state(settings.last_epoch)}, inputs.device)
-    with torch.no_grad():  # batch statistics, which is what an expert's row has: it keeps no buffers
-        return torch.cat([source.model(clone(state), x, train=True) for x in torch.split(inputs, TEACHER_BATCH)])
+    model = source.network
+    state = to({**dict(model.module.named_buffers()), **source.experts[0].state(settings.last_epoch)}, inputs.device)
+    with torch.no_grad():  # with batch statistics: an expert's row has no running ones
+        return torch.cat([model(clone(state), x, train=True) for x in torch.split(inputs, TEACHER_BATCH)])
 
 
 def _begin(settings: Settings, source: Source, streams: Streams, device: str) -> tuple[Run, Tensor]:
@@ -206,8 +206,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
     """
     run, classes = _begin(settings, source, streams, device)
     run.resume(progress)
-    model, shapes = source.model, source.experts[0].shapes
-    assert model is not None
+    model, shapes = source.network, source.experts[0].shapes
     buffers = {n: t.to(device, copy=True) for n, t in model.module.named_buffers()}  # in training written, never read
 
     def forward(theta: Tensor, x: Tensor) -> Tensor:

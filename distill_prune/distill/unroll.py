@@ -124,41 +124,51 @@ def matching_gradient(inner: Inner, start: Tensor, target: Tensor, *, segment: i
     """
     inner = inner.learned()
     steps = len(inner.batches)
-    bounds = [*range(0, steps, segment), steps]
+    *earlier, last = itertools.pairwise([*range(0, steps, segment), steps])
     states = [(start.detach(), torch.zeros_like(start))]
-    for begin, end in itertools.pairwise(bounds[:-1]):
+    for begin, end in earlier:
         states.append(inner.run(*states[-1], begin, end))
 
-    loss, adjoint = torch.zeros(()), []
     sums = [torch.zeros_like(leaf) for leaf in inner.leaves]
-    for begin, end in reversed(list(itertools.pairwise(bounds))):
-        theta_in, velocity_in = (t.requires_grad_() for t in states.pop())
-        theta, velocity = inner.trace(theta_in, velocity_in, begin, end)
-        if end == steps:
-            gap, scale = theta.detach() - target, (start - target).square().sum()
-            loss, adjoint = gap.square().sum() / scale, [2 * gap / scale]
-        outputs = [theta, velocity][: len(adjoint)]  # the loss does not see v_N: at the end theta alone has an adjoint
-        state_in = [theta_in, velocity_in] if inner.momentum else [theta_in]
-        found = torch.autograd.grad(outputs, [*inner.leaves, *state_in], grad_outputs=adjoint)
-        for total, part in zip(sums, found, strict=False):
+
+    def pull_back(outputs: Sequence[Tensor], adjoint: Sequence[Tensor], state: tuple[Tensor, Tensor]) -> Sequence[Tensor]:
+        """Add a segment's gradients to `sums`; the adjoint of the state (theta, and v with momentum) that it began from."""
+        inputs = state if inner.momentum else state[:1]
+        gradients = torch.autograd.grad(outputs, [*inner.leaves, *inputs], grad_outputs=adjoint)
+        for total, part in zip(sums, gradients[: len(sums)], strict=True):
             total += part
-        adjoint = list(found[len(sums) :])
-        del theta, velocity, outputs  # this segment's graph goes before the next one is built
-    return Matched(loss, *sums)
+        return gradients[len(sums) :]
+
+    state = _leaves(states.pop())
+    theta = inner.trace(*state, *last)[0]  # the loss does not see v_N
+    gap, scale = theta.detach() - target, (start - target).square().sum()
+    adjoint = pull_back([theta], [2 * gap / scale], state)
+    del theta  # a segment's graph goes before the next one is built
+    for begin, end in reversed(earlier):
+        state = _leaves(states.pop())
+        outputs = inner.trace(*state, begin, end)
+        adjoint = pull_back(outputs[: len(adjoint)], adjoint, state)
+        del outputs
+    return Matched(gap.square().sum() / scale, *sums)
+
+
+def _leaves(state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    theta, velocity = state
+    return theta.requires_grad_(), velocity.requires_grad_()
 
 
 def graph_bytes(inner: Inner, theta: Tensor) -> int:
     """Bytes that autograd keeps for the graph of one inner step, counted by running one."""
-    seen: dict[int, torch.UntypedStorage] = {}
+    saved: dict[int, torch.UntypedStorage] = {}  # holds each storage, so that no later one gets its address
 
     def count(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        seen[storage.data_ptr()] = storage  # held, so that no later one gets its address
+        saved[storage.data_ptr()] = storage
         return tensor
 
     inner = inner.learned()
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
         out = inner.trace(theta.detach().requires_grad_(), torch.zeros_like(theta), 0, 1)
-        total = sum(storage.nbytes() for storage in seen.values())
+        total = sum(storage.nbytes() for storage in saved.values())
     del out
     return total

@@ -13,11 +13,14 @@ refused, naming the option. Files of PyTorch are loaded with `weights_only=True`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
 
 from distill_prune.artifacts import SyntheticSet, Ticket, Trajectory, Transform, Weights
 from distill_prune.models import Model
+from distill_prune.settings import Entry
 from distill_prune.table import Table
 
 Kind = Literal["set", "experts", "ticket", "weights"]
@@ -70,3 +73,24 @@ class Held:
     model: Model | None = None
     ticket: Ticket | None = None
     shape: tuple[int, ...] | None = None
+
+
+@runtime_checkable
+class Importable(Protocol):
+    """The module of a format that can be imported."""
+
+    KIND: Kind
+    Settings: type[Entry]
+
+    def read(
+        self, settings: Entry, paths: Sequence[Path], origin: Origin, /
+    ) -> SyntheticSet | Ticket | Sequence[Trajectory]: ...
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """The module of a format that can be exported."""
+
+    KIND: Kind
+
+    def write(self, held: Held, path: Path, /) -> list[Path]: ...

@@ -23,7 +23,7 @@ from distill_prune.artifacts import SyntheticSet
 from distill_prune.errors import UserError
 from distill_prune.interop import Held, Origin
 from distill_prune.interop.files import load, member, one, packed, publish_folder
-from distill_prune.interop.sets import images_of, made, outgoing, rate_of, soft_of
+from distill_prune.interop.sets import Content, images_of, outgoing, rate_of, soft_of
 from distill_prune.interop.space import SpaceSettings, transform_of
 
 KIND = "set"
@@ -46,7 +46,7 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     file, labels_at, lr_at = files
     images, labels, lr = images_of(file, load(file)), soft_of(labels_at, load(labels_at)), rate_of(lr_at, load(lr_at))
     transform = transform_of(file, settings, origin, images)
-    return made(file, settings, origin, "datm", images, labels, transform, kind="logits", lr=lr, labels_at=labels_at)
+    return Content(file, "datm", images, labels, transform, "logits", lr=lr, labels_path=labels_at).checked(settings, origin)
 
 
 def write(held: Held, path: Path) -> list[Path]:

@@ -23,7 +23,7 @@ from distill_prune.artifacts import SyntheticSet
 from distill_prune.errors import ConfigError, DataError
 from distill_prune.interop import Held, Origin
 from distill_prune.interop.files import load, one, packed, publish
-from distill_prune.interop.sets import classes_of, images_of, made, outgoing
+from distill_prune.interop.sets import Content, classes_of, images_of, outgoing
 from distill_prune.interop.space import Space, SpaceSettings, transform_of
 
 KIND = "set"
@@ -69,7 +69,7 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     named = _NAMED.match(path.name)
     method = named[1].lower() if named else "dc"
     plain = named is not None and method == "dc" and "augment" not in settings.model_fields_set
-    return made(path, settings, origin, method, images, labels, transform, augment="none" if plain else None)
+    return Content(path, method, images, labels, transform, augment="none" if plain else None).checked(settings, origin)
 
 
 def write(held: Held, path: Path) -> list[Path]:

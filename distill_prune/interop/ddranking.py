@@ -25,7 +25,7 @@ from distill_prune.artifacts import LabelKind, SyntheticSet
 from distill_prune.errors import ConfigError, DataError, UserError
 from distill_prune.interop import Held, Origin
 from distill_prune.interop.files import load, member, one, packed, publish_folder, tensor
-from distill_prune.interop.sets import class_major, classes_of, images_of, made, named, outgoing, rate_of, soft_of
+from distill_prune.interop.sets import Content, class_major, classes_of, images_of, named, outgoing, rate_of, soft_of
 from distill_prune.interop.space import SpaceSettings, transform_of
 
 KIND = "set"
@@ -54,7 +54,7 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     where, labels, kind = _labels(settings, folder, len(images), origin)
     transform = transform_of(file, settings, origin, images)
     lr = rate_of(folder / _LR, load(folder / _LR)) if (folder / _LR).exists() else None
-    return made(file, settings, origin, "ddranking", images, labels, transform, kind=kind, lr=lr, labels_at=where)
+    return Content(file, "ddranking", images, labels, transform, kind, lr=lr, labels_path=where).checked(settings, origin)
 
 
 def _labels(settings: Settings, folder: Path, count: int, origin: Origin) -> tuple[Path, Tensor, LabelKind]:

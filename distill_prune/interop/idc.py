@@ -24,7 +24,7 @@ from distill_prune.data.augment import Augment
 from distill_prune.errors import ConfigError, DataError
 from distill_prune.interop import Held, Origin
 from distill_prune.interop.files import load, member, one, packed, publish
-from distill_prune.interop.sets import PIXELS, SetSettings, classes_of, images_of, made, outgoing
+from distill_prune.interop.sets import PIXELS, Content, SetSettings, classes_of, images_of, outgoing
 
 KIND = "set"
 _FILE = "data.pt"
@@ -56,7 +56,7 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
             f"'{path}' does not say how many training images each of its images holds",
             mend="--set factor=2 for 2x2 (CIFAR in the paper), 3 for 3x3, 1 where every image is one",
         )
-    return made(path, settings, origin, "idc", images, labels, PIXELS, factor=settings.factor)
+    return Content(path, "idc", images, labels, PIXELS, factor=settings.factor).checked(settings, origin)
 
 
 def write(held: Held, path: Path) -> list[Path]:

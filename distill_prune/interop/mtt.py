@@ -24,7 +24,7 @@ from distill_prune.artifacts import SyntheticSet
 from distill_prune.errors import ConfigError, DataError
 from distill_prune.interop import Held, Origin
 from distill_prune.interop.files import load, member, packed, publish_folder, tensor
-from distill_prune.interop.sets import Rate, classes_of, images_of, made, outgoing
+from distill_prune.interop.sets import Content, Rate, classes_of, images_of, outgoing
 from distill_prune.interop.space import SpaceSettings, transform_of
 
 KIND = "set"
@@ -65,7 +65,7 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     images = torch.cat([part for _, part in parts])
     path = parts[0][0]
     transform = transform_of(path, settings, origin, images)
-    return made(path, settings, origin, "mtt", images, labels, transform, lr=settings.lr, labels_at=where)
+    return Content(path, "mtt", images, labels, transform, lr=settings.lr, labels_path=where).checked(settings, origin)
 
 
 def _labels(found: Sequence[tuple[Path, Tensor]]) -> tuple[Path, Tensor]:

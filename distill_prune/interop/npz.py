@@ -25,7 +25,7 @@ from distill_prune.data.npz_file import Archive
 from distill_prune.errors import ConfigError
 from distill_prune.interop import Held, Origin
 from distill_prune.interop.files import one, present, publish
-from distill_prune.interop.sets import PIXELS, Rate, images_of, made, named, outgoing
+from distill_prune.interop.sets import PIXELS, Content, Rate, images_of, named, outgoing
 from distill_prune.interop.space import SpaceSettings, transform_of
 
 KIND = "set"
@@ -56,17 +56,8 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
         images = images_of(path, torch.from_numpy(file.images.astype(np.float32)))
         transform = transform_of(path, settings, origin, images)
     names = named(path, settings, origin, file.classes)
-    return made(
-        path,
-        settings,
-        origin,
-        "npz",
-        images,
-        file.labels,
-        transform,
-        classes=names,
-        lr=settings.lr,
-        factor=settings.factor,
+    return Content(path, "npz", images, file.labels, transform, classes=names, lr=settings.lr, factor=settings.factor).checked(
+        settings, origin
     )
 
 

@@ -64,9 +64,8 @@ def _check(path: Path, ticket: Ticket) -> None:
         report = json.loads(path.read_bytes())
         counts = report["total"], report["unpruned"]
     except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise DataError(
-            f"'{path}' cannot be read", got=getattr(problem, "strerror", None) or problem, expected='{"total", "unpruned"}'
-        ) from problem
+        got = (isinstance(problem, OSError) and problem.strerror) or problem
+        raise DataError(f"'{path}' cannot be read", got=got, expected='{"total", "unpruned"}') from problem
     if counts != (ticket.mask.total, ticket.mask.remaining):
         raise DataError(
             f"'{path}' belongs to another mask",

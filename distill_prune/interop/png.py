@@ -27,7 +27,7 @@ from distill_prune.artifacts import SyntheticSet
 from distill_prune.errors import DataError, UserError
 from distill_prune.interop import Held, Origin
 from distill_prune.interop.files import one, present, publish_folder
-from distill_prune.interop.sets import PIXELS, Rate, SetSettings, made, named, outgoing
+from distill_prune.interop.sets import PIXELS, Content, Rate, SetSettings, named, outgoing
 
 KIND = "set"
 _NUMBERED = re.compile(r"([0-9]+)_(.*)", re.DOTALL)
@@ -69,18 +69,9 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     if not pictures:
         raise DataError(f"'{root}' has no pictures", expected="PNG or JPEG files in the folders of the classes")
     images = torch.stack(pictures).float() / 255
-    return made(
-        root,
-        settings,
-        origin,
-        "png",
-        images,
-        torch.tensor(labels),
-        PIXELS,
-        classes=names,
-        lr=settings.lr,
-        factor=settings.factor,
-    )
+    return Content(
+        root, "png", images, torch.tensor(labels), PIXELS, classes=names, lr=settings.lr, factor=settings.factor
+    ).checked(settings, origin)
 
 
 def _entries(folder: Path) -> list[Path]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from pydantic import BeforeValidator, Field
@@ -23,7 +24,7 @@ _PIXEL_RANGE = (-1.0, 2.0)
 """Learned pixels may leave [0, 1] a little. What lies further out is network input, or counts to 255."""
 
 
-def _null(value: Any) -> Any:
+def _null(value: object) -> object:
     return None if value == "none" else value
 
 
@@ -125,59 +126,82 @@ def named(path: Path, settings: SetSettings, origin: Origin, own: tuple[str, ...
     return found
 
 
-def made(
-    path: Path,
-    settings: SetSettings,
-    origin: Origin,
-    method: str,
-    images: Tensor,
-    labels: Tensor,
-    transform: Transform,
-    *,
-    kind: LabelKind = "classes",
-    classes: tuple[str, ...] | None = None,
-    lr: float | None = None,
-    augment: str | None = None,
-    factor: int = 1,
-    labels_at: Path | None = None,
-) -> SyntheticSet:
-    """The set, after checking that what was read fits together and fits the data set.
+@dataclass(frozen=True)
+class Content:
+    """What the files of a set hold, not yet checked: `images` (N, C, H, W) float32, and `labels` as `label_kind` says.
 
-    `path` is the file of the images, and of the labels where `labels_at` names no other.
-
-    Raises:
-        ConfigError: the classes have no names.
-        DataError: something does not fit.
+    `path` is the file of the images, and of the labels where `labels_path` names no other. `classes` and `augment` are None
+    where the files do not say them, so that the options do.
     """
-    where = labels_at or path
-    names = named(where, settings, origin) if classes is None else classes
-    n, shape = len(images), tuple(images.shape[1:])
-    if len(labels) != n:
-        raise DataError(f"'{where}' has not one label for each image", got=f"{n} images, {len(labels)} labels")
-    if origin.shape is not None and shape != origin.shape:
-        raise DataError(f"images of '{path}' have another shape than the data set", got=shape, expected=origin.shape)
-    if kind == "classes" and (int(labels.min()) < 0 or int(labels.max()) >= len(names)):
-        raise DataError(
-            f"'{where}' has labels outside its classes",
-            got=f"labels {int(labels.min())}..{int(labels.max())}",
-            expected=f"0..{len(names) - 1}",
+
+    path: Path
+    method: str
+    images: Tensor
+    labels: Tensor
+    transform: Transform
+    label_kind: LabelKind = "classes"
+    classes: tuple[str, ...] | None = None
+    lr: float | None = None
+    augment: str | None = None
+    factor: int = 1
+    labels_path: Path | None = None
+
+    def checked(self, settings: SetSettings, origin: Origin) -> SyntheticSet:
+        """The set, after checking that its parts fit together and fit the data set.
+
+        Raises:
+            ConfigError: the classes have no names.
+            DataError: something does not fit.
+        """
+        names = named(self.labels_path or self.path, settings, origin) if self.classes is None else self.classes
+        if len(self.labels) != len(self.images):
+            raise DataError(
+                f"'{self.labels_path or self.path}' has not one label for each image",
+                got=f"{len(self.images)} images, {len(self.labels)} labels",
+            )
+        shape = tuple(self.images.shape[1:])
+        if origin.shape is not None and shape != origin.shape:
+            raise DataError(f"images of '{self.path}' have another shape than the data set", got=shape, expected=origin.shape)
+        self._check_labels(names)
+        self._check_images()
+        augment = settings.augment if self.augment is None else self.augment
+        return SyntheticSet(
+            images=self.images,
+            labels=self.labels,
+            classes=names,
+            transform=self.transform,
+            method=self.method,
+            lr=self.lr,
+            augment=augment,
+            factor=self.factor,
+            label_kind=self.label_kind,
         )
-    if kind != "classes" and labels.shape[1] != len(names):
-        raise DataError(
-            f"soft labels of '{where}'", got=f"{labels.shape[1]} classes", expected=f"{len(names)}: {', '.join(names[:10])}"
-        )
-    low, high = float(images.min()), float(images.max())
-    if transform.kind == "pixels" and not (_PIXEL_RANGE[0] <= low and high <= _PIXEL_RANGE[1]):
-        raise DataError(
-            f"images of '{path}' are no pixels",
-            got=f"values {low:g} to {high:g}",
-            expected="about 0 to 1",
-            mend="--set space=normalize or space=zca, if they are network input",
-        )
-    if factor > min(shape[1:]):
-        raise DataError(f"images of '{path}' are too small for factor {factor}", got=f"{shape[1]}x{shape[2]} pixels")
-    how = settings.augment if augment is None else augment
-    return SyntheticSet(images, labels, names, transform, method, lr, how, factor, kind)
+
+    def _check_labels(self, names: tuple[str, ...]) -> None:
+        path, labels = self.labels_path or self.path, self.labels
+        if self.label_kind == "classes" and (int(labels.min()) < 0 or int(labels.max()) >= len(names)):
+            raise DataError(
+                f"'{path}' has labels outside its classes",
+                got=f"labels {int(labels.min())}..{int(labels.max())}",
+                expected=f"0..{len(names) - 1}",
+            )
+        if self.label_kind != "classes" and labels.shape[1] != len(names):
+            raise DataError(
+                f"soft labels of '{path}'", got=f"{labels.shape[1]} classes", expected=f"{len(names)}: {', '.join(names[:10])}"
+            )
+
+    def _check_images(self) -> None:
+        low, high = float(self.images.min()), float(self.images.max())
+        if self.transform.kind == "pixels" and not (_PIXEL_RANGE[0] <= low and high <= _PIXEL_RANGE[1]):
+            raise DataError(
+                f"images of '{self.path}' are no pixels",
+                got=f"values {low:g} to {high:g}",
+                expected="about 0 to 1",
+                mend="--set space=normalize or space=zca, if they are network input",
+            )
+        height, width = self.images.shape[2:]
+        if self.factor > min(height, width):
+            raise DataError(f"images of '{self.path}' are too small for factor {self.factor}", got=f"{height}x{width} pixels")
 
 
 def class_major(labels: Tensor, classes: int) -> bool:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -44,26 +46,65 @@ def prunable_names(module: nn.Module) -> tuple[str, ...]:
     return tuple(f"{name}.weight" for name, layer in module.named_modules() if isinstance(layer, kinds))
 
 
+@runtime_checkable
+class NamesPrunable(Protocol):
+    """A module that says which of its weights are prunable."""
+
+    prunable: tuple[str, ...]
+
+
+@runtime_checkable
+class NamesHead(Protocol):
+    """A module that says which tensors are its task's head."""
+
+    head: tuple[str, ...]
+
+
+@runtime_checkable
+class HasHeads(Protocol):
+    """A module that may have a head for each of several tasks: the number of classes of each, or None."""
+
+    heads: tuple[int, ...] | None
+
+
 @dataclass(frozen=True)
 class Model:
-    """A network as a function of its state. `prunable` names its prunable weights, `head` the tensors of its task's head
-    where it says which, `shape` its input: (C, H, W), of text (2, L). `pretrained` gives the weights that it begins at."""
+    """A network as a function of its state, for inputs of one shape: (C, H, W), of text (2, L).
+
+    `pretrained` gives the weights that training begins at, where they are not drawn.
+    """
 
     build: Callable[[], nn.Module]
     shape: tuple[int, ...]
     classes: int
     identity: str
     pretrained: Callable[[], State] = dict
-    module: nn.Module = field(init=False, repr=False)
-    prunable: tuple[str, ...] = field(init=False)
-    head: tuple[str, ...] = field(init=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def module(self) -> nn.Module:
+        """The network's layers, in evaluation mode. It is shared: leave its mode and its weights as they are."""
         with seeded(0):
-            module = self.build()
-        object.__setattr__(self, "module", module)
-        object.__setattr__(self, "prunable", getattr(module, "prunable", prunable_names(module)))
-        object.__setattr__(self, "head", getattr(module, "head", ()))
+            return self.build().eval()
+
+    @cached_property
+    def _training_module(self) -> nn.Module:
+        """The same layers in training mode, so that no call changes the mode of a module that others use."""
+        return copy.deepcopy(self.module).train()
+
+    @cached_property
+    def prunable(self) -> tuple[str, ...]:
+        """Names of the prunable weights."""
+        return self.module.prunable if isinstance(self.module, NamesPrunable) else prunable_names(self.module)
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """Names of the tensors of the task's head; empty where the network does not say."""
+        return self.module.head if isinstance(self.module, NamesHead) else ()
+
+    @property
+    def heads(self) -> tuple[int, ...]:
+        """The number of classes of each task, where the network has a head for each of several; else empty."""
+        return self.module.heads or () if isinstance(self.module, HasHeads) else ()
 
     def drawn(self, seed: int, *names: str, **parts: int) -> State:
         """A new state from the stream (seed, *names, **parts), drawn as the model's settings say, on the CPU."""
@@ -76,11 +117,11 @@ class Model:
 
     def __call__(self, state: Mapping[str, Tensor], x: Tensor, *, train: bool = False) -> Tensor:
         """Outputs (N, K) for inputs `x` (N, C, H, W) at `state`; with `train`, batch statistics, updated in `state`."""
-        self.module.train(train)
-        return functional_call(self.module, dict(state), (x,))  # type: ignore[no-any-return]
+        module = self._training_module if train else self.module
+        return functional_call(module, dict(state), (x,))  # type: ignore[no-any-return]
 
     def instance(self, state: Mapping[str, Tensor], device: str | torch.device = "cpu") -> nn.Module:
-        """A module of its own that holds a copy of `state`."""
+        """A new module that holds a copy of `state`, in evaluation mode."""
         module = copy.deepcopy(self.module)
         first = next(t for t in state.values() if t.is_floating_point())
         module.to(device=device, dtype=first.dtype)
@@ -110,21 +151,18 @@ def build_model(settings: Entry, shape: tuple[int, ...], classes: int) -> Model:
         RunError: the network cannot be built for inputs of this shape.
     """
     entry = MODELS[settings.name]
-    begin = (lambda: entry.pretrained(settings)) if hasattr(entry, "pretrained") else dict
+    pretrained = (lambda: entry.pretrained(settings)) if hasattr(entry, "pretrained") else dict
+    identity = digest([settings, list(shape), classes])
+    model = Model(lambda: entry.build(settings, shape, classes), tuple(shape), classes, identity, pretrained)
     try:
-        return Model(
-            lambda: entry.build(settings, shape, classes),
-            tuple(shape),
-            classes,
-            digest([settings, list(shape), classes]),
-            begin,
-        )
+        model.module  # noqa: B018  built here, so that a shape that does not fit is refused here
     except (ValueError, RuntimeError) as problem:
         raise RunError(
             f"model '{entry.__name__.rsplit('.', 1)[-1]}' cannot take inputs of shape {tuple(shape)}",
             got=problem,
             mend="larger images, a smaller depth, or another norm" if len(shape) == 3 else "another network, or shorter text",
         ) from problem
+    return model
 
 
 def predicting(settings: Entry) -> Entry:

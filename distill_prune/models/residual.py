@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from distill_prune.arithmetic import ceil_div
 from distill_prune.models.layers import Norm, norm
 
 
@@ -52,14 +53,14 @@ class ResNet(nn.Module):
         (channels, height, width), before = shape, stages[0]
         self.conv = nn.Conv2d(channels, before, 3, padding=1, bias=kind == "none")
         self.bn = norm(kind, before, height * width)
-        made = []
+        stack = []
         for i, after in enumerate(stages):
             for j in range(blocks):
                 stride = 2 if i > 0 and j == 0 else 1
-                height, width = -(-height // stride), -(-width // stride)
-                made.append(Block(before, after, stride, kind, height * width))
+                height, width = ceil_div(height, stride), ceil_div(width, stride)
+                stack.append(Block(before, after, stride, kind, height * width))
                 before = after
-        self.blocks = nn.Sequential(*made)
+        self.blocks = nn.Sequential(*stack)
         self.fc = nn.Linear(before, classes)
 
     def forward(self, x: Tensor) -> Tensor:

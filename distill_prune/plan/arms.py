@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny
 
 from distill_prune.duration import Duration
+from distill_prune.entries import EntryOf
 from distill_prune.errors import nearest
 from distill_prune.prune import CRITERIA
 from distill_prune.prune.controls import Kind
 from distill_prune.prune.imp import Tensors
 from distill_prune.settings import Entry, Settings
+
+AnyCriterion = Annotated[SerializeAsAny[Entry], EntryOf(CRITERIA)]
 
 
 class ControlOf(Settings):
@@ -40,7 +43,7 @@ class Arm(Settings):
     recipe: Literal["retrain", "prune"] | None = Field(
         None, description="retrain: as on real data (prune.real); prune: as on small sets (prune.recipe). Default: by images"
     )
-    criterion: SerializeAsAny[Entry] | None = None
+    criterion: AnyCriterion | None = None
     label: str = ""
     one_shot: bool = Field(False, description="prune the dense network to every level at once, after one training")
     k: Duration | None = Field(None, description="the arm's own rewinding step, in place of prune.rewind.k")

@@ -3,31 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SerializeAsAny, ValidationError, model_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.data import DATASETS
+from distill_prune.data.source import Source
 from distill_prune.distill import METHODS
 from distill_prune.duration import Duration
+from distill_prune.entries import EntryOf
 from distill_prune.errors import ConfigError, nearest
 from distill_prune.models import MODELS
-from distill_prune.plan.arms import Arm, Placed, check, placed
-from distill_prune.plan.files import find_pipeline, override, read_raw
-from distill_prune.prune import CRITERIA
+from distill_prune.plan.arms import AnyCriterion, Arm, Placed, check, placed
+from distill_prune.plan.files import Raw, find_pipeline, override, read_raw
+from distill_prune.plan.validate import validated
 from distill_prune.prune.imp import Rewind
 from distill_prune.prune.select import Share
 from distill_prune.settings import Entry, Settings
-from distill_prune.table import Table
 from distill_prune.training import Recipe
+
+AnyData = Annotated[SerializeAsAny[Source], EntryOf(DATASETS)]
+AnyModel = Annotated[SerializeAsAny[Entry], EntryOf(MODELS)]
 
 
 class Experts(Settings):
     """Teachers on real data; `recipe.length` is in epochs, as trajectories are. `model` is the network that sets are
     distilled and evaluated with, where it is not the one that is pruned."""
 
-    model: SerializeAsAny[Entry] | None = None
+    model: AnyModel | None = None
     count: int = Field(5, ge=1)
     seed: int = Field(0, ge=0)
     recipe: Recipe = Recipe(length=Duration(20, "ep"), lr=0.01, momentum=0.0, batch=256)
@@ -43,13 +47,16 @@ class Stored(Entry):
     other_data: bool = False
 
 
+AnySet = Annotated[SerializeAsAny[Entry], EntryOf(METHODS, {"stored": Stored})]
+
+
 class Prune(Settings):
     """Chains: how many levels, how much goes at each, and the training that finds masks: `recipe` on small sets, `real` on
     real data. With `real` written out, a change of the retraining leaves every ticket as it is (at k = 0)."""
 
     levels: int = Field(10, ge=0)
     rate: float = Field(0.2, gt=0, lt=1)
-    criterion: SerializeAsAny[Entry]
+    criterion: AnyCriterion
     share: Share = Field("remaining", description="what `rate` is a share of: of the weights left, or of all at first")
     rewind: Rewind = Rewind()
     scan: tuple[Duration, ...] = Field(
@@ -94,18 +101,18 @@ class Pipeline(Settings):
     device: str = Field("cpu", description="cpu, cuda or cuda:N; not part of any key")
     threads: int = Field(1, ge=1, description="threads of one worker; part of every key")
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="one initialisation each: the statistical unit")
-    data: SerializeAsAny[Entry]
-    tasks: dict[str, SerializeAsAny[Entry]] = Field(
+    data: AnyData
+    tasks: dict[str, AnyData] = Field(
         default_factory=dict,
         description="further data sets, by name: arms that name one are of it, not of `data`. Without a path or tokenizer: "
         "those of `data`",
     )
-    model: SerializeAsAny[Entry]
+    model: AnyModel
     experts: Experts = Experts()
-    architectures: dict[str, SerializeAsAny[Entry]] = Field(
+    architectures: dict[str, AnyModel] = Field(
         default_factory=dict, description="further networks that the sets are evaluated with"
     )
-    distill: dict[str, SerializeAsAny[Entry]] = Field(default_factory=dict)
+    distill: dict[str, AnySet] = Field(default_factory=dict)
     distill_seed: int = Field(0, ge=0)
     prune: Prune
     arms: dict[str, Arm] = Field(min_length=1)
@@ -113,11 +120,21 @@ class Pipeline(Settings):
     compare: dict[str, SerializeAsAny[Entry]]
     versus: str = Field("real", description="the arm that the others are compared with")
     margin: float = Field(0.0, ge=0, lt=1, description="accuracy that a matching ticket may lack besides one deviation")
+    claim_p: float = Field(
+        0.05, gt=0, le=1, description="largest exact p-value of a claimed difference; 1: its interval alone decides"
+    )
     levels: tuple[int, ...] | None = Field(None, description="levels that are retrained and compared; null: all")
-
     only: dict[str, Only] = Field(
         default_factory=dict, description="analyses of `compare` that are made of a part of the grid alone, by name"
     )
+
+    @field_validator("tasks", mode="before")
+    @classmethod
+    def _beside_the_data(cls, tasks: object, info: ValidationInfo) -> object:
+        data = info.data.get("data")
+        if not isinstance(tasks, Mapping) or not isinstance(data, Source):
+            return tasks
+        return {name: _beside(data, task) for name, task in tasks.items()}
 
     @model_validator(mode="after")
     def _consistent(self) -> Pipeline:
@@ -184,136 +201,49 @@ def _check_only(p: Pipeline, name: str, only: Only) -> None:
             raise ValueError(f"only.{name}.{what} has {lost[0]}, which the study has not: {', '.join(map(str, known))}")
 
 
-def _describe(problem: ValidationError, model: type[Settings], where: str, file: str) -> ConfigError:
-    """The first of pydantic's complaints, as the person who wrote the file would put it."""
-    first = problem.errors(include_url=False)[0]
-    place = ".".join([where, *map(str, first["loc"])]).strip(".")
-    if first["type"] == "extra_forbidden":
-        return ConfigError(
-            f"unknown key '{place}' in {file}", expected=nearest(str(first["loc"][-1]), _fields(model, first["loc"][:-1]))
-        )
-    if first["type"] == "missing":
-        return ConfigError(f"'{place}' is missing in {file}")
-    message = first["msg"].removeprefix("Value error, ")
-    got = first["input"] if not isinstance(first["input"], dict | Settings) else None
-    return ConfigError(f"'{place}' in {file}: {message}" if place else f"{file}: {message}", got=got if place else None)
+def _beside(data: Source, task: object) -> object:
+    """What is written of a task, with the path and the tokenizer of the pipeline's data where it names none: tasks of one
+    benchmark lie in one folder, and one network reads them. Text to be masked lies in no benchmark's."""
+    if not isinstance(task, Mapping):
+        return task
+    if isinstance(tasks := task.get("tasks"), Mapping):
+        return {**task, "tasks": {name: _beside(data, inner) for name, inner in tasks.items()}}
+    name = task.get("name")
+    kind = DATASETS[name].Settings if isinstance(name, str) and name in DATASETS else Source
+    shared = ("tokenizer",) if data.MASKED or kind.MASKED else ("tokenizer", "path")
+    return {n: value for n, value in data if n in shared and value is not None and n in kind.model_fields} | {**task}
 
 
-def _fields(model: type[Settings], path: Sequence[Any]) -> list[str]:
-    """The known keys of the settings at `path` below `model`."""
-    for part in path:
-        info = model.model_fields.get(str(part))
-        found = (
-            [
-                t
-                for t in (info.annotation, *getattr(info.annotation, "__args__", ()))
-                if info and isinstance(t, type) and issubclass(t, Settings)
-            ]
-            if info
-            else []
-        )
-        if found:
-            model = found[0]
-    return sorted(model.model_fields)
+def parse(raw: Mapping[str, Raw], file: str) -> Pipeline:
+    """The settings that the plain values of a file stand for. Beyond the types of the fields:
 
-
-def validated(model: type[Settings], raw: Any, where: str, file: str) -> Settings:
-    if not isinstance(raw, dict | Settings):
-        raise ConfigError(f"'{where}' in {file}", got=repr(raw), expected="a mapping of keys to values")
-    try:
-        return model.model_validate(raw)
-    except ValidationError as problem:
-        raise _describe(problem, model, where, file) from problem
-
-
-def entry(table: Table, raw: Any, where: str, file: str) -> Settings:
-    """The settings of the table's entry that `raw` names."""
-    if not isinstance(raw, dict) or not isinstance(raw.get("name"), str):
-        raise ConfigError(f"'{where}' in {file} needs a name", got=raw, expected=f"name: one of {', '.join(sorted(table))}")
-    if raw["name"] not in table:
-        raise ConfigError(
-            f"unknown {table.kind} '{raw['name']}' at '{where}.name' in {file}", expected=nearest(raw["name"], table)
-        )
-    return validated(table[raw["name"]].Settings, raw, where, file)
-
-
-def _beside(data: Any, body: Any) -> Any:
-    """A task's values, with the path and the tokenizer of the pipeline's data where they name none: tasks of one benchmark lie
-    in one folder, and one network reads them. Text to be masked lies in no benchmark's."""
-    if not isinstance(body, dict):
-        return body
-    if isinstance(body.get("tasks"), dict):
-        return {**body, "tasks": {name: _beside(data, inner) for name, inner in body["tasks"].items()}}
-    kind = DATASETS[body["name"]].Settings if body.get("name") in DATASETS else None
-    masked = [getattr(settings, "MASKED", False) for settings in (data, kind)]
-    for name in ("path", "tokenizer") if not any(masked) else ("tokenizer",):
-        value = getattr(data, name, None)
-        if value is not None and kind is not None and name in kind.model_fields:
-            body = {name: value, **body}
-    return body
-
-
-def parse(raw: Mapping[str, Any], file: str) -> Pipeline:
-    """Check plain values and make settings of them.
+    - An arm, a set or a task that is `false` is left out, and so is an analysis or a restriction that is null: a file that
+      extends another leaves out in this way what the other has. An arm that is null has every default.
+    - An analysis is written under its name.
+    - Sections that may be left out are empty, and masks are by magnitude.
 
     Raises:
         ConfigError: naming the key, the file, what was got and what is known there.
     """
-    values = dict(raw)
-    unknown = [k for k in values if k not in Pipeline.model_fields]
-    if unknown:
-        raise ConfigError(f"unknown key '{unknown[0]}' in {file}", expected=nearest(str(unknown[0]), Pipeline.model_fields))
-    for key in ("distill", "arms", "compare", "prune", "architectures", "tasks"):
-        if not isinstance(values.get(key, {}), dict):
-            raise ConfigError(f"'{key}' in {file}", got=repr(values[key]), expected="a mapping of keys to values")
-    for key in (
-        "arms",
-        "distill",
-        "tasks",
-    ):  # `subset: false` leaves an inherited one out; `subset: null` is one with every default
-        values[key] = {name: body for name, body in values.get(key, {}).items() if body is not False}
-    for key, table in (("data", DATASETS), ("model", MODELS)):
-        if key in values:
-            values[key] = entry(table, values[key], key, file)
-    values["distill"] = {
-        name: validated(Stored, body, f"distill.{name}", file)
-        if isinstance(body, dict) and body.get("name") == "stored"
-        else entry(METHODS, body, f"distill.{name}", file)
-        for name, body in values["distill"].items()
-    }
-    values["tasks"] = {
-        name: entry(DATASETS, _beside(values.get("data"), body), f"tasks.{name}", file)
-        for name, body in values["tasks"].items()
-    }
-    if isinstance(values.get("only"), dict):  # `curvature: null` leaves an inherited restriction out
-        values["only"] = {name: body for name, body in values["only"].items() if body is not None}
-    values["architectures"] = {
-        name: entry(MODELS, body, f"architectures.{name}", file) for name, body in values.get("architectures", {}).items()
-    }
-    if isinstance(values.get("experts"), dict) and values["experts"].get("model") is not None:
-        values["experts"] = {**values["experts"], "model": entry(MODELS, values["experts"]["model"], "experts.model", file)}
-    prune = dict(values.get("prune", {}))
-    prune["criterion"] = entry(CRITERIA, prune.get("criterion", {"name": "magnitude"}), "prune.criterion", file)
-    values["prune"] = validated(Prune, prune, "prune", file)
-    arms = {}
-    for name, body in values["arms"].items():
-        body = dict(body or {}) if isinstance(body, dict | None) else body
-        if isinstance(body, dict) and body.get("criterion") is not None:
-            body["criterion"] = entry(CRITERIA, body["criterion"], f"arms.{name}.criterion", file)
-        arms[name] = validated(Arm, body, f"arms.{name}", file)
-    values["arms"] = arms
-    compare = {}
-    for name, body in values.get("compare", {}).items():
-        if name not in ANALYSES or name == "summary":
-            raise ConfigError(
-                f"unknown analysis 'compare.{name}' in {file}", expected=nearest(name, set(ANALYSES) - {"summary"})
-            )
-        if body is not None:  # `connectivity: null` leaves an inherited analysis out
-            compare[name] = validated(ANALYSES[name].Settings, body, f"compare.{name}", file)
-    values["compare"] = compare
-    checked = validated(Pipeline, values, "", file)
-    assert isinstance(checked, Pipeline)
-    return checked
+    sections: dict[str, Raw] = {"distill": {}, "tasks": {}, "architectures": {}, "prune": {}, "compare": {}, **raw}
+    for name, absent in (("arms", False), ("distill", False), ("tasks", False), ("only", None), ("compare", None)):
+        if isinstance(section := sections.get(name), dict):
+            sections[name] = {key: body for key, body in section.items() if body is not absent}
+    values: dict[str, object] = dict(sections)
+    if isinstance(arms := sections.get("arms"), dict):
+        values["arms"] = {name: {} if body is None else body for name, body in arms.items()}
+    if isinstance(compare := sections["compare"], dict):
+        values["compare"] = {name: _analysis(name, body, file) for name, body in compare.items()}
+    if isinstance(prune := sections["prune"], dict):
+        values["prune"] = {"criterion": {"name": "magnitude"}, **prune}
+    return validated(Pipeline, values, "", file)
+
+
+def _analysis(name: str, raw: Raw, file: str) -> Settings:
+    if name not in ANALYSES or name == "summary":
+        raise ConfigError(f"unknown analysis 'compare.{name}' in {file}", expected=nearest(name, set(ANALYSES) - {"summary"}))
+    kind: type[Settings] = ANALYSES[name].Settings
+    return validated(kind, raw, f"compare.{name}", file)
 
 
 def load(name: str, assignments: Sequence[str] = ()) -> tuple[str, Pipeline]:

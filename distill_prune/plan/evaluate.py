@@ -8,10 +8,11 @@ from typing import Any
 from distill_prune.analyze import ANALYSES
 from distill_prune.errors import ConfigError, StoreError, UserError, nearest
 from distill_prune.models import MODELS, resolved
-from distill_prune.plan.config import Pipeline, entry, validated
+from distill_prune.plan.config import Pipeline
 from distill_prune.plan.files import override
 from distill_prune.plan.jobs import CompareJob
 from distill_prune.plan.nodes import Graph, SetMeasure
+from distill_prune.plan.validate import entry, validated
 from distill_prune.store.store import Store
 
 
@@ -31,7 +32,7 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyse
             f"'{ref}' is not a synthetic set", got=f"{found.stage}/{found.key[:12]}", mend="`distill-prune ls distill`"
         )
     manifest = store.manifest("distill", found.key)
-    raw: dict[str, Any] = {"model": manifest["settings"].get("model") or {}}
+    raw: dict[str, Any] = {"model": manifest.settings.get("model") or {}}
     override(raw, assignments)
     model, others, dataset = raw.pop("model"), raw.pop("architectures", None) or {}, raw.pop("dataset", None)
     if not model:
@@ -39,8 +40,8 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyse
             "the set was made without a network, so the one to evaluate it with must be named",
             mend="--set model.name=convnet --set model.width=16 ...",
         )
-    data = _data(store, manifest["inputs"].get("data", ""), dataset)
-    graph = Graph(_bare(manifest["threads"]))
+    data = _data(store, manifest.inputs.get("data", ""), dataset)
+    graph = Graph(_bare(manifest.threads))
     fields = {a: set(ANALYSES[a].Settings.model_fields) for a in analyses}
     if unknown := sorted(raw.keys() - set().union(*fields.values())):
         known = set().union(*fields.values(), {"model", "architectures", "dataset"}) - {"name"}
@@ -50,8 +51,8 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyse
         settings = validated(ANALYSES[analysis].Settings, own, "", "--set")
         for name, network in {"": model, **(others if analysis == "evaluation" else {})}.items():
             where = f"architectures.{name}" if name else "model"
-            given: Any = resolved(entry(MODELS, network, where, "--set"))  # type: ignore[arg-type]
-            job = CompareJob(analysis=settings, model=given, threads=manifest["threads"])
+            given = resolved(entry(MODELS, network, where, "--set"))
+            job = CompareJob(analysis=settings, model=given, threads=manifest.threads)
             label = f"{analysis} of {ref}" + (f" with {name}" if name else "")
             key = graph.add("compare", job, {"data": data, "set": found.key}, label, f"compare {analysis}")
             graph.set_measures.append(SetMeasure(ref, analysis, name, key))

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from distill_prune.errors import ConfigError, nearest
+
+Raw: TypeAlias = "bool | int | float | str | list[Raw] | dict[str, Raw] | None"
+"""A value as YAML has it, before it means anything."""
 
 
 class _Yaml(yaml.SafeLoader):

@@ -18,7 +18,8 @@ from distill_prune.plan.grid import chain, comparisons
 from distill_prune.plan.jobs import DataJob, DistillJob, ExpertsJob
 from distill_prune.plan.nodes import Graph
 from distill_prune.settings import Entry
-from distill_prune.store.store import Store, replace_json
+from distill_prune.store.disk import replace_json
+from distill_prune.store.store import Store
 
 
 def build(pipeline: Pipeline, store: Store) -> Graph:
@@ -37,8 +38,7 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
     for name, method in p.distill.items():
         if isinstance(method, Stored):
             g.sets[name] = _stored(method, store, name, g.data)
-            made = store.manifest("distill", g.sets[name])["settings"]
-            g.methods[name] = made.get("method", {}).get("name", "imported")
+            g.methods[name] = store.manifest("distill", g.sets[name]).entry("method") or "imported"
             continue
         entry = METHODS[method.name]
         check_kind(method.name, getattr(p.data, "transform", "") == "text")
@@ -114,7 +114,7 @@ def _stored(method: Stored, store: Store, name: str, data: str) -> str:
     ref = store.find(method.ref)
     if ref.stage != "distill":
         raise StoreError(f"distill.{name}: '{method.ref}' is not a synthetic set", got=f"{ref.stage}/{ref.key[:12]}")
-    made_from = store.manifest("distill", ref.key)["inputs"].get("data", "")
+    made_from = store.manifest("distill", ref.key).inputs.get("data", "")
     if made_from != data and not method.other_data and store.numbers("distill", ref.key).get("transform") != "pixels":
         raise ConfigError(
             f"distill.{name}: the set '{method.ref}' was made from other data than this pipeline's",

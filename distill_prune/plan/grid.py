@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from distill_prune.analyze import ANALYSES
+from distill_prune.analyze.metric import foreign
 from distill_prune.duration import NONE, Duration
 from distill_prune.plan.arms import Arm, Placed
-from distill_prune.plan.config import Pipeline
 from distill_prune.plan.jobs import CompareJob, ControlJob, DenseJob, LevelJob
 from distill_prune.plan.measures import betweens, measure_sets, measured
 from distill_prune.plan.nodes import Graph, is_control
@@ -75,7 +75,7 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
     recipe = (p.prune.real or p.retrain.recipe) if whole else p.prune.recipe
     # Where the schedule of training from W_k begins.
     first = k if (whole or on_source) and p.prune.rewind.schedule == "continue" else NONE
-    _check_lengths(p, placed.name, arm, recipe, on_source, k)
+    _check_lengths(placed.name, arm, recipe, on_source, k)
     images = g.real(placed.task) if arm.images == "real" else g.sets[arm.images]
     if arm.begins is not None:
         tickets = {level: key for level, key in g.chains[arm.begins.arm, seed].items() if level <= arm.begins.level}
@@ -105,7 +105,7 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
     return tickets
 
 
-def _check_lengths(p: Pipeline, name: str, arm: Arm, recipe: Recipe, on_source: bool, k: Duration) -> None:
+def _check_lengths(name: str, arm: Arm, recipe: Recipe, on_source: bool, k: Duration) -> None:
     if arm.images == "real" and recipe_name(arm) != "retrain":
         for what, duration in (("length", recipe.length), ("warmup", recipe.warmup)):
             duration.fixed_steps(
@@ -123,7 +123,7 @@ def comparisons(g: Graph) -> None:
     measure_sets(g)
     inputs, roles = _roles(g)
     summary = CompareJob(
-        analysis=ANALYSES["summary"].Settings(versus=p.versus, margin=p.margin, claim_p=0.05),
+        analysis=ANALYSES["summary"].Settings(versus=p.versus, margin=p.margin, claim_p=p.claim_p, plugins=foreign(p.compare)),
         threads=p.threads,
         roles={"arms": [_record(g, placed) for placed in p.placed().values()], "inputs": roles},
     )

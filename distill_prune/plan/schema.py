@@ -7,17 +7,15 @@ is required of it, not even names; then an entry is any that has all the keys th
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.data import DATASETS
-from distill_prune.distill import METHODS
-from distill_prune.models import MODELS
-from distill_prune.plan.config import Pipeline, Stored
-from distill_prune.prune import CRITERIA
+from distill_prune.entries import EntryOf
+from distill_prune.plan.config import Pipeline
 from distill_prune.recipe import PRESETS
 from distill_prune.settings import Settings
 from distill_prune.table import Table
@@ -25,15 +23,6 @@ from distill_prune.table import Table
 Schema = dict[str, Any]
 
 REFERENCE = "#/definitions/{model}"
-_TABLES = {
-    "data": DATASETS,
-    "model": MODELS,
-    "architectures": MODELS,
-    "tasks": DATASETS,
-    "criterion": CRITERIA,
-    "distill": METHODS,
-}
-"""By the name of a section or field that holds an entry, or entries by name: the table that it is of."""
 
 
 class _Generator(GenerateJsonSchema):
@@ -47,9 +36,8 @@ def schema() -> Schema:
     """The schema. Imports every entry of every table."""
     definitions: dict[str, Schema] = {}
     whole = _of(Pipeline, definitions)
-    stored = [_of(Stored, definitions)]
-    for table in {id(t): t for t in _TABLES.values()}.values():
-        definitions[_name(table)] = _union(table, definitions, stored if table is METHODS else ())
+    for entry in {entry.table.kind: entry for entry in _entries([whole, definitions])}.values():
+        definitions[_name(entry.table)] = _union(entry, definitions)
     places, prune = whole["properties"], definitions["Prune"]
     for name, what, more in (
         ("arms", "sources of masks by name", [{"type": "null"}]),
@@ -103,12 +91,21 @@ def _of(model: type[Settings], definitions: dict[str, Schema]) -> Schema:
     return found
 
 
-def _union(table: Table, definitions: dict[str, Schema], more: Iterable[Schema] = ()) -> Schema:
+def _entries(part: object) -> Iterator[EntryOf]:
+    """The marks of entries in a part of a schema."""
+    if isinstance(part, EntryOf):
+        yield part
+    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
+        yield from _entries(inner)
+
+
+def _union(entry: EntryOf, definitions: dict[str, Schema]) -> Schema:
     """One of the table's entries, told by its name."""
-    entries = [*(_entry(table, name, definitions) for name in table), *more]
+    entries = [_entry(entry.table, name, definitions) for name in entry.table]
+    entries += [_of(settings, definitions) for settings in entry.others.values()]
     for found in entries:
         found["required"] = ["name", *found.get("required", ())]
-    return {"description": f"a {table.kind}, by name", "anyOf": entries}
+    return {"description": f"a {entry.table.kind}, by name", "anyOf": entries}
 
 
 def _entry(table: Table, name: str, definitions: dict[str, Schema]) -> Schema:
@@ -125,17 +122,17 @@ def _analyses(definitions: dict[str, Schema]) -> Schema:
     return {"type": "object", "description": "analyses by name", "properties": entries, "additionalProperties": False}
 
 
-def _resolved(part: Any, place: str = "") -> Any:
-    """A copy in which the base of all entries, at field `place`, is the table's union that belongs there."""
+def _resolved(part: Any) -> Any:
+    """A copy in which a mark of an entry is a reference to the table's union."""
     if isinstance(part, list):
-        return [_resolved(p, place) for p in part]
+        return [_resolved(p) for p in part]
     if not isinstance(part, dict):
         return part
-    if part.get("$ref") == REFERENCE.format(model="Entry"):
-        return {**part, **_reference(_name(_TABLES[place]))}
+    if isinstance(entry := part.get("entry"), EntryOf):
+        return {n: p for n, p in part.items() if n != "entry"} | _reference(_name(entry.table))
     fields = part.get("properties", {})
-    return {k: _resolved(v, place) for k, v in part.items() if k not in ("properties", "later")} | (
-        {"properties": {name: _resolved(v, name) for name, v in fields.items()}} if fields else {}
+    return {k: _resolved(v) for k, v in part.items() if k not in ("properties", "later")} | (
+        {"properties": {name: _resolved(v) for name, v in fields.items()}} if fields else {}
     )
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill_prune.errors import UserError
-from distill_prune.report.figures import FIGURES, draw
+from distill_prune.report.figures import draw, figures_of
 from distill_prune.report.page import page
 from distill_prune.report.tables import tables, to_csv, to_json
 from distill_prune.settings import digest
@@ -72,7 +72,7 @@ def write(study: Study, out: Path) -> Path:
     html, pictures = page(study, drawings)
     files |= {f"figures/{name}.png": png for name, png in pictures.items()}
     files["report.html"] = html.encode()
-    known = {f"figures/{n}.{e}" for n in (*FIGURES, "synthetic") for e in ("png", "svg")}
+    known = {f"figures/{n}.{e}" for n in (*figures_of(study), "synthetic") for e in ("png", "svg")}
     known |= {f"tables/{n}.{e}" for n in TABLES for e in ("csv", "json")}
     try:
         _replace(files, known, out)

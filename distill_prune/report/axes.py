@@ -162,7 +162,7 @@ def known(est: Any) -> bool:
     return isinstance(est, dict) and finite(est.get("mean"))
 
 
-def estimates(study: Study, name: str, among: Callable[[Arm], bool] = lambda arm: True) -> list[tuple[Arm, Points]]:
+def estimates(study: Study, name: str, among: Callable[[Arm], bool] = lambda _: True) -> list[tuple[Arm, Points]]:
     """(sparsity, estimate) pairs of every arm that has some."""
     found = []
     for arm in arms(study):

@@ -12,6 +12,8 @@ from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from distill_prune.analyze.metric import on_page, tested
+from distill_prune.analyze.paired import PAIRED
 from distill_prune.report import depth, pairs, panels, scans, spectra, surfaces, sweep, transfer
 from distill_prune.report.axes import NARROW, WIDE
 from distill_prune.report.style import METRICS, PAPER, RC
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
 Draw = Callable[["Study"], "tuple[Figure, str] | None"]
 
 # The order of the page. An entry gives a figure and its alternative text, or None where nothing was measured.
-PAIRED = ("accuracy", "barrier_test", "trace_per_weight", "trace_invariant", "top_eigenvalue", "disagreement")
 LANDSCAPES = {f"landscape_{kind}_{name}": (kind, name) for kind in surfaces.KINDS for name in surfaces.SURFACES}
 FIGURES: dict[str, Draw] = {
     "distillation": panels.distillation,
@@ -44,6 +45,13 @@ FIGURES: dict[str, Draw] = {
     "costs": panels.costs,
     "overlap": pairs.overlap,
 }
+
+
+def figures_of(study: Study) -> dict[str, Draw]:
+    """The table of figures with those of the metrics of plugins."""
+    metrics = {m.name: partial(sweep.metric, name=m.name) for m in on_page(study.plugins) if m.group and m.name not in METRICS}
+    paired = {f"paired_{m.name}": partial(pairs.paired, name=m.name) for m in tested(study.plugins) if m.name not in PAIRED}
+    return {**FIGURES, **metrics, **paired}
 
 
 @dataclass(frozen=True)
@@ -67,11 +75,11 @@ class Drawing:
         Ids that nothing refers to are dropped, since they repeat from figure to figure; the others carry
         the figure's own salt. A style that stands more than once becomes a class, named after what it says.
         """
-        body = re.sub(r"<metadata>.*?</metadata>", "", self.svg[self.svg.index("<svg") :], flags=re.S)
+        body = re.sub(r"<metadata>.*?</metadata>", "", self.svg[self.svg.index("<svg") :], flags=re.DOTALL)
         used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
         body = re.sub(r' id="([^"]*)"', lambda m: m.group(0) if m.group(1) in used else "", body)
         body = re.sub(r' d="([^"]*)"', lambda m: f' d="{_relative(m.group(1))}"', body)
-        body = re.sub(r">\s+<", "><", re.sub(r"<!--.*?-->", "", body, flags=re.S)).replace("<g/>", "")
+        body = re.sub(r">\s+<", "><", re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)).replace("<g/>", "")
         head, rest = body.split(">", 1)
         view = re.search(r'viewBox="[^"]*"', head)
         assert view is not None
@@ -138,7 +146,7 @@ def draw(study: Study) -> dict[str, Drawing]:
     import matplotlib as mpl
 
     drawings = {}
-    for name, entry in FIGURES.items():
+    for name, entry in figures_of(study).items():
         # The salt makes the ids of an SVG equal from run to run, and different from figure to figure.
         rules: Any = {**RC, "svg.hashsalt": name}
         with mpl.rc_context(rules):

@@ -7,17 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from distill_prune.analyze.answer import lead
+from distill_prune.analyze.metric import BARRIER, GROUPS, Metric, columns, tested
+from distill_prune.analyze.sentences import sentences
 from distill_prune.report import formats, pictures, spectra, surfaces, tickets, transfer, words
 from distill_prune.report.cards import cards
 from distill_prune.report.figures import Drawing
 from distill_prune.report.style import (
-    METRICS,
-    SCORES,
     arms,
     every_arm,
     is_text,
     left_out,
+    metrics,
     rows,
     sparsities,
     task_label,
@@ -26,23 +26,6 @@ from distill_prune.report.style import (
 if TYPE_CHECKING:
     from distill_prune.study.study import Study
 
-# Figures that stand in one section, in order, and what to call one that is not there.
-GROUPS = {
-    "accuracy": ("accuracy", "train_accuracy"),
-    "scores": SCORES,
-    "barrier": ("barrier_test", "barrier_train", "barrier_loss", "excess_test"),
-    "apart": ("disagreement", "relative_distance"),
-    "trace": ("trace", "trace_per_weight", "trace_invariant", "weight_norm"),
-    "spectrum": ("top_eigenvalue", "diagonal_median", "diagonal_negative"),
-    "paired": (
-        "paired_accuracy",
-        "paired_barrier_test",
-        "paired_trace_per_weight",
-        "paired_trace_invariant",
-        "paired_top_eigenvalue",
-        "paired_disagreement",
-    ),
-}
 SECTIONS = (
     ("reach", "How far"),
     ("images", "Sets"),
@@ -86,7 +69,8 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
         "tidy": formats.tidy,
         "estimate": formats.estimate,
     }
-    listed = arms(study)
+    listed, shown = arms(study), metrics(study)
+    first, *rest = sentences(study.answer) or ("",)
     html = env.get_template("page.html.j2").render(
         study=study,
         summary=study.summary or {},
@@ -94,14 +78,15 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
         labels={a.name: a.label for a in every_arm(study)},
         first={a.name for a in listed},
         sections=[s for s in SECTIONS if s[0] != "transfer" or transfer.rows(study)],
-        answer=lead(study.answer),
+        answer=(first, " ".join(rest)),
         text=is_text(study),
         noun="sentences" if is_text(study) else "images",
         moved=transfer.beside_own(study),
         targets=transfer.targets(study),
         unseen=unseen(study),
         noisy=words.noisy(study),
-        scores=[METRICS[m] for m in SCORES if any(r.get(m) for r in rows(study))],
+        scores=[m for m in shown.values() if m.some_tasks and any(r.get(m.name) for r in rows(study))],
+        columns=level_columns(study),
         reach=words.reach(study),
         onsets=words.onsets(study),
         compared=words.compared(study),
@@ -111,7 +96,7 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
         kinds=surfaces.KINDS,
         surfaces=surfaces.SURFACES,
         cards=cards(study, listed),
-        groups=GROUPS,
+        groups=groups(study),
         drawings=drawings,
         why=why_absent(study),
         missing=missing_by_stage(study),
@@ -119,10 +104,27 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
         sheet=sheet,
         sheet_png=base64.b64encode(sheet.png).decode() if sheet else "",
         at=sparsities(study),
-        metrics=METRICS,
+        metrics=shown,
+        barrier=BARRIER,
         n=initialisations(study),
     )
     return html, {"synthetic": sheet.png} if sheet else {}
+
+
+def groups(study: Study) -> dict[str, list[str]]:
+    """Names of the figures that stand together, in order."""
+    by_group = {g: [m.name for m in metrics(study).values() if m.group == g] for g in GROUPS}
+    return {**by_group, "paired": [f"paired_{m.name}" for m in tested(study.plugins)]}
+
+
+def level_columns(study: Study) -> list[tuple[str, str, str]]:
+    """The metrics in the table of all levels: name, heading, and how an estimate is written."""
+    shown = [m for m in columns(study.plugins) if not m.some_tasks or any(r.get(m.name) for r in rows(study))]
+    return [(m.name, m.column or m.heading, _unit(m)) for m in shown]
+
+
+def _unit(metric: Metric) -> str:
+    return "number" if metric.scale == 1 else "points" if metric.unit == "points" else "percent"
 
 
 def why_absent(study: Study) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from distill_prune.analyze.metric import BARRIER
 from distill_prune.report.axes import apart, estimates, fit, known, legend, line, panels, sparsity_axis
 from distill_prune.report.formats import estimate, finite, fixed, sparsity
-from distill_prune.report.style import GREY, INK, METRICS, Arm, arms, sides, sparsities
+from distill_prune.report.style import GREY, INK, Arm, arms, metrics, sides, sparsities
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def paired(study: Study, name: str) -> tuple[Figure, str] | None:
     """Differences from the real arm within initialisations, with 95 % intervals; None where none were taken."""
-    what, at = METRICS[name], sparsities(study)
+    what, at = metrics(study)[name], sparsities(study)
     listed = {a.name for a in arms(study)}
     entries = [
         p
@@ -113,7 +114,7 @@ def overlap(study: Study) -> tuple[Figure, str] | None:
 def between(study: Study) -> tuple[Figure, str] | None:
     """Test barriers on the line between two tickets of one initialisation: of two arms at a level, and of two levels."""
     listed = {a.name: a for a in arms(study)}
-    held = [b for b in study.between if b["arm"] in listed and finite(b.get("barrier_test"))]
+    held = [b for b in study.between if b["arm"] in listed and finite(b.get(BARRIER))]
     kinds = [(k, [b for b in held if b["kind"] == k]) for k in ("arms", "levels")]
     kinds = [(k, found) for k, found in kinds if found]
     if not kinds:
@@ -128,7 +129,7 @@ def between(study: Study) -> tuple[Figure, str] | None:
             _initialisations(axes, arm, [b for b in entries if b["arm"] == arm.name], shift)
         axes.axhline(2, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label="stable below 2 points", zorder=1)
         sparsity_axis(axes, levels, room)
-    fit(found[0], [2.0, 0.0, *(100 * b["barrier_test"] for _, entries in kinds for b in entries)], [], log=False)
+    fit(found[0], [2.0, 0.0, *(100 * b[BARRIER] for _, entries in kinds for b in entries)], [], log=False)
     legend(figure, found)
     return figure, "Test error barriers between tickets of one initialisation. " + " ".join(
         _between_words(kind, arm, [b for b in entries if b["arm"] == arm.name])
@@ -145,7 +146,7 @@ def _initialisations(axes: Axes, arm: Arm, entries: list[dict[str, Any]], shift:
         own = sorted((b for b in entries if (b["seed"], b["versus"]) == (seed, versus)), key=lambda b: b["sparsity"])
         axes.plot(
             [(1 - b["sparsity"]) * shift for b in own],
-            [100 * b["barrier_test"] for b in own],
+            [100 * b[BARRIER] for b in own],
             color=arm.color,
             linestyle=arm.dash,
             linewidth=0.8,
@@ -160,7 +161,7 @@ def _initialisations(axes: Axes, arm: Arm, entries: list[dict[str, Any]], shift:
 
 def _between_words(kind: str, arm: Arm, own: list[dict[str, Any]]) -> str:
     last = max(b["sparsity"] for b in own)
-    heights = sorted(100 * b["barrier_test"] for b in own if b["sparsity"] == last)
+    heights = sorted(100 * b[BARRIER] for b in own if b["sparsity"] == last)
     to = "another arm" if kind == "arms" else "another level"
     span = fixed(heights[0], 2) + (f" to {fixed(heights[-1], 2)}" if len(heights) > 1 else "")
     return f"{arm.label}, to {to}, at {sparsity(last)} % sparsity: {span} points (n = {len(heights)})."

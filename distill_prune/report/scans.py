@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from distill_prune.analyze.verdict import PROPERTIES, STABLE
 from distill_prune.report.axes import fit, known
 from distill_prune.report.formats import finite, sparsity
 from distill_prune.report.multiples import grid
-from distill_prune.report.style import GREY, INK, Arm, arms, chosen_levels
+from distill_prune.report.style import GREY, INK, METRICS, Arm, arms, chosen_levels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +19,10 @@ if TYPE_CHECKING:
     from distill_prune.study.study import Study
 
 Record = dict[str, Any]
-COLUMNS = (("accuracy", "test accuracy (%)", "matching_at"), ("barrier_test", "test error barrier (points)", "stable_at"))
+COLUMNS = tuple(
+    (p.metric, METRICS[p.metric].heading[0].lower() + METRICS[p.metric].heading[1:], f"{p.name}_at") for p in PROPERTIES
+)
+"""Metric, title and the key of an onset."""
 
 
 def scan(study: Study) -> tuple[Figure, str] | None:
@@ -51,7 +55,7 @@ def scan(study: Study) -> tuple[Figure, str] | None:
                 own = [e for e in entries if e["arm"] == arm.name and e["level"] == level and known(e.get(metric))]
                 found: Record = next((o for o in onsets if o["arm"] == arm.name and o["level"] == level), {})
                 _line(axes, arm, own, metric, steps, found.get(onset), 0.05 * (i - (len(shown) - 1) / 2))
-            if metric == "barrier_test":
+            if metric == STABLE.metric:
                 axes.axhline(2, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label="stable below 2 points", zorder=1)
         row[0].set_title("dense" if level == 0 else f"{sparsity(at)} % sparse", loc="left", fontsize=8.5, color=GREY, pad=4)
     for axes, (metric, _, _) in zip(panels[0], drawn, strict=True):

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from distill_prune.analyze.metric import Metric, on_page
+
 if TYPE_CHECKING:
     from distill_prune.study.study import Study
 
@@ -82,47 +84,13 @@ class Arm:
         return 0.9 if self.thin else 1.5
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A number measured at each level: what to call it, its unit, and how it is drawn."""
-
-    name: str
-    title: str
-    unit: str
-    scale: float = 1.0
-    log: bool = False
-
-    @property
-    def heading(self) -> str:
-        return f"{self.title} ({self.unit})" if self.unit else self.title
+METRICS = {m.name: m for m in on_page() if m.group}
+"""The built-in metrics that have a figure."""
 
 
-METRICS = {
-    m.name: m
-    for m in (
-        Metric("accuracy", "Test accuracy", "%", 100),
-        Metric("train_accuracy", "Train accuracy", "%", 100),
-        Metric("barrier_test", "Test error barrier", "points", 100),
-        Metric("barrier_train", "Train error barrier", "points", 100),
-        Metric("barrier_loss", "Test loss barrier", "nats"),
-        Metric("excess_test", "Excess of test error over the chord", "points", 100),
-        Metric("disagreement", "Test examples that copies class differently", "%", 100),
-        Metric("relative_distance", "Distance of copies / distance travelled", "ratio"),
-        Metric("trace", "Hessian trace, raw", "nats", log=True),
-        Metric("trace_per_weight", "Hessian trace per surviving weight", "nats", log=True),
-        Metric("trace_invariant", "Rescaling-invariant trace, Σ w² H", "nats", log=True),
-        Metric("weight_norm", "Norm of the surviving weights", "L2", log=True),
-        Metric("top_eigenvalue", "Largest Hessian eigenvalue", "nats", log=True),
-        Metric("diagonal_median", "Median of the Hessian diagonal", "nats", log=True),
-        Metric("diagonal_negative", "Hessian diagonal below zero", "% of entries", 100),
-        Metric("f1", "F1 score", "%", 100),
-        Metric("matthews", "Matthews correlation", "× 100", 100),
-        Metric("spearman", "Spearman correlation", "× 100", 100),
-    )
-}
-
-# What only some tasks are scored by: nothing is said of these where they were not measured.
-SCORES = ("f1", "matthews", "spearman")
+def metrics(study: Study) -> dict[str, Metric]:
+    """The metrics of the study that the page shows, by name: the built-in ones, then those of plugins."""
+    return {m.name: m for m in on_page(study.plugins)}
 
 
 def every_arm(study: Study) -> list[Arm]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from distill_prune.analyze.metric import Metric
+from distill_prune.analyze.verdict import MATCHING, STABLE, STABLE_BELOW
 from distill_prune.report.axes import Points, estimates, fit, known, legend, line, log_scale, panels, sparsity_axis
 from distill_prune.report.formats import estimate, finite, sparsity
-from distill_prune.report.style import GREY, METRICS, Arm, Metric, arms, sides
+from distill_prune.report.style import GREY, Arm, arms, metrics, sides
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,15 +17,13 @@ if TYPE_CHECKING:
 
     from distill_prune.study.study import Study
 
-STABLE = 0.02
-
 
 def metric(study: Study, name: str) -> tuple[Figure, str] | None:
     """The metric `name` against sparsity, and its alternative text; None where it was not measured.
 
     A dot is one initialisation, a line the mean over initialisations, a band its 95 % interval.
     """
-    what = METRICS[name]
+    what = metrics(study)[name]
     lines = estimates(study, name)
     listed = {a.name for a in arms(study)}
     dots = [u for u in study.units if finite(u.get(name)) and finite(u.get("sparsity")) and u["arm"] in listed]
@@ -39,12 +39,14 @@ def metric(study: Study, name: str) -> tuple[Figure, str] | None:
         bounds += _panel(axes, shown, what, lines, dots)
         if dense is not None and known(dense):
             bounds += _dense(axes, what, dense)
-        if name == "barrier_test":
-            axes.axhline(100 * STABLE, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label="stable below 2 points", zorder=1)
+        if name == STABLE.metric:
+            axes.axhline(
+                100 * STABLE_BELOW, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label="stable below 2 points", zorder=1
+            )
         sparsity_axis(axes, [s for _, points in lines for s, _ in points] + [u["sparsity"] for u in dots])
     if log:
         log_scale(found[0], values)
-    fit(found[0], values + ([100 * STABLE] if name == "barrier_test" else []), bounds, log)
+    fit(found[0], values + ([100 * STABLE_BELOW] if name == STABLE.metric else []), bounds, log)
     legend(figure, found, reserve=len(arms(study)) + 2)
     return figure, _alt(what, lines, dense)
 
@@ -83,7 +85,7 @@ def _dense(axes: Axes, what: Metric, dense: dict[str, Any]) -> list[float]:
     axes.axhline(mean, color=GREY, linewidth=0.9, zorder=1, label="dense")
     if finite(dense.get("low")) and finite(dense.get("high")):
         axes.axhspan(dense["low"] * what.scale, dense["high"] * what.scale, color=GREY, alpha=0.10, linewidth=0, zorder=0)
-    if what.name == "accuracy" and sd is not None and finite(sd):
+    if what.name == MATCHING.metric and sd is not None and finite(sd):
         axes.axhline(
             mean - sd * what.scale,
             color=GREY,

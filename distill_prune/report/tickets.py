@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from distill_prune.report import formats
-from distill_prune.report.style import METRICS, SCORES, every_arm
+from distill_prune.report.style import every_arm, metrics
 
 if TYPE_CHECKING:
     from distill_prune.study.study import Study
@@ -63,10 +63,6 @@ PLACE = (
     Column("sparsity", "Sparsity (%)", formats.sparsity),
     Column("remaining", "Weights left", _whole),
 )
-MEASURED = (
-    *(Column(m.name, m.heading, _metric(m.scale)) for m in METRICS.values()),
-    Column("train_loss", "Train loss (nats)", formats.number),
-)
 RECORD = (
     Column("k", "Rewinding step", str, numeric=False),
     Column("key", "Key", lambda key: str(key)[:12], numeric=False),
@@ -77,15 +73,16 @@ def table(study: Study) -> Table | None:
     """Every retrained ticket; None where there is none."""
     if not study.tickets:
         return None
-    there = {c.name for c in MEASURED if any(formats.finite(t.get(c.name)) for t in study.tickets)}
-    columns = [c for c in (*PLACE, *MEASURED, *RECORD) if c not in MEASURED or c.name in there]
+    measured = {n: m for n, m in metrics(study).items() if any(formats.finite(t.get(n)) for t in study.tickets)}
+    columns = [*PLACE, *(Column(n, m.heading, _metric(m.scale)) for n, m in measured.items()), *RECORD]
+    absent = [m.heading for n, m in metrics(study).items() if n not in measured and not m.some_tasks]
     looks = {a.name: a for a in every_arm(study)}
     labels = {t["arm"]: str(t.get("label") or t["arm"]) for t in study.tickets}
     rows = [
         Row(t["arm"], looks[t["arm"]].color if t["arm"] in looks else "", [_cell(c, t, labels) for c in columns])
         for t in study.tickets
     ]
-    return Table(columns, rows, [c.title for c in MEASURED if c.name not in {*there, *SCORES}], list(labels.items()))
+    return Table(columns, rows, absent, list(labels.items()))
 
 
 def _cell(column: Column, ticket: dict[str, Any], labels: dict[str, str]) -> Cell:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill_prune.report.formats import NONE, estimate, finite, sparsity
 from distill_prune.report.multiples import SIZE, grid
-from distill_prune.report.style import AGAINST, EVEN, FOR, GREY, INK, METRICS, Arm, arms, task_label
+from distill_prune.report.style import AGAINST, EVEN, FOR, GREY, INK, Arm, arms, metrics, task_label
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -32,7 +32,7 @@ def sources(study: Study) -> list[Arm]:
 
 def targets(study: Study) -> list[tuple[str | None, str, str]]:
     """The tasks that tickets are trained on, the study's own first: the task, what to call it, and what it is scored by."""
-    found = {r["target"]: METRICS[r["metric"]].title for r in rows(study)}
+    found = {r["target"]: metrics(study)[r["metric"]].title for r in rows(study)}
     ordered = sorted(found, key=lambda t: t is not None)
     return [(t, task_label(study, t), found[t]) for t in ordered]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from distill_prune.analyze.verdict import MATCHING, PROPERTIES, STABLE, Property, Verdict
 from distill_prune.report import formats
 from distill_prune.report.style import Arm, arms, every_arm, is_text, rows
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 # Share of the variance of a diagonal's entries that is their error: from here on a reader must know.
 NOISY = 0.1
-MEASURED_BY = {"matching": "accuracy", "stable": "barrier_test"}
 CRITERIA = {
     "magnitude": "largest weights after training",
     "random": "weights chosen at random",
@@ -72,7 +72,7 @@ def reach(study: Study) -> list[dict[str, Any]]:
     """How far each arm carries: the largest matching and stable sparsity, over all and by initialisation."""
     found = {r["arm"]: r for r in (study.summary or {}).get("reach") or []}
     return [
-        {"arm": a, **{v: _carried(v, found[a.name][v], _measured(study, a, metric)) for v, metric in MEASURED_BY.items()}}
+        {"arm": a, **{p.name: _carried(p, found[a.name][p.name], _measured(study, a, p.metric)) for p in PROPERTIES}}
         for a in arms(study)
         if a.name in found
     ]
@@ -82,12 +82,10 @@ def _measured(study: Study, arm: Arm, metric: str) -> bool:
     return any(r["arm"] == arm.name and r["level"] > 0 and r.get(metric) for r in rows(study))
 
 
-def _carried(verdict: str, r: Record, measured: bool) -> dict[str, str]:
+def _carried(prop: Property, r: Record, measured: bool) -> dict[str, str]:
     """`value` and `remark` of the mean's verdict; `mean`, `range` and `note` over initialisations."""
     units = r.get("units")
-    undecided = "not measured"
-    if measured:
-        undecided = "not decidable below 3 initialisations" if verdict == "matching" else "not decidable"
+    undecided = prop.open if measured else Verdict.NOT_MEASURED.value
     if r.get("last") is not None:
         value, remark = f"{formats.sparsity(r['last'])} %", ""
     elif r.get("known"):
@@ -118,7 +116,7 @@ def onsets(study: Study) -> list[dict[str, Any]]:
             "label": "Dense networks" if shared and o["level"] == 0 else "",
             "sparsity": o["sparsity"],
             "level": o["level"],
-            **{v: _onset(o, v, f"{v}_at", scan) for v in ("stable", "matching")},
+            **{p.name: _onset(o, p, scan) for p in (STABLE, MATCHING)},
             "ks": o["ks"],
         }
         for a in arms(study)
@@ -127,14 +125,14 @@ def onsets(study: Study) -> list[dict[str, Any]]:
     ]
 
 
-def _onset(onset: Record, verdict: str, key: str, scan: Sequence[Record]) -> str:
-    if onset.get(key) is not None:
-        return f"k = {onset[key]}"
-    own = [e.get(verdict) for e in scan if e["arm"] == onset["arm"] and e["level"] == onset["level"]]
-    decided = [v for v in own if v in ("yes", "no")]
-    if not decided:
-        return str(next((v for v in own if v), "not measured"))
-    return "at no k of the scan" if "yes" not in decided else f"not at the last k ({onset['ks'][-1]})"
+def _onset(onset: Record, prop: Property, scan: Sequence[Record]) -> str:
+    if (k := onset.get(f"{prop.name}_at")) is not None:
+        return f"k = {k}"
+    rows = [e for e in scan if e["arm"] == onset["arm"] and e["level"] == onset["level"]]
+    verdicts = [Verdict(e[prop.name]) for e in rows if e.get(prop.name)]
+    if not any(v.decided for v in verdicts):
+        return next(iter(verdicts), Verdict.NOT_MEASURED).value
+    return f"not at the last k ({onset['ks'][-1]})" if Verdict.YES in verdicts else "at no k of the scan"
 
 
 def compared(study: Study) -> list[tuple[str, list[dict[str, Any]]]]:

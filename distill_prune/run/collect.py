@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from distill_prune.analyze.metric import readings
 from distill_prune.artifacts import Cost, Measurements
 from distill_prune.plan.jobs import CompareJob
 from distill_prune.store.store import Store
@@ -13,38 +14,9 @@ STAGE_OF = {"ticket": "prune", "set": "distill", "expert": "experts"}
 """Where a role's artifact lies; analyses lie in `compare`."""
 
 
-def record_of(kind: str, numbers: Mapping[str, Any]) -> dict[str, Any]:
-    """What a unit's record takes from one artifact: means over the copies of a ticket."""
-    if kind == "ticket":
-        return {"sparsity": numbers["sparsity"]}
-    if kind == "accuracy":
-        return {"accuracy": numbers["accuracy"]["test"]["mean"], "train_accuracy": numbers["accuracy"]["train"]["mean"]}
-    if kind == "metrics":
-        return {name: numbers[name]["mean"] for name in ("f1", "matthews", "spearman") if name in numbers}
-    if kind == "connectivity":
-        barrier, excess = numbers["barrier"], numbers["excess"]
-        return {
-            "barrier_test": barrier["test_error"]["mean"],
-            "barrier_train": barrier["train_error"]["mean"],
-            "barrier_loss": barrier["test_loss"]["mean"],
-            "excess_test": excess["test_error"]["mean"],
-        }
-    if kind == "disagreement":
-        return {"disagreement": numbers["test"]["mean"], "relative_distance": numbers["relative_distance"]["mean"]}
-    if kind == "spectrum":
-        return {"top_eigenvalue": numbers["top"]["mean"]}
-    if kind == "diagonal":
-        return {"diagonal_median": numbers["median"]["mean"], "diagonal_negative": numbers["negative"]["mean"]}
-    if kind == "curvature":
-        return {
-            "trace": numbers["trace"]["mean"],
-            "trace_se": numbers["trace"]["se"],
-            "trace_per_weight": numbers["trace_per_weight"]["mean"],
-            "trace_invariant": numbers["invariant"]["mean"],
-            "weight_norm": numbers["weight_norm"]["mean"],
-            "train_loss": numbers["train_loss"]["mean"],
-        }
-    return {}
+def record_of(kind: str, numbers: Mapping[str, Any]) -> dict[str, float | None]:
+    """What a unit's record takes from one artifact: a ticket's sparsity, or the metrics that an analysis declares."""
+    return {"sparsity": numbers["sparsity"]} if kind == "ticket" else readings(kind, numbers)
 
 
 def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -56,20 +28,26 @@ def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping
     for name, role in roles.items():
         if name not in numbers:
             continue
-        kind, found = role["kind"], numbers[name]
+        kind, content = role["kind"], numbers[name]
         place = {k: role[k] for k in ("arm", "seed", "level") if k in role}
         if kind == "ticket" and role.get("counted", True):
-            search.append({**place, **found["cost"]})
+            search.append({**place, **content["cost"]})
         if kind == "overlap":
             pairs.append(
-                {**place, "versus": role["versus"], "iou": found["iou"], "chance": found["chance"]["iou"], "z": found["z"]}
+                {
+                    **place,
+                    "versus": role["versus"],
+                    "iou": content["iou"],
+                    "chance": content["chance"]["iou"],
+                    "z": content["z"],
+                }
             )
         elif kind == "set":
-            sets[role["set"]] = {"distill": found["cost"], "by_experts": role["experts"]}
+            sets[role["set"]] = {"distill": content["cost"], "by_experts": role["experts"]}
         elif kind == "expert":
-            experts = {k: (experts or {}).get(k, 0) + v for k, v in found["cost"].items()}
+            experts = {k: (experts or {}).get(k, 0) + v for k, v in content["cost"].items()}
         elif tuple(place.values()) in measured or not measured:
-            units.setdefault((place["arm"], place["seed"], place["level"]), dict(place)).update(record_of(kind, found))
+            units.setdefault((place["arm"], place["seed"], place["level"]), dict(place)).update(record_of(kind, content))
     # A stored set was made with experts that this study does not know: their cost is unknown, not nothing.
     known = {True: experts, False: Cost().json(), None: None}
     costs = {

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 from distill_prune.errors import DeviceError
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def check_device(device: str) -> None:

@@ -45,14 +45,14 @@ def make(worker: Any, key: str, label: str, node: Callable[[], Node], hear: Call
         with heard(lambda line: hear(Event(key, "printed", line))):
             outcome = worker.make(node(), lambda *tick: hear(Event(key, "tick", tick)))
     except DistillPruneError as error:
-        error.label = label  # type: ignore[attr-defined]
+        error.label = label
         return Event(key, "failed", error)
     except MemoryError:
         return Event(key, "failed", RunError(f"{label}: out of memory", mend="fewer --workers, or smaller batches"))
     except Exception as problem:
         place = traceback.extract_tb(problem.__traceback__)[-1]
         failure = RunError(f"{label} failed: {type(problem).__name__}: {problem} ({place.filename}, line {place.lineno})")
-        failure.trace = traceback.format_exc()  # type: ignore[attr-defined]
+        failure.trace = traceback.format_exc()
         return Event(key, "failed", failure)
     return Event(key, outcome.status, outcome)
 

@@ -119,20 +119,19 @@ class Processes:
 
     def events(self, timeout: float) -> list[Event]:
         ready = wait([p.pipe for p in self._pool if p.node is not None], timeout)
-        return [e for i, p in enumerate(self._pool) if p.pipe in ready for e in self._receive(i)]
+        return [e for i, p in enumerate(self._pool) if p.node is not None and p.pipe in ready for e in self._receive(i, p.node)]
 
-    def _receive(self, index: int) -> Iterator[Event]:
+    def _receive(self, index: int, node: Node) -> Iterator[Event]:
         held = self._pool[index]
-        assert held.node is not None
         try:
             event: Event = held.pipe.recv()
         except (EOFError, OSError):
             held.process.join()
-            key, code = held.node.key, held.process.exitcode
+            code = held.process.exitcode
             held.pipe.close()
             held.lifeline.close()
             self._pool[index] = self._start()
-            yield Event(key, "died", code)
+            yield Event(node.key, "died", code)
             return
         if event.kind not in MEANWHILE:
             held.node = None
@@ -149,9 +148,7 @@ class Processes:
         self._pool = []
 
 
-def make_executor(
-    name: str, store: Store, device: str, workers: int, threads: int, hear: Callable[[Event], None]
-) -> Executor:
+def make_executor(name: str, store: Store, device: str, workers: int, threads: int, hear: Callable[[Event], None]) -> Executor:
     if name == "ray":
         from distill_prune.run.ray_workers import RayWorkers
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill_prune.errors import DeviceError, DistillPruneError, UserError
+from distill_prune.run.devices import cores
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Of a cluster of our own: near the least that Ray takes, for nothing large passes through it."""
@@ -180,8 +181,7 @@ def workers_for(device: str, threads: int, asked: int | None) -> int:
     if address() is None:
         import torch
 
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return max(1, cores // threads if device == "cpu" else torch.cuda.device_count())
+        return max(1, cores() // threads if device == "cpu" else torch.cuda.device_count())
     with connection() as ray:
         nodes = resources(ray)
         return max(1, share(nodes, device, threads, None).places(nodes))

@@ -268,9 +268,8 @@ class RayWorkers:
             raise found
         held.where = found
 
-    def _made(self, held: _Held, reply: Future[Any]) -> None:
-        assert held.node is not None
-        key, label = held.node.key, held.node.label
+    def _made(self, held: _Held, node: Node, reply: Future[Any]) -> None:
+        key, label = node.key, node.label
         try:
             answer: Answer = reply.result()
             self._events += [Event(key, "printed", line) for line in answer.printed.since(held.heard)]
@@ -314,7 +313,7 @@ class RayWorkers:
     def submit(self, node: Node) -> None:
         idle = next(held for held in self._pool if held.where and held.node is None)
         idle.node, idle.heard = node, 0
-        self._expect(idle.actor.make.remote(node.key, node.label, pickle.dumps(node)), partial(self._made, idle))
+        self._expect(idle.actor.make.remote(node.key, node.label, pickle.dumps(node)), partial(self._made, idle, node))
 
     def events(self, timeout: float) -> list[Event]:
         if not self._events:

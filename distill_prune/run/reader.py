@@ -88,7 +88,7 @@ class Reader:
 
     def ticket(self, key: str) -> Ticket:
         """A ticket with its full state: what a level does not hold itself comes from its chain's level 0."""
-        dense = self.store.manifest("prune", key)["inputs"].get("dense")
+        dense = self.store.manifest("prune", key).inputs.get("dense")
         base = None if dense is None else Ticket.of(self.store.read("prune", dense), None).state
         return Ticket.of(self.store.read("prune", key), base)
 
@@ -97,5 +97,5 @@ class Reader:
         held = Weights.of(self.store.read("retrain", key))
         state = dict(held.state)
         if frozen := held.numbers.get("frozen"):
-            state |= select(self.ticket(self.store.manifest("retrain", key)["inputs"]["ticket"]).state, frozen)
+            state |= select(self.ticket(self.store.manifest("retrain", key).inputs["ticket"]).state, frozen)
         return to(state, self.device)

@@ -183,10 +183,12 @@ def run(
     """Make every artifact that is missing up to stage `until`.
 
     Raises:
+        StoreError: the store's folder is not there.
         DistillPruneError: an artifact could not be made; those in flight are finished first, and all are kept.
         KeyboardInterrupt: passed on after the workers have been ended.
     """
     began = time.perf_counter()
+    store.require()
     if executor_name != "ray":  # whose workers look on their nodes
         check_device(device)
     wanted, missing = needed(graph, store, until)

@@ -81,7 +81,7 @@ def _dense(job: DenseJob, inputs: Mapping[str, str], reader: Reader, progress: P
 def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
     previous, dense = reader.ticket(inputs["previous"]), reader.ticket(inputs["dense"])
     model, examples, first = None, None, 0
-    data = reader.store.manifest("prune", inputs["dense"])["inputs"]["data"]
+    data = reader.store.manifest("prune", inputs["dense"]).inputs["data"]
     images = inputs.get("images", data)
     if job.model is not None or "images" in inputs:
         examples = reader.examples(images, data)

@@ -28,6 +28,7 @@ from distill_prune.plan.nodes import Node
 from distill_prune.progress import Progress, Snapshot
 from distill_prune.run.reader import Reader
 from distill_prune.run.stages import compute
+from distill_prune.store.manifest import Provenance
 from distill_prune.store.store import Store
 
 Tick = Callable[[int, int, str], None]
@@ -177,20 +178,20 @@ class Worker:
                 return Outcome("damaged", damaged=(found.stage, found.key, found.reason))
             seconds = time.perf_counter() - began
             self.store.write(
-                {
-                    "key": node.key,
-                    "stage": node.stage,
-                    "version": VERSIONS[node.stage],
-                    "label": node.label,
-                    "settings": node.job.identity(),
-                    "inputs": dict(node.inputs),
-                    "versions": versions(),
-                    "device": self._device_name(),
-                    "threads": node.job.threads,
-                    "seconds": round(seconds, 4),
-                    "peak_mb": round(_peak_mb(), 1),
-                    "created": datetime.now(UTC).isoformat(timespec="seconds"),
-                },
+                Provenance(
+                    key=node.key,
+                    stage=node.stage,
+                    version=VERSIONS[node.stage],
+                    label=node.label,
+                    settings=node.job.identity(),
+                    inputs=dict(node.inputs),
+                    versions=versions(),
+                    device=self._device_name(),
+                    threads=node.job.threads,
+                    seconds=round(seconds, 4),
+                    peak_mb=round(_peak_mb(), 1),
+                    created=datetime.now(UTC).isoformat(timespec="seconds"),
+                ),
                 parts,
             )
             return Outcome("made", seconds)

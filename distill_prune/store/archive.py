@@ -27,18 +27,12 @@ from pydantic import Field, ValidationError, field_validator
 from distill_prune.errors import DamagedArtifact, UserError
 from distill_prune.settings import Settings
 from distill_prune.store.housekeeping import Lineage
+from distill_prune.store.manifest import File
 from distill_prune.store.store import MANIFEST, STAGES, Ref, Store
 
 INDEX, PIPELINE = "index.json", "pipeline.yaml"
 _KEY = r"^[0-9a-f]{64}$"
 _STUDY = r"^(\w[\w .+=@-]{0,99})?$"
-
-
-class File(Settings):
-    """Size and sha256 of one file."""
-
-    size: int = Field(ge=0)
-    sha256: str = Field(pattern=_KEY)
 
 
 class Packed(Settings):
@@ -81,7 +75,7 @@ class Index(Settings):
 def needed(store: Store, ref: Ref, *, with_inputs: bool) -> tuple[list[Ref], list[str]]:
     """What goes with an artifact, and the keys of what should and is not in the store: all that it was made from; or the
     level 0 that holds a ticket's weights, and no more."""
-    inputs = store.check(ref.stage, ref.key, sizes_only=True)["inputs"]
+    inputs = store.check(ref.stage, ref.key, sizes_only=True).inputs
     if with_inputs:
         lineage = Lineage(store)
         behind = lineage.behind([ref.key])
@@ -138,11 +132,11 @@ def _packed(store: Store, ref: Ref, names: Sequence[str]) -> Packed:
         return Packed(
             stage=ref.stage,
             key=ref.key,
-            label=manifest.get("label", ""),
+            label=manifest.label,
             names=tuple(n for n in names if _is_name(n)),
-            files={MANIFEST: _file(own), **{n: File(**f) for n, f in sorted(manifest["files"].items())}},
+            files={MANIFEST: _file(own), **dict(sorted(manifest.files.items()))},
         )
-    except (ValidationError, TypeError) as problem:
+    except ValidationError as problem:
         raise DamagedArtifact(ref.stage, ref.key, f"manifest: {problem}") from problem
 
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from distill_prune.errors import DamagedArtifact, StoreError
-from distill_prune.store.store import Ref, Store, flush_folder, replace_json
+from distill_prune.store.disk import flush_folder, replace_json
+from distill_prune.store.store import Ref, Store
 
 LEFT_SECONDS = 3600.0
 """Files that no lock guards are taken for left behind when nothing has touched them for this long."""
@@ -50,11 +51,10 @@ class Lineage:
         for key, ref in self.refs.items():
             try:
                 manifest = store.manifest(ref.stage, key)
-                inputs = set(manifest["inputs"].values())
-            except (DamagedArtifact, KeyError, AttributeError, TypeError):
-                manifest, inputs = {}, set()
-            self._made_from[key] = inputs
-            self.labels[key] = str(manifest.get("label", "")) or "damaged"
+            except DamagedArtifact:
+                self._made_from[key], self.labels[key] = set(), "damaged"
+            else:
+                self._made_from[key], self.labels[key] = set(manifest.inputs.values()), manifest.label
         self._used_by: dict[str, set[str]] = {}
         for key, inputs in self._made_from.items():
             for used in inputs:
@@ -105,14 +105,13 @@ def removable(store: Store, refs: Collection[Ref], *, with_dependents: bool) -> 
         )
     chosen = lineage.last_first(after)
     if at_work := [r for r in chosen if busy(store, r.key)]:
-        raise _busy_error(at_work[0])
+        raise _busy_error(lineage.item(store, at_work[0]))
     return [lineage.item(store, r) for r in chosen]
 
 
-def _busy_error(ref: Ref) -> StoreError:
-    return StoreError(
-        f"{ref.stage} {ref.key[:12]} is being worked on by another process", mend="wait until that run has ended, or end it"
-    )
+def _busy_error(item: Item) -> StoreError:
+    name = f"{item.ref.stage} {item.ref.key[:12]}" if item.ref else item.path.name
+    return StoreError(f"{name} is being worked on by another process", mend="wait until that run has ended, or end it")
 
 
 def busy(store: Store, key: str) -> bool:
@@ -126,12 +125,11 @@ def busy(store: Store, key: str) -> bool:
 def litter(store: Store, spared: Collection[str] = ()) -> list[Item]:
     """What dead runs left: unfinished work that nobody holds, unless its key is spared; damaged artifacts; half-written
     files; free locks."""
-    found: list[Item] = []
-    for path in _inside(store.root / ".work"):
-        if path.name not in spared and not busy(store, path.name):
-            found.append(
-                Item("unfinished", path, size(path), label="resumes where its run was stopped" if _saved(path) else "")
-            )
+    found = [
+        Item("unfinished", path, size(path), label="resumes where its run was stopped" if _saved(path) else "")
+        for path in _inside(store.root / ".work")
+        if path.name not in spared and not busy(store, path.name)
+    ]
     found += [Item("damaged", p, size(p)) for p in _inside(store.root / ".damaged")]
     now = time.time()
     found += [Item("file", p, size(p)) for p in _half_written(store.root) if now - _touched(p) > LEFT_SECONDS]
@@ -175,7 +173,7 @@ def unneeded(store: Store, kept: Iterable[str], stages: Collection[str]) -> list
     return [lineage.item(store, r) for r in lineage.last_first(lineage.refs.keys() - needed) if r.stage in stages]
 
 
-def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda item: None) -> list[Item]:
+def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda _: None) -> list[Item]:
     """Remove the items in their order, and names that stood on removed artifacts; returns those that somebody has begun to
     work on, which stay. `said` hears of each that is gone."""
     left = []
@@ -187,7 +185,7 @@ def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = l
     return left
 
 
-def remove_all(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda item: None) -> None:
+def remove_all(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda _: None) -> None:
     """Remove artifacts in their order, stopping at the first that somebody has begun to work on.
 
     Raises:
@@ -195,8 +193,7 @@ def remove_all(store: Store, items: Iterable[Item], said: Callable[[Item], None]
     """
     for item in items:
         if not _remove(store, item):
-            assert item.ref is not None
-            raise _busy_error(item.ref)
+            raise _busy_error(item)
         said(item)
 
 

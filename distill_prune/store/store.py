@@ -9,7 +9,6 @@ artifact is moved to `<store>/.damaged/`.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -22,6 +21,8 @@ from filelock import FileLock, Timeout
 
 from distill_prune.errors import DamagedArtifact, RunError, StoreError, nearest
 from distill_prune.settings import digest
+from distill_prune.store.disk import file_digest, flush_folder, replace_json, write_json
+from distill_prune.store.manifest import File, Manifest, Provenance
 
 if TYPE_CHECKING:
     from distill_prune.artifacts import Parts, Trajectory
@@ -35,33 +36,13 @@ def identity(stage: str, version: int, settings: Any, inputs: Mapping[str, str])
     return digest({"stage": stage, "version": version, "settings": settings, "inputs": dict(inputs)})
 
 
-def write_json(path: Path, value: Any) -> None:
-    """JSON in the order given, indented and flushed to the disk; floats round-trip exactly."""
-    with path.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+def belongs(manifest: Provenance, key: str) -> bool:
+    """Whether `key` is the manifest's, and what its stage, version, settings and inputs hash to.
 
-
-def replace_json(path: Path, value: Any) -> None:
-    """The same, replacing `path` in one step."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    write_json(aside, value)
-    aside.replace(path)
-
-
-def file_digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def flush_folder(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    Raises:
+        ValueError: the settings hold NaN or infinity.
+    """
+    return manifest.key == key == identity(manifest.stage, manifest.version, manifest.settings, manifest.inputs)
 
 
 @dataclass(frozen=True)
@@ -96,6 +77,15 @@ class Store:
             if not os.access(self.root / ".work", os.W_OK):
                 raise StoreError(f"the store '{self.root}' cannot be written to", mend="another --store")
 
+    def require(self) -> None:
+        """Refuse to write to a store that nobody has made; reading one finds nothing.
+
+        Raises:
+            StoreError: the folder is not there.
+        """
+        if not self.root.is_dir():
+            raise StoreError(f"the store '{self.root}' is not there", mend="Store(path, create=True), or the path of a store")
+
     def path(self, stage: str, key: str) -> Path:
         return self.root / stage / key
 
@@ -109,9 +99,8 @@ class Store:
         """Whether the artifact is there, every file of its manifest with its right size."""
         folder = self.path(stage, key)
         try:
-            manifest = json.loads((folder / MANIFEST).read_bytes())
-            return all((folder / n).stat().st_size == f["size"] for n, f in manifest["files"].items())
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return all((folder / n).stat().st_size == f.size for n, f in self.manifest(stage, key).files.items())
+        except (OSError, DamagedArtifact):
             return False
 
     def sound(self, stage: str, key: str) -> bool:
@@ -126,21 +115,19 @@ class Store:
         """Whether something stands under the key, whole or damaged."""
         return self.path(stage, key).exists()
 
-    def manifest(self, stage: str, key: str) -> dict[str, Any]:
+    def manifest(self, stage: str, key: str) -> Manifest:
         """The artifact's manifest.
 
         Raises:
-            DamagedArtifact: it cannot be read.
+            DamagedArtifact: it cannot be read, or a field of it is missing or of a wrong type.
         """
         try:
-            found = json.loads((self.path(stage, key) / MANIFEST).read_bytes())
-            if not all(isinstance(f["size"], int) and isinstance(f["sha256"], str) for f in found["files"].values()):
-                raise ValueError("sizes and hashes of files are missing")
-            return dict(found)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+            content = (self.path(stage, key) / MANIFEST).read_bytes()
+        except OSError as problem:
             raise DamagedArtifact(stage, key, f"manifest: {problem}") from problem
+        return Manifest.parse(content, stage, key)
 
-    def check(self, stage: str, key: str, *, sizes_only: bool = False) -> dict[str, Any]:
+    def check(self, stage: str, key: str, *, sizes_only: bool = False) -> Manifest:
         """The manifest, after comparing every file with it; `sizes_only` spares the hash of large tensors.
 
         Raises:
@@ -148,17 +135,17 @@ class Store:
         """
         manifest, folder = self.manifest(stage, key), self.path(stage, key)
         try:
-            own = identity(*(manifest[name] for name in ("stage", "version", "settings", "inputs")))
-        except (KeyError, TypeError, ValueError):
-            own = ""
-        if not manifest.get("key") == own == key:
+            its_own = belongs(manifest, key)
+        except ValueError:
+            its_own = False
+        if not its_own:
             raise DamagedArtifact(stage, key, "the manifest does not belong to the key")
-        for name, file in manifest["files"].items():
+        for name, file in manifest.files.items():
             path = folder / name
             size = path.stat().st_size if path.exists() else -1
-            if size != file["size"]:
-                raise DamagedArtifact(stage, key, f"{name}: {size} bytes, expected {file['size']}")
-            if not (sizes_only and name == TENSORS) and file_digest(path) != file["sha256"]:
+            if size != file.size:
+                raise DamagedArtifact(stage, key, f"{name}: {size} bytes, expected {file.size}")
+            if not (sizes_only and name == TENSORS) and file_digest(path) != file.sha256:
                 raise DamagedArtifact(stage, key, f"{name}: wrong sha256")
         return manifest
 
@@ -184,7 +171,7 @@ class Store:
 
         from distill_prune.artifacts import Parts
 
-        files, folder = self.check(stage, key)["files"], self.path(stage, key)
+        files, folder = self.check(stage, key).files, self.path(stage, key)
         try:
             tensors = load_file(folder / TENSORS) if TENSORS in files else {}
             return Parts({n: t.clone() for n, t in tensors.items()}, json.loads((folder / NUMBERS).read_bytes()))
@@ -215,7 +202,12 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[bool]:
-        """Hold the key's lock, or yield False at once where somebody else holds it."""
+        """Hold the key's lock, or yield False at once where somebody else holds it.
+
+        Raises:
+            StoreError: the store's folder is not there.
+        """
+        self.require()
         lock = FileLock(self.root / ".locks" / key, timeout=0)
         try:
             lock.acquire()
@@ -227,8 +219,8 @@ class Store:
         finally:
             lock.release()
 
-    def write(self, manifest: Mapping[str, Any], parts: Parts) -> None:
-        """Publish an artifact. The caller holds its lock; `manifest` has everything but `files`.
+    def write(self, provenance: Provenance, parts: Parts) -> None:
+        """Publish an artifact. The caller holds its lock.
 
         Raises:
             RunError: the disk is full or cannot be written; nothing half written is left under the key.
@@ -236,7 +228,7 @@ class Store:
         from safetensors import SafetensorError
         from safetensors.torch import save_file
 
-        stage, key = manifest["stage"], manifest["key"]
+        stage, key = provenance.stage, provenance.key
         aside = self.work(key) / "publish"
         try:
             shutil.rmtree(aside, ignore_errors=True)
@@ -246,18 +238,19 @@ class Store:
                 with (aside / TENSORS).open("rb") as file:
                     os.fsync(file.fileno())
             write_json(aside / NUMBERS, parts.numbers)
-            files = {p.name: {"sha256": file_digest(p), "size": p.stat().st_size} for p in sorted(aside.iterdir())}
-            write_json(aside / MANIFEST, {**manifest, "files": files})
+            files = {p.name: File(size=p.stat().st_size, sha256=file_digest(p)) for p in sorted(aside.iterdir())}
+            write_json(aside / MANIFEST, Manifest.model_validate({**provenance.document(), "files": files}).document())
             flush_folder(aside)
             if self.exists(stage, key):
                 self.set_aside(stage, key)
+            (self.root / stage).mkdir(exist_ok=True)
             aside.rename(self.path(stage, key))
             flush_folder(self.root / stage)
         except (OSError, SafetensorError) as problem:  # safetensors wraps the system's errors in its own
             shutil.rmtree(aside, ignore_errors=True)
             raise RunError(
                 f"{stage} {key[:12]} could not be written to '{self.root}'",
-                got=getattr(problem, "strerror", None) or problem,
+                got=(isinstance(problem, OSError) and problem.strerror) or problem,
                 mend="make room on the disk and run again: all finished artifacts are kept",
             ) from problem
         shutil.rmtree(self.work(key), ignore_errors=True)

@@ -16,15 +16,16 @@ import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from filelock import FileLock
-from pydantic import ConfigDict, ValidationError
+from pydantic import ValidationError
 
 from distill_prune.errors import RunError, UserError
-from distill_prune.settings import Settings
 from distill_prune.store.archive import INDEX, PIPELINE, Index, Packed, aside
-from distill_prune.store.store import MANIFEST, NUMBERS, STAGES, TENSORS, Store, flush_folder, identity, replace_json
+from distill_prune.store.disk import flush_folder, replace_json
+from distill_prune.store.manifest import Manifest
+from distill_prune.store.store import MANIFEST, NUMBERS, STAGES, TENSORS, Store, belongs
 
 _SMALL = 64 * 2**20
 """No JSON file is larger than this: they are read whole."""
@@ -33,20 +34,6 @@ _MEMBER = re.compile(
     rf"|{PIPELINE}|report(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+"
 )
 _BLOCK = tarfile.BLOCKSIZE
-
-
-class _Manifest(Settings):
-    """What commands and reports read of a manifest, of the types that they take it to be."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    label: str
-    versions: dict[str, str]
-    device: str
-    threads: int
-    seconds: float
-    peak_mb: float
-    created: str
 
 
 @dataclass(frozen=True)
@@ -150,7 +137,7 @@ def _content(file: IO[bytes], found: Mapping[str, tuple[int, int]], name: str) -
     return file.read(size)
 
 
-def _object(file: IO[bytes], found: Mapping[str, tuple[int, int]], name: str) -> dict[str, Any]:
+def _object(file: IO[bytes], found: Mapping[str, tuple[int, int]], name: str) -> dict[str, object]:
     content = json.loads(_content(file, found, name))
     if not isinstance(content, dict):
         raise _Refused(f"'{name}' is not a JSON object")
@@ -177,23 +164,20 @@ def _agree(index: Index, found: Mapping[str, tuple[int, int]]) -> None:
         raise _Refused("a key stands twice in the index")
 
 
-def _vouched(artifact: Packed, manifest: dict[str, Any]) -> None:
+def _vouched(artifact: Packed, content: dict[str, object]) -> None:
     """The manifest belongs to its key, and says of its files what the index says."""
     place = f"{artifact.stage}/{artifact.key[:12]}"
-    told: dict[str, Any] = {n: manifest.get(n) for n in ("stage", "version", "settings", "inputs")}
-    inputs = told["inputs"]
+    inputs = content.get("inputs")
     if not isinstance(inputs, dict) or not all(re.fullmatch("[0-9a-f]{64}", str(k)) for k in inputs.values()):
         raise _Refused(f"the manifest of {place} does not say what it was made from")
-    own = identity(*told.values())
-    if not manifest.get("key") == own == artifact.key or told["stage"] != artifact.stage:
+    manifest = Manifest.model_validate(content)
+    if not belongs(manifest, artifact.key) or manifest.stage != artifact.stage:
         raise _Refused(f"the manifest of {place} does not belong to its key")
-    files = {n: f.model_dump() for n, f in artifact.files.items() if n != MANIFEST}
-    if manifest.get("files") != files:
+    if manifest.files != {name: file for name, file in artifact.files.items() if name != MANIFEST}:
         raise _Refused(f"the manifest of {place} names other files than the index")
-    known = _Manifest.model_validate(manifest)
-    if known.label != artifact.label:
+    if manifest.label != artifact.label:
         raise _Refused(f"the manifest of {place} has another label than the index")
-    if not (known.label + known.created + known.device).isprintable():
+    if not (manifest.label + manifest.created + manifest.device).isprintable():
         raise _Refused(f"the manifest of {place} holds characters that cannot be printed")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from distill_prune.analyze.metric import BARRIER
 from distill_prune.plan.nodes import Graph, Unit
 
 Record = dict[str, Any]
@@ -62,7 +63,7 @@ def _layerwise(graph: Graph, numbers: Numbers) -> Iterator[Record]:
                 "layer": layer,
                 "excess_test": of["excess"]["test_error"]["mean"],
                 "excess_train": of["excess"]["train_error"]["mean"],
-                "barrier_test": of["barrier"]["test_error"]["mean"],
+                BARRIER: of["barrier"]["test_error"]["mean"],
             }
 
 
@@ -96,7 +97,7 @@ def _between(graph: Graph, numbers: Numbers) -> Iterator[Record]:
             **_place(b.unit, numbers),
             "versus": b.other.arm,
             "versus_level": b.other.level,
-            "barrier_test": found["barrier"]["test_error"]["mean"],
+            BARRIER: found["barrier"]["test_error"]["mean"],
             "barrier_train": found["barrier"]["train_error"]["mean"],
             "excess_test": found["excess"]["test_error"]["mean"],
             "disagreement": found["disagreement"]["mean"],

@@ -11,38 +11,26 @@ beside the mean distance of different classes of one set.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from operator import attrgetter
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from distill_prune.analyze import ANALYSES
+from distill_prune.analyze.metric import beside
 from distill_prune.artifacts import Cost, Mask, SyntheticSet, decode
 from distill_prune.errors import DamagedArtifact, StoreError, UserError
 from distill_prune.run.reader import Reader
 from distill_prune.settings import digest
+from distill_prune.store.manifest import Manifest
 from distill_prune.store.store import Store
 from distill_prune.tree import State
 
 Record = dict[str, Any]
-
-MEASURED = {
-    "accuracy": ("accuracy", ("accuracy", "test")),
-    "accuracy_train": ("accuracy", ("accuracy", "train")),
-    "barrier_test": ("connectivity", ("barrier", "test_error")),
-    "barrier_train": ("connectivity", ("barrier", "train_error")),
-    "disagreement": ("disagreement", ("test",)),
-    "relative_distance": ("disagreement", ("relative_distance",)),
-    "trace_per_weight": ("curvature", ("trace_per_weight",)),
-    "trace_invariant": ("curvature", ("invariant",)),
-    "top_eigenvalue": ("spectrum", ("top",)),
-    "diagonal_median": ("diagonal", ("median",)),
-    "accuracy_of_set": ("evaluation", ("accuracy", "test")),
-}
-"""What is shown of measurements: the analysis, and where in its numbers the estimate lies."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +41,7 @@ class Side:
     stage: str
     key: str
 
-    def manifest(self) -> Record:
+    def manifest(self) -> Manifest:
         return self.store.manifest(self.stage, self.key)
 
     def numbers(self) -> Record:
@@ -95,15 +83,15 @@ def _meant(store: Store, ref: str) -> Side:
     found = store.find(ref)
     if found.stage != "retrain":
         return Side(store, found.stage, found.key)
-    ticket = store.check("retrain", found.key)["inputs"]["ticket"]
+    ticket = store.check("retrain", found.key).inputs["ticket"]
     if not store.exists("prune", ticket):
         raise StoreError(f"the ticket of '{ref}', prune/{ticket[:12]}, is not in the store '{store.root}'")
     return Side(store, "prune", ticket)
 
 
 def _about(side: Side) -> Record:
-    manifest = side.manifest()
-    return {"stage": side.stage, "key": side.key} | {n: manifest.get(n) for n in ("label", "created", "device", "versions")}
+    described = side.manifest().model_dump(include={"label", "created", "device", "versions"})
+    return {"stage": side.stage, "key": side.key} | {n: described[n] for n in ("label", "created", "device", "versions")}
 
 
 # -- tickets
@@ -113,7 +101,7 @@ def _tickets(sides: Sides) -> Record:
     (mask_a, state_a), (mask_b, state_b) = (_ticket(s.store, s.key) for s in sides)
     overlap = ANALYSES["overlap"]
     shared = overlap.measure(overlap.Settings(), mask_a, mask_b).numbers
-    levels_0 = [s.manifest()["inputs"].get("dense", s.key) for s in sides]
+    levels_0 = [s.manifest().inputs.get("dense", s.key) for s in sides]
     weights = None if state_a is None or state_b is None else _rewinding(mask_a, mask_b, state_a, state_b)
     return {
         "sparsity": {"a": mask_a.sparsity, "b": mask_b.sparsity},
@@ -125,7 +113,7 @@ def _tickets(sides: Sides) -> Record:
 
 def _ticket(store: Store, key: str) -> tuple[Mask, State | None]:
     """The mask, and the rewinding weights where the level 0 that holds them is in the store."""
-    dense = store.manifest("prune", key)["inputs"].get("dense")
+    dense = store.manifest("prune", key).inputs.get("dense")
     if dense is None or store.exists("prune", dense):
         ticket = Reader(store, "cpu").ticket(key)
         return ticket.mask, ticket.state
@@ -159,7 +147,7 @@ def _costs(store: Store, key: str) -> Record:
     while at is not None and total is not None:
         cost = store.numbers("prune", at).get("cost") if store.exists("prune", at) else None
         total = None if cost is None else total + Cost(**cost)
-        at = None if total is None else store.manifest("prune", at)["inputs"].get("previous")
+        at = None if total is None else store.manifest("prune", at).inputs.get("previous")
     return {"level": own, "chain": None if total is None else total.json()}
 
 
@@ -225,52 +213,53 @@ def _spread(means: list[Tensor]) -> float | None:
 def _measured(sides: Sides, role: str) -> Record:
     """Estimates by name, of each where there are any. Of several measurements of one thing, the newest that was made in the
     same way for both; `alike` is false where there is none such, so that the two cannot be compared."""
-    held = [_ways(side, role) for side in sides]
+    by_analysis = [_ways(side, role) for side in sides]
     out: Record = {}
-    for name, (analysis, place) in MEASURED.items():
-        ways_a, ways_b = (ways.get(analysis, {}) for ways in held)
-        alike = sorted(ways_a.keys() & ways_b.keys(), key=lambda w: _created(ways_a[w]))
-        chosen = [w[alike[-1]] if alike else max(w.values(), key=_created, default=None) for w in (ways_a, ways_b)]
+    plugins = [n for n in {**by_analysis[0], **by_analysis[1]} if n in ANALYSES and n not in ANALYSES.own]
+    for name, (analysis, metric) in beside(plugins).items():
+        ways_a, ways_b = (ways.get(analysis, {}) for ways in by_analysis)
+        alike = sorted(ways_a.keys() & ways_b.keys(), key=lambda w: ways_a[w].created)
+        chosen = [w[alike[-1]] if alike else max(w.values(), key=_CREATED, default=None) for w in (ways_a, ways_b)]
         if any(chosen):
-            a, b = (None if m is None else _estimate(s.store, m["key"], place) for s, m in zip(sides, chosen, strict=True))
+            a, b = (None if m is None else _estimate(s.store, m.key, metric.place) for s, m in zip(sides, chosen, strict=True))
             out[name] = {"a": a, "b": b, "alike": bool(alike)}
     return out
 
 
-def _ways(side: Side, role: str) -> dict[str, dict[str, Record]]:
+def _ways(side: Side, role: str) -> dict[str, dict[str, Manifest]]:
     """The newest manifest of each analysis of the artifact and each way in which it was made."""
-    found: dict[str, dict[str, Record]] = {}
+    newest: dict[str, dict[str, Manifest]] = {}
     for key in side.store.keys("compare"):
         try:
             manifest = side.store.manifest("compare", key)
-            of, name = manifest["inputs"].get(role), manifest["settings"]["analysis"]["name"]
-        except (DamagedArtifact, KeyError, TypeError, AttributeError):
+        except DamagedArtifact:
             continue
-        if of == side.key:
-            ways, way = found.setdefault(name, {}), _way(side.store, manifest)
-            ways[way] = max(manifest, ways.get(way, manifest), key=_created)
-    return found
+        if manifest.inputs.get(role) == side.key:
+            ways, way = newest.setdefault(manifest.entry("analysis"), {}), _way(side.store, manifest)
+            ways[way] = max(manifest, ways.get(way, manifest), key=_CREATED)
+    return newest
 
 
-def _created(manifest: Mapping[str, Any]) -> str:
-    return str(manifest["created"])
+_CREATED = attrgetter("created")
 
 
-def _way(store: Store, manifest: Mapping[str, Any]) -> str:
+def _way(store: Store, manifest: Manifest) -> str:
     """How something was measured, the seed apart: the analysis, the data, and how the copies were trained."""
     copies = []
-    for name, key in manifest["inputs"].items():
+    for name, key in manifest.inputs.items():
         if name.startswith("copy"):
-            about = store.manifest("retrain", key)["settings"] if store.has("retrain", key) else {}
+            about = store.manifest("retrain", key).settings if store.has("retrain", key) else {}
             copies.append({n: v for n, v in about.items() if n not in ("seed", "copy_index")})
-    settings = {n: v for n, v in manifest["settings"].items() if n != "seed"}
-    return digest([settings, manifest["inputs"].get("data"), copies])
+    settings = {n: v for n, v in manifest.settings.items() if n != "seed"}
+    return digest([settings, manifest.inputs.get("data"), copies])
 
 
 def _estimate(store: Store, key: str, place: tuple[str, ...]) -> Record | None:
     found: Any = store.numbers("compare", key)
     for part in place:
         found = found.get(part) if isinstance(found, dict) else None
+    if isinstance(found, int | float):
+        found = {"mean": found}
     return {"key": key, **found} if isinstance(found, dict) else None
 
 
@@ -279,8 +268,8 @@ def _differing_artifacts(a: Side, b: Side, path: str, seen: set[tuple[str, str]]
     met. Of the levels before a ticket only the keys are looked at: a chain's levels have the same settings. Of several
     experts, the first that differs."""
     one, other = a.manifest(), b.manifest()
-    yield from _differing(one["settings"], other["settings"], f"{path}settings")
-    inputs = [m["inputs"] for m in (one, other)]
+    yield from _differing(one.settings, other.settings, f"{path}settings")
+    inputs = [m.inputs for m in (one, other)]
     experts = [sum(bool(re.fullmatch(r"expert\d+", n)) for n in i) for i in inputs]
     if experts[0] != experts[1]:
         yield {"path": f"{path}inputs.experts", "a": experts[0], "b": experts[1]}
@@ -313,4 +302,4 @@ def _where(store: Store, key: str | None) -> Side | None:
 def _told(key: str | None, side: Side | None) -> Record | None:
     if key is None:
         return None
-    return {"key": key} if side is None else {"key": key, "stage": side.stage, "label": side.manifest().get("label")}
+    return {"key": key} if side is None else {"key": key, "stage": side.stage, "label": side.manifest().label}

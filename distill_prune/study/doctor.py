@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from distill_prune.errors import DistillPruneError
+from distill_prune.run.devices import cores
 from distill_prune.run.ray_cluster import describe
 from distill_prune.run.worker import versions
 from distill_prune.store.store import Store
@@ -18,8 +19,8 @@ from distill_prune.vision import torchvision
 
 def bfloat16() -> str:
     """Whether this processor has instructions for products in bfloat16, in words."""
-    has = [name for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported") if getattr(torch.cpu, name, bool)()]
-    return "fast (AMX or AVX-512 BF16)" if has else "emulated on this processor: slower than float32"
+    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return "fast (AMX or AVX-512 BF16)" if fast else "emulated on this processor: slower than float32"
 
 
 def examine(store: Path) -> dict[str, str]:
@@ -31,7 +32,7 @@ def examine(store: Path) -> dict[str, str]:
         found["torchvision"] = f"cannot be imported: {problem}"
     gpus = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     found["devices"] = ", ".join(["cpu", *gpus])
-    found["cores"] = str(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())
+    found["cores"] = str(cores())
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         found["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
     found["bfloat16"] = bfloat16()

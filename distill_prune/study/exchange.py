@@ -18,15 +18,16 @@ import torch
 from distill_prune.artifacts import Parts, SyntheticSet, Ticket, Trajectory, Transform, Weights
 from distill_prune.data import DATASETS
 from distill_prune.errors import ConfigError, DataError, StoreError, UserError
-from distill_prune.interop import FORMATS, Held, Origin
+from distill_prune.interop import FORMATS, Exportable, Held, Importable, Origin
 from distill_prune.interop.footprint import footprint
 from distill_prune.models import MODELS, build_model, resolved
-from distill_prune.plan.config import entry, validated
 from distill_prune.plan.files import override
 from distill_prune.plan.jobs import VERSIONS
+from distill_prune.plan.validate import entry, validated
 from distill_prune.run.reader import Reader
 from distill_prune.run.worker import versions
 from distill_prune.settings import digest
+from distill_prune.store.manifest import Manifest, Provenance
 from distill_prune.store.store import Ref, Store, identity
 
 STAGE_OF = {"set": "distill", "experts": "experts", "ticket": "prune"}
@@ -56,7 +57,7 @@ def bring_in(store: Store, form: str, paths: Sequence[Path], assignments: Sequen
         UserError: the files, or what is said of them, cannot be used; nothing is written.
     """
     module = FORMATS[form]
-    if not hasattr(module, "read"):
+    if not isinstance(module, Importable):
         raise UserError(f"format '{form}' can be exported only", mend="`distill-prune import --help` lists the formats")
     raw: dict[str, Any] = {}
     override(raw, assignments)
@@ -65,13 +66,13 @@ def bring_in(store: Store, form: str, paths: Sequence[Path], assignments: Sequen
     if model is not None:
         if origin.shape is None or origin.classes is None:
             raise ConfigError("a network needs the shape and classes of its data", mend="--set dataset=REF or a known name")
-        known: Any = resolved(entry(MODELS, model, "model", "--set"))  # type: ignore[arg-type]
+        known = resolved(entry(MODELS, model, "model", "--set"))
         built = Reader(store, "cpu").model_for(known, data) if data else build_model(known, origin.shape, len(origin.classes))
         model = known.identity()
         origin = Origin(origin.classes, origin.transform, origin.shape, built)
     settings = validated(module.Settings, {"name": form, **raw}, "", "--set")
-    found = module.read(settings, list(paths), origin)
-    nouns = found if isinstance(found, list) else [found]
+    content = module.read(settings, list(paths), origin)
+    nouns = [content] if isinstance(content, SyntheticSet | Ticket) else content
     stage, inputs = STAGE_OF[module.KIND], {"data": data} if data else {}
     out = []
     for i, noun in enumerate(nouns):
@@ -123,32 +124,32 @@ def content(parts: Parts) -> str:
 
 
 def _publish(
-    store: Store, stage: str, form: str, parts: Parts, inputs: Mapping[str, str], label: str, model: object
+    store: Store, stage: str, form: str, parts: Parts, inputs: Mapping[str, str], label: str, model: dict[str, object] | None
 ) -> Imported:
-    settings: dict[str, Any] = {"imported": content(parts)}
+    settings: dict[str, object] = {"imported": content(parts)}
     key = identity(stage, VERSIONS[stage], settings, inputs)
     with store.lock(key) as mine:
         if not mine:
             raise StoreError(f"{stage} {key[:12]} is being written by another run", mend="try again")
         if store.sound(stage, key):
             return Imported(Ref(stage, key), label, True)
-        manifest = {
-            "key": key,
-            "stage": stage,
-            "version": VERSIONS[stage],
-            "label": label,
-            "settings": settings,
-            "inputs": dict(inputs),
-            "format": form,
-            "model": model,
-            "versions": versions(),
-            "device": "imported",
-            "threads": 1,
-            "seconds": 0.0,
-            "peak_mb": 0.0,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        }
-        store.write(manifest, parts)
+        provenance = Provenance(
+            key=key,
+            stage=stage,
+            version=VERSIONS[stage],
+            label=label,
+            settings=settings,
+            inputs=dict(inputs),
+            format=form,
+            model=model,
+            versions=versions(),
+            device="imported",
+            threads=1,
+            seconds=0.0,
+            peak_mb=0.0,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        store.write(provenance, parts)
     return Imported(Ref(stage, key), label, False)
 
 
@@ -160,7 +161,7 @@ def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path],
         UserError: the format cannot hold it, or something stands at `path`.
     """
     module = FORMATS[form]
-    if not hasattr(module, "write"):
+    if not isinstance(module, Exportable):
         raise UserError(f"format '{form}' can be imported only", mend="`distill-prune export --help` lists the formats")
     held = _held(store, ref, module.KIND)
     found = None
@@ -174,20 +175,20 @@ def _held(store: Store, ref: str, kind: str) -> Held:
     found = store.find(ref)
     reader, manifest = Reader(store, "cpu"), store.manifest(found.stage, found.key)
     if found.stage == "distill" and kind == "experts":
-        taught = sorted((n for n in manifest["inputs"] if n.startswith("expert")), key=lambda n: (len(n), n))
+        taught = sorted((n for n in manifest.inputs if n.startswith("expert")), key=lambda n: (len(n), n))
         if not taught:
             raise UserError(f"the set '{ref}' was made without experts")
-        return Held(tuple(store.trajectory(manifest["inputs"][n]) for n in taught))
+        return Held(tuple(store.trajectory(manifest.inputs[n]) for n in taught))
     if found.stage == "distill":
         return Held(reader.set(found.key))
     if found.stage == "experts":
         return Held((store.trajectory(found.key),))
     if found.stage == "prune":
         ticket = reader.ticket(found.key)
-        dense = manifest["inputs"].get("dense", found.key)
+        dense = manifest.inputs.get("dense", found.key)
         return _network(store, reader, ticket, ticket, store.manifest("prune", dense))
     if found.stage == "retrain":
-        ticket = reader.ticket(manifest["inputs"]["ticket"])
+        ticket = reader.ticket(manifest.inputs["ticket"])
         return _network(store, reader, Weights(reader.state(found.key)), ticket, manifest)
     raise UserError(
         f"'{ref}' cannot be exported",
@@ -196,9 +197,10 @@ def _held(store: Store, ref: str, kind: str) -> Held:
     )
 
 
-def _network(store: Store, reader: Reader, noun: Ticket | Weights, ticket: Ticket, made: Mapping[str, Any]) -> Held:
-    """A ticket or weights with their network, where the store knows it: `made` is the manifest of what names both."""
-    data, settings = made["inputs"].get("data"), made["settings"].get("model") or made.get("model")
+def _network(store: Store, reader: Reader, noun: Ticket | Weights, ticket: Ticket, manifest: Manifest) -> Held:
+    """A ticket or weights with their network, where the store knows it: `manifest` is that of the
+    artifact that names both."""
+    data, settings = manifest.inputs.get("data"), manifest.settings.get("model") or manifest.model
     if settings is None or data is None or not store.has("data", data):
         if isinstance(noun, Weights):
             raise DataError(
@@ -206,5 +208,5 @@ def _network(store: Store, reader: Reader, noun: Ticket | Weights, ticket: Ticke
                 mend="`distill-prune data PIPELINE` makes them",
             )
         return Held(noun, None, ticket)
-    model = reader.model_for(entry(MODELS, settings, "model", "the manifest"), data)  # type: ignore[arg-type]
+    model = reader.model_for(entry(MODELS, settings, "model", "the manifest"), data)
     return Held(noun, model, ticket, model.shape)

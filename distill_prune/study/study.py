@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from distill_prune.analyze.answer import of_sets
+from distill_prune.analyze.answer import Answer, SetScore, compare
+from distill_prune.analyze.metric import foreign, tested
 from distill_prune.errors import DamagedArtifact
 from distill_prune.models import MODELS
 from distill_prune.plan.nodes import Graph, Node, is_control
@@ -48,7 +49,7 @@ class Study:
     classes: list[str]
     evaluations: list[Record]
     rankings: list[Record]
-    answer: str
+    answer: Answer
     distillation: Record | None
     provenance: list[Record]
     versions: dict[str, str]
@@ -64,6 +65,7 @@ class Study:
     versus: str = "real"
     tasks: dict[str, str | None] = field(default_factory=dict)
     samples: Record | None = None
+    plugins: tuple[str, ...] = ()
 
 
 def read(name: str, graph: Graph, store: Store) -> Study:
@@ -78,10 +80,9 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         except DamagedArtifact:
             missing.append({"stage": node.stage, "key": key, "label": node.label})
             continue
-        versions |= manifest["versions"]
-        provenance.append(
-            {k: manifest[k] for k in ("stage", "key", "seconds", "peak_mb", "device", "created")} | {"label": node.label}
-        )
+        versions |= manifest.versions
+        shown = manifest.model_dump(include={"stage", "key", "seconds", "peak_mb", "device", "created"})
+        provenance.append(shown | {"label": node.label})
     job = graph.nodes[graph.summary].job
     roles = job.roles["inputs"]  # type: ignore[attr-defined]
     summary_inputs = graph.nodes[graph.summary].inputs
@@ -116,15 +117,20 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         versus=graph.pipeline.versus,
         tasks={name: at.task for name, at in graph.pipeline.placed().items()},
         samples=samples,
+        plugins=foreign(graph.pipeline.compare),
     )
 
 
-def answer(graph: Graph, numbers: Mapping[str, Record]) -> str:
-    """What the study says in plain sentences: of its tickets where an arm prunes with a learned set, and of its sets."""
+def answer(graph: Graph, numbers: Mapping[str, Record]) -> Answer:
+    """What the study says of its tickets, where an arm prunes with a learned set, and of its sets."""
     treated = any(a.images in graph.sets and not is_control(graph.methods[a.images]) for a in graph.pipeline.arms.values())
-    sets = of_sets(_evaluations(graph, numbers))
-    said = numbers.get(graph.summary, {}).get("answer", "") if treated or not sets else ""
-    return " ".join(part for part in (said, sets) if part)
+    sets = tuple(SetScore(e["set"], e["network"], e["accuracy"]) for e in _evaluations(graph, numbers))
+    summary = numbers.get(graph.summary)
+    if summary is None or (sets and not treated):
+        return Answer(sets=sets)
+    metrics = {m.name: m for m in tested(foreign(graph.pipeline.compare))}
+    arms, rows, paired, scan, onset = (summary[name] for name in ("arms", "rows", "paired", "scan", "onset"))
+    return Answer(compare(arms, rows, paired, scan, onset, graph.pipeline.versus, metrics), sets)
 
 
 def _data(graph: Graph, numbers: Record) -> Record:
@@ -243,7 +249,7 @@ def cost_of(graph: Graph, store: Store) -> dict[str, float]:
     seconds: dict[str, list[float]] = {}
     for key, node in graph.nodes.items():
         if store.has(node.stage, key) and len(seconds.get(node.kind, [])) < 8:
-            seconds.setdefault(node.kind, []).append(float(store.manifest(node.stage, key)["seconds"]))
+            seconds.setdefault(node.kind, []).append(store.manifest(node.stage, key).seconds)
     return {
         key: sum(known) / len(known) if (known := seconds.get(node.kind)) else _guess(node) for key, node in graph.nodes.items()
     }

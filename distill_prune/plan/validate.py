@@ -1,0 +1,90 @@
+"""Settings made of what a person wrote. A mistake becomes one message: the key, the file, what was got and what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, TypeVar, get_args, get_origin
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+
+from distill_prune.entries import EntryOf
+from distill_prune.errors import ConfigError, nearest
+from distill_prune.settings import Entry, Settings
+from distill_prune.table import Table
+
+Model = TypeVar("Model", bound=Settings)
+
+_UNKNOWN = ("extra_forbidden", "invalid_key")
+
+
+def validated(model: type[Model], raw: object, where: str, file: str) -> Model:
+    """The settings `model` of what stands at `where` in `file`.
+
+    Raises:
+        ConfigError: naming the key, the file, what was got and what is known there.
+    """
+    try:
+        return model.model_validate(raw)
+    except ValidationError as problem:
+        raise _described(problem, model, raw, where, file) from problem
+
+
+def entry(table: Table, raw: object, where: str, file: str) -> Entry:
+    """The settings of the table's entry that `raw` names.
+
+    Raises:
+        ConfigError: naming the key, the file, what was got and what is known there.
+    """
+    kind = Annotated[Entry, EntryOf(table)]
+    try:
+        settings: Entry = TypeAdapter(kind).validate_python(raw)
+    except ValidationError as problem:
+        raise _described(problem, kind, raw, where, file) from problem
+    return settings
+
+
+def _described(problem: ValidationError, kind: object, raw: object, where: str, file: str) -> ConfigError:
+    """One of pydantic's complaints, as the person who wrote the file would put it: of an unknown key, else the first."""
+    complaints = problem.errors(include_url=False)
+    first = next((c for c in complaints if c["type"] in _UNKNOWN), complaints[0])
+    place = ".".join([where, *map(str, first["loc"])]).strip(".")
+    if first["type"] in _UNKNOWN:
+        settings = _settings_at(kind, raw, first["loc"][:-1])
+        known = settings.model_fields if settings else ()
+        return ConfigError(f"unknown key '{place}' in {file}", expected=nearest(str(first["loc"][-1]), known))
+    return _of_a_value(first, place, file)
+
+
+def _of_a_value(complaint: ErrorDetails, place: str, file: str) -> ConfigError:
+    got, context = complaint["input"], complaint.get("ctx", {})
+    match complaint["type"]:
+        case "missing":
+            return ConfigError(f"'{place}' is missing in {file}")
+        case "unnamed_entry":
+            return ConfigError(f"'{place}' in {file} needs a name", got=got, expected=context["expected"])
+        case "unknown_entry":
+            return ConfigError(f"unknown {context['entry']} at '{place}.name' in {file}", expected=context["expected"])
+        case "model_type" | "dict_type" if not isinstance(got, Settings):
+            return ConfigError(f"'{place}' in {file}", got=repr(got), expected="a mapping of keys to values")
+    message = complaint["msg"].removeprefix("Value error, ")
+    if not place:
+        return ConfigError(f"{file}: {message}")
+    return ConfigError(f"'{place}' in {file}: {message}", got=None if isinstance(got, dict | Settings) else got)
+
+
+def _settings_at(kind: object, raw: Any, path: Sequence[int | str]) -> type[Settings] | None:
+    """The settings that belong at `path` below a value of type `kind`, written as `raw`; None where none do."""
+    if isinstance(kind, EntryOf):
+        kind = kind.settings(raw)
+    if isinstance(kind, type) and issubclass(kind, Settings):
+        if not path:
+            return kind
+        name, *path = path
+        field = kind.model_fields.get(str(name))
+        return _settings_at(field.rebuild_annotation(), raw[name], path) if field else None
+    if isinstance(raw, Mapping) and get_origin(kind) is dict:
+        return _settings_at(get_args(kind)[1], raw[path[0]], path[1:])
+    # An annotation's marks come after its type: what EntryOf says is nearer than the type Entry.
+    inner = (_settings_at(part, raw, path) for part in reversed(get_args(kind)))
+    return next((settings for settings in inner if settings), None)

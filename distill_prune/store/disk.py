@@ -1,0 +1,39 @@
+"""Files that are whole or not there: flushed to the disk, then renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+
+def write_json(path: Path, value: object) -> None:
+    """JSON in the order given, indented and flushed to the disk; floats round-trip exactly."""
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def replace_json(path: Path, value: object) -> None:
+    """The same, replacing `path` in one step: it holds the old value or the new one, whatever dies meanwhile."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    write_json(aside, value)
+    aside.replace(path)
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def flush_folder(path: Path) -> None:
+    """Flush the names in a folder to the disk, so that a rename survives a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

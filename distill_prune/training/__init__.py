@@ -1,0 +1,22 @@
+"""Training, evaluation and their costs. Experts, dense networks, tickets, controls and retraining share one loop."""
+
+from distill_prune.recipe import Recipe
+from distill_prune.training.costs import CountFlops, flops_of_examples, flops_of_step, input_of, training_cost
+from distill_prune.training.evaluation import Score, evaluate, outputs
+from distill_prune.training.loop import Trained, train
+from distill_prune.training.order import epoch_order
+
+__all__ = [
+    "CountFlops",
+    "Recipe",
+    "Score",
+    "Trained",
+    "epoch_order",
+    "evaluate",
+    "flops_of_examples",
+    "flops_of_step",
+    "input_of",
+    "outputs",
+    "train",
+    "training_cost",
+]
