@@ -25,7 +25,7 @@ from distill_prune.errors import UserError
 from distill_prune.models import Model
 from distill_prune.tree import State
 
-SHARED = "lanes: 1 trains networks of this kind one by one"
+WAY_OUT = "lanes: 1 trains networks of this kind one by one"
 
 
 class _Lanes(nn.Module):
@@ -120,7 +120,7 @@ def laned(module: nn.Module, lanes: int) -> nn.Module:
                 f"the layer '{name}' of the network has no form for several lanes",
                 got=type(layer).__name__,
                 expected=", ".join(kind.__name__ for kind in _LAYERS),
-                mend=SHARED,
+                mend=WAY_OUT,
             )
         if make is not None:
             parent, _, last = name.rpartition(".")
