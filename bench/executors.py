@@ -20,6 +20,7 @@ from distill_prune.artifacts import Parts
 from distill_prune.data.digits import Settings
 from distill_prune.plan.jobs import VERSIONS, DataJob
 from distill_prune.plan.nodes import Node
+from distill_prune.run.events import Hit
 from distill_prune.run.executors import Executor, make_executor
 from distill_prune.store.manifest import Provenance
 from distill_prune.store.store import Store, identity
@@ -60,7 +61,7 @@ def seconds(executor: Executor, nodes: Sequence[Node]) -> float:
         while waiting and executor.room():
             executor.submit(waiting.pop())
         for event in executor.events(0.5):
-            assert event.kind == "hit", event
+            assert isinstance(event, Hit), event
             heard += 1
     return time.perf_counter() - began
 

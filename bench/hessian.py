@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from distill_prune.analyze import curvature, diagonal, hessian, spectrum
+from distill_prune.analyze.inputs import Copies
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.data import DATASETS, prepare
 from distill_prune.models import MODELS, Model, build_model
@@ -49,7 +50,8 @@ def ours(model: Model, state: State, mask: Mask, examples: Examples) -> dict[str
         chosen = curvature.Settings(rows=len(examples), **settings)
 
         def run(seed: int) -> dict[str, Any]:
-            found = curvature.measure(chosen, model, [state], [mask], examples, Streams(seed, ("bench",)))
+            given = Copies(model, [state], [mask], state, {"train": examples}, Streams(seed, ("bench",)))
+            found = curvature.measure(chosen, given)
             (one,) = found.numbers["copies"]
             return {"trace": one["trace"]["mean"], "se": one["trace"]["se"], "products": one.get("products", one["probes"])}
 

@@ -14,14 +14,14 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from distill_prune.errors import nearest
 from distill_prune.settings import Settings
-from distill_prune.table import Table
+from distill_prune.table import EntryModule, Table
 
 
 @dataclass(frozen=True, eq=False)
 class EntryOf:
     """Marks a field whose value is an entry of `table`, or by their names one of the `others`."""
 
-    table: Table
+    table: Table[EntryModule]
     others: Mapping[str, type[Settings]] = field(default_factory=dict)
 
     def settings(self, raw: object) -> type[Settings]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 class DistillPruneError(Exception):
@@ -78,6 +81,17 @@ class DamagedArtifact(RunError):
     def __init__(self, stage: str, key: str, reason: str) -> None:
         self.stage, self.key, self.reason = stage, key, reason
         super().__init__(f"damaged artifact {stage}/{key[:12]}: {reason}")
+
+
+def needed(value: T | None, what: str, whose: str) -> T:
+    """`value`, where there is one.
+
+    Raises:
+        RunError: there is none, and `whose` work needs it.
+    """
+    if value is None:
+        raise RunError(f"{whose} needs {what}, and there is none")
+    return value
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

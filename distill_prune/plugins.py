@@ -16,11 +16,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import cast
 
 from distill_prune.errors import UserError, nearest
-from distill_prune.table import CONTRACTS, Table, imported
+from distill_prune.table import EntryModule, Table, imported
 
-_TABLES = {
+TABLES = {
     "data": ("distill_prune.data", "DATASETS"),
     "models": ("distill_prune.models", "MODELS"),
     "methods": ("distill_prune.distill", "METHODS"),
@@ -28,23 +29,22 @@ _TABLES = {
     "analyses": ("distill_prune.analyze", "ANALYSES"),
     "formats": ("distill_prune.interop", "FORMATS"),
 }
+"""By the table's name in plugins and entry points: the module that has it, and its name there."""
 _RESERVED = {"methods": "stored"}
 """What a pipeline file means something else by."""
 _EXAMPLE = 'DISTILL_PRUNE = {"models": {"my_net": "my_module"}}'
 
 
-def table_of(name: str) -> Table:
+def table_of(name: str) -> Table[EntryModule]:
     """The table that plugins and entry points call `name`.
 
     Raises:
         UserError: there is none.
     """
-    if name not in _TABLES:
-        raise UserError(f"there is no table '{name}'", expected=nearest(name, _TABLES))
-    module, attribute = _TABLES[name]
-    table = getattr(importlib.import_module(module), attribute)
-    assert isinstance(table, Table)
-    return table
+    if name not in TABLES:
+        raise UserError(f"there is no table '{name}'", expected=nearest(name, TABLES))
+    module, attribute = TABLES[name]
+    return cast(Table[EntryModule], vars(importlib.import_module(module))[attribute])
 
 
 def load(module: str, folder: str | Path = ".") -> dict[str, dict[str, str]]:
@@ -64,19 +64,19 @@ def load(module: str, folder: str | Path = ".") -> dict[str, dict[str, str]]:
 def _brought(plugin: ModuleType) -> dict[str, dict[str, str]]:
     """What the plugin says that it brings, checked."""
     what = f"the plugin '{plugin.__name__}' ({plugin.__file__})"
-    said = getattr(plugin, "DISTILL_PRUNE", None)
-    if said is None:
+    brings = vars(plugin).get("DISTILL_PRUNE")
+    if brings is None:
         raise UserError(f"{what} does not say what it brings", mend=f"a line like {_EXAMPLE}")
-    shape = isinstance(said, Mapping) and said and all(isinstance(entries, Mapping) for entries in said.values())
-    pairs = [(n, m) for entries in said.values() for n, m in entries.items()] if shape else []
+    tables = brings.values() if isinstance(brings, Mapping) else ()
+    pairs = [(n, m) for entries in tables for n, m in entries.items()] if all(isinstance(e, Mapping) for e in tables) else []
     if not pairs or not all(isinstance(part, str) and part for pair in pairs for part in pair):
-        raise UserError(f"{what} does not say clearly what it brings", got=f"DISTILL_PRUNE = {said!r}", expected=_EXAMPLE)
-    for table, entries in said.items():
-        if table not in CONTRACTS:
-            raise UserError(f"{what} brings entries of no table", got=f"'{table}'", expected=nearest(str(table), CONTRACTS))
+        raise UserError(f"{what} does not say clearly what it brings", got=f"DISTILL_PRUNE = {brings!r}", expected=_EXAMPLE)
+    for table, entries in brings.items():
+        if table not in TABLES:
+            raise UserError(f"{what} brings entries of no table", got=f"'{table}'", expected=nearest(str(table), TABLES))
         if (name := _RESERVED.get(table)) in entries:
             raise UserError(f"{what}: {table} cannot be called '{name}'", mend="another name")
-    return {table: dict(entries) for table, entries in said.items()}
+    return {table: dict(entries) for table, entries in brings.items()}
 
 
 def register(entries: Mapping[str, Mapping[str, str]]) -> None:
@@ -99,7 +99,7 @@ class Registered:
 
     @classmethod
     def here(cls) -> Registered:
-        entries = {name: table_of(name).registered for name in _TABLES}
+        entries = {name: table_of(name).registered for name in TABLES}
         return cls({t: e for t, e in entries.items() if e}, tuple(sys.path))
 
     def restore(self) -> None:

@@ -1,5 +1,9 @@
 """Tables of entries that are resolved on use, so that looking at a table imports nothing heavy.
 
+An entry is a module. What it must have and may declare is its table's protocol, a subclass of `EntryModule`: annotated names
+without a value and functions are required, the value of a name is its default. A table fills in the defaults of what a
+module leaves out, so that callers read plain attributes.
+
 Beside its own entries a table knows those that a plugin registered, and those that installed packages announce as entry
 points of the group `distill_prune.<table>`. The packages' list is read once, and only where a name is not known otherwise
 or everything is listed.
@@ -8,25 +12,28 @@ or everything is listed.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from distill_prune.errors import ConfigError, UserError, nearest
+from distill_prune.settings import Settings as AnySettings
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-CONTRACTS = {
-    "data": ("data set", ("fingerprint", "load")),
-    "models": ("model", ("build",)),
-    "methods": ("distillation method", ("NEEDS_EXPERTS", "distill")),
-    "criteria": ("pruning criterion", ("NEEDS_TRAINING", "scores")),
-    "analyses": ("analysis", ("TAKES", "measure")),
-    "formats": ("format", ("KIND",)),
-}
-"""By the table's name in plugins and entry points: its kind, and what an entry has beside `Settings`."""
+
+class EntryModule(Protocol):
+    """What every entry is: a module with `Settings`."""
+
+    __name__: str
+    __file__: str
+    Settings: type[AnySettings]
+
+
+E = TypeVar("E", bound=EntryModule, covariant=True)
 
 
 @cache
@@ -34,22 +41,42 @@ def installed() -> dict[str, dict[str, list[EntryPoint]]]:
     """What installed packages announce: by table and name."""
     from importlib.metadata import entry_points
 
-    points, found = entry_points(), {}
-    for table in CONTRACTS:
-        names: dict[str, list[EntryPoint]] = {}
-        for point in points.select(group=f"{__name__.partition('.')[0]}.{table}"):
-            names.setdefault(point.name, []).append(point)
-        found[table] = names
-    return found
+    points = entry_points()
+    tables: dict[str, dict[str, list[EntryPoint]]] = {}
+    for group in points.groups:
+        package, _, table = group.partition(".")
+        for point in points.select(group=group) if package == __name__.partition(".")[0] else ():
+            tables.setdefault(table, {}).setdefault(point.name, []).append(point)
+    return tables
 
 
-class Table(Mapping[str, ModuleType]):
-    """Name -> module. A module is an entry: it defines `Settings` and the functions that its table asks for."""
+class Table(Mapping[str, E]):
+    """Name -> module. A module is an entry: it defines `Settings` and what the table's protocol asks for.
 
-    def __init__(self, kind: str, entries: Mapping[str, str]) -> None:
-        self.kind, self._entries = kind, dict(entries)
-        self._group, self._asked = next(((t, asked) for t, (k, asked) in CONTRACTS.items() if k == kind), ("", ()))
+    Args:
+        kind: What an entry is called in messages.
+        group: The table's name in plugins and entry points.
+        protocol: What an entry must have and may declare.
+        entries: The modules of the package's own entries, by name.
+        check: Looks further at somebody else's entry, which has all that the protocol requires; the second argument names
+            the entry. It raises a ConfigError.
+    """
+
+    def __init__(
+        self,
+        kind: str,
+        group: str,
+        protocol: type,
+        entries: Mapping[str, str],
+        check: Callable[[E, str], None] | None = None,
+    ) -> None:
+        self.kind, self.group, self._entries, self._check = kind, group, dict(entries), check
         self._registered: dict[str, str] = {}
+        self._checked: set[EntryModule] = set()
+        declared = inspect.get_annotations(protocol)
+        self.defaults = {name: vars(protocol)[name] for name in declared if name in vars(protocol)}
+        functions = (name for name, value in vars(protocol).items() if inspect.isfunction(value) and name[0] != "_")
+        self.required = ("Settings", *(n for n in declared if n not in ("Settings", *self.defaults)), *functions)
 
     @property
     def own(self) -> tuple[str, ...]:
@@ -77,14 +104,14 @@ class Table(Mapping[str, ModuleType]):
         if name not in self._entries:
             self._registered[name] = module
 
-    def __getitem__(self, name: str) -> ModuleType:
-        """The entry's module.
+    def __getitem__(self, name: str) -> E:
+        """The entry's module, with the defaults of what it may declare.
 
         Raises:
             ConfigError: no such entry; the message names the nearest one. Or a plugin's that cannot be used.
         """
         if name in self._entries:
-            return importlib.import_module(self._entries[name])
+            return self._filled(importlib.import_module(self._entries[name]))
         if name in self._registered:
             return self._foreign(name, self._registered[name])
         if name not in self._installed():
@@ -98,13 +125,18 @@ class Table(Mapping[str, ModuleType]):
         return self._foreign(name, point.module)
 
     def _installed(self) -> Mapping[str, list[EntryPoint]]:
-        return installed()[self._group] if self._group else {}
+        return installed().get(self.group, {})
 
-    def _foreign(self, name: str, module: str) -> ModuleType:
+    def _filled(self, module: ModuleType) -> E:
+        for name, default in self.defaults.items():
+            vars(module).setdefault(name, default)
+        return cast(E, module)
+
+    def _foreign(self, name: str, module: str) -> E:
         """The module of somebody else's entry, looked at as far as errors later on would not name it."""
         what = f"the {self.kind} '{name}' of module '{module}'"
         entry = imported(module, what)
-        lacks = [asked for asked in ("Settings", *self._asked) if not hasattr(entry, asked)]
+        lacks = [required for required in self.required if not hasattr(entry, required)]
         if lacks:
             raise ConfigError(f"{what} lacks {', '.join(lacks)}", got=entry.__file__, mend="see docs/extending.md")
         keyed = self.kind != "format"
@@ -120,7 +152,11 @@ class Table(Mapping[str, ModuleType]):
             )
         if keyed and entry.Settings.model_fields["name"].default != name:
             raise ConfigError(f"{what} goes by another name in its Settings", expected=f'name: Literal["{name}"] = "{name}"')
-        return entry
+        filled = self._filled(entry)
+        if self._check is not None and filled not in self._checked:
+            self._check(filled, what)
+            self._checked.add(filled)  # once: the source may be edited after it was imported
+        return filled
 
     def __iter__(self) -> Iterator[str]:
         return iter({**self._entries, **self._registered, **self._installed()})

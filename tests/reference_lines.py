@@ -6,11 +6,14 @@ from collections.abc import Callable
 
 import torch
 from reference_analyze import error_on_line
+from reference_inputs import copies_of
 from torch import nn
 
 from distill_prune.analyze import between, connectivity, disagreement, landscape, layerwise
+from distill_prune.analyze.inputs import Retrained, Tickets
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.models import Model
+from distill_prune.progress import SILENT
 from distill_prune.rng import Streams
 
 STREAMS = Streams(0, ("compare",))
@@ -76,14 +79,10 @@ def norm_batches(train, rows, batch):
 def measured(name, model, copies, train, test, *, masks=None, start=None, distilled=None, progress=None, **settings):
     """The numbers of one of the analyses of copies; `between` takes the first copy against the others."""
     masks = masks or [Mask.dense(copies[0], model.prunable)] * len(copies)
-    more = {} if progress is None else {"progress": progress}
-    data = {"train": train, "test": test, "streams": STREAMS, **more}
+    more = {"progress": progress or SILENT}
     if name == "between":
-        of = {"copies_a": copies[:1], "copies_b": copies[1:], "mask_a": masks[0], "mask_b": masks[-1]}
-        return between.measure(between.Settings(**settings), model, **of, **data).numbers
+        sides = Retrained(copies[:1], masks[0]), Retrained(copies[1:], masks[-1])
+        return between.measure(between.Settings(**settings), Tickets(model, *sides, train, test, STREAMS, **more)).numbers
     entry = {"connectivity": connectivity, "layerwise": layerwise, "disagreement": disagreement, "landscape": landscape}[name]
-    if name == "disagreement":
-        data["start"] = copies[0] if start is None else start
-    if name == "landscape":
-        data["distilled"] = distilled
-    return entry.measure(entry.Settings(**settings), model, copies, masks, **data).numbers
+    given = copies_of(model, copies, masks, train, STREAMS, test=test, start=start, distilled=distilled, **more)
+    return entry.measure(entry.Settings(**settings), given).numbers

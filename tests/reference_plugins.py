@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from distill_prune.plugins import table_of
-from distill_prune.table import CONTRACTS, installed
+from distill_prune.plugins import TABLES, table_of
+from distill_prune.table import installed
 
 NET = """
 from typing import Literal
@@ -32,8 +32,8 @@ DISTILL_PRUNE = {"criteria": {"score": "score"}}
 NEEDS_TRAINING = True
 class Settings(Criterion):
     name: Literal["score"] = "score"
-def scores(state, mask, streams):
-    return {n: state[n].square() for n in mask.kept}
+def scores(settings, level):
+    return {n: level.state[n].square() for n in level.mask.kept}
 """
 LOUD = """
 import sys
@@ -44,11 +44,11 @@ DISTILL_PRUNE = {"criteria": {"loud": "loud"}}
 NEEDS_TRAINING = False
 class Settings(Criterion):
     name: Literal["loud"] = "loud"
-def scores(state, mask, streams):
+def scores(settings, level):
     print("louder than words", file=sys.stderr)
     print("and to the", end=" ")
     print("other stream", end="")
-    return {n: torch.arange(state[n].numel()).float().reshape(state[n].shape) for n in mask.kept}
+    return {n: torch.arange(t.numel()).float().reshape(t.shape) for n, t in level.mask.kept.items()}
 """
 METHOD = """
 from typing import Literal
@@ -74,8 +74,8 @@ DISTILL_PRUNE = {"analyses": {"analysis": "analysis"}}
 TAKES = "copies"
 class Settings(Entry):
     name: Literal["analysis"] = "analysis"
-def measure(settings, model, copies, masks, train, streams, progress):
-    return Measurements("analysis", {"copies": len(copies)})
+def measure(settings, copies):
+    return Measurements("analysis", {"copies": len(copies.states)})
 """
 DATA = """
 from typing import Literal
@@ -107,7 +107,7 @@ Write = Callable[[str, str], Path]
 @contextmanager
 def pristine(folder: Path) -> Iterator[None]:
     """What a test registers and imports from `folder` is gone afterwards."""
-    tables = [table_of(name) for name in CONTRACTS]
+    tables = [table_of(name) for name in TABLES]
     before = [dict(t._registered) for t in tables], list(sys.path), sys.dont_write_bytecode
     sys.dont_write_bytecode = True  # two versions of a file within one second look the same to the cache of bytecode
     installed.cache_clear()

@@ -12,13 +12,14 @@ from reference_analyze import ARMS, COSTS
 
 from distill_prune.analyze import summary
 from distill_prune.analyze.answer import Answer, compare
+from distill_prune.analyze.inputs import Study
 from distill_prune.analyze.sentences import sentences
 
 Record = dict[str, Any]
 
 
 def summarise(units: Sequence[Record], arms: Any = ARMS, pairs: Any = (), costs: Any = COSTS, **settings: Any) -> Record:
-    numbers = summary.measure(summary.Settings(**settings), units, arms, pairs, costs).numbers
+    numbers = summary.measure(summary.Settings(**settings), Study(units, arms, pairs, costs)).numbers
     json.dumps(numbers, allow_nan=False)
     return numbers
 

@@ -15,9 +15,11 @@ from reference_analyze import (
     synthetic_of,
     tiny,
 )
+from reference_inputs import copies_of
 
 from distill_prune.analyze import ANALYSES, accuracy, evaluation, overlap
 from distill_prune.analyze.estimate import combined, dependent, estimate, sign_flip_p, smallest_p
+from distill_prune.analyze.inputs import Pair, SetInput
 from distill_prune.artifacts import Examples, Mask, SyntheticSet, Transform
 from distill_prune.errors import ConfigError, UserError
 from distill_prune.rng import Streams, seed_of
@@ -109,7 +111,7 @@ def test_accuracy_of_each_copy_and_their_mean():
     model = tiny()
     copies = [state_of(model, 0), state_of(model, 1)]
     parts = {"train": examples_of(model, 20, 1), "validation": examples_of(model, 0), "test": examples_of(model, 9, 2)}
-    numbers = accuracy.measure(accuracy.Settings(), model, copies, parts).numbers
+    numbers = accuracy.measure(accuracy.Settings(), copies_of(model, copies, **parts)).numbers
     assert set(numbers["accuracy"]) == {"train", "test"}
     for part in ("train", "test"):
         x, y = parts[part].x, parts[part].y
@@ -123,7 +125,7 @@ def test_accuracy_of_each_copy_and_their_mean():
 
 def test_accuracy_of_no_copies_is_refused():
     with pytest.raises(UserError, match=r"(?s)accuracy of no copies.*at least one"):
-        accuracy.measure(accuracy.Settings(), tiny(), [], {})
+        accuracy.measure(accuracy.Settings(), copies_of(tiny(), []))
 
 
 # ---------------------------------------------------------------- overlap
@@ -133,7 +135,7 @@ def test_overlap_against_counted_sets_and_exact_chance():
     model = tiny("none")
     state = state_of(model, 0)
     a, b = mask_of(model, state, 1, 0.5), mask_of(model, state, 2, 0.3)
-    numbers = overlap.measure(overlap.Settings(), a, b).numbers
+    numbers = overlap.measure(overlap.Settings(), Pair(a, b)).numbers
 
     def survivors(mask, names):
         return {(n, i) for n in names for i, kept in enumerate(mask.kept[n].flatten().tolist()) if kept}
@@ -159,9 +161,9 @@ def test_overlap_of_a_mask_with_itself_and_with_the_dense_mask():
     model = tiny("none")
     state = state_of(model, 0)
     a = mask_of(model, state, 1)
-    same = overlap.measure(overlap.Settings(), a, a).numbers
+    same = overlap.measure(overlap.Settings(), Pair(a, a)).numbers
     assert same["iou"] == same["a_in_b"] == 1 and same["z"] > 3
-    dense = overlap.measure(overlap.Settings(), a, Mask.dense(state, model.prunable)).numbers
+    dense = overlap.measure(overlap.Settings(), Pair(a, Mask.dense(state, model.prunable))).numbers
     assert dense["a_in_b"] == dense["chance"]["a_in_b"] == 1 and dense["z"] is None
 
 
@@ -169,7 +171,7 @@ def test_masks_of_different_architectures_are_refused():
     one, two = tiny("none"), tiny("instance", classes=4)
     masks = [Mask.dense(state_of(m, 0), m.prunable) for m in (one, two)]
     with pytest.raises(UserError, match=r"(?s)different architectures.*4\.weight, 5\.weight"):
-        overlap.measure(overlap.Settings(), *masks)
+        overlap.measure(overlap.Settings(), Pair(*masks))
 
 
 # ---------------------------------------------------------------- evaluation
@@ -183,15 +185,15 @@ def test_fresh_networks_learn_the_set():
     held = synthetic_of(model)
     none = Examples(held.images[:0], held.labels[:0])
     parts = {"test": Examples(held.images + 0.05, held.labels), "validation": none}
-    numbers = evaluation.measure(QUICK, model, held, parts, held.transform, Streams(0), network="tiny").numbers
+    numbers = evaluation.measure(QUICK, SetInput(model, held, parts, held.transform, Streams(0), network="tiny")).numbers
     right = [net["test"]["accuracy"] for net in numbers["nets"]]
     assert min(right) > 0.9 and numbers["accuracy"] == {"test": estimate(right)}
     assert len({net["test"]["loss"] for net in numbers["nets"]}) == 3, "the networks are not fresh"
     assert numbers["network"] == "tiny"
     assert numbers["cost"]["steps"] == 180 and numbers["cost"]["images"] == 180 * 12
-    again = evaluation.measure(QUICK, model, held, parts, held.transform, Streams(0), network="tiny").numbers
+    again = evaluation.measure(QUICK, SetInput(model, held, parts, held.transform, Streams(0), network="tiny")).numbers
     assert again == numbers
-    other = evaluation.measure(QUICK, model, held, parts, held.transform, Streams(1), network="tiny").numbers
+    other = evaluation.measure(QUICK, SetInput(model, held, parts, held.transform, Streams(1), network="tiny")).numbers
     assert other["nets"] != numbers["nets"]
 
 
@@ -212,10 +214,10 @@ def test_another_input_space_or_shape_is_refused():
     held = synthetic_of(model)
     elsewhere = Transform("normalize", {"mean": torch.ones(1), "std": torch.ones(1)})
     with pytest.raises(UserError, match=r"(?s)lives in another input space.*normalize and normalize, fitted separately"):
-        evaluation.measure(QUICK, model, held, {}, elsewhere, Streams(0))
+        evaluation.measure(QUICK, SetInput(model, held, {}, elsewhere, Streams(0)))
     small = SyntheticSet(held.images[..., :3], held.labels, held.classes, held.transform, "subset")
     with pytest.raises(UserError, match=r"(?s)do not fit network 'tiny'.*\(1, 4, 3\).*\(1, 4, 4\)"):
-        evaluation.measure(QUICK, model, small, {}, held.transform, Streams(0), network="tiny")
+        evaluation.measure(QUICK, SetInput(model, small, {}, held.transform, Streams(0), network="tiny"))
 
 
 def test_accuracy_is_that_of_the_trained_network():
@@ -225,5 +227,5 @@ def test_accuracy_is_that_of_the_trained_network():
     start = model.fresh(seed_of(0, "evaluation", "init", net=0))
     examples = held.examples(held.transform)
     score = evaluate(model, start, examples)
-    numbers = evaluation.measure(still, model, held, {"test": examples}, held.transform, Streams(0)).numbers
+    numbers = evaluation.measure(still, SetInput(model, held, {"test": examples}, held.transform, Streams(0))).numbers
     assert numbers["nets"][0]["test"] == {"accuracy": 1 - score.error, "loss": score.loss, "count": 12}

@@ -8,7 +8,9 @@ import pytest
 import tiny
 import torch
 
+from distill_prune.duration import NONE
 from distill_prune.errors import ConfigError
+from distill_prune.plan.arms import Arm, Begin, ControlOf, placed
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph
 from distill_prune.run.reader import Reader
@@ -198,6 +200,32 @@ def test_an_analysis_of_a_part_of_the_grid() -> None:
 def test_arms_that_mean_nothing(assignment: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         tiny.pipeline(assignment)
+
+
+def control(of: str) -> Arm:
+    return Arm(control=ControlOf(of=of, kind="shuffled"))
+
+
+def test_an_arm_comes_after_the_one_that_it_is_made_from_and_else_as_the_file_has_it() -> None:
+    arms = {"a": control("d"), "b": control("a"), "c": Arm(), "d": Arm(), "e": control("c")}
+    assert list(placed(arms, NONE, ())) == ["c", "d", "a", "b", "e"]
+    many = {str(i): control(str(i - 1)) if i else Arm() for i in reversed(range(500))}
+    assert list(placed(many, NONE, ())) == [str(i) for i in range(500)]
+
+
+@pytest.mark.parametrize(
+    ("arms", "message"),
+    [
+        ({"real": Arm(), "a": control("b"), "b": control("a")}, r"arms\.a is made from itself: a -> b -> a$"),
+        ({"on": control("round"), "round": control("round")}, r"arms\.round is made from itself: round -> round$"),
+        ({"a": control("c")}, r"arms\.a\.control\.of is 'c', which is no arm: known: a"),
+        ({"a": Arm(begins=Begin(arm="c", level=1))}, r"arms\.a\.begins\.arm is 'c', which is no arm"),
+    ],
+)
+def test_arms_that_come_from_nowhere_are_named_before_they_are_placed(arms: dict[str, Arm], message: str) -> None:
+    """Also where nobody called `check`."""
+    with pytest.raises(ValueError, match=message):
+        placed(arms, NONE, ())
 
 
 def test_false_leaves_an_inherited_arm_or_set_out() -> None:

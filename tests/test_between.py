@@ -3,18 +3,19 @@ from __future__ import annotations
 import pytest
 import torch
 from reference_analyze import error_on_line, examples_of, mask_of, state_of, tiny
+from reference_inputs import copies_of
 from reference_lines import STREAMS, bowl, norm_batches, of_class_0, weights, wells, written
 
 from distill_prune.analyze import between, connectivity
+from distill_prune.analyze.inputs import Retrained, Tickets
 from distill_prune.analyze.line import CURVES
 from distill_prune.artifacts import Mask
 from distill_prune.progress import SILENT, Progress
 
 
 def run(model, copies_a, copies_b, mask_a, mask_b, train, test, progress=SILENT, **settings):
-    return between.measure(
-        between.Settings(**settings), model, copies_a, copies_b, mask_a, mask_b, train, test, STREAMS, progress
-    ).numbers
+    sides = Retrained(copies_a, mask_a), Retrained(copies_b, mask_b)
+    return between.measure(between.Settings(**settings), Tickets(model, *sides, train, test, STREAMS, progress)).numbers
 
 
 def scene(kind="none", copies=2):
@@ -64,7 +65,8 @@ def test_of_one_ticket_it_is_connectivity():
     data = examples_of(model, 30, 1), examples_of(model, 25, 2)
     options = {"points": 5, "norm_rows": 20, "norm_batch": 10, "train_rows": 11}
     one = run(model, [a], [b], mask, mask, *data, **options)
-    other = connectivity.measure(connectivity.Settings(**options), model, [a, b], [mask] * 2, *data, STREAMS).numbers
+    given = copies_of(model, [a, b], [mask] * 2, data[0], STREAMS, test=data[1])
+    other = connectivity.measure(connectivity.Settings(**options), given).numbers
     assert one["shared"] == 1
     for key in ("alphas", "barrier", "excess", "curves", "distance", "rows"):
         assert one[key] == other[key]

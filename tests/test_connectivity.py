@@ -5,21 +5,19 @@ import hashlib
 import pytest
 import torch
 from reference_analyze import error_on_line, examples_of, linear, mask_of, state_of, tiny
+from reference_inputs import copies_of
 
 from distill_prune.analyze import connectivity
 from distill_prune.analyze.connectivity import Settings
 from distill_prune.analyze.line import CURVES, barrier, excess
-from distill_prune.artifacts import Mask
 from distill_prune.errors import UserError
-from distill_prune.progress import Progress
+from distill_prune.progress import SILENT, Progress
 from distill_prune.rng import Streams
 
 
 def run(model, copies, train, test, masks=None, progress=None, **settings):
-    masks = masks or [Mask.dense(copies[0], model.prunable)] * len(copies)
-    streams = Streams(0, ("compare",))
-    more = {} if progress is None else {"progress": progress}
-    return connectivity.measure(Settings(**settings), model, copies, masks, train, test, streams, **more).numbers
+    given = copies_of(model, copies, masks, train, progress=progress or SILENT, test=test)
+    return connectivity.measure(Settings(**settings), given).numbers
 
 
 @pytest.mark.parametrize("kind", ["instance", "none"])

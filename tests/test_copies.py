@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from reference_analyze import examples_of, mask_of, state_of, tiny
-from reference_lines import measured
+from reference_inputs import copies_of
+from reference_lines import STREAMS, measured
 
 from distill_prune.analyze import accuracy, between
+from distill_prune.analyze.inputs import Retrained, Tickets
 from distill_prune.artifacts import Mask
 from distill_prune.errors import NonFiniteError, UserError
 
@@ -115,7 +117,7 @@ def test_accuracy_on_no_examples_is_refused(part):
     model = tiny("none")
     parts = {n: examples_of(model, 0 if n in (part, "validation") else 8) for n in ("train", "validation", "test")}
     with pytest.raises(UserError, match=rf"(?s)accuracy is asked for on a set of no examples: {part}.*compare\.accuracy"):
-        accuracy.measure(accuracy.Settings(), model, [state_of(model, 0)], parts)
+        accuracy.measure(accuracy.Settings(), copies_of(model, [state_of(model, 0)], **parts))
 
 
 @pytest.mark.parametrize("name", MIXING)
@@ -130,9 +132,8 @@ def test_a_ticket_without_copies_is_refused(a, b):
     model = tiny("none")
     state, mask = state_of(model, 0), Mask.dense(state_of(model, 0), model.prunable)
     with pytest.raises(UserError, match=rf"(?s)between tickets.*{a} and {b} copies.*at least one of each.*retrain\.copies: 1"):
-        between.measure(
-            between.Settings(), model, [state] * a, [state] * b, mask, mask, examples_of(model, 5), examples_of(model, 5), None
-        )
+        sides = Retrained([state] * a, mask), Retrained([state] * b, mask)
+        between.measure(between.Settings(), Tickets(model, *sides, examples_of(model, 5), examples_of(model, 5), STREAMS))
 
 
 @pytest.mark.parametrize("name", ["connectivity", "layerwise", "between"])

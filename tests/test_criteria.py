@@ -18,6 +18,7 @@ from distill_prune.models.convnet import Settings as ConvNet
 from distill_prune.models.lenet import Settings as LeNet
 from distill_prune.progress import SILENT
 from distill_prune.prune.imp import Step, next_level, score
+from distill_prune.prune.inputs import LevelImages, LevelNetwork
 from distill_prune.prune.select import remaining
 from distill_prune.rng import Streams
 from distill_prune.training import flops_of_step
@@ -60,7 +61,7 @@ def test_snip_is_the_slope_of_the_loss_along_each_connection(soft):
         labels = torch.rand(5, 3, dtype=torch.float64, generator=generator).softmax(1)
         examples = Examples(examples.x, labels)
     mask = half(model, state)
-    found = score(SNIP(rows=99), state, mask, STREAMS, model, examples)
+    found = score(SNIP(rows=99), LevelImages(state, mask, STREAMS, model, examples))
     masked, eps = mask.apply(state), 1e-6
     for n in model.prunable:
         for i in range(state[n].numel()):
@@ -78,10 +79,10 @@ def test_snip_looks_at_rows_that_its_streams_draw():
     model = convnet()
     state, examples = uneven(model), examples_of(model, 40)
     mask = Mask.dense(state, model.prunable)
-    found = score(SNIP(rows=7), state, mask, STREAMS, model, examples)
+    found = score(SNIP(rows=7), LevelImages(state, mask, STREAMS, model, examples))
     rows = torch.randperm(40, generator=STREAMS("rows"))[:7]
-    by_hand = score(SNIP(), state, mask, STREAMS, model, examples.take(rows))
-    other = score(SNIP(rows=7), state, mask, Streams(0, ("prune",), (("level", 2),)), model, examples)
+    by_hand = score(SNIP(), LevelImages(state, mask, STREAMS, model, examples.take(rows)))
+    other = score(SNIP(rows=7), LevelImages(state, mask, Streams(0, ("prune",), (("level", 2),)), model, examples))
     for n, t in found.items():
         torch.testing.assert_close(t, by_hand[n])
         assert not torch.allclose(t, other[n])
@@ -93,7 +94,7 @@ def test_snip_is_of_the_mean_loss_however_many_images_go_at_once(norm):
     model = convnet(norm=norm)
     state, examples = uneven(model), examples_of(model, 150)
     mask = Mask.dense(state, model.prunable)
-    found = score(SNIP(rows=150), state, mask, STREAMS, model, examples)
+    found = score(SNIP(rows=150), LevelImages(state, mask, STREAMS, model, examples))
     total = {n: torch.zeros_like(state[n]) for n in model.prunable}
     for i in range(150):
         weights = {n: state[n].clone().requires_grad_() for n in model.prunable}
@@ -103,7 +104,7 @@ def test_snip_is_of_the_mean_loss_however_many_images_go_at_once(norm):
     for n, t in found.items():
         torch.testing.assert_close(t, (total[n] * state[n]).abs())
     before = {n: t.clone() for n, t in state.items()}
-    score(SNIP(), state, mask, STREAMS, model, examples)
+    score(SNIP(), LevelImages(state, mask, STREAMS, model, examples))
     assert all(torch.equal(t, before[n]) and not t.requires_grad for n, t in state.items())
 
 
@@ -111,7 +112,7 @@ def test_a_snip_level_ranks_by_hand_and_says_what_it_cost():
     model = convnet(width=4)
     start, examples = dense(model), examples_of(model, 9)
     found = level(model, start, examples, SNIP(rows=6))
-    scores = score(SNIP(rows=6), start.state, start.mask, STREAMS, model, examples)
+    scores = score(SNIP(rows=6), LevelImages(start.state, start.mask, STREAMS, model, examples))
     assert {n: t.flatten().tolist() for n, t in found.mask.kept.items()} == survivors(scores, start.mask.kept, 0.3, "global")
     assert found.numbers["cost"] == {"images": 6, "steps": 0, "flops": flops_of_step(model, 6, examples.shape)}
     every = {"images": 9, "steps": 0, "flops": flops_of_step(model, 9, examples.shape)}
@@ -166,7 +167,7 @@ def test_synflow_is_what_the_flow_loses_without_each_weight(norm):
         state = {n: t + 0.7 if "running" in n else t for n, t in state.items()}
     state = {n: t - 0.4 if n in model.prunable else -t if n.endswith("weight") else t for n, t in state.items()}
     mask = half(model, state)
-    found = score(SYNFLOW(), state, mask, STREAMS, model)
+    found = score(SYNFLOW(), LevelNetwork(state, mask, STREAMS, model))
     whole = flow(state, mask, 2, norm, 6)
     for n in model.prunable:
         assert found[n].dtype == torch.float64
@@ -189,7 +190,7 @@ def test_synflow_multiplies_where_other_norms_stand():
 
     plain = built(None)
     state = {n: t.double() for n, t in plain.fresh(0).items()}
-    scores = list(score(SYNFLOW(), state, Mask.dense(state, plain.prunable), STREAMS, plain).values())
+    scores = list(score(SYNFLOW(), LevelNetwork(state, Mask.dense(state, plain.prunable), STREAMS, plain)).values())
     for norm in (
         nn.LayerNorm((4, 2, 2)),
         nn.RMSNorm((4, 2, 2)),
@@ -201,7 +202,7 @@ def test_synflow_multiplies_where_other_norms_stand():
         own = {"0.weight": w, "0.bias": b, "4.weight": state["3.weight"], "4.bias": state["3.bias"]}
         own |= {f"1.{n}": -3 * t.detach().double() for n, t in norm.named_parameters() if n == "weight"}
         own |= {f"1.{n}": t.detach().double() + 5 for n, t in norm.named_parameters() if n == "bias"}
-        found = score(SYNFLOW(), own, Mask.dense(own, model.prunable), STREAMS, model)
+        found = score(SYNFLOW(), LevelNetwork(own, Mask.dense(own, model.prunable), STREAMS, model))
         for a, b in zip(found.values(), scores, strict=True):
             torch.testing.assert_close(a, 3 * b)
         out = model({n: t.float() for n, t in own.items()}, torch.randn(2, 1, 4, 4))  # the network is as before
@@ -212,7 +213,7 @@ def test_synflow_multiplies_where_other_norms_stand():
 def test_synflow_outlives_the_range_of_float32():
     model = build_model(LeNet(hidden=(5,) * 60), (1, 2, 2), 3)
     state = {n: 1e-2 * t for n, t in model.fresh(0, "init").items()}
-    found = score(SYNFLOW(), state, Mask.dense(state, model.prunable), STREAMS, model)
+    found = score(SYNFLOW(), LevelNetwork(state, Mask.dense(state, model.prunable), STREAMS, model))
     assert all(bool((t > 0).any()) and float(t.max()) < 1e-50 for t in found.values())
 
 

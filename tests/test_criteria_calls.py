@@ -6,15 +6,16 @@ import pytest
 import torch
 from pydantic import ValidationError
 from reference import convnet, examples_of, uneven
-from reference_criteria import STREAMS, SYNFLOW, dense, level
+from reference_criteria import SNIP, STREAMS, SYNFLOW, dense, level
 from reference_plugins import SCORE, Write, written
 
 from distill_prune.artifacts import Mask, Ticket
-from distill_prune.errors import RunError
+from distill_prune.errors import ConfigError, RunError
 from distill_prune.plugins import load
 from distill_prune.progress import SILENT
 from distill_prune.prune import CRITERIA, needs_images, needs_model
 from distill_prune.prune.imp import Step, next_level, score
+from distill_prune.prune.inputs import LevelImages
 from distill_prune.prune.select import Iterative, remaining, schedule
 from distill_prune.training import Recipe
 
@@ -61,9 +62,8 @@ def test_parts_end_at_the_levels_count_and_masks_nest(scope):
 
 
 def test_ties_go_by_the_lowest_place_in_parts_and_at_once(write: Write):
-    write(
-        "score", SCORE.replace("NEEDS_TRAINING = True", "NEEDS_TRAINING = False").replace("state[n].square()", "0 * state[n]")
-    )
+    untrained = SCORE.replace("NEEDS_TRAINING = True", "NEEDS_TRAINING = False")
+    write("score", untrained.replace("level.state[n].square()", "0 * level.state[n]"))
     load("score")
     start = dense(convnet())
     for rounds in (1, 3):
@@ -77,7 +77,7 @@ def test_a_plugin_can_be_scored_in_parts(write: Write):
     """What it is given in each part: the mask so far, the state without what went, and the level's streams."""
     code = SCORE.replace("import Criterion", "import Iterative").replace("(Criterion)", "(Iterative)")
     code = code.replace("NEEDS_TRAINING = True", "NEEDS_TRAINING = False\nSEEN = []").replace(
-        "    return", "    SEEN.append((state, mask, streams))\n    return"
+        "    return", "    SEEN.append((level.state, level.mask, level.streams))\n    return"
     )
     write("score", code)
     load("score")
@@ -111,68 +111,77 @@ def test_what_criteria_need(name, model, images):
     assert CRITERIA[name].NEEDS_TRAINING is (name == "magnitude")
 
 
-def test_a_criterion_is_given_what_it_asks_for_by_name(write: Write):
-    code = SCORE.replace("(state, mask, streams)", "(mask, examples, settings, streams, model, state, power=3)")
-    write(
-        "score",
-        code.replace("return", "assert settings.name == 'score' and len(examples) == 5 and model.classes == 3\n    return"),
-    )
+def test_a_trained_criterion_is_given_all_there_is(write: Write):
+    looked = "assert settings.name == 'score' and len(level.examples) == 5 and level.model.classes == 3\n    return"
+    write("score", SCORE.replace("return", looked))
     load("score")
     model = convnet()
     state, examples = uneven(model, dtype=torch.float32), examples_of(model, 5, dtype=torch.float32)
     start = Ticket(Mask.dense(state, model.prunable), state, 0)
     level(model, start, examples, CRITERIA["score"].Settings(), Recipe(length="2it", batch=4))
-    found = score(CRITERIA["score"].Settings(), start.state, start.mask, STREAMS, model, examples)
+    found = score(CRITERIA["score"].Settings(), LevelImages(start.state, start.mask, STREAMS, model, examples))
     assert all(torch.equal(t, state[n].square()) for n, t in found.items())
 
 
 def test_scores_come_without_their_graph(write: Write):
-    write("score", SCORE.replace("state[n].square()", "state[n].clone().requires_grad_().square()"))
+    write("score", SCORE.replace("level.state[n].square()", "level.state[n].clone().requires_grad_().square()"))
     load("score")
     model = convnet()
     start, examples = dense(model), examples_of(model, 5)
-    found = score(CRITERIA["score"].Settings(), start.state, start.mask, STREAMS, model, examples)
+    found = score(CRITERIA["score"].Settings(), LevelImages(start.state, start.mask, STREAMS, model, examples))
     assert not any(t.requires_grad for t in found.values())
 
 
+FORM = "given its settings and one record\n  got:      {}\n  expected: {}\\(settings, given\\), a LevelWeights of distill_prune"
+NOT = "scores asks for what there is not\n  got:      level.{}\n  expected: .*state"
+
+
 @pytest.mark.parametrize(
-    ("parameters", "said"),
+    ("old", "new", "said"),
     [
-        (
-            "state, mask, steams",
-            "criterion 'score' asks for 'steams'\n  expected: of what it can have: settings, state, mask, str",
-        ),
-        ("state, mask, model", "asks for 'model'\n  expected: .*streams\n  mend:     NEEDS_MODEL = True in its module"),
-        ("state, mask, examples", "asks for 'examples'\n  expected: .*streams\n  mend:     NEEDS_IMAGES = True in its module"),
+        ("settings, level", "state, mask, streams", FORM.format("scores.state, mask, streams.", "scores")),
+        ("settings, level", "state, mask", FORM.format("scores.state, mask.", "scores")),
+        ("settings, level", "settings, mask", FORM.format("scores.settings, mask.", "scores")),
+        ("level.mask", "level.masks", NOT.format("masks").replace(".*state", "did you mean 'mask'")),
+        ("return", "level.model\n    return", NOT.format("model") + ".*\n  mend:     NEEDS_MODEL = True in its module"),
+        ("return", "level.examples\n    return", NOT.format("examples") + ".*\n  mend:     NEEDS_IMAGES = True in its module"),
+        ("def", "def cost(settings, level):\n    return level.model\ndef", "cost asks for .*\n.*\n.*\n.*NEEDS_MODEL = True"),
+        ("def", "def cost(examples):\n    return 0\ndef", FORM.format("cost.examples.", "cost")),
     ],
 )
-def test_what_there_is_not_is_refused(write: Write, parameters, said):
-    code = SCORE.replace("NEEDS_TRAINING = True", "NEEDS_TRAINING = False").replace("state, mask, streams", parameters)
-    write("score", code)
+def test_what_there_is_not_is_refused(write: Write, old, new, said):
+    write("score", SCORE.replace("NEEDS_TRAINING = True", "NEEDS_TRAINING = False").replace(old, new))
     load("score")
-    model = convnet()
-    with pytest.raises(RunError, match=said):
-        level(model, dense(model), examples_of(model, 5), CRITERIA["score"].Settings())
+    with pytest.raises(ConfigError, match=said.replace("scores(", "scores.").replace(")\n", ".\n")):
+        _ = CRITERIA["score"]
+
+
+def test_what_a_criterion_needs_must_be_there():
+    model, step = convnet(), Step(criterion=SNIP())
+    start, common = dense(model), {"recipe": None, "first": 0, "device": "cpu", "progress": SILENT}
+    with pytest.raises(RunError, match="snip needs a network, and there is none"):
+        next_level(None, start, start, step, STREAMS, examples=examples_of(model, 5), **common)
+    with pytest.raises(RunError, match="snip needs examples, and there is none"):
+        next_level(model, start, start, step, STREAMS, examples=None, **common)
+    with pytest.raises(RunError, match="magnitude needs a recipe, and there is none"):
+        step = Step(criterion=CRITERIA["magnitude"].Settings())
+        next_level(model, start, start, step, STREAMS, examples=examples_of(model, 5), **common)
 
 
 def test_costs_are_asked_for_in_the_same_way(write: Write):
     code = SCORE.replace("NEEDS_TRAINING = True", "NEEDS_TRAINING = False\nNEEDS_IMAGES = True\n")
-    cost = "from distill_prune.artifacts import Cost\ndef cost(examples, steams):\n    return Cost(len(examples))\n"
+    cost = "from distill_prune.artifacts import Cost\ndef cost(settings, level):\n    return Cost(len(level.examples))\n"
     write("score", code + cost)
     load("score")
     model = convnet()
-    with pytest.raises(RunError, match="asks for 'steams'"):
-        level(model, dense(model), examples_of(model, 5), CRITERIA["score"].Settings())
-    write("score", code + cost.replace(", steams", ""))
-    found = level(None, dense(model), examples_of(model, 5), CRITERIA["score"].Settings())
+    found = level(model, dense(model), examples_of(model, 5), CRITERIA["score"].Settings())
     assert found.numbers["cost"] == {"images": 5, "steps": 0, "flops": 0}
 
 
 def test_a_trained_criterion_spends_its_scores_beside_its_training(write: Write):
     """SNIP's formula at trained weights, as somebody's own entry: both costs add up."""
-    code = SCORE.replace(
-        "def scores", "from distill_prune.artifacts import Cost\ndef cost():\n    return Cost(7, 0, 11)\ndef scores"
-    )
+    cost = "from distill_prune.artifacts import Cost\ndef cost(settings, level):\n    return Cost(7, 0, 11)\n"
+    code = SCORE.replace("def scores", f"{cost}def scores")
     write("score", code)
     load("score")
     model = convnet()

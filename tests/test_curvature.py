@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from reference_analyze import dense_hessian, examples_of, mask_of, state_of, tiny
+from reference_inputs import copies_of
 
 from distill_prune.analyze import curvature, hessian
 from distill_prune.analyze.curvature import Settings
@@ -70,7 +71,7 @@ def test_masks_in_another_order_give_the_same_probes():
 def test_trace_converges_to_the_truth(kind):
     model, state, mask, examples = scene(kind)
     settings = Settings(probes_max=400, relative_error=1e-9)
-    numbers = curvature.measure(settings, model, [state], [mask], examples, STREAMS).numbers
+    numbers = curvature.measure(settings, copies_of(model, [state], [mask], examples, STREAMS)).numbers
     trace, layers, invariant = exact(model, state, mask, examples)
     one = numbers["copies"][0]
     assert one["stopped"] == "cap" and one["probes"] == 400
@@ -132,12 +133,12 @@ def test_chunks_change_nothing(monkeypatch):
 def test_stops_at_the_relative_error_and_says_so():
     model, state, mask, examples = scene("none")
     settings = Settings(probes_min=16, probes_max=400, relative_error=0.08, check_every=5)
-    one = curvature.measure(settings, model, [state], [mask], examples, STREAMS).numbers["copies"][0]
+    one = curvature.measure(settings, copies_of(model, [state], [mask], examples, STREAMS)).numbers["copies"][0]
     assert one["stopped"] == "relative error"
     assert 16 < one["probes"] < 400 and (one["probes"] - 16) % 5 == 0
     assert one["trace"]["se"] <= 0.08 * abs(one["trace"]["mean"])
     shorter = Settings(probes_max=one["probes"] - 5, relative_error=0.08, check_every=5)
-    one = curvature.measure(shorter, model, [state], [mask], examples, STREAMS).numbers["copies"][0]
+    one = curvature.measure(shorter, copies_of(model, [state], [mask], examples, STREAMS)).numbers["copies"][0]
     assert one["stopped"] == "cap"
 
 
@@ -145,21 +146,21 @@ def test_copies_are_averaged_and_their_errors_combined():
     model, state, mask, examples = scene("none")
     other = mask.apply(state_of(model, 9))
     settings = Settings(probes_max=20, relative_error=1e-9)
-    numbers = curvature.measure(settings, model, [state, other], [mask, mask], examples, STREAMS).numbers
+    numbers = curvature.measure(settings, copies_of(model, [state, other], [mask, mask], examples, STREAMS)).numbers
     one, two = (c["trace"] for c in numbers["copies"])
     assert numbers["trace"]["mean"] == pytest.approx((one["mean"] + two["mean"]) / 2)
     assert numbers["trace"]["se"] == pytest.approx(math.hypot(one["se"], two["se"]) / 2)
     assert numbers["trace"]["n"] == 2
     assert numbers["weight_norm"]["mean"] == pytest.approx(sum(c["weight_norm"] for c in numbers["copies"]) / 2)
-    same = curvature.measure(settings, model, [state, state], [mask, mask], examples, STREAMS).numbers["copies"]
+    same = curvature.measure(settings, copies_of(model, [state, state], [mask, mask], examples, STREAMS)).numbers["copies"]
     assert same[0]["trace"]["mean"] != same[1]["trace"]["mean"], "copies share probes: their errors are not independent"
-    assert curvature.measure(settings, model, [state, other], [mask, mask], examples, STREAMS).numbers == numbers
+    assert curvature.measure(settings, copies_of(model, [state, other], [mask, mask], examples, STREAMS)).numbers == numbers
 
 
 def test_rows_are_drawn_and_recorded():
     model, state, mask, examples = scene("none", n=30)
     settings = Settings(rows=8, probes_max=16)
-    numbers = curvature.measure(settings, model, [state], [mask], examples, STREAMS).numbers
+    numbers = curvature.measure(settings, copies_of(model, [state], [mask], examples, STREAMS)).numbers
     index = torch.randperm(30, generator=STREAMS("curvature", "rows"))[:8]
     loss = torch.nn.functional.cross_entropy(model(state, examples.x[index]), examples.y[index])
     assert numbers["rows"]["count"] == 8
@@ -170,7 +171,9 @@ def test_a_layer_without_survivors():
     model, state, mask, examples = scene("none")
     name = model.prunable[0]
     bare = type(mask)(mask.kept | {name: torch.zeros_like(mask.kept[name])})
-    numbers = curvature.measure(Settings(probes_max=16), model, [bare.apply(state)], [bare], examples, STREAMS).numbers
+    numbers = curvature.measure(
+        Settings(probes_max=16), copies_of(model, [bare.apply(state)], [bare], examples, STREAMS)
+    ).numbers
     assert numbers["layers"][name]["trace"]["mean"] == 0
     assert numbers["layers"][name]["trace_per_weight"] is None
 
@@ -178,14 +181,14 @@ def test_a_layer_without_survivors():
 def test_no_examples_are_refused():
     model, state, mask, examples = scene("none")
     with pytest.raises(UserError, match=r"(?s)needs training examples.*0 examples, 1 copies"):
-        curvature.measure(Settings(), model, [state], [mask], examples.take(torch.arange(0)), STREAMS)
+        curvature.measure(Settings(), copies_of(model, [state], [mask], examples.take(torch.arange(0)), STREAMS))
 
 
 def test_a_network_that_overflows_is_refused():
     model, state, mask, examples = scene("none")
     state = {n: t * 1e200 for n, t in state.items()}
     with pytest.raises(NonFiniteError, match="curvature of copy 0 is not finite"):
-        curvature.measure(Settings(), model, [state], [mask], examples, STREAMS)
+        curvature.measure(Settings(), copies_of(model, [state], [mask], examples, STREAMS))
 
 
 def test_probes_out_of_order_are_refused():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from reference_curvature import NETS, STREAMS, Dense, scene
+from reference_inputs import copies_of
 
 from distill_prune.analyze import diagonal
 from distill_prune.analyze.diagonal import BLOCK, Settings, estimated, exactly, histogram, measure
@@ -21,7 +22,7 @@ def products_of(s):
 
 
 def measured(s, **settings):
-    return measure(Settings(**settings), s.model, [s.state], [s.mask], s.examples, STREAMS).numbers
+    return measure(Settings(**settings), copies_of(s.model, [s.state], [s.mask], s.examples, STREAMS)).numbers
 
 
 def silent(done, total):
@@ -113,17 +114,17 @@ def test_copies_and_their_estimates(exact):
     other = s.mask.apply({n: 1.1 * t for n, t in s.state.items()})
     arguments = (s.model, [s.state, other], [s.mask] * 2, s.examples, STREAMS)
     settings = {"probes": 20, "sketch": 3, "exact_below": 3000 if exact else 5}
-    both = measure(Settings(copies=3, **settings), *arguments).numbers
+    both = measure(Settings(copies=3, **settings), copies_of(*arguments)).numbers
     first, second = both["copies"]
     assert (first["copy"], second["copy"]) == (0, 1)
     assert both["median"] == estimate([first["quantiles"]["0.5"], second["quantiles"]["0.5"]])
     assert both["negative"] == estimate([first["negative"], second["negative"]])
     sums = [first["sum"], second["sum"]]
     assert both["sum"] == (estimate([x["mean"] for x in sums]) if exact else combined(sums))
-    one = measure(Settings(**settings), *arguments).numbers
+    one = measure(Settings(**settings), copies_of(*arguments)).numbers
     assert one["copies"] == [first] and one["median"]["n"] == 1
     if not exact:
-        same = measure(Settings(copies=2, **settings), s.model, [s.state] * 2, *arguments[2:]).numbers["copies"]
+        same = measure(Settings(copies=2, **settings), copies_of(s.model, [s.state] * 2, *arguments[2:])).numbers["copies"]
         assert same[0]["sum"] != same[1]["sum"], "copies share probes: their errors are not independent"
 
 
@@ -160,7 +161,9 @@ def test_progress_runs_to_its_end():
 
     for settings in ({}, {"exact_below": 0, "probes": 20, "sketch": 2}):
         ticks.clear()
-        measure(Settings(copies=2, **settings), s.model, [s.state] * 2, [s.mask] * 2, s.examples, STREAMS, Counting())
+        measure(
+            Settings(copies=2, **settings), copies_of(s.model, [s.state] * 2, [s.mask] * 2, s.examples, STREAMS, Counting())
+        )
         done = [d for d, _, _ in ticks]
         assert done == sorted(done) and done[-1] == ticks[-1][1] and {n for _, _, n in ticks} == {"copy 0", "copy 1"}
 
@@ -169,6 +172,6 @@ def test_a_layer_without_survivors():
     s = scene("lenet")
     name = s.model.prunable[0]
     mask = type(s.mask)(s.mask.kept | {name: torch.zeros_like(s.mask.kept[name])})
-    found = measure(Settings(), s.model, [mask.apply(s.state)], [mask], s.examples, STREAMS).numbers["copies"][0]
+    found = measure(Settings(), copies_of(s.model, [mask.apply(s.state)], [mask], s.examples, STREAMS)).numbers["copies"][0]
     assert found["survivors"] == mask.remaining < s.mask.remaining
     assert diagonal.QUANTILES[2] == 0.5 and math.isfinite(found["quantiles"]["0.5"])

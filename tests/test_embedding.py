@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from reference import convnet, interrupted
 
 from distill_prune.analyze import evaluation
+from distill_prune.analyze.inputs import SetInput
 from distill_prune.artifacts import Examples, Mask, SyntheticSet, Ticket, Transform
 from distill_prune.distill import METHODS, Source, check_kind
 from distill_prune.distill.embedding import Settings, distill, filled, gradients, initial
@@ -251,7 +252,7 @@ def test_a_set_is_evaluated_by_fresh_networks(source):
     settings = evaluation.Settings(nets=2, length="3it", batch=4, lr=3e-3, optimizer="adamw", weight_decay=0.0)
     parts = {"test": tiny_text.many(12, seed=1)}
     streams = Streams(0, ("evaluation",))
-    found = evaluation.measure(settings, source.model, made, parts, TEXT, streams, network="bert").numbers
+    found = evaluation.measure(settings, SetInput(source.model, made, parts, TEXT, streams, network="bert")).numbers
     assert found["recipe"]["optimizer"] == "adamw" and len(found["nets"]) == 2
     noise = streams.under("evaluation", net=0)
     start = source.model.fresh(seed_of(0, "evaluation", "evaluation", "init", net=0))

@@ -16,6 +16,7 @@ from tiny import Cli
 
 from distill_prune import conformance
 from distill_prune.conformance import __main__ as conforms
+from distill_prune.plugins import TABLES, table_of
 from distill_prune.store.store import Store
 
 TEXT = (Path(__file__).resolve().parent.parent / "docs" / "extending.md").read_text(encoding="utf-8")
@@ -58,6 +59,24 @@ def test_the_modules_conform(folder: Path, capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out.splitlines() == [f"{t} {n}: conforms" for t, n in zip(tables, MODULES, strict=True)]
 
 
+def compares_distances(store: Store, report: Path, printed: str) -> None:
+    """The metric of the page's analysis is where built-in ones are: rows, tests, tables, figures, the page and the answer."""
+    (summary,) = [n for n in (store.numbers("compare", r.key) for r in store.all() if r.stage == "compare") if "rows" in n]
+    assert list(summary["rows"][0]).index("distance") == list(summary["rows"][0]).index("spearman") + 1
+    assert all(row["distance"]["mean"] > 0 and row["distance"]["n"] == 1 for row in summary["rows"])
+    (last,) = [p for p in summary["paired"] if (p["metric"], p["level"]) == ("distance", 2)]
+    assert last["arm"] == "averages" and last["versus"] == "real" and last["difference"]["n"] == 1
+    closer = "more or less accurate or closer together or farther apart than real (n = 1; below 6"
+    assert closer in summary["answer"] and closer in printed
+    html = (report / "report.html").read_text(encoding="utf-8")
+    for heading in ("Further measurements", "Distance between copies (L2)", '<a href="#further">'):
+        assert heading in html
+    for name in ("distance", "paired_distance"):
+        assert (report / "figures" / f"{name}.svg").exists() and (report / "figures" / f"{name}.png").exists()
+    assert "distance_mean" in (report / "tables" / "levels.csv").read_text(encoding="utf-8").splitlines()[0].split(",")
+    assert '"distance"' in (report / "tables" / "runs.json").read_text(encoding="utf-8")
+
+
 def test_the_study_runs_and_is_found_by_installed_modules(cli: Cli, folder: Path, tmp_path: Path) -> None:
     done = cli(*command("distill-prune")[1:], "--executor", "serial", "--store", "store")
     assert done.code == 0, done.err
@@ -68,11 +87,12 @@ def test_the_study_runs_and_is_found_by_installed_modules(cli: Cli, folder: Path
     found = [store.numbers("compare", r.key) for r in store.all() if r.stage == "compare"]
     distances = [n["distance"]["mean"] for n in found if n["analysis"] == "distance"]
     assert len(distances) == 5 and all(d > 0 for d in distances)  # dense, and two levels of two arms
+    compares_distances(store, folder / "store" / "reports" / "stripes", done.out)
 
     with pristine(folder):  # as in another process, without --plugin
         forget(folder)
-        for table in conformance.CONTRACTS:
-            conformance.table_of(table)._registered = {}
+        for table in TABLES:
+            table_of(table)._registered = {}
         without = cli("plan", "stripes.yaml", "--store", "store")
         assert without.code == 2 and "unknown data set 'stripes' at 'data.name' in stripes.yaml" in without.err
         points = tomllib.loads(blocks("toml")[0])["project"]["entry-points"]

@@ -18,6 +18,7 @@ from distill_prune.artifacts import (
 )
 from distill_prune.duration import NONE, Duration
 from distill_prune.errors import ConfigError, DamagedArtifact, DataError, NonFiniteError, RunError, UserError, nearest
+from distill_prune.models import Network
 from distill_prune.rng import Streams, seed_of, seeded, stream
 from distill_prune.settings import Later, Settings, canonical, canonical_json, digest
 from distill_prune.table import Table
@@ -200,7 +201,7 @@ def test_errors_say_what_got_expected_and_mend_and_survive_a_worker():
 
 
 def test_tables_name_the_nearest_entry_and_import_on_use():
-    table = Table("model", {"convnet": "distill_prune.models.convnet", "gone": "distill_prune.models.gone"})
+    table = Table("model", "models", Network, {"convnet": "distill_prune.models.convnet", "gone": "distill_prune.models.gone"})
     assert "gone" in table and "convnt" not in table and len(table) == 2 and list(table) == ["convnet", "gone"]
     assert table["convnet"].Settings().name == "convnet"
     with pytest.raises(ConfigError, match="unknown model 'convnt'\n  expected: did you mean 'convnet'"):

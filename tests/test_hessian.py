@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from reference_curvature import NETS, STREAMS, Dense, scene, signs
+from reference_inputs import copies_of
 
 from distill_prune.analyze import curvature, diagonal, hessian, spectrum
 from distill_prune.analyze.hessian import Products, Sketch, recorded
@@ -145,9 +146,9 @@ def test_all_analyses_look_at_the_same_rows():
     s = scene("lenet")
     arguments = (s.model, [s.state], [s.mask], s.examples, STREAMS)
     found = [
-        curvature.measure(curvature.Settings(rows=6, probes_max=16), *arguments),
-        spectrum.measure(spectrum.Settings(rows=6, eigenvalues=2, steps=2, starts=2), *arguments),
-        diagonal.measure(diagonal.Settings(rows=6), *arguments),
+        curvature.measure(curvature.Settings(rows=6, probes_max=16), copies_of(*arguments)),
+        spectrum.measure(spectrum.Settings(rows=6, eigenvalues=2, steps=2, starts=2), copies_of(*arguments)),
+        diagonal.measure(diagonal.Settings(rows=6), copies_of(*arguments)),
     ]
     assert len({canonical_json(f.numbers["rows"]) for f in found}) == 1
     (loss,) = {f.numbers["copies"][0]["train_loss"] for f in found}
@@ -164,7 +165,7 @@ def test_nothing_to_measure_is_refused(name):
     entry = {"curvature": curvature, "spectrum": spectrum, "diagonal": diagonal}[name]
     none = s.examples.take(torch.arange(0))
     with pytest.raises(UserError, match=rf"(?s){name} needs training examples.*0 examples, 1 copies"):
-        entry.measure(entry.Settings(), s.model, [s.state], [s.mask], none, STREAMS)
+        entry.measure(entry.Settings(), copies_of(s.model, [s.state], [s.mask], none, STREAMS))
 
 
 @pytest.mark.parametrize("entry", [spectrum, diagonal], ids=["spectrum", "diagonal"])
@@ -173,4 +174,4 @@ def test_networks_that_overflow_are_refused(entry):
     state = {n: t * 1e200 for n, t in s.state.items()}
     settings = entry.Settings(**({"eigenvalues": 2} if entry is spectrum else {}))
     with pytest.raises(NonFiniteError, match="of copy 0 is not finite"):
-        entry.measure(settings, s.model, [state], [s.mask], s.examples, STREAMS)
+        entry.measure(settings, copies_of(s.model, [state], [s.mask], s.examples, STREAMS))

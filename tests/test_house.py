@@ -21,7 +21,7 @@ from distill_prune.distill import METHODS
 from distill_prune.interop import FORMATS
 from distill_prune.models import MODELS, build_model
 from distill_prune.prune import CRITERIA
-from distill_prune.table import Table
+from distill_prune.table import EntryModule, Table
 
 PACKAGE = Path(distill_prune.__file__).parent
 FLOORS = (
@@ -39,7 +39,8 @@ FLOORS = (
     {"data", "models"},
     {"store"},
     {"artifacts", "entries"},
-    {"tree", "rng", "settings", "progress", "table", "fingerprints", "objective", "vision"},
+    {"tree", "rng", "progress", "table", "argument", "fingerprints", "objective", "vision"},
+    {"settings"},
     {"duration"},
     {"errors", "arithmetic"},
 )
@@ -211,7 +212,7 @@ def test_only_the_summary_takes_a_whole_study() -> None:
 
 
 def test_a_table_imports_on_use() -> None:
-    table = Table("kind", {"a": "distill_prune.errors", "b": "no.such.module"})
+    table = Table("kind", "kinds", EntryModule, {"a": "distill_prune.errors", "b": "no.such.module"})
     assert set(table) == {"a", "b"} and len(table) == 2 and "b" in table and isinstance(table["a"], ModuleType)
     from distill_prune.errors import ConfigError
 

@@ -24,7 +24,7 @@ def test_onnx_names_its_packages(package, tmp_path, monkeypatch):
         write("onnx", Held(random_ticket(model), model), tmp_path / "net.onnx")
     with pytest.raises(UserError, match=r"(?s)the network of this ticket is not known.*--set model.name="):
         write("onnx", Held(random_ticket(model)), tmp_path / "net.onnx")
-    assert not list(tmp_path.iterdir()) and not hasattr(FORMATS["onnx"], "read")
+    assert not list(tmp_path.iterdir()) and FORMATS["onnx"].read is None
 
 
 def test_onnx_gives_the_same_logits(tmp_path):

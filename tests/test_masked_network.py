@@ -11,6 +11,7 @@ import tiny_masked
 import tiny_text
 import torch
 import torch.nn.functional as F
+from reference_inputs import copies_of
 from reference_training import half
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -22,6 +23,7 @@ from distill_prune.errors import ConfigError, DataError, UserError
 from distill_prune.models import Model, bert, build_model, predicting, resolved
 from distill_prune.models.convnet import Settings as ConvNet
 from distill_prune.prune import snip
+from distill_prune.prune.inputs import LevelImages
 from distill_prune.rng import Streams
 from distill_prune.training import CountFlops, Recipe, evaluate, flops_of_step, order, outputs, train
 
@@ -169,7 +171,7 @@ def test_a_batch_at_a_time_is_scored_as_the_whole(model: Model, monkeypatch: pyt
     score = evaluate(model, state, held)
     assert score.count == len(apart) and score.error == sum(s != y for s, (_, y) in zip(said, apart, strict=True)) / len(apart)
     assert score.loss == pytest.approx(float(mean_loss(model, state, held)), rel=1e-12)
-    scored = metrics.measure(metrics.Settings(), model, [state], held).numbers
+    scored = metrics.measure(metrics.Settings(), copies_of(model, [state], test=held)).numbers
     assert scored["copies"] == [{"accuracy": 1 - score.error}] and set(scored) == {"copies", "accuracy"}
 
 
@@ -243,7 +245,7 @@ def test_products_with_the_hessian(kind: str, request: pytest.FixtureRequest) ->
 def test_sensitivity_is_of_the_mean_over_what_is_asked(pooled: Model) -> None:
     held, state = tiny_masked.examples(6), double(pooled)
     mask = Mask.dense(state, pooled.prunable)
-    found = snip.scores(snip.Settings(), state, mask, Streams(0, ("p",)), pooled, held)
+    found = snip.scores(snip.Settings(), LevelImages(state, mask, Streams(0, ("p",)), pooled, held))
     leaves = {n: state[n].clone().requires_grad_() for n in pooled.prunable}
     loss = mean_loss(pooled, {**state, **leaves}, held)
     slopes = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
@@ -255,8 +257,8 @@ def test_sensitivity_is_of_the_mean_over_what_is_asked(pooled: Model) -> None:
 def test_disagreement_is_of_what_is_asked(model: Model) -> None:
     held, start = tiny_masked.examples(20), double(model)
     copies = [train(model, start, held, Recipe(length="4it", batch=8, lr=0.3 + i, momentum=0.0), NOISE).state for i in range(2)]
-    masks = [Mask.dense(start, model.prunable)] * 2
-    got = disagreement.measure(disagreement.Settings(), model, copies, masks, start, held, held, Streams(0)).numbers
+    given = copies_of(model, copies, train=held, streams=Streams(0), start=start, test=held)
+    got = disagreement.measure(disagreement.Settings(), given).numbers
     said = [[max(range(64), key=r.__getitem__) for r, _ in one_by_one(model, c, held)] for c in copies]
     truth = [y for i in range(20) for _, y in tiny_masked.pairs(held, i)]
     assert got["pairs"][0]["test"] == sum(a != b for a, b in zip(*said, strict=True)) / len(truth) > 0

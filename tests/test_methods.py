@@ -13,7 +13,7 @@ from reference_methods import CLASSES, DSA, METHODS, PLAIN, STREAMS, TINY, made_
 
 from distill_prune.artifacts import Examples, decode
 from distill_prune.data import digits, prepare
-from distill_prune.distill import Source, distribution, gradient, needs_model
+from distill_prune.distill import Source, Traits, distribution, embedding, gradient, needs_model, subset, trajectory
 from distill_prune.distill.classes import class_rows
 from distill_prune.distill.formation import assembled, initial
 from distill_prune.distill.outer import KEEP_EVERY, TRIES
@@ -171,3 +171,22 @@ def test_a_class_without_examples(source):
     with pytest.raises(DataError, match=r"class 'b' has"):
         run(distribution, lacking, init="noise")
     assert [len(rows) for rows in class_rows(lacking.train.y, CLASSES, 0)] == [8, 0, 8]
+
+
+@pytest.mark.parametrize(
+    ("entry", "traits"),
+    [
+        (trajectory, Traits(True, True, False, ("images",))),
+        (gradient, Traits(False, True, False, ("images",))),
+        (embedding, Traits(False, True, False, ("text",))),
+        (subset, Traits(False, False, True, ("images", "text"))),
+    ],
+)
+def test_what_an_entry_leaves_out_has_a_default(entry, traits):
+    assert Traits.of(entry) == traits
+
+
+def test_a_network_that_is_not_asked_for_is_refused():
+    source = Source(Examples(torch.zeros(2, 1, 4, 4), torch.tensor([0, 1])), ("a", "b"), PLAIN)
+    with pytest.raises(ConfigError, match=r"(?s)reads a network unasked.*NEEDS_MODEL = True"):
+        distribution.distill(distribution.Settings(ipc=1), source, STREAMS, "cpu", SILENT)

@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from reference import convnet, examples_of, uneven
+from reference_inputs import copies_of
 
 from distill_prune.analyze.metrics import Settings, measure, scores
 from distill_prune.errors import UserError
@@ -51,7 +52,7 @@ def test_numbers_by_rank():
 def test_estimates_are_over_copies_of_the_whole_set():
     model = convnet()
     copies, test = [uneven(model, seed) for seed in (0, 1)], examples_of(model, 30)
-    found = measure(Settings(positive=2), model, copies, test).numbers
+    found = measure(Settings(positive=2), copies_of(model, copies, test=test)).numbers
     singles = [scores(model(c, test.x).detach(), test.y, 2) for c in copies]
     assert found["copies"] == singles
     assert found["f1"]["mean"] == pytest.approx(sum(s["f1"] for s in singles) / 2) and found["f1"]["n"] == 2
@@ -60,6 +61,6 @@ def test_estimates_are_over_copies_of_the_whole_set():
 def test_refusals():
     model = convnet()
     with pytest.raises(UserError, match="metrics of no copies"):
-        measure(Settings(), model, [], examples_of(model, 3))
+        measure(Settings(), copies_of(model, [], test=examples_of(model, 3)))
     with pytest.raises(UserError, match="positive is no class"):
-        measure(Settings(positive=3), model, [uneven(model)], examples_of(model, 3))
+        measure(Settings(positive=3), copies_of(model, [uneven(model)], test=examples_of(model, 3)))

@@ -17,12 +17,11 @@ from distill_prune.errors import ConfigError, UserError
 from distill_prune.models import MODELS
 from distill_prune.plan.jobs import VERSIONS, ExpertsJob
 from distill_prune.plan.nodes import Node
-from distill_prune.plugins import Registered, load, table_of
+from distill_prune.plugins import TABLES, Registered, load, table_of
 from distill_prune.prune import CRITERIA
 from distill_prune.run.events import received
 from distill_prune.settings import Entry, Settings, canonical, digest
 from distill_prune.store.store import Store, identity
-from distill_prune.table import CONTRACTS
 from distill_prune.training import Recipe
 
 write = pytest.fixture(written)
@@ -52,7 +51,7 @@ def test_the_hash_is_of_the_code_that_was_imported(write: Write) -> None:
 
 
 def test_the_package_s_own_settings_have_no_code_in_keys() -> None:
-    for table in CONTRACTS:
+    for table in TABLES:
         for name in table_of(table).own:
             assert "code" not in canonical(table_of(table)[name].Settings.model_construct(path=".", task="rte", tasks={})), name
 

@@ -12,9 +12,8 @@ from tiny import Cli
 from distill_prune.cli.options import in_front
 from distill_prune.errors import ConfigError, UserError
 from distill_prune.models import MODELS
-from distill_prune.plugins import load, table_of
+from distill_prune.plugins import TABLES, load, table_of
 from distill_prune.prune import CRITERIA
-from distill_prune.table import CONTRACTS
 
 write = pytest.fixture(written)
 
@@ -23,9 +22,15 @@ write = pytest.fixture(written)
 
 
 def test_every_table_has_a_name_for_plugins() -> None:
-    assert {name: (t.kind, t._group) for name in CONTRACTS for t in [table_of(name)]} == {
-        name: (kind, name) for name, (kind, _) in CONTRACTS.items()
+    assert {t.group: (t.kind, *t.required) for t in map(table_of, TABLES)} == {
+        "data": ("data set", "Settings", "fingerprint", "load"),
+        "models": ("model", "Settings", "build"),
+        "methods": ("distillation method", "Settings", "NEEDS_EXPERTS", "distill"),
+        "criteria": ("pruning criterion", "Settings", "NEEDS_TRAINING", "scores"),
+        "analyses": ("analysis", "Settings", "TAKES", "measure"),
+        "formats": ("format", "Settings", "KIND"),
     }
+    assert [table_of(name).group for name in TABLES] == list(TABLES)
     with pytest.raises(UserError, match="no table 'model'\n  expected: did you mean 'models'"):
         table_of("model")
 

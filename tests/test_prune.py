@@ -13,6 +13,7 @@ from distill_prune.errors import NonFiniteError, RunError
 from distill_prune.progress import SILENT
 from distill_prune.prune import CRITERIA
 from distill_prune.prune.imp import Step, dense_ticket, next_level, score
+from distill_prune.prune.inputs import LevelImages, LevelWeights
 from distill_prune.prune.select import select
 from distill_prune.rng import Streams
 from distill_prune.settings import canonical
@@ -114,7 +115,7 @@ def test_magnitude_is_the_absolute_value():
     model = convnet()
     state = uneven(model)
     mask = Mask.dense(state, model.prunable)
-    found = CRITERIA["magnitude"].scores(state, mask, STREAMS)
+    found = CRITERIA["magnitude"].scores(MAGNITUDE(), LevelWeights(state, mask, STREAMS))
     assert list(found) == list(model.prunable)
     assert all(torch.equal(t, torch.maximum(state[n], -state[n])) for n, t in found.items())
     assert any(bool((state[n] < 0).any()) for n in found)
@@ -123,7 +124,8 @@ def test_magnitude_is_the_absolute_value():
 def test_random_scores_are_uniform_and_their_own_at_every_level():
     mask = dense_mask((40, 50))
     one, again, other = (
-        CRITERIA["random"].scores({}, mask, Streams(0, ("prune",), (("level", k),)))["9.weight"] for k in (1, 1, 2)
+        CRITERIA["random"].scores(RANDOM(), LevelWeights({}, mask, Streams(0, ("prune",), (("level", k),))))["9.weight"]
+        for k in (1, 1, 2)
     )
     assert torch.equal(one, again) and not torch.equal(one, other)
     assert bool((one >= 0).all()) and bool((one < 1).all()) and abs(float(one.mean()) - 0.5) < 0.03
@@ -135,7 +137,7 @@ def test_every_criterion_scores_every_prunable_weight(name):
     assert entry.Settings().name == name and isinstance(entry.NEEDS_TRAINING, bool)
     state = uneven(model)
     mask = Mask.dense(state, model.prunable)
-    scores = score(entry.Settings(), state, mask, STREAMS, model, examples_of(model, 5))
+    scores = score(entry.Settings(), LevelImages(state, mask, STREAMS, model, examples_of(model, 5)))
     assert {n: t.shape for n, t in scores.items()} == {n: t.shape for n, t in mask.kept.items()}
     assert all(bool((t >= 0).all()) and bool(t.any()) and not t.requires_grad for t in scores.values())
 

@@ -9,6 +9,7 @@ import torch
 from reference import convnet
 
 from distill_prune.analyze import ranking
+from distill_prune.analyze.inputs import SetInput
 from distill_prune.analyze.ranking import label_robust_score
 from distill_prune.artifacts import Examples, SyntheticSet, Transform
 from distill_prune.errors import UserError
@@ -44,7 +45,7 @@ def measured(labels, kind, settings=QUICK):
     model = convnet()
     parts, patterns = parts_of(model)
     held = SyntheticSet(patterns.clone(), labels, ("a", "b", "c"), SPACE, "x", 0.1, "none", 1, kind)
-    return ranking.measure(settings, model, held, parts, SPACE, Streams(0), network="tiny").numbers
+    return ranking.measure(settings, SetInput(model, held, parts, SPACE, Streams(0), network="tiny")).numbers
 
 
 def test_scores_are_differences_of_accuracies():
@@ -73,6 +74,6 @@ def test_several_rates_need_a_validation_part():
     parts["validation"] = Examples(patterns[:0], torch.arange(0))
     held = SyntheticSet(patterns, torch.arange(3), ("a", "b", "c"), SPACE, "x")
     with pytest.raises(UserError, match=r"(?s)have no validation part.*a single rate"):
-        ranking.measure(QUICK, model, held, parts, SPACE, Streams(0))
+        ranking.measure(QUICK, SetInput(model, held, parts, SPACE, Streams(0)))
     single = QUICK.model_copy(update={"rates": (0.1,)})
-    assert ranking.measure(single, model, held, parts, SPACE, Streams(0)).numbers["rates"]["real_hard"] == 0.1
+    assert ranking.measure(single, SetInput(model, held, parts, SPACE, Streams(0))).numbers["rates"]["real_hard"] == 0.1

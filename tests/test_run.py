@@ -20,6 +20,7 @@ from distill_prune.errors import DeviceError, NonFiniteError, RunError
 from distill_prune.plan.graph import Graph, build
 from distill_prune.run import run as module
 from distill_prune.run.devices import check_device
+from distill_prune.run.events import Made
 from distill_prune.run.reader import Reader
 from distill_prune.run.stages import compute
 from distill_prune.run.worker import Worker, WorkProgress, conditions
@@ -62,7 +63,7 @@ def test_a_worker_that_always_dies_ends_the_run(empty: Store, monkeypatch: pytes
 
         def events(self, timeout: float) -> list[Any]:
             node, self.node = self.node, None
-            return [module.Event(node.key, "died", -9)]
+            return [module.Died(node.key, "exit code -9")]
 
         def close(self) -> None: ...
 
@@ -262,7 +263,7 @@ def test_interrupted_work_goes_on_bit_by_bit(store: Store, graph: Graph, label: 
         compute(node, Reader(store, "cpu"), last)
         assert last.loaded
     shutil.rmtree(store.path(node.stage, node.key))
-    assert Worker(store, "cpu").make(node, lambda *_: None).status == "made"  # from the snapshot, through the store
+    assert isinstance(Worker(store, "cpu").make(node, lambda *_: None), Made)  # from the snapshot, through the store
     assert tiny.contents(store) == before and not store.work(node.key).exists()
 
 
@@ -272,5 +273,5 @@ def test_a_broken_snapshot_begins_again(store: Store, graph: Graph, content: byt
     shutil.rmtree(store.path(node.stage, node.key))
     store.work(node.key).mkdir()
     (store.work(node.key) / "snapshot.safetensors").write_bytes(content)
-    assert Worker(store, "cpu").make(node, lambda *_: None).status == "made"
+    assert isinstance(Worker(store, "cpu").make(node, lambda *_: None), Made)
     assert tiny.contents(store) == before

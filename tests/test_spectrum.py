@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from reference_curvature import NETS, STREAMS, Dense, scene
+from reference_inputs import copies_of
 from scipy.special import ndtr
 
 from distill_prune.analyze import lanczos, spectrum
@@ -20,7 +21,7 @@ from distill_prune.errors import RunError, UserError
 
 def measured(s, **settings):
     chosen = Settings(**{"eigenvalues": 5, "tolerance": 1e-8, "starts": 12, "steps": 20, **settings})
-    return measure(chosen, s.model, [s.state], [s.mask], s.examples, STREAMS).numbers
+    return measure(chosen, copies_of(s.model, [s.state], [s.mask], s.examples, STREAMS)).numbers
 
 
 @cache
@@ -207,7 +208,7 @@ def test_copies_and_their_estimates():
     s = scene("lenet")
     other = s.mask.apply({n: 1.1 * t for n, t in s.state.items()})
     arguments = (s.model, [s.state, other], [s.mask] * 2, s.examples, STREAMS)
-    both = measure(Settings(copies=5, eigenvalues=6, steps=8), *arguments).numbers
+    both = measure(Settings(copies=5, eigenvalues=6, steps=8), copies_of(*arguments)).numbers
     assert [c["copy"] for c in both["copies"]] == [0, 1]
     values = [[e["value"] for e in c["eigenvalues"]] for c in both["copies"]]
     assert all(v == sorted(v, reverse=True) for v in values)
@@ -217,9 +218,9 @@ def test_copies_and_their_estimates():
         shares = [c[key] for c in both["copies"]]
         assert both[key]["mean"] == pytest.approx((shares[0]["mean"] + shares[1]["mean"]) / 2)
         assert both[key]["se"] == pytest.approx(math.hypot(shares[0]["se"], shares[1]["se"]) / 2)
-    one = measure(Settings(eigenvalues=6, steps=8), *arguments).numbers
+    one = measure(Settings(eigenvalues=6, steps=8), copies_of(*arguments)).numbers
     assert one["copies"] == both["copies"][:1] and one["top"]["n"] == 1 and one["top"]["se"] is None
-    few = measure(Settings(eigenvalues=4, steps=8), *arguments).numbers
+    few = measure(Settings(eigenvalues=4, steps=8), copies_of(*arguments)).numbers
     assert few["ratio"] is None
 
 
@@ -230,7 +231,7 @@ def test_zero_eigenvalues_are_not_negative():
     state[s.model.prunable[0]] = torch.zeros_like(state[s.model.prunable[0]])
     state["1.bias"] = -torch.ones_like(state["1.bias"])
     examples = Examples(s.examples.x.float(), s.examples.y)
-    one = measure(Settings(eigenvalues=2), s.model, [state], [s.mask], examples, STREAMS).numbers["copies"][0]
+    one = measure(Settings(eigenvalues=2), copies_of(s.model, [state], [s.mask], examples, STREAMS)).numbers["copies"][0]
     assert one["negative"]["mean"] < 0.02 and one["negative_curvature"]["mean"] < 1e-3
     assert one["moments"]["first"]["mean"] >= 0
 
@@ -244,7 +245,9 @@ def test_repeats_are_equal_and_products_are_counted():
         def tick(self, done, total, note=""):
             ticks.append((done, total, note))
 
-    found = measure(Settings(eigenvalues=3, starts=2, steps=7), s.model, [s.state], [s.mask], s.examples, STREAMS, Counting())
+    found = measure(
+        Settings(eigenvalues=3, starts=2, steps=7), copies_of(s.model, [s.state], [s.mask], s.examples, STREAMS, Counting())
+    )
     done = [d for d, _, _ in ticks]
     assert done == sorted(done) and ticks[-1][0] <= ticks[-1][1] == 3 * 11 + 14 and ticks[0][2] == "copy 0"
     assert found.numbers["copies"][0]["products"] > 14 + 3
@@ -259,8 +262,8 @@ def test_more_eigenvalues_than_weights_are_refused():
     with pytest.raises(
         UserError, match=r"(?s)copy 0 has no 4 leading eigenvalues.*4 surviving.*more than .*eigenvalues, 4.*mend"
     ):
-        measure(Settings(eigenvalues=4), *arguments)
-    assert len(measure(Settings(eigenvalues=3), *arguments).numbers["copies"][0]["eigenvalues"]) == 3
+        measure(Settings(eigenvalues=4), copies_of(*arguments))
+    assert len(measure(Settings(eigenvalues=3), copies_of(*arguments)).numbers["copies"][0]["eigenvalues"]) == 3
 
 
 def test_a_basis_beyond_the_memory_is_refused_before_any_product(monkeypatch):

@@ -22,6 +22,7 @@ from tiny import flip
 from distill_prune.artifacts import Parts
 from distill_prune.errors import DamagedArtifact, RunError, StoreError
 from distill_prune.plan.nodes import Graph
+from distill_prune.run.events import Busy, Hit, Made
 from distill_prune.run.worker import Worker
 from distill_prune.store.manifest import Provenance
 from distill_prune.store.store import MANIFEST, NUMBERS, TENSORS, Store
@@ -124,7 +125,7 @@ def test_an_artifact_is_never_overwritten(store: Store, graph: Graph) -> None:
     node = tiny.node_of(graph, "set subset")
     folder = store.path("distill", node.key)
     before = {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.iterdir()}
-    assert Worker(store, "cpu").make(node, lambda *_: None).status == "hit"
+    assert Worker(store, "cpu").make(node, lambda *_: None) == Hit(node.key)
     assert {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.iterdir()} == before
 
 
@@ -142,8 +143,8 @@ def test_a_busy_key_is_not_computed(store: Store, graph: Graph) -> None:
     node = tiny.node_of(graph, "set subset")
     shutil.rmtree(store.path("distill", node.key))
     with Store(store.root).lock(node.key):
-        assert Worker(store, "cpu").make(node, lambda *_: None).status == "busy"
-    assert Worker(store, "cpu").make(node, lambda *_: None).status == "made"
+        assert Worker(store, "cpu").make(node, lambda *_: None) == Busy(node.key)
+    assert isinstance(Worker(store, "cpu").make(node, lambda *_: None), Made)
 
 
 def test_the_lock_of_a_killed_owner_is_free(empty: Store) -> None:

@@ -10,6 +10,7 @@ from torch.nn.utils import prune
 from distill_prune.artifacts import Mask
 from distill_prune.models import MODELS, Model, build_model
 from distill_prune.prune import CRITERIA
+from distill_prune.prune.inputs import LevelWeights
 from distill_prune.prune.select import select
 from distill_prune.rng import Streams
 
@@ -25,6 +26,9 @@ SMALL = [name for name in NETWORKS if name != "alexnet"]
 """Below a million weights: alexnet has 1.8 million, and takes the drawn weights and one kind of ties alone."""
 
 
+MAGNITUDE = CRITERIA["magnitude"]
+
+
 def network(name: str) -> tuple[Model, dict]:
     shape, options = NETWORKS[name]
     model = build_model(MODELS[name].Settings(**options), shape, 10)
@@ -38,7 +42,7 @@ def chains(model: Model, state: dict, levels: int, rate: float):
     assert all(isinstance(layer, nn.Conv2d | nn.Linear) for layer, _ in layers)
     ours = Mask.dense(state, model.prunable)
     for _ in range(levels):
-        ours = select(CRITERIA["magnitude"].scores(state, ours, Streams(0)), ours, rate, "global")
+        ours = select(MAGNITUDE.scores(MAGNITUDE.Settings(), LevelWeights(state, ours, Streams(0))), ours, rate, "global")
         prune.global_unstructured(layers, prune.L1Unstructured, amount=rate)
         yield ours, {n: layer.weight_mask == 1 for n, (layer, _) in zip(model.prunable, layers, strict=True)}
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from reference_curvature import NETS, STREAMS, Dense, scene, signs, trained_hessian
+from reference_inputs import copies_of
 from scipy.stats import gamma, skew, t
 
 from distill_prune.analyze import curvature
@@ -138,7 +139,7 @@ def test_means_over_copies_are_less_skewed():
 def test_hutchpp_converges_to_the_truth(kind, interval):
     s = scene(kind)
     settings = Settings(method="hutch++", sketch=6, interval=interval, probes_max=120, relative_error=1e-9)
-    one = curvature.measure(settings, s.model, [s.state], [s.mask], s.examples, STREAMS).numbers["copies"][0]
+    one = curvature.measure(settings, copies_of(s.model, [s.state], [s.mask], s.examples, STREAMS)).numbers["copies"][0]
     diagonal = s.hessian.diagonal()
     truths = {"trace": diagonal.sum(), "invariant": (s.weights**2 * diagonal).sum()}
     pairs = [(one[k], float(v)) for k, v in truths.items()]
@@ -150,14 +151,14 @@ def test_hutchpp_converges_to_the_truth(kind, interval):
     assert one["probes"] == 120 - pilot == one["trace"]["n"] and one["stopped"] == "cap"
     assert one["sketch"] == 12 and one.get("pilot", 0) == pilot and one["products"] == 132
     plain = Settings(probes_max=120, relative_error=1e-9)
-    other = curvature.measure(plain, s.model, [s.state], [s.mask], s.examples, STREAMS).numbers["copies"][0]
+    other = curvature.measure(plain, copies_of(s.model, [s.state], [s.mask], s.examples, STREAMS)).numbers["copies"][0]
     assert one["trace"]["se"] < 0.65 * other["trace"]["se"] and "products" not in other
 
 
 def test_a_pilot_decides_and_is_forgotten():
     s = scene("lenet")
     settings = Settings(interval="calibrated", probes_max=400, relative_error=0.1)
-    one = curvature.measure(settings, s.model, [s.state], [s.mask], s.examples, STREAMS).numbers["copies"][0]
+    one = curvature.measure(settings, copies_of(s.model, [s.state], [s.mask], s.examples, STREAMS)).numbers["copies"][0]
     products = curvature.Products(s.model, s.state, s.mask, s.examples)
     drawn = [products.probe(STREAMS("curvature", "probe", copy=0, index=i)) for i in range(400)]
     values = products.quadratics(drawn)[:, :-1].sum(1)
@@ -169,7 +170,7 @@ def test_a_pilot_decides_and_is_forgotten():
     assert one["trace"]["mean"] == pytest.approx(float(fresh.mean()))
     assert one["trace"]["se"] == pytest.approx(float(fresh.std()) / math.sqrt(asked))
     fewer = Settings(interval="calibrated", probes_max=16 + asked - 1, relative_error=0.1)
-    one = curvature.measure(fewer, s.model, [s.state], [s.mask], s.examples, STREAMS).numbers["copies"][0]
+    one = curvature.measure(fewer, copies_of(s.model, [s.state], [s.mask], s.examples, STREAMS)).numbers["copies"][0]
     assert one["probes"] == asked - 1 and one["stopped"] == "cap"
 
 
@@ -177,7 +178,7 @@ def test_calibrated_copies_are_pooled():
     s = scene("lenet")
     settings = Settings(interval="calibrated", method="hutch++", sketch=2, probes_max=48)
     other = s.mask.apply({n: 1.1 * v for n, v in s.state.items()})
-    found = curvature.measure(settings, s.model, [s.state, other], [s.mask] * 2, s.examples, STREAMS).numbers
+    found = curvature.measure(settings, copies_of(s.model, [s.state, other], [s.mask] * 2, s.examples, STREAMS)).numbers
     for key in ("trace", "invariant", "trace_per_weight"):
         assert found[key] == pooled([c[key] for c in found["copies"]])
     one = found["copies"][0]

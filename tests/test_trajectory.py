@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from reference import Memory, convnet, examples_of, interrupted
 
 from distill_prune.artifacts import Trajectory, Transform
-from distill_prune.distill import METHODS, Source, trajectory
+from distill_prune.distill import METHODS, Source, last_epoch, trajectory
 from distill_prune.distill.experts import train_expert
 from distill_prune.distill.outer import KEEP_EVERY, TRIES
 from distill_prune.distill.trajectory import Settings, distill
@@ -228,7 +228,8 @@ def test_settings_that_cannot_be_used_are_refused(settings, message):
 
 
 def test_the_last_epoch_that_matching_can_use():
-    assert Settings(max_start=3, expert_epochs=2).last_epoch == 4  # starts 0, 1, 2; the last target is epoch 4
+    assert last_epoch(Settings(max_start=3, expert_epochs=2)) == 4  # starts 0, 1, 2; the last target is epoch 4
+    assert Settings(max_start=3, expert_epochs=2).last_epoch == 4 and last_epoch(METHODS["subset"].Settings()) == 0
 
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"embedding"}))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from distill_prune.analyze.inputs import Study
 from distill_prune.analyze.summary import Settings, measure
 from distill_prune.analyze.transfer import transfer
 
@@ -86,7 +87,7 @@ def test_without_transferred_arms_there_is_no_matrix():
 
 
 def test_the_summary_keeps_tasks_apart():
-    found = measure(Settings(versus="a"), units(), ARMS, [], {}).numbers
+    found = measure(Settings(versus="a"), Study(units(), ARMS, [], {})).numbers
     rows = {(r["arm"], r["level"]): r for r in found["rows"]}
     assert rows["a_on_b", 0]["accuracy"]["mean"] == pytest.approx(0.71)  # the dense networks of its own task
     assert rows["b_on_a", 0]["accuracy"]["mean"] == pytest.approx(0.90)

@@ -1,20 +1,59 @@
-"""Analyses by name. An entry has `Settings`, `TAKES` (kind of tuple it measures) and `measure(settings, ...) -> Measurements`.
-
-`TAKES` is "copies" (the retrained copies of one ticket), "tickets" (those of two), "pair" (two masks), "set" (one synthetic
-set) or "study" (the measurements of all of these). `measure` is called by the names of its parameters, with what it asks for:
-
-    copies    model, copies, masks, start, parts, train, validation, test, distilled, streams, progress
-    tickets   model, copies_a, copies_b, mask_a, mask_b, train, test, streams, progress
-    pair      a, b
-    set       model, synthetic, parts, transform, streams, device, progress, network
-"""
+"""Analyses by name. What an entry has is `Analysis`; what its `measure` is given, one record for each kind, is in `inputs`."""
 
 from __future__ import annotations
 
-from distill_prune.table import Table
+from typing import TYPE_CHECKING, Literal, Protocol
 
-ANALYSES = Table(
+from distill_prune.argument import check_argument
+from distill_prune.errors import ConfigError
+from distill_prune.settings import Entry
+from distill_prune.table import EntryModule, Table
+
+if TYPE_CHECKING:
+    from distill_prune.analyze.inputs import Input
+    from distill_prune.analyze.metric import Metric
+    from distill_prune.artifacts import Measurements
+
+Takes = Literal["copies", "tickets", "pair", "set", "study"]
+"""The retrained copies of one ticket, those of two, two masks, one synthetic set, or the measurements of all of these."""
+
+
+class Analysis(EntryModule, Protocol):
+    """An entry of the table. `TAKES` is the kind of tuple that it measures."""
+
+    Settings: type[Entry]
+    TAKES: Takes
+    MIN_COPIES: int = 1
+    """The fewest copies of a ticket that it can be asked for."""
+    DISTILLED: bool = False
+    """Whether it looks at the learned images of the study, `copies.distilled`."""
+    METRICS: tuple[Metric, ...] = ()
+    """The numbers of a ticket that studies compare."""
+
+    def measure(self, settings: Entry, given: Input, /) -> Measurements:
+        """The numbers of one tuple: `given` is the record of `inputs` that `TAKES` names."""
+
+
+def check_takes(entry: Analysis, what: str) -> None:
+    """Refuse somebody else's analysis that asks for what there is not.
+
+    Raises:
+        ConfigError: `TAKES` is of no known kind, `measure` has other parameters than the settings and one record, or it
+            reads what that record has not.
+    """
+    from distill_prune.analyze.inputs import INPUTS
+
+    # A study asks for its summary by name: another one would never be called.
+    kinds = [kind for kind in INPUTS if kind != "study"]
+    if entry.TAKES not in kinds:
+        raise ConfigError(f"{what}: TAKES", got=repr(entry.TAKES), expected=" or ".join(kinds))
+    check_argument(entry.measure, INPUTS[entry.TAKES], what, {} if entry.DISTILLED else {"distilled": "DISTILLED"})
+
+
+ANALYSES: Table[Analysis] = Table(
     "analysis",
+    "analyses",
+    Analysis,
     {
         "accuracy": "distill_prune.analyze.accuracy",
         "metrics": "distill_prune.analyze.metrics",
@@ -31,4 +70,5 @@ ANALYSES = Table(
         "ranking": "distill_prune.analyze.ranking",
         "summary": "distill_prune.analyze.summary",
     },
+    check_takes,
 )

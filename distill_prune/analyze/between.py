@@ -13,7 +13,6 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import product
 from typing import Any, Literal
 
@@ -22,14 +21,13 @@ from pydantic import Field
 from distill_prune.analyze.copies import check_architecture, check_counters
 from distill_prune.analyze.disagreement import disagreement
 from distill_prune.analyze.estimate import dependent
+from distill_prune.analyze.inputs import Tickets
 from distill_prune.analyze.line import Gauge, RowSettings, distance, heights, line_of, over_pairs
-from distill_prune.artifacts import Examples, Mask, Measurements
+from distill_prune.artifacts import Mask, Measurements
 from distill_prune.errors import UserError
-from distill_prune.models import Model
-from distill_prune.progress import SILENT, Progress, TicksOnly
-from distill_prune.rng import Streams
+from distill_prune.progress import TicksOnly
 from distill_prune.training import outputs
-from distill_prune.tree import State, to
+from distill_prune.tree import to
 
 TAKES: Literal["tickets"] = "tickets"
 
@@ -39,18 +37,7 @@ class Settings(RowSettings):
     points: int = Field(30, ge=2)
 
 
-def measure(
-    settings: Settings,
-    model: Model,
-    copies_a: Sequence[State],
-    copies_b: Sequence[State],
-    mask_a: Mask,
-    mask_b: Mask,
-    train: Examples,
-    test: Examples,
-    streams: Streams,
-    progress: Progress = SILENT,
-) -> Measurements:
+def measure(settings: Settings, tickets: Tickets) -> Measurements:
     """Barriers and excesses of every copy of one ticket with every copy of the other, which share copies.
 
     Numbers: `alphas`, `barrier` and `excess` {curve: estimate}, `curves`, `distance` (Euclidean, over all parameters),
@@ -62,6 +49,7 @@ def measure(
         UserError: a ticket without copies, different architectures, counters that cannot be interpolated, or no examples.
         NonFiniteError: a loss on a line is not finite.
     """
+    model, train, (copies_a, copies_b) = tickets.model, tickets.train, (tickets.a.states, tickets.b.states)
     if not copies_a or not copies_b:
         raise UserError(
             "a barrier between tickets needs a retrained copy of each",
@@ -72,7 +60,7 @@ def measure(
     named = {f"copy {i} of ticket {t}": c for t, copies in (("a", copies_a), ("b", copies_b)) for i, c in enumerate(copies)}
     check_architecture(model, named)
     check_counters(model, list(named.values()))
-    gauge = Gauge.over(settings, model, copies_a[0], train, test, streams)
+    gauge = Gauge.over(settings, model, copies_a[0], train, tickets.test, tickets.streams)
     alphas = line_of(settings.points)
     placed_a, placed_b = ([to(c, train.x.device) for c in copies] for copies in (copies_a, copies_b))
     classed_a, classed_b = (
@@ -81,7 +69,7 @@ def measure(
     chosen = list(product(range(len(copies_a)), range(len(copies_b))))
     pairs: list[dict[str, Any]] = []
     for done, (i, j) in enumerate(chosen):
-        ticks = TicksOnly(progress, done * len(alphas), len(chosen) * len(alphas))
+        ticks = TicksOnly(tickets.progress, done * len(alphas), len(chosen) * len(alphas))
         curves = gauge.line(placed_a[i], placed_b[j], alphas, ticks, f"copies {i} and {j}")
         pairs.append(
             {
@@ -98,7 +86,7 @@ def measure(
             "alphas": alphas,
             **over_pairs(pairs),
             "disagreement": dependent([p["disagreement"] for p in pairs]),
-            "shared": shared(mask_a, mask_b),
+            "shared": shared(tickets.a.mask, tickets.b.mask),
             "pairs": pairs,
             "rows": dict(gauge.rows),
         },

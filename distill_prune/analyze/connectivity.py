@@ -16,22 +16,21 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, Literal
 
 from pydantic import Field
 
 from distill_prune.analyze.copies import check_copies, check_counters
+from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.line import Gauge, RowSettings, distance, heights, line_of, over_pairs
 from distill_prune.analyze.metric import BARRIER, IS_STABLE, WHOLE_NETWORKS, Metric
-from distill_prune.artifacts import Examples, Mask, Measurements
-from distill_prune.models import Model
-from distill_prune.progress import SILENT, Progress, TicksOnly
-from distill_prune.rng import Streams
-from distill_prune.tree import State, to
+from distill_prune.artifacts import Measurements
+from distill_prune.progress import TicksOnly
+from distill_prune.tree import to
 
 TAKES: Literal["copies"] = "copies"
+MIN_COPIES = 2
 
 
 class Settings(RowSettings):
@@ -69,16 +68,7 @@ METRICS = (
 )
 
 
-def measure(
-    settings: Settings,
-    model: Model,
-    copies: Sequence[State],
-    masks: Sequence[Mask],
-    train: Examples,
-    test: Examples,
-    streams: Streams,
-    progress: Progress = SILENT,
-) -> Measurements:
+def measure(settings: Settings, copies: Copies) -> Measurements:
     """Barriers and excesses of all pairs of copies and their means, on the device that the examples live on.
 
     Pairs share copies, so their mean comes with its spread (`sd`) and count but no standard error: the unit is the
@@ -90,15 +80,16 @@ def measure(
             examples.
         NonFiniteError: a loss on a line is not finite.
     """
-    check_copies("a barrier", model, copies, masks, settings.allow_different_masks)
-    check_counters(model, copies)
-    gauge = Gauge.over(settings, model, copies[0], train, test, streams)
+    model, states, train = copies.model, copies.states, copies.train
+    check_copies("a barrier", model, states, copies.masks, settings.allow_different_masks)
+    check_counters(model, states)
+    gauge = Gauge.over(settings, model, states[0], train, copies.test, copies.streams)
     alphas = line_of(settings.points)
-    placed = [to(c, train.x.device) for c in copies]
-    chosen = list(combinations(range(len(copies)), 2))
+    placed = [to(c, train.x.device) for c in states]
+    chosen = list(combinations(range(len(states)), 2))
     pairs: list[dict[str, Any]] = []
     for done, (i, j) in enumerate(chosen):
-        ticks = TicksOnly(progress, done * len(alphas), len(chosen) * len(alphas))
+        ticks = TicksOnly(copies.progress, done * len(alphas), len(chosen) * len(alphas))
         curves = gauge.line(placed[i], placed[j], alphas, ticks, f"copies {i} and {j}")
         pairs.append(
             {
@@ -110,5 +101,5 @@ def measure(
         )
     return Measurements(
         "connectivity",
-        {"copies": len(copies), "alphas": alphas, **over_pairs(pairs), "pairs": pairs, "rows": dict(gauge.rows)},
+        {"copies": len(states), "alphas": alphas, **over_pairs(pairs), "pairs": pairs, "rows": dict(gauge.rows)},
     )

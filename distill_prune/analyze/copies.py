@@ -1,4 +1,4 @@
-"""Which networks may be compared and mixed: enough of them, of one architecture and one mask, on examples that there are.
+"""Checks before networks are compared or mixed: their number, architectures, masks and counters, and the examples.
 
 Every check raises a UserError that names the copy and the tensor.
 """
@@ -17,7 +17,7 @@ from distill_prune.tree import State
 
 
 def check_filled(analysis: str, parts: Mapping[str, Examples]) -> None:
-    """There is something to measure on.
+    """No part is empty.
 
     Raises:
         UserError: a part that is asked for has no examples.
@@ -33,7 +33,7 @@ def check_filled(analysis: str, parts: Mapping[str, Examples]) -> None:
 
 
 def check_copies(what: str, model: Model, copies: Sequence[State], masks: Sequence[Mask], different_masks: bool) -> None:
-    """There are two copies at least, of the network's architecture and, unless `different_masks`, of one mask.
+    """There are at least two copies, of the network's architecture and, unless `different_masks`, of one mask.
 
     Raises:
         UserError: fewer than two copies, other architectures, or other masks where these are not asked for.
@@ -86,7 +86,7 @@ def _size(state: Mapping[str, Tensor], name: str) -> str:
 
 
 def check_counters(model: Model, copies: Sequence[State]) -> None:
-    """All that cannot be interpolated is equal.
+    """Tensors that cannot be interpolated are equal in all copies.
 
     Raises:
         UserError: integer buffers differ, other than the counters of batch norms, which are measured anew.

@@ -52,11 +52,11 @@ from torch import Tensor
 
 from distill_prune.analyze.estimate import Estimate, combined, estimate
 from distill_prune.analyze.hessian import Products, Sketch, recorded
+from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.metric import IS_FLAT, SURVIVORS, Metric
 from distill_prune.artifacts import Examples, Mask, Measurements
 from distill_prune.errors import NonFiniteError
 from distill_prune.models import Model
-from distill_prune.progress import SILENT, Progress
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
 from distill_prune.settings import Later
@@ -154,16 +154,8 @@ METRICS = (
 )
 
 
-def measure(
-    settings: Settings,
-    model: Model,
-    copies: Sequence[State],
-    masks: Sequence[Mask],
-    train: Examples,
-    streams: Streams,
-    progress: Progress = SILENT,
-) -> Measurements:
-    """The trace of each copy and their mean, on the device that `train` lives on; `masks` has one mask a copy.
+def measure(settings: Settings, copies: Copies) -> Measurements:
+    """The trace of each copy and their mean, on the device that the examples live on.
 
     Copies have probes of their own, so that their errors are independent; `se` of a mean over copies is the probes'
     error and `sd` the spread between copies.
@@ -178,13 +170,14 @@ def measure(
         UserError: there are no examples or no copies.
         NonFiniteError: the loss or a product is not finite.
     """
-    examples, rows = recorded("curvature", copies, train, settings.rows, streams)
+    model, train, streams = copies.model, copies.train, copies.streams
+    examples, rows = recorded("curvature", copies.states, train, settings.rows, streams)
     device = train.x.device
     measured: list[CopyTrace] = []
-    for c, (copy, mask) in enumerate(zip(copies, masks, strict=True)):
+    for c, (copy, mask) in enumerate(zip(copies.states, copies.masks, strict=True)):
 
         def tick(done: int, c: int = c) -> None:
-            progress.tick(c * settings.probes_max + done, len(copies) * settings.probes_max, f"copy {c}")
+            copies.progress.tick(c * settings.probes_max + done, len(copies.states) * settings.probes_max, f"copy {c}")
 
         measured.append(_one(settings, model, to(copy, device), mask.to(device), examples, streams, c, tick))
     layers = {
@@ -229,8 +222,8 @@ def _one(
     products = Products(model, state, mask, examples)
     sketch = None
     if settings.method == "hutch++":
-        drawn = [streams("curvature", "sketch", copy=copy, index=i) for i in range(settings.sketch)]
-        sketch = Sketch(products, products.signs(drawn))
+        generators = [streams("curvature", "sketch", copy=copy, index=i) for i in range(settings.sketch)]
+        sketch = Sketch(products, products.signs(generators))
 
     def samples(begin: int, end: int) -> list[Tensor]:
         """The estimates of probes begin..end-1, as `quadratics` gives them: (L + 1,) each."""

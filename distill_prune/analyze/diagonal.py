@@ -5,9 +5,9 @@ Exact where few weights survive: H_ii = e_i' H e_i, one product a weight. Elsewh
 
     H_ii = known_i + E[g_i (P H P g)_i],   variance of one probe: sum over j != i of (P H P)_ij^2,
 
-whose spread over probes gives each entry a standard error. Without a sketch this is the estimator g * (H g), whose error is
-mostly that of the few directions of large curvature: where the mean error is not small beside the quantiles, quantiles are
-those of the noise, and entries below zero are.
+whose spread over probes gives each entry a standard error. Without a sketch this is the estimator g * (H g), whose error
+comes mostly from the few directions of large curvature. Where the mean error is not small compared with the quantiles, the
+quantiles, and the entries below zero, are those of the noise.
 
 References:
     | An estimator for the diagonal of a matrix (Bekas, Kokiopoulou and Saad, 2007)
@@ -17,8 +17,8 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Literal, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -28,21 +28,45 @@ from torch import Tensor
 
 from distill_prune.analyze.estimate import Estimate, combined, estimate
 from distill_prune.analyze.hessian import Products, Sketch, recorded
+from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.metric import SURVIVORS, Metric
-from distill_prune.artifacts import Examples, Mask, Measurements
+from distill_prune.artifacts import Measurements
 from distill_prune.errors import NonFiniteError
-from distill_prune.models import Model
-from distill_prune.progress import SILENT, Progress
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
-from distill_prune.tree import State, to
+from distill_prune.tree import to
 
 TAKES: Literal["copies"] = "copies"
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 BLOCK = 16
-"""Products that are asked for at once."""
+"""The number of products that are computed together."""
+
+
+class Histogram(TypedDict):
+    """Counts between edges, of which there is one more."""
+
+    edges: list[float]
+    counts: list[int]
+
+
+class CopyDiagonal(TypedDict):
+    """One copy's numbers, as `measure` describes them."""
+
+    copy: int
+    exact: bool
+    probes: int
+    products: int
+    survivors: int
+    quantiles: dict[str, float]
+    error: float
+    noise: float
+    negative: float
+    surely_negative: float
+    sum: Estimate
+    histogram: Histogram
+    train_loss: float
 
 
 class Settings(Base):
@@ -79,16 +103,8 @@ METRICS = (
 )
 
 
-def measure(
-    settings: Settings,
-    model: Model,
-    copies: Sequence[State],
-    masks: Sequence[Mask],
-    train: Examples,
-    streams: Streams,
-    progress: Progress = SILENT,
-) -> Measurements:
-    """Diagonals of the first `settings.copies` copies, on the device that `train` lives on; `masks` has one mask a copy.
+def measure(settings: Settings, copies: Copies) -> Measurements:
+    """Diagonals of the first `settings.copies` copies, on the device that the examples live on.
 
     Numbers: `copies` [{copy, exact, probes (0 where exact), products, survivors, quantiles {"0.05": ...}, error (mean
     standard error of an entry, 0 where exact), noise (share of the entries' variance that is error), negative (share of
@@ -100,18 +116,19 @@ def measure(
         UserError: there are no examples or no copies.
         NonFiniteError: the loss or a product is not finite.
     """
-    examples, rows = recorded("diagonal", copies, train, settings.rows, streams)
-    chosen = list(zip(copies, masks, strict=True))[: settings.copies]
-    measured: list[dict[str, Any]] = []
+    model, train, streams = copies.model, copies.train, copies.streams
+    examples, rows = recorded("diagonal", copies.states, train, settings.rows, streams)
+    chosen = list(zip(copies.states, copies.masks, strict=True))[: settings.copies]
+    measured: list[CopyDiagonal] = []
     for c, (copy, mask) in enumerate(chosen):
 
         def tick(done: int, total: int, c: int = c) -> None:
-            progress.tick(c * total + done, len(chosen) * total, f"copy {c}")
+            copies.progress.tick(c * total + done, len(chosen) * total, f"copy {c}")
 
         products = Products(model, to(copy, train.x.device), mask.to(train.x.device), examples)
         if not np.isfinite(products.loss):
             raise NonFiniteError(f"the diagonal of copy {c} is not finite", got=f"training loss {products.loss:g}")
-        measured.append({"copy": c, **_one(settings, products, streams, c, tick)})
+        measured.append(_one(settings, products, streams, c, tick))
     sums = [m["sum"] for m in measured]
     return Measurements(
         "diagonal",
@@ -120,7 +137,7 @@ def measure(
             "median": estimate([m["quantiles"]["0.5"] for m in measured]),
             "negative": estimate([m["negative"] for m in measured]),
             # Exact sums have no error of their own; only their spread between copies is known.
-            "sum": estimate([s["mean"] for s in sums]) if any(m["exact"] for m in measured) else combined(sums),
+            "sum": estimate([float(s["mean"] or 0) for s in sums]) if any(m["exact"] for m in measured) else combined(sums),
             "rows": rows.record(),
         },
     )
@@ -128,7 +145,7 @@ def measure(
 
 def _one(
     settings: Settings, products: Products, streams: Streams, copy: int, tick: Callable[[int, int], None]
-) -> dict[str, Any]:
+) -> CopyDiagonal:
     size = products.survivors
     exact = size <= settings.exact_below
     if exact:
@@ -138,6 +155,7 @@ def _one(
         entries, errors, total, taken = estimated(settings, products, streams, copy, tick)
     values, variance = entries.numpy(), float(entries.var(correction=0))
     return {
+        "copy": copy,
         "exact": exact,
         "probes": 0 if exact else settings.probes,
         "products": taken,
@@ -173,8 +191,8 @@ def estimated(
     """Estimates of the entries and their standard errors, (survivors,) each; that of their sum; the products taken."""
 
     def signs(what: str, indices: range) -> Tensor:
-        drawn = [products.signs([streams("diagonal", what, copy=copy, index=i)]) for i in indices]
-        return torch.cat([torch.zeros(0, products.survivors, dtype=torch.float64), *drawn])
+        rows = [products.signs([streams("diagonal", what, copy=copy, index=i)]) for i in indices]
+        return torch.cat([torch.zeros(0, products.survivors, dtype=torch.float64), *rows])
 
     sketch = Sketch(products, signs("sketch", range(settings.sketch)))
     mean, squares = torch.zeros_like(sketch.known), torch.zeros_like(sketch.known)
@@ -191,7 +209,7 @@ def estimated(
     return sketch.known + mean, errors, estimate(sums), sketch.products + len(sums)
 
 
-def histogram(values: npt.NDArray[np.float64], bins: int) -> dict[str, list[float] | list[int]]:
+def histogram(values: npt.NDArray[np.float64], bins: int) -> Histogram:
     """Counts of `values` between `bins` + 1 edges that are even on the scale asinh(x / median |x|)."""
     low, high = float(values.min()), float(values.max())
     scale = float(np.median(np.abs(values))) or max(abs(low), abs(high)) or 1.0

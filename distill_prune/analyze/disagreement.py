@@ -28,18 +28,17 @@ from torch import Tensor
 from distill_prune import objective
 from distill_prune.analyze.copies import check_copies, check_filled
 from distill_prune.analyze.estimate import Estimate, dependent, estimate
+from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.line import STREAM, distance
 from distill_prune.analyze.metric import WHOLE_NETWORKS, Metric
 from distill_prune.analyze.rows import draw_rows
-from distill_prune.artifacts import Examples, Mask, Measurements
-from distill_prune.models import Model
-from distill_prune.progress import SILENT, Progress
-from distill_prune.rng import Streams
+from distill_prune.artifacts import Measurements
 from distill_prune.settings import Entry as Base
 from distill_prune.training import outputs
-from distill_prune.tree import State, to
+from distill_prune.tree import to
 
 TAKES: Literal["copies"] = "copies"
+MIN_COPIES = 2
 
 
 class Settings(Base):
@@ -67,18 +66,8 @@ METRICS = (
 )
 
 
-def measure(
-    settings: Settings,
-    model: Model,
-    copies: Sequence[State],
-    masks: Sequence[Mask],
-    start: State,
-    train: Examples,
-    test: Examples,
-    streams: Streams,
-    progress: Progress = SILENT,
-) -> Measurements:
-    """Disagreements and distances of all pairs of copies; `start` holds the rewinding weights that they were trained from.
+def measure(settings: Settings, copies: Copies) -> Measurements:
+    """Disagreements and distances of all pairs of copies.
 
     Pairs share copies: their means have no standard error. Numbers: `copies` (their count), `test`, `train`,
     `expected_test`, `distance`, `relative_distance` (estimates over pairs; the last of no values where nothing was
@@ -87,19 +76,20 @@ def measure(
     Raises:
         UserError: fewer than two copies, different masks or architectures, or no examples.
     """
-    check_copies("a disagreement", model, copies, masks, settings.allow_different_masks)
+    model, states, train, test = copies.model, copies.states, copies.train, copies.test
+    check_copies("a disagreement", model, states, copies.masks, settings.allow_different_masks)
     check_filled("disagreement", {"train": train, "test": test})
     device = train.x.device
-    rows = draw_rows(len(train), settings.train_rows, streams(STREAM, "rows"))
+    rows = draw_rows(len(train), settings.train_rows, copies.streams(STREAM, "rows"))
     parts = {"train": train.take(rows.index.to(device)), "test": test}
-    placed, begin = [to(c, device) for c in copies], to(start, device)
+    placed, begin = [to(c, device) for c in states], to(copies.start, device)
     classed: list[dict[str, Tensor]] = []
     for i, copy in enumerate(placed):
         classed.append({part: outputs(model, copy, examples, arg_max=True) for part, examples in parts.items()})
-        progress.tick(i + 1, len(copies), f"copy {i}")
+        copies.progress.tick(i + 1, len(states), f"copy {i}")
     travelled = [distance(c, begin, model.parameters) for c in placed]
     pairs: list[dict[str, Any]] = []
-    for i, j in combinations(range(len(copies)), 2):
+    for i, j in combinations(range(len(states)), 2):
         apart, way = distance(placed[i], placed[j], model.parameters), (travelled[i] + travelled[j]) / 2
         pairs.append(
             {
@@ -114,7 +104,7 @@ def measure(
     return Measurements(
         "disagreement",
         {
-            "copies": len(copies),
+            "copies": len(states),
             **{k: _over([p[k] for p in pairs]) for k in ("test", "train", "expected_test", "distance", "relative_distance")},
             "travelled": estimate(travelled),
             "pairs": pairs,

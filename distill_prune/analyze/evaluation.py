@@ -10,21 +10,19 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
-import torch
 from pydantic import Field
 
 from distill_prune.analyze.estimate import estimate
+from distill_prune.analyze.inputs import SetInput
 from distill_prune.analyze.metric import Metric
-from distill_prune.artifacts import Cost, Examples, Measurements, SyntheticSet, Transform
+from distill_prune.artifacts import Cost, Measurements, SyntheticSet
 from distill_prune.data.augment import Augment
 from distill_prune.duration import Duration
 from distill_prune.errors import UserError
-from distill_prune.models import Model
-from distill_prune.progress import SILENT, Progress, TicksOnly
-from distill_prune.rng import Streams, seed_of
+from distill_prune.progress import TicksOnly
+from distill_prune.rng import seed_of
 from distill_prune.settings import Entry as Base
 from distill_prune.settings import Later
 from distill_prune.training import Recipe, evaluate, train
@@ -71,38 +69,27 @@ class Settings(Protocol):
 METRICS = (Metric("accuracy_of_set", "Test accuracy of the set", "%", 100, at=("accuracy", "test")),)
 
 
-def check_fits(model: Model, synthetic: SyntheticSet, transform: Transform, network: str) -> None:
+def check_fits(given: SetInput) -> None:
     """Refuse a set that the network cannot take, or that lives in another space than the data beside it.
 
     Raises:
         UserError: so it is.
     """
-    if synthetic.transform.kind != "text" and tuple(synthetic.images.shape[1:]) != model.shape:
+    synthetic, shape = given.synthetic, given.model.shape
+    if synthetic.transform.kind != "text" and tuple(synthetic.images.shape[1:]) != shape:
         raise UserError(
-            f"the synthetic images do not fit network '{network}'", got=tuple(synthetic.images.shape[1:]), expected=model.shape
+            f"the synthetic images do not fit network '{given.network}'", got=tuple(synthetic.images.shape[1:]), expected=shape
         )
-    if not synthetic.fits(transform):
+    if not synthetic.fits(given.transform):
         raise UserError(
             "the synthetic set lives in another input space than the data it would be tested on",
-            got=f"{synthetic.transform.kind} and {transform.kind}, fitted separately",
+            got=f"{synthetic.transform.kind} and {given.transform.kind}, fitted separately",
             mend="evaluate on the data set, split and transform that the set was distilled from",
         )
 
 
-def measure(
-    settings: Settings,
-    model: Model,
-    synthetic: SyntheticSet,
-    parts: Mapping[str, Examples],
-    transform: Transform,
-    streams: Streams,
-    device: str | torch.device = "cpu",
-    progress: Progress = SILENT,
-    *,
-    network: str = "",
-) -> Measurements:
-    """Accuracies, on the validation and test parts, of `nets` fresh networks trained on `synthetic`. `network` names the
-    architecture; `transform` is that of the data that `parts` are of.
+def measure(settings: Settings, given: SetInput) -> Measurements:
+    """Accuracies, on the validation and test parts, of `nets` fresh networks trained on the set.
 
     Numbers: `network`, `recipe` (as used), `accuracy` and `loss` {part: estimate over nets, for this one set},
     `nets` [{part: {accuracy, loss, count}}], and the `cost` of all trainings together.
@@ -110,15 +97,16 @@ def measure(
     Raises:
         UserError: the set's images do not fit the network, or live in another input space than the parts.
     """
-    check_fits(model, synthetic, transform, network)
-    trains_on = synthetic.examples(transform)
-    filled = {name: e for name, e in parts.items() if len(e) and name in SCORED}
-    recipe, cost = settings.recipe(synthetic), Cost()
+    check_fits(given)
+    model, device = given.model, given.device
+    trains_on = given.synthetic.examples(given.transform)
+    filled = {name: e for name, e in given.parts.items() if len(e) and name in SCORED}
+    recipe, cost = settings.recipe(given.synthetic), Cost()
     steps = recipe.steps(len(trains_on))
     ready = {name: e.to(device).ready() for name, e in filled.items()}
     nets: list[dict[str, dict[str, Any]]] = []
     for i in range(settings.nets):
-        noise = streams.under("evaluation", net=i)
+        noise = given.streams.under("evaluation", net=i)
         start = model.fresh(seed_of(noise.seed, *noise.names, "init", **dict(noise.parts)))
         trained = train(
             model,
@@ -127,12 +115,12 @@ def measure(
             recipe,
             noise,
             device=device,
-            progress=TicksOnly(progress, i * steps, settings.nets * steps),
+            progress=TicksOnly(given.progress, i * steps, settings.nets * steps),
         )
         cost += trained.cost
         scores = {name: evaluate(model, to(trained.state, device), e) for name, e in ready.items()}
         nets.append({n: {"accuracy": 1 - s.error, "loss": s.loss, "count": s.count} for n, s in scores.items()})
     over = {key: {name: estimate([n[name][key] for n in nets]) for name in ready} for key in ("accuracy", "loss")}
     return Measurements(
-        "evaluation", {"network": network, "recipe": recipe.model_dump(), **over, "nets": nets, "cost": cost.json()}
+        "evaluation", {"network": given.network, "recipe": recipe.model_dump(), **over, "nets": nets, "cost": cost.json()}
     )

@@ -6,10 +6,10 @@ product with v: a gradient with a graph, taken once a chunk of examples, serves 
 
 A sketch Q (orthonormal columns in the range of H S, S random signs) splits H. With P = 1 - Q Q',
 
-    H = (Q Q' H + H Q Q' - Q Q' H Q Q') + P H P,
+    H = (Q Q' H + H Q Q' - Q Q' H Q Q') + P H P.
 
-where the first part is known from H Q and the second, without the directions of large curvature, is left to probes: for
-signs g and any diagonal D, E[g' D P H P g] = tr D P H P. At D = 1 this is Hutch++.
+The first part is known from H Q. The second is free of the directions of large curvature; probes estimate it, since
+E[g' D P H P g] = tr D P H P for signs g and any diagonal D. At D = 1 this is Hutch++.
 
 References:
     | Fast exact multiplication by the Hessian (Pearlmutter, 1994)
@@ -32,7 +32,7 @@ from distill_prune.rng import Streams
 from distill_prune.tree import State, flatten, select, shapes, unflatten
 
 GRAPH_BYTES = 512 * 2**20
-"""What one chunk's graph may hold. Fixed, not read from the machine: the chunks decide the order of summation."""
+"""The most bytes of one chunk's graph. Fixed, not read from the machine: the chunks decide the order of summation."""
 
 
 def recorded(
@@ -49,8 +49,8 @@ def recorded(
             got=f"{len(train)} examples, {len(copies)} copies",
             expected="at least one of each",
         )
-    drawn = draw_rows(len(train), rows, streams("curvature", "rows"))
-    return train.take(drawn.index.to(train.x.device)).ready(), drawn
+    chosen = draw_rows(len(train), rows, streams("curvature", "rows"))
+    return train.take(chosen.index.to(train.x.device)).ready(), chosen
 
 
 class Products:
@@ -58,7 +58,7 @@ class Products:
 
     One gradient with a graph serves many vectors; it is kept for all of them where one chunk holds every example. A vector
     is a state of the prunable weights, zero where pruned, or flat: its entries at the `survivors`, in the network's order,
-    float64 on the CPU. `layers` says where each layer lies in a flat one.
+    float64 on the CPU. `layers` are the slices of a flat vector that belong to each layer.
     """
 
     def __init__(self, model: Model, state: State, mask: Mask, examples: Examples) -> None:

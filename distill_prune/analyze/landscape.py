@@ -4,12 +4,12 @@ Through the copies, with e_1, e_2 orthonormal, e_1 from W_0 towards W_1 and W_2 
 
     W(x, y) = W_0 + x e_1 + y e_2 = (1 - a - b) W_0 + a W_1 + b W_2,   b = y / y_2,   a = (x - b x_2) / x_1,
 
-where copy 0 lies at (0, 0), copy 1 at (x_1, 0), copy 2 at (x_2, y_2), in Euclidean distance over all parameters. The second
-form is the one that is computed: at the copies' coordinates it gives their very weights, and pruned weights stay zero.
+where copy 0 is at (0, 0), copy 1 at (x_1, 0), copy 2 at (x_2, y_2), in Euclidean distance over all parameters. The second
+form is computed: at the copies' coordinates it gives exactly their weights, and pruned weights stay zero.
 
 Around copy 0, W(x, y) = W_0 + x D_1 + y D_2 with normal draws D on surviving weights, filter by filter as long as the
-weights: D_f <- D_f |W_f| / |D_f|. So (x, y) does not change its meaning when a layer is rescaled. A filter is what one
-output channel or neuron is computed with. Biases, norms and weights that are never pruned stay where they are.
+weights: D_f <- D_f |W_f| / |D_f|. So (x, y) does not change its meaning when a layer is rescaled. A filter is the weights of
+one output channel or neuron. Biases, norms and weights that are never pruned are not moved.
 
 References:
     | Visualizing the Loss Landscape of Neural Nets, sections 4-5 (Li et al., 2018), https://arxiv.org/abs/1712.09913
@@ -22,24 +22,27 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from distill_prune.analyze.copies import check_copies, check_counters
+from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.line import Gauge, RowSettings, distance
-from distill_prune.artifacts import Examples, Mask, Measurements
+from distill_prune.artifacts import Mask, Measurements
 from distill_prune.models import Model
-from distill_prune.progress import SILENT, Progress, TicksOnly
+from distill_prune.progress import Progress, TicksOnly
 from distill_prune.rng import Streams
 from distill_prune.tree import State, flatten, select, shapes, to, unflatten
 
 TAKES: Literal["copies"] = "copies"
+MIN_COPIES = 2
+DISTILLED = True
 
 FLAT = 1e-6
-"""Copy 2 lies on the line of the others where its height above it is at most this share of the way along it."""
+"""Copy 2 counts as on the line through the others if its height above it is at most this share of the way along it."""
 
 
 class Settings(RowSettings):
@@ -52,34 +55,41 @@ class Settings(RowSettings):
     allow_different_masks: bool = False
 
 
+Mark = tuple[float, float, str]
+"""Coordinates of a point that is marked, and its name."""
+
+
 @dataclass(frozen=True)
 class Plane:
-    """A plane of states: `point(x, y)`, the grid's coordinates, what is marked on it, and what it is."""
+    """A plane of states: `point(x, y)` is the state there, `x` and `y` are the grid's coordinates in `unit`, `about` says what
+    plane it is."""
 
     point: Callable[[float, float], State]
     x: list[float]
     y: list[float]
-    marks: list[tuple[float, float, str]]
+    marks: list[Mark]
     unit: str
     about: str
 
     @property
     def size(self) -> int:
-        """How many states are measured: those of the grid, and the marked."""
+        """The number of states that are measured: those of the grid, and the marked ones."""
         return len(self.x) * len(self.y) + len(self.marks)
 
 
-def measure(
-    settings: Settings,
-    model: Model,
-    copies: Sequence[State],
-    masks: Sequence[Mask],
-    train: Examples,
-    test: Examples,
-    streams: Streams,
-    distilled: Examples | None = None,
-    progress: Progress = SILENT,
-) -> Measurements:
+class MeasuredPlane(TypedDict):
+    """A plane as numbers: `surfaces` have rows of y and columns of x, `at_marks` a value for each mark."""
+
+    x: list[float]
+    y: list[float]
+    unit: str
+    marks: list[list[float | str]]
+    surfaces: dict[str, list[list[float | None]]]
+    at_marks: dict[str, list[float | None]]
+    about: str
+
+
+def measure(settings: Settings, copies: Copies) -> Measurements:
     """Loss and error on both planes, on recorded rows of train and test and on the distilled images, where there are any.
 
     Numbers: `planes` {copies, directions}, each {x, y, unit, marks [[x, y, name]], surfaces {name: rows of y, columns of x},
@@ -91,21 +101,23 @@ def measure(
         UserError: fewer than two copies, different masks or architectures, counters that cannot be interpolated, or no
             examples.
     """
-    check_copies("a landscape", model, copies, masks, settings.allow_different_masks)
-    check_counters(model, copies)
-    gauge = Gauge.over(settings, model, copies[0], train, test, streams, test_rows=settings.test_rows, distilled=distilled)
-    placed = [to(c, train.x.device) for c in copies[:3]]
+    model, states, train, streams = copies.model, copies.states, copies.train, copies.streams
+    check_copies("a landscape", model, states, copies.masks, settings.allow_different_masks)
+    check_counters(model, states)
+    parts = (train, copies.test, streams)
+    gauge = Gauge.over(settings, model, states[0], *parts, test_rows=settings.test_rows, distilled=copies.distilled)
+    placed = [to(c, train.x.device) for c in states[:3]]
     planes: dict[str, Plane | str] = {
         "copies": through(placed, model.parameters, settings.points, settings.margin),
-        "directions": around(model, placed[0], masks[0], streams, settings.points, settings.span),
+        "directions": around(model, placed[0], copies.masks[0], streams, settings.points, settings.span),
     }
     total = sum(p.size for p in planes.values() if isinstance(p, Plane))
-    measured: dict[str, Any] = {}
+    measured: dict[str, MeasuredPlane | None] = {}
     begun = 0
     for name, plane in planes.items():
         measured[name] = None
         if isinstance(plane, Plane):
-            measured[name] = _record(gauge, plane, TicksOnly(progress, begun, total), f"plane of {name}")
+            measured[name] = _record(gauge, plane, TicksOnly(copies.progress, begun, total), f"plane of {name}")
             begun += plane.size
     about = {name: plane.about if isinstance(plane, Plane) else plane for name, plane in planes.items()}
     return Measurements("landscape", {"planes": measured, "about": about, "rows": dict(gauge.rows)})
@@ -142,7 +154,7 @@ def through(copies: Sequence[State], names: Sequence[str], points: int, margin: 
 
 
 def _square(two: Tensor, zero: Tensor, one: Tensor, share: float) -> float:
-    """Squared length of what (two - zero) has beside `share` of (one - zero)."""
+    """Squared length of (two - zero) - `share` (one - zero)."""
     base = zero.double()
     return float(((two.double() - base) - share * (one.double() - base)).square().sum())
 
@@ -154,7 +166,7 @@ def _grid(marked: Sequence[float], points: int, margin: float) -> list[float]:
 
 
 def _spaced(low: float, high: float, points: int) -> list[float]:
-    """So many equal steps; of -span and span, the middle one is zero exactly."""
+    """`points` values from `low` to `high` in equal steps; from -span to span, the middle one is exactly zero."""
     return [low + (high - low) * (k / (points - 1)) for k in range(points)]
 
 
@@ -179,18 +191,18 @@ def around(model: Model, state: State, mask: Mask, streams: Streams, points: int
 def direction(model: Model, state: State, mask: Mask, generator: torch.Generator) -> State:
     """A normal draw on surviving prunable weights, each filter as long as the state's; drawn flat, on the CPU."""
     weights = select(state, model.prunable)
-    drawn = unflatten(torch.randn(flatten(weights).numel(), generator=generator, dtype=torch.float64), shapes(weights))
-    made = {}
+    draws = unflatten(torch.randn(flatten(weights).numel(), generator=generator, dtype=torch.float64), shapes(weights))
+    directions = {}
     for name, weight in weights.items():
         kept = mask.kept[name].cpu()
-        w, d = (t.flatten(1) for t in (weight.cpu().double() * kept, drawn[name] * kept))
+        w, d = (t.flatten(1) for t in (weight.cpu().double() * kept, draws[name] * kept))
         lengths, ours = w.norm(dim=1, keepdim=True), d.norm(dim=1, keepdim=True)
         # A filter without survivors has no direction.
-        made[name] = torch.where(ours > 0, d * lengths / ours, 0.0).view(weight.shape).to(weight)
-    return made
+        directions[name] = torch.where(ours > 0, d * lengths / ours, 0.0).view(weight.shape).to(weight)
+    return directions
 
 
-def _record(gauge: Gauge, plane: Plane, progress: Progress, note: str) -> dict[str, Any]:
+def _record(gauge: Gauge, plane: Plane, progress: Progress, note: str) -> MeasuredPlane:
     """The plane as numbers, its surfaces measured; one state is in memory at a time."""
     done = 0
     surfaces: dict[str, list[list[float | None]]] = {}
@@ -198,10 +210,10 @@ def _record(gauge: Gauge, plane: Plane, progress: Progress, note: str) -> dict[s
 
     def scores(x: float, y: float) -> Mapping[str, float | None]:
         nonlocal done
-        found = gauge.scores(plane.point(x, y))
+        values = gauge.scores(plane.point(x, y))
         done += 1
         progress.tick(done, plane.size, note)
-        return {name: value if math.isfinite(value) else None for name, value in found.items()}
+        return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
     for y in plane.y:
         row = [scores(x, y) for x in plane.x]

@@ -23,14 +23,15 @@ from pydantic import Field
 
 from distill_prune.analyze.copies import check_copies, check_counters
 from distill_prune.analyze.estimate import dependent
+from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.line import CURVES, Gauge, RowSettings, distance, heights, line_of
-from distill_prune.artifacts import Examples, Mask, Measurements
+from distill_prune.artifacts import Measurements
 from distill_prune.models import Model
-from distill_prune.progress import SILENT, Progress, TicksOnly
-from distill_prune.rng import Streams
-from distill_prune.tree import State, to
+from distill_prune.progress import TicksOnly
+from distill_prune.tree import to
 
 TAKES: Literal["copies"] = "copies"
+MIN_COPIES = 2
 
 
 class Settings(RowSettings):
@@ -41,16 +42,7 @@ class Settings(RowSettings):
     allow_different_masks: bool = False
 
 
-def measure(
-    settings: Settings,
-    model: Model,
-    copies: Sequence[State],
-    masks: Sequence[Mask],
-    train: Examples,
-    test: Examples,
-    streams: Streams,
-    progress: Progress = SILENT,
-) -> Measurements:
+def measure(settings: Settings, copies: Copies) -> Measurements:
     """Barriers, excesses and distances of all layers, each the mean over all pairs of copies, which share copies.
 
     A layer is a module that owns parameters, with all of its tensors; it goes by its name in the state. Batch-norm statistics
@@ -62,12 +54,13 @@ def measure(
             examples.
         NonFiniteError: a loss on a line is not finite.
     """
-    check_copies("a layer's barrier", model, copies, masks, settings.allow_different_masks)
-    check_counters(model, copies)
-    gauge = Gauge.over(settings, model, copies[0], train, test, streams, test_rows=settings.test_rows)
+    model, states, train = copies.model, copies.states, copies.train
+    check_copies("a layer's barrier", model, states, copies.masks, settings.allow_different_masks)
+    check_counters(model, states)
+    gauge = Gauge.over(settings, model, states[0], train, copies.test, copies.streams, test_rows=settings.test_rows)
     alphas, layers = line_of(settings.points), layers_of(model)
-    placed = [to(c, train.x.device) for c in copies]
-    chosen = list(combinations(range(len(copies)), 2))
+    placed = [to(c, train.x.device) for c in states]
+    chosen = list(combinations(range(len(states)), 2))
     steps, done = 2 * len(alphas), 0
     pairs: list[dict[str, Any]] = []
     for i, j in chosen:
@@ -76,7 +69,7 @@ def measure(
             owned = [n for n in tensors if n in model.parameters]
             ends = []
             for k, (at, other) in enumerate(((i, j), (j, i))):
-                ticks = TicksOnly(progress, done * steps + k * len(alphas), len(chosen) * len(layers) * steps)
+                ticks = TicksOnly(copies.progress, done * steps + k * len(alphas), len(chosen) * len(layers) * steps)
                 note = f"layer {layer} of copies {at} and {other}"
                 curves = gauge.line(placed[at], placed[other], alphas, ticks, note, names=tensors)
                 ends.append({"at": at, "curves": curves, **heights(curves, alphas)})

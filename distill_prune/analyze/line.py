@@ -1,8 +1,8 @@
-"""What lines and planes through networks share: where their states are measured, and how high a line rises.
+"""What lines and planes through networks share: the measurement of their states, and the height of a line.
 
-E(W) is the error or the mean cross-entropy of a state on recorded examples. A mixed state has batch-norm statistics of no
-network, so they are measured anew at every state, the ends of a line included: the average of the statistics of one
-recorded set of unaugmented batches, each counted once.
+E(W) is the error or the mean cross-entropy of a state on recorded examples. A mixture of batch-norm statistics is that of no
+network. So they are measured anew at every state, the ends of a line included: they are averages over one recorded set of
+unaugmented batches, each counted once.
 
 References:
     | REPAIR: renormalizing permuted activations for interpolation repair (Jordan et al., 2023), on why batch-norm
@@ -34,7 +34,7 @@ from distill_prune.tree import State, lerp, select, to
 
 CURVES = ("test_error", "train_error", "test_loss", "train_loss")
 STREAM = "connectivity"
-"""One name for all that draws rows here: analyses of one initialisation look at the same examples."""
+"""The name of all streams that draw rows here, so that analyses of one initialisation see the same examples."""
 
 
 class RowSettings(Entry):
@@ -52,7 +52,7 @@ class Gauge:
     model: Model
     parts: Mapping[str, Examples]
     renew: Callable[[State], State]
-    rows: Mapping[str, Any]
+    rows: Mapping[str, Mapping[str, int | str]]
 
     @classmethod
     def over(
@@ -78,7 +78,7 @@ class Gauge:
         device = train.x.device
         rows = draw_rows(len(train), settings.train_rows, streams(STREAM, "rows"))
         parts = {"train": train.take(rows.index.to(device)).ready()}
-        record: dict[str, Any] = {"train": rows.record(), "test": {"count": len(test)}}
+        record: dict[str, dict[str, int | str]] = {"train": rows.record(), "test": {"count": len(test)}}
         if test_rows is None:
             parts["test"] = test.ready()
         else:
@@ -107,11 +107,11 @@ class Gauge:
 
     def scores(self, state: State) -> dict[str, float]:
         """Error and mean cross-entropy on every part, by `part_error` and `part_loss`, with statistics renewed."""
-        found, state = {}, self.renew(state)
+        scores, state = {}, self.renew(state)
         for part, examples in self.parts.items():
             score = evaluate(self.model, state, examples)
-            found[f"{part}_error"], found[f"{part}_loss"] = score.error, score.loss
-        return found
+            scores[f"{part}_error"], scores[f"{part}_loss"] = score.error, score.loss
+        return scores
 
     def line(
         self,
@@ -142,7 +142,7 @@ class Gauge:
 
 
 def line_of(points: int) -> list[float]:
-    """So many equal steps from 0 to 1, both included."""
+    """`points` values from 0 to 1 in equal steps, both included."""
     return [float(alpha) for alpha in torch.linspace(0, 1, points, dtype=torch.float64)]
 
 

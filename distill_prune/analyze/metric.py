@@ -58,6 +58,12 @@ class Question:
     higher: str
     claimed: str = ""
 
+    @property
+    def either(self) -> str:
+        """What is asked where both sides are of interest."""
+        less = next((side for side in (self.lower, self.higher) if side.startswith("less")), None)
+        return f"more or {less}" if less else f"{self.lower} or {self.higher}"
+
 
 IS_ACCURATE = Question("accuracy", "less accurate", "more accurate")
 IS_STABLE = Question("stability", "more stable", "less stable", "more stable")
@@ -128,10 +134,10 @@ def declared(analysis: str) -> tuple[Metric, ...]:
         ConfigError: a plugin's declaration cannot be used.
     """
     entry = ANALYSES[analysis]
-    metrics = vars(entry).get("METRICS", ())
+    metrics = entry.METRICS
     if analysis not in ANALYSES.own:
         _check(analysis, entry.TAKES, metrics)
-    return tuple(metrics)
+    return metrics
 
 
 def _check(analysis: str, takes: str, metrics: object) -> None:

@@ -13,7 +13,6 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
@@ -21,10 +20,10 @@ from torch import Tensor
 
 from distill_prune.analyze.copies import check_filled
 from distill_prune.analyze.estimate import estimate
+from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.metric import Metric
-from distill_prune.artifacts import Examples, Measurements
+from distill_prune.artifacts import Measurements
 from distill_prune.errors import UserError
-from distill_prune.models import Model
 from distill_prune.objective import is_asked, is_regression, pearson
 from distill_prune.settings import Entry as Base
 from distill_prune.training import evaluate, outputs
@@ -61,7 +60,7 @@ METRICS = (
 )
 
 
-def measure(settings: Settings, model: Model, copies: Sequence[State], test: Examples) -> Measurements:
+def measure(settings: Settings, copies: Copies) -> Measurements:
     """The scores of each copy on the test part, and their estimates over copies.
 
     Numbers: `copies` [{metric: value}] and {metric: estimate}: of classes accuracy, f1, matthews; of numbers pearson, spearman;
@@ -70,7 +69,8 @@ def measure(settings: Settings, model: Model, copies: Sequence[State], test: Exa
     Raises:
         UserError: no copy is given, the test part has no examples, or no class `positive`.
     """
-    if not copies:
+    model, test = copies.model, copies.test
+    if not copies.states:
         raise UserError("metrics of no copies", got=0, expected="at least one retrained copy")
     check_filled("metrics", {"test": test})
     asked = is_asked(test.y)
@@ -82,7 +82,7 @@ def measure(settings: Settings, model: Model, copies: Sequence[State], test: Exa
             return {"accuracy": 1 - evaluate(model, copy, test).error}
         return scores(outputs(model, copy, test), test.y, settings.positive)
 
-    scored = [scored_of(to(copy, test.x.device)) for copy in copies]
+    scored = [scored_of(to(copy, test.x.device)) for copy in copies.states]
     return Measurements("metrics", {"copies": scored, **{name: estimate([s[name] for s in scored]) for name in scored[0]}})
 
 

@@ -12,7 +12,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from distill_prune.artifacts import Mask, Measurements
+from distill_prune.analyze.inputs import Pair
+from distill_prune.artifacts import Measurements
 from distill_prune.errors import UserError
 from distill_prune.settings import Entry as Base
 
@@ -23,8 +24,8 @@ class Settings(Base):
     name: Literal["overlap"] = "overlap"
 
 
-def measure(settings: Settings, a: Mask, b: Mask) -> Measurements:
-    """Overlap of `a` and `b`, whole and by layer, beside what random masks with the same counts by layer would share.
+def measure(settings: Settings, pair: Pair) -> Measurements:
+    """Overlap of the masks `a` and `b`, whole and by layer, beside what random masks with the same counts by layer would share.
 
     Each record: `total`, `a`, `b`, `shared`, `iou` (intersection over union), `a_in_b` (share of a's weights kept in
     b), `chance` {`shared`, `sd`, `iou`, `a_in_b`} at the expected intersection, and `z`.
@@ -33,6 +34,7 @@ def measure(settings: Settings, a: Mask, b: Mask) -> Measurements:
     Raises:
         UserError: the masks are of different architectures.
     """
+    a, b = pair.a, pair.b
     shape_a, shape_b = ({n: tuple(t.shape) for n, t in m.kept.items()} for m in (a, b))
     if shape_a != shape_b:
         differing = sorted(n for n in shape_a.keys() | shape_b.keys() if shape_a.get(n) != shape_b.get(n))

@@ -16,7 +16,6 @@ References:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -25,11 +24,11 @@ from pydantic import Field
 
 from distill_prune.analyze import evaluation
 from distill_prune.analyze.estimate import estimate
-from distill_prune.artifacts import Cost, Examples, Measurements, SyntheticSet, Transform
+from distill_prune.analyze.inputs import SetInput
+from distill_prune.artifacts import Cost, Examples, Measurements
 from distill_prune.duration import Duration
 from distill_prune.errors import UserError
-from distill_prune.models import Model
-from distill_prune.progress import SILENT, Progress, TicksOnly
+from distill_prune.progress import TicksOnly
 from distill_prune.rng import Streams, seed_of
 from distill_prune.training import Recipe, evaluate, train
 from distill_prune.tree import State, to
@@ -47,19 +46,8 @@ class Settings(evaluation.Protocol):
     weight: float = Field(0.5, ge=0, le=1, description="w")
 
 
-def measure(
-    settings: Settings,
-    model: Model,
-    synthetic: SyntheticSet,
-    parts: Mapping[str, Examples],
-    transform: Transform,
-    streams: Streams,
-    device: str | torch.device = "cpu",
-    progress: Progress = SILENT,
-    *,
-    network: str = "",
-) -> Measurements:
-    """The scores of one set over `nets` fresh networks of each kind; `parts` has train, validation and test.
+def measure(settings: Settings, given: SetInput) -> Measurements:
+    """The scores of one set over `nets` fresh networks of each kind.
 
     Numbers: `accuracy` {real_hard, synthetic_hard, synthetic_own, random_own: estimate of test accuracy}, `hlr`, `ior`,
     `lrs` (estimates over networks, the i-th of each kind together), the `rates` chosen, and the `cost` of it all.
@@ -67,13 +55,14 @@ def measure(
     Raises:
         UserError: the set does not fit the network or the data, or there is no validation part to choose rates by.
     """
-    evaluation.check_fits(model, synthetic, transform, network)
+    evaluation.check_fits(given)
+    model, synthetic, parts, streams, device = given.model, given.synthetic, given.parts, given.streams, given.device
     if not len(parts["validation"]) and len(settings.rates) > 1:
         raise UserError(
             "ranking chooses among several rates by validation accuracy, and the data have no validation part",
             mend="data.validation: 0.1, or a single rate in compare.ranking.rates",
         )
-    own = synthetic.examples(transform)
+    own = synthetic.examples(given.transform)
     hard = Examples(own.x, synthetic.hard.repeat(synthetic.factor**2))
     recipe = settings.recipe(synthetic)
     lengths = {"real_hard": settings.real_length, "synthetic_hard": settings.length}
@@ -84,9 +73,9 @@ def measure(
         nonlocal done, cost
         noise = streams.under(kind, net=net)
         start = model.fresh(seed_of(noise.seed, *noise.names, "init", **dict(noise.parts)))
-        found = train(model, start, examples, how, noise, device=device, progress=TicksOnly(progress, done, runs))
+        found = train(model, start, examples, how, noise, device=device, progress=TicksOnly(given.progress, done, runs))
         done, cost = done + 1, cost + found.cost
-        progress.tick(done, runs, kind)
+        given.progress.tick(done, runs, kind)
         return to(found.state, device)
 
     def score(state: State, part: str) -> float:
@@ -115,7 +104,7 @@ def measure(
     return Measurements(
         "ranking",
         {
-            "network": network,
+            "network": given.network,
             "recipe": recipe.model_dump(),
             "rates": chosen,
             "accuracy": {kind: estimate(accuracy[kind]) for kind in ARMS},

@@ -79,8 +79,7 @@ def _against(c: Compared, comparison: Comparison) -> str:
         if sign:
             shown.append(q.lower if sign < 0 else q.higher)
         else:
-            either = f"more or {q.lower if q.lower.startswith('less') else q.higher}"
-            open_.append(q.claimed if c.learned and q.claimed else either)
+            open_.append(q.claimed if c.learned and q.claimed else q.either)
     missing = f"; {_listed(unmeasured)} {'was' if len(unmeasured) == 1 else 'were'} not measured" if unmeasured else ""
     if not counts:
         return f"not compared with {control}{missing}"

@@ -41,16 +41,15 @@ from torch import Tensor
 
 from distill_prune.analyze.estimate import Estimate, combined, estimate
 from distill_prune.analyze.hessian import Products, recorded
+from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.lanczos import basis_bytes, quadratures
 from distill_prune.analyze.metric import SURVIVORS, Metric
-from distill_prune.artifacts import Examples, Mask, Measurements
+from distill_prune.artifacts import Measurements
 from distill_prune.errors import NonFiniteError, RunError, UserError
-from distill_prune.models import Model
-from distill_prune.progress import SILENT, Progress
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
 from distill_prune.settings import Later
-from distill_prune.tree import State, to
+from distill_prune.tree import to
 
 TAKES: Literal["copies"] = "copies"
 
@@ -130,16 +129,8 @@ METRICS = (
 )
 
 
-def measure(
-    settings: Settings,
-    model: Model,
-    copies: Sequence[State],
-    masks: Sequence[Mask],
-    train: Examples,
-    streams: Streams,
-    progress: Progress = SILENT,
-) -> Measurements:
-    """Spectra of the first `settings.copies` copies, on the device that `train` lives on; `masks` has one mask a copy.
+def measure(settings: Settings, copies: Copies) -> Measurements:
+    """Spectra of the first `settings.copies` copies, on the device that the examples live on.
 
     Numbers: `copies` [{copy, eigenvalues [{value, residual, participation, layers {name: share}}], density {grid, values,
     errors, sigma}, moments {first, second}, negative (share of eigenvalues below zero) and negative_curvature (estimates
@@ -153,15 +144,16 @@ def measure(
         NonFiniteError: the loss or a product is not finite.
         RunError: eigenvalues were not found within the tolerance.
     """
-    examples, rows = recorded("spectrum", copies, train, settings.rows, streams)
-    chosen = list(zip(copies, masks, strict=True))[: settings.copies]
+    model, train, streams = copies.model, copies.train, copies.streams
+    examples, rows = recorded("spectrum", copies.states, train, settings.rows, streams)
+    chosen = list(zip(copies.states, copies.masks, strict=True))[: settings.copies]
     # How many products eigenvalues take is not known beforehand; ten for each is usual.
     expected = 11 * settings.eigenvalues + settings.starts * settings.steps
     measured: list[CopySpectrum] = []
     for c, (copy, mask) in enumerate(chosen):
 
         def tick(done: int, c: int = c) -> None:
-            progress.tick(c * expected + min(done, expected), len(chosen) * expected, f"copy {c}")
+            copies.progress.tick(c * expected + min(done, expected), len(chosen) * expected, f"copy {c}")
 
         placed = to(copy, train.x.device)
         products = Products(model, placed, mask.to(train.x.device), examples)

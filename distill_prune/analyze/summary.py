@@ -24,6 +24,7 @@ from pydantic import Field
 from distill_prune.analyze.answer import Answer, compare
 from distill_prune.analyze.costs import totals
 from distill_prune.analyze.estimate import Estimate, estimate
+from distill_prune.analyze.inputs import Record, Study
 from distill_prune.analyze.metric import ACCURACY, BARRIER, Metric, in_rows, on_page, tested
 from distill_prune.analyze.notes import notes
 from distill_prune.analyze.paired import control_of, differences
@@ -38,7 +39,6 @@ from distill_prune.settings import Later
 
 TAKES: Literal["study"] = "study"
 
-Record = Mapping[str, Any]
 Levels = dict[int, dict[int, Record]]
 """An arm's units by level and seed."""
 
@@ -54,23 +54,15 @@ class Settings(Base):
     plugins: tuple[str, ...] = Later((), description="analyses of plugins whose metrics are summarised, too")
 
 
-def measure(
-    settings: Settings, units: Sequence[Record], arms: Sequence[Record], pairs: Sequence[Record], costs: Record
-) -> Measurements:
-    """The summary of a study, from plain records.
-
-    `units`: {arm, seed, level, sparsity, and any of `METRICS`}, one an arm, seed and level. `arms`: {name, images,
-    label} and more, in the order to show, with their `task` where it is not the study's own; in a scan of rewinding steps
-    each has its `k`, and at every further step a name
-    of its own and the arm that it is at the first one as `base`. `pairs`: {arm, versus, seed, level, iou, chance, z}.
-    `costs`: {sets: {name of images: {distill, experts}}, search: [{arm, seed, level}]}, each with {images, steps, flops};
-    None where it is not known. Shares are fractions.
+def measure(settings: Settings, study: Study) -> Measurements:
+    """The summary of a study, from plain records. Shares are fractions.
 
     Numbers: `arms` as given; `dense` {metric: estimate or None}, of a scan at the step of `versus`; `rows`, one an arm and
     level; `reach`, one an arm; `paired`; `scan` and `onset` (empty without a scan); `transfer` where arms are; `costs` in three
     totals (None where a part is not known); `answer`; `notes`. Units of level 0 are shared by arms of one rewinding step and
     task without any.
     """
+    units, arms = study.units, study.arms
     metrics = in_rows(settings.plugins)
     pairable = {m.name: m for m in tested(settings.plugins)}
     step = {a["name"]: (a.get("k"), a.get("task")) for a in arms}
@@ -81,13 +73,13 @@ def measure(
     for arm in arms:
         levels = _levels(arm["name"], units, dense[step[arm["name"]]])
         least = least_matching(_over(levels[0].values(), ACCURACY), settings.margin)
-        rows_of_arm = _rows(arm["name"], levels, least, pairs, control_of(arm, arms, settings.versus), metrics)
+        rows_of_arm = _rows(arm["name"], levels, least, study.pairs, control_of(arm, arms, settings.versus), metrics)
         rows += rows_of_arm
         reaches.append({"arm": arm["name"], **reach(rows_of_arm, levels, least)})
     paired = differences(units, arms, settings.versus, settings.claim_p, pairable)
     scanned = scan(arms, rows)
     onset = onsets(scanned)
-    summed = [totals(arm, arms, costs) for arm in arms]
+    summed = [totals(arm, arms, study.costs) for arm in arms]
     transferred = transfer(arms, units)
     compared = compare(arms, rows, paired, scanned, onset, settings.versus, pairable)
     dense_of_control = dense[step.get(settings.versus, next(iter(step.values()), (None, None)))]

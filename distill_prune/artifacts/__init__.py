@@ -1,6 +1,6 @@
-"""The nouns that stages make and read: frozen, and checked where they are built, so that later code has no checks.
+"""The nouns that stages make and read. They are frozen, and checked where they are built, so that later code has no checks.
 
-Each noun turns into `Parts` (tensors by name, and JSON numbers) and back; where those lie is the store's business.
+Each noun is turned into `Parts` (tensors by name, and JSON numbers) and back; the store writes and reads these.
 """
 
 from distill_prune.artifacts.basis import Cost, Measurements, Parts

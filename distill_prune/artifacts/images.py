@@ -68,12 +68,14 @@ class Transform:
 
 @dataclass(frozen=True)
 class Examples:
-    """Labelled examples, ready for a network: `x` (N, C, H, W) as stored, `y` as objective.py says.
+    """Labelled examples, ready for a network: `x` (N, C, H, W) as stored, `y` of a kind in objective.py.
 
-    Where `transform` is None, `x` is network input already; else it holds pixels, `scale` being white. Examples of text
-    are tokens: `x` (N, 2, L), integers; `x[:, 0]` are word pieces, 0 being padding, `x[:, 1]` segments, 0 in the padding,
-    then 1 for a first and 2 for a second sentence. (In a union of tasks, task t adds 2 t;
-    where a word piece is asked, 2 is added.)
+    Without a `transform`, `x` is network input; with one, it holds pixels, and white is `scale`. Examples of text are tokens
+    or word embeddings:
+
+        tokens       (N, 2, L) integers: word pieces, 0 in the padding, and segments, 0 in the padding, 1 in a first and 2 in a
+                     second sentence. Task t of a union adds 2 t to segments; a word piece that is asked adds 2.
+        embeddings   (N, S, D) floats, without padding
     """
 
     x: Tensor

@@ -68,9 +68,9 @@ class SyntheticSet:
 
     `images` (N, C, H, W) as stored: each holds `factor`^2 training images (multi-formation; 1: itself alone). `labels` (N,)
     int64, class-major, or soft labels (N, K), by `label_kind`. `lr` is the learned inner learning rate (None where the
-    method learns none); `augment` the augmentation that the set was made for; `transform` the space that the images live
-    in: of kind "pixels" they are pixels in about [0, 1], and the data set that they are used beside gives the transform.
-    Of kind "text" they are word embeddings (N, S, D), or, of real sentences, tokens (N, 2, L).
+    method learns none); `augment` is the augmentation that the set was made for. `transform` is the space of the images. If it
+    is of kind "pixels", they are pixels in about [0, 1], and the data set that they are used with gives the transform. If it is
+    of kind "text", they are word embeddings (N, S, D), or tokens (N, 2, L) of real sentences.
     """
 
     images: Tensor
@@ -129,7 +129,7 @@ class SyntheticSet:
         return Examples(transform.apply(x) if pixels else x, y)
 
     def fits(self, transform: Transform) -> bool:
-        """Whether the images can stand beside data of this transform: pixels, or network input of the very same space."""
+        """Whether the images can be used with data of this transform: pixels, or network input of the very same space."""
         return self.transform.kind == "pixels" or self.transform.same_space(transform)
 
     def parts(self) -> Parts:

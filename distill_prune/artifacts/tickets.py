@@ -100,8 +100,8 @@ class Ticket:
     def parts(self, base: State | None) -> Parts:
         """Masks, and of the state what cannot be had by masking `base` (level 0's state; None at level 0 itself)."""
         rewound = {} if base is None else self.mask.apply(base)
-        own = {n: t for n, t in self.state.items() if n not in rewound or not torch.equal(rewound[n], t)}
-        tensors = {f"mask/{n}": t for n, t in self.mask.kept.items()} | {f"state/{n}": t for n, t in own.items()}
+        stored = {n: t for n, t in self.state.items() if n not in rewound or not torch.equal(rewound[n], t)}
+        tensors = {f"mask/{n}": t for n, t in self.mask.kept.items()} | {f"state/{n}": t for n, t in stored.items()}
         return Parts(
             tensors,
             {
@@ -118,5 +118,5 @@ class Ticket:
     @classmethod
     def of(cls, p: Parts, base: State | None) -> Ticket:
         mask = Mask({n: p.tensors[f"mask/{n}"] for n in p.numbers["order"]})
-        own = {n.removeprefix("state/"): t for n, t in p.tensors.items() if n.startswith("state/")}
-        return cls(mask, own if base is None else {**mask.apply(base), **own}, p.numbers["level"], dict(p.numbers))
+        stored = {n.removeprefix("state/"): t for n, t in p.tensors.items() if n.startswith("state/")}
+        return cls(mask, stored if base is None else {**mask.apply(base), **stored}, p.numbers["level"], dict(p.numbers))

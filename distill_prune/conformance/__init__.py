@@ -12,40 +12,45 @@ twice, under other states of torch's global generator: what is drawn must come f
 from __future__ import annotations
 
 import contextlib
-import inspect
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import torch
 from torch import Tensor
 
-from distill_prune.artifacts import Mask, Measurements
-from distill_prune.conformance.inputs import SHRUNK, TINY_ENCODER, digits, offered, sentences
-from distill_prune.data import prepare
+from distill_prune.analyze import ANALYSES, Analysis
+from distill_prune.analyze.metric import declared, readings
+from distill_prune.artifacts import Mask
+from distill_prune.conformance.inputs import SHRUNK, TINY_ENCODER, digits, record, sentences
+from distill_prune.data import DATASETS, DataSet, prepare
 from distill_prune.data.source import Loaded
 from distill_prune.data.source import Source as DataSource
-from distill_prune.distill import Distilled, Source, needs_model
-from distill_prune.errors import DataError, DistillPruneError, RunError, UserError
-from distill_prune.interop import Kind
-from distill_prune.models import build_model
+from distill_prune.distill import METHODS, Distilled, Method, Source, needs_model
+from distill_prune.errors import ConfigError, DataError, DistillPruneError, RunError, UserError
+from distill_prune.interop import FORMATS, Format, Kind
+from distill_prune.models import MODELS, Network, build_model
 from distill_prune.plugins import table_of
 from distill_prune.progress import SILENT
-from distill_prune.prune.imp import score
-from distill_prune.prune.select import Criterion, select
+from distill_prune.prune import CRITERIA, Criterion
+from distill_prune.prune.imp import recorded, score
+from distill_prune.prune.inputs import LevelWeights
+from distill_prune.prune.select import Criterion as CriterionSettings
+from distill_prune.prune.select import select
 from distill_prune.rng import Streams, seeded, stream
 from distill_prune.run.worker import conditions
-from distill_prune.settings import Entry, Settings, canonical_json, foreign
-from distill_prune.table import CONTRACTS
+from distill_prune.settings import Entry, Settings, canonical_json
+from distill_prune.table import EntryModule
 from distill_prune.tree import clone
 
 SHAPES = ((1, 8, 8), (3, 32, 32), (3, 224, 224))
 """A network has to take inputs of one of these."""
 CLASSES = 7
 T = TypeVar("T")
-_BASES: dict[str, type[Settings]] = {"data": DataSource, "criteria": Criterion, "formats": Settings}
+S = TypeVar("S", bound=Settings)
+_BASES: dict[str, type[Settings]] = {"data": DataSource, "criteria": CriterionSettings, "formats": Settings}
 
 
 class Nonconforming(UserError, AssertionError):
@@ -60,13 +65,29 @@ def check(table: str, name: str, **settings: Any) -> str:
 
     Raises:
         Nonconforming: the entry is not what its table asks for. This is an AssertionError, too.
-        UserError: there is no such table or entry, or the entry cannot be imported.
+        UserError: there is no such table or entry.
     """
-    entry: Any = table_of(table)[name]
-    what = f"{CONTRACTS[table][0]} '{name}'"
+    entries = table_of(table)
+    what = f"{entries.kind} '{name}'"
+    try:
+        entry = entries[name]
+    except ConfigError as problem:
+        _require(name not in entries, problem.what, got=problem.got, expected=problem.expected, mend=problem.mend)
+        raise
     _contract(table, name, entry, what)
     with conditions(1), _calling(what):
-        return _CHECKS[table](entry, what, settings)
+        match table:
+            case "data":
+                return _data(DATASETS[name], what, settings)
+            case "models":
+                return _model(MODELS[name], what, settings)
+            case "methods":
+                return _method(METHODS[name], what, settings)
+            case "criteria":
+                return _criterion(CRITERIA[name], what, settings)
+            case "analyses":
+                return _analysis(ANALYSES[name], what, settings)
+        return _format(FORMATS[name], what)
 
 
 def _require(holds: object, what: str, *, got: object = None, expected: object = None, mend: str | None = None) -> None:
@@ -84,9 +105,9 @@ def _calling(what: str) -> Iterator[None]:
         raise Nonconforming(f"{what} fails when it is called", got=f"{type(problem).__name__}: {problem}") from problem
 
 
-def _contract(table: str, name: str, entry: Any, what: str) -> None:
+def _contract(table: str, name: str, entry: EntryModule, what: str) -> None:
     """The names that the module must have, and its settings as a class."""
-    lacks = [asked for asked in ("Settings", *CONTRACTS[table][1]) if not hasattr(entry, asked)]
+    lacks = [required for required in table_of(table).required if not hasattr(entry, required)]
     _require(not lacks, f"{what} lacks {', '.join(lacks)}", got=entry.__file__)
     base, kind = _BASES.get(table, Entry), entry.Settings
     _require(
@@ -111,21 +132,21 @@ def _contract(table: str, name: str, entry: Any, what: str) -> None:
     )
 
 
-def _shrunk(entry: Any, given: Mapping[str, Any]) -> dict[str, Any]:
+def _shrunk(entry: EntryModule, given: Mapping[str, object]) -> dict[str, object]:
     return {n: v for n, v in SHRUNK.items() if n in entry.Settings.model_fields} | dict(given)
 
 
-def _settings(entry: Any, what: str, given: Mapping[str, Any]) -> Any:
+def _settings(kind: type[S], what: str, given: Mapping[str, object]) -> S:
     """The entry's settings, as they go through files, keys and workers."""
-    lacks = [n for n, f in entry.Settings.model_fields.items() if f.is_required() and n not in given]
+    lacks = [n for n, f in kind.model_fields.items() if f.is_required() and n not in given]
     _require(not lacks, f"{what}: settings without a default", got=", ".join(lacks), mend="check(..., that=value)")
     try:
-        made = entry.Settings(**given)
+        settings = kind.model_validate(given)
     except ValueError as problem:
         raise Nonconforming(f"{what}: its settings refuse what it is to be checked with", got=problem) from problem
-    _require(pickle.loads(pickle.dumps(made)) == made, f"{what}: its settings change on their way to a worker")
-    canonical_json(made)
-    return made
+    _require(pickle.loads(pickle.dumps(settings)) == settings, f"{what}: its settings change on their way to a worker")
+    canonical_json(settings)
+    return settings
 
 
 def _twice(what: str, call: Callable[[], T], same: Callable[[T, T], bool]) -> T:
@@ -142,10 +163,11 @@ def _equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(t, b[n]) for n, t in a.items())
 
 
-def _data(entry: Any, what: str, given: Mapping[str, Any]) -> str:
-    outside = entry.Settings.OUTSIDE_KEYS - set(entry.Settings.model_fields)
+def _data(entry: DataSet, what: str, given: Mapping[str, object]) -> str:
+    kind = cast(type[DataSource], entry.Settings)
+    outside = kind.OUTSIDE_KEYS - set(kind.model_fields)
     _require(not outside, f"{what}: OUTSIDE_KEYS names no setting", got=", ".join(sorted(outside)))
-    settings = _settings(entry, what, given)
+    settings = _settings(kind, what, given)
     try:
         mark = _twice(f"{what}: fingerprint(...)", lambda: entry.fingerprint(settings, {}), lambda a, b: a == b)
         _require(isinstance(mark, str) and mark, f"{what}: fingerprint(...)", got=repr(mark), expected="a string")
@@ -153,7 +175,7 @@ def _data(entry: Any, what: str, given: Mapping[str, Any]) -> str:
     except DataError as problem:
         return f"not loaded: {problem.what}"
     kinds = (loaded.pixels.dtype, loaded.labels.dtype, loaded.test.dtype)
-    text = settings.transform == "text"
+    text = str(settings.transform) == "text"
     _require(
         kinds[0] in ((torch.int32,) if text else (torch.uint8, torch.float32))
         and kinds[1] in ((torch.int64, torch.float32) if text else (torch.int64,))
@@ -170,9 +192,9 @@ def _same_data(a: Loaded, b: Loaded) -> bool:
     return torch.equal(a.pixels, b.pixels) and torch.equal(a.labels, b.labels) and torch.equal(a.test, b.test)
 
 
-def _model(entry: Any, what: str, given: Mapping[str, Any]) -> str:
+def _model(entry: Network, what: str, given: Mapping[str, object]) -> str:
     text = "config" in entry.Settings.model_fields
-    settings, models = _settings(entry, what, {**({"config": TINY_ENCODER} if text else {}), **given}), []
+    settings, models = _settings(entry.Settings, what, {**({"config": TINY_ENCODER} if text else {}), **given}), []
     for shape in ((2, 12), *SHAPES) if text else SHAPES:
         with contextlib.suppress(RunError):
             models.append(build_model(settings, shape, CLASSES))
@@ -196,16 +218,17 @@ def _model(entry: Any, what: str, given: Mapping[str, Any]) -> str:
     away = [n for n, t in state.items() if t.device.type != "cpu" or not t.is_contiguous()]
     _require(not away, f"{what}: tensors that are not contiguous on the CPU", got=", ".join(away))
     weights = {n: state[n].requires_grad_() for n in model.prunable}
-    found = torch.autograd.grad(model({**state, **weights}, x).square().sum(), list(weights.values()), allow_unused=True)
-    unused = [n for n, g in zip(weights, found, strict=True) if g is None]
+    gradients = torch.autograd.grad(model({**state, **weights}, x).square().sum(), list(weights.values()), allow_unused=True)
+    unused = [n for n, g in zip(weights, gradients, strict=True) if g is None]
     _require(not unused, f"{what}: prunable weights that its output does not depend on", got=", ".join(unused))
     return ""
 
 
-def _method(entry: Any, what: str, given: Mapping[str, Any]) -> str:
+def _method(entry: Method, what: str, given: Mapping[str, object]) -> str:
     _require("ipc" in entry.Settings.model_fields, f"{what}: settings without `ipc`, the images per class")
-    settings = _settings(entry, what, _shrunk(entry, given))
-    text = "images" not in getattr(entry, "KINDS", ("images",))
+    settings = _settings(entry.Settings, what, _shrunk(entry, given))
+    ipc: int = settings.model_dump()["ipc"]
+    text = "images" not in entry.KINDS
     images, model, experts = (*sentences(), []) if text else digits()
     trains = needs_model(entry)
     source = Source(
@@ -216,27 +239,30 @@ def _method(entry: Any, what: str, given: Mapping[str, Any]) -> str:
         experts if entry.NEEDS_EXPERTS else [],
     )
     streams = Streams(0, ("conformance",))
-    made: Distilled = _twice(f"{what}: its set", lambda: entry.distill(settings, source, streams, "cpu", SILENT), _same_set)
-    found, count = made.set, settings.ipc * len(images.classes)
+    distilled = _twice(f"{what}: its set", lambda: entry.distill(settings, source, streams, "cpu", SILENT), _same_set)
+    synthetic, count = distilled.set, ipc * len(images.classes)
     _require(
-        len(found.images) == count
-        and (text or tuple(found.images.shape[1:]) == images.shape)
-        and (text or found.images.dtype == torch.float32),
+        len(synthetic.images) == count
+        and (text or tuple(synthetic.images.shape[1:]) == images.shape)
+        and (text or synthetic.images.dtype == torch.float32),
         f"{what}: images",
-        got=f"{tuple(found.images.shape)} {found.images.dtype}",
+        got=f"{tuple(synthetic.images.shape)} {synthetic.images.dtype}",
         expected=f"{(count, *images.shape)} {torch.float32}: ipc of every class",
     )
-    if found.label_kind == "classes":
-        ordered = [c for c in range(len(images.classes)) for _ in range(settings.ipc)]
+    if synthetic.label_kind == "classes":
+        ordered = [c for c in range(len(images.classes)) for _ in range(ipc)]
         _require(
-            found.labels.tolist() == ordered, f"{what}: labels", got=found.labels.tolist(), expected="ipc of each, in order"
+            synthetic.labels.tolist() == ordered,
+            f"{what}: labels",
+            got=synthetic.labels.tolist(),
+            expected="ipc of each, in order",
         )
-    loose = [t for t in (found.images, found.labels) if t.requires_grad or t.device.type != "cpu"]
+    loose = [t for t in (synthetic.images, synthetic.labels) if t.requires_grad or t.device.type != "cpu"]
     _require(not loose, f"{what}: tensors of a finished set require gradients, or are not on the CPU", mend=".detach().cpu()")
-    _require(found.method == settings.name, f"{what}: the set's method", got=found.method, expected=settings.name)
-    _require(found.classes == images.classes, f"{what}: the set's classes", got=found.classes, expected=images.classes)
-    _require(made.cost.images > 0 or not trains, f"{what} trains networks, and costs nothing", got=made.cost)
-    canonical_json(made.record)
+    _require(synthetic.method == settings.name, f"{what}: the set's method", got=synthetic.method, expected=settings.name)
+    _require(synthetic.classes == images.classes, f"{what}: the set's classes", got=synthetic.classes, expected=images.classes)
+    _require(distilled.cost.images > 0 or not trains, f"{what} trains networks, and costs nothing", got=distilled.cost)
+    canonical_json(distilled.record)
     return ""
 
 
@@ -245,57 +271,44 @@ def _same_set(a: Distilled, b: Distilled) -> bool:
     return equal and a.set.lr == b.set.lr and a.cost == b.cost
 
 
-def _criterion(entry: Any, what: str, given: Mapping[str, Any]) -> str:
-    settings = _settings(entry, what, _shrunk(entry, given))
+def _criterion(entry: Criterion, what: str, given: Mapping[str, object]) -> str:
+    settings = _settings(cast(type[CriterionSettings], entry.Settings), what, _shrunk(entry, given))
     images, model, _ = digits()
     state, examples = model.fresh(0, "criterion"), images.examples("train").ready().take(torch.arange(32))
     mask = Mask.dense(state, model.prunable)
     for level in range(3):
-        streams, worn = Streams(0, ("conformance",)).under(level=level), mask.apply(state)
-        before = clone(worn)
-        call = partial(score, settings, worn, mask, streams, model, examples)
-        scores = _twice(f"{what}: its scores", call, _equal)
+        weights = LevelWeights(mask.apply(state), mask, Streams(0, ("conformance",)).under(level=level))
+        given_it, before = recorded(settings, weights, model, examples), clone(weights.state)
+        scores = _twice(f"{what}: its scores", partial(score, settings, given_it), _equal)
         shapes = {n: tuple(t.shape) for n, t in mask.kept.items()}
         got = {n: tuple(t.shape) for n, t in scores.items()}
         _require(got == shapes, f"{what}: scores", got=got, expected=f"one for every prunable weight: {shapes}")
-        _require(_equal(worn, before), f"{what} changes the weights that it scores")
+        _require(_equal(weights.state, before), f"{what} changes the weights that it scores")
         smaller = select(scores, mask, 0.3, settings.scope)
         _require(smaller.inside(mask) and smaller.remaining < mask.remaining, f"{what}: a level removes nothing")
         mask = smaller
     return ""
 
 
-def _analysis(entry: Any, what: str, given: Mapping[str, Any]) -> str:
-    # A study asks for its summary by name: a plugin's would never be called.
-    known = ("copies", "tickets", "pair", "set", *(() if foreign(entry.__name__) else ("study",)))
-    _require(entry.TAKES in known, f"{what}: TAKES", got=entry.TAKES, expected=" or ".join(known))
-    if entry.TAKES == "study":
+def _analysis(entry: Analysis, what: str, given: Mapping[str, object]) -> str:
+    if entry.TAKES == "study":  # that of the package's own summary; a plugin's is refused
         return ""
-    settings, given_it = _settings(entry, what, _shrunk(entry, given)), offered(entry.TAKES)
-    asked = list(inspect.signature(entry.measure).parameters.values())[1:]
-    unknown = [p.name for p in asked if p.name not in given_it and p.default is p.empty]
-    _require(not unknown, f"{what}: measure asks for what there is not", got=", ".join(unknown), expected=", ".join(given_it))
-    found: Measurements = _twice(
+    settings, given_it = _settings(entry.Settings, what, _shrunk(entry, given)), record(entry.TAKES)
+    measurements = _twice(
         f"{what}: its numbers",
-        lambda: entry.measure(settings, **{p.name: given_it[p.name] for p in asked if p.name in given_it}),
+        lambda: entry.measure(settings, given_it),
         lambda a, b: canonical_json(a.parts().numbers) == canonical_json(b.parts().numbers),
     )
-    _require(found.analysis == settings.name, f"{what}: its measurements' name", got=found.analysis, expected=settings.name)
+    name = measurements.analysis
+    _require(name == settings.name, f"{what}: its measurements' name", got=name, expected=settings.name)
+    there = readings(settings.name, measurements.numbers)
+    lacks = [" / ".join(m.place) for m in declared(settings.name) if m.name not in there and not m.some_tasks]
+    _require(not lacks, f"{what}: its numbers lack what its METRICS name", got=", ".join(lacks))
     return ""
 
 
-def _format(entry: Any, what: str, given: Mapping[str, Any]) -> str:
+def _format(entry: Format, what: str) -> str:
     _require(entry.KIND in get_args(Kind), f"{what}: KIND", got=entry.KIND, expected=", ".join(get_args(Kind)))
-    ways = [getattr(entry, way, None) for way in ("read", "write")]
-    _require(any(callable(w) for w in ways), f"{what} can neither be read nor written", mend="a function `read` or `write`")
+    ways = callable(entry.read) or callable(entry.write)
+    _require(ways, f"{what} can neither be read nor written", mend="a function `read` or `write`")
     return ""
-
-
-_CHECKS: dict[str, Callable[[Any, str, Mapping[str, Any]], str]] = {
-    "data": _data,
-    "models": _model,
-    "methods": _method,
-    "criteria": _criterion,
-    "analyses": _analysis,
-    "formats": _format,
-}

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import Any
 
 import torch
 
+from distill_prune.analyze import Takes
+from distill_prune.analyze.inputs import Copies, Input, Pair, Retrained, SetInput, Study, Tickets
 from distill_prune.artifacts import SPLITS, Images, Mask, Sentences, Trajectory
-from distill_prune.data import DATASETS, prepare
-from distill_prune.distill import METHODS, Source
+from distill_prune.data import prepare
+from distill_prune.data.digits import Settings as Digits
+from distill_prune.distill import Source, subset
 from distill_prune.distill.experts import train_expert
 from distill_prune.models import MODELS, Model, build_model
+from distill_prune.models.convnet import Settings as ConvNet
 from distill_prune.progress import SILENT
 from distill_prune.rng import Streams, stream
 from distill_prune.training import Recipe
@@ -40,37 +43,39 @@ def sentences() -> tuple[Sentences, Model]:
     tokens[:, 0, 0], tokens[:, 1] = 2 + labels.int(), 1
     tokens[::3, :, 8:] = 0
     data = Sentences(tokens, labels, torch.arange(60) // 20, ("a", "b"), 64)
-    model = build_model(MODELS["bert"].Settings(pooling="mean", config=TINY_ENCODER), data.shape, 2)
+    model = build_model(MODELS["bert"].Settings.model_validate({"pooling": "mean", "config": TINY_ENCODER}), data.shape, 2)
     return data, replace(model, pretrained=dict)
 
 
 @cache
 def digits() -> tuple[Images, Model, list[Trajectory]]:
     """Digits, a small network, and two experts of it."""
-    images = prepare(DATASETS["digits"].Settings())
+    images = prepare(Digits())
     assert isinstance(images, Images)
-    model = build_model(MODELS["convnet"].Settings(depth=2, width=4), tuple(images.pixels.shape[1:]), len(images.classes))
+    model = build_model(ConvNet(depth=2, width=4), tuple(images.pixels.shape[1:]), len(images.classes))
     recipe, train = Recipe(length="3ep", batch=256, lr=0.1, momentum=0.0), images.examples("train").ready()
     streams = Streams(0, ("conformance",))
     return images, model, [train_expert(model, train, recipe, streams.under(index=i), "cpu", SILENT)[0] for i in range(2)]
 
 
-def offered(takes: str) -> dict[str, Any]:
-    """What `measure` may ask for, by name, of a tuple of this kind."""
+def record(takes: Takes) -> Input:
+    """What `measure` is given of a tuple of this kind."""
     images, model, _ = digits()
     parts, streams = {n: images.examples(n).ready() for n in SPLITS}, Streams(0, ("conformance",))
-    copies = [model.fresh(i, "conformance") for i in range(3)]
-    masks = [Mask.dense(copies[0], model.prunable)] * 3
-    common = {"model": model, "parts": parts, "streams": streams, "progress": SILENT}
-    subset = METHODS["subset"]
+    states = [model.fresh(i, "conformance") for i in range(3)]
+    mask = Mask.dense(states[0], model.prunable)
     source = Source(parts["train"], images.classes, images.transform)
-    made = subset.distill(subset.Settings(ipc=2), source, streams, "cpu", SILENT).set
-    if takes == "copies":
-        learned = made.examples(images.transform)
-        return {**common, **parts, "copies": copies, "masks": masks, "start": clone(copies[0]), "distilled": learned}
-    if takes == "tickets":
-        sides = {"copies_a": copies[:2], "copies_b": copies[1:], "mask_a": masks[0], "mask_b": masks[1]}
-        return {"model": model, **sides, "train": parts["train"], "test": parts["test"], "streams": streams, "progress": SILENT}
-    if takes == "pair":
-        return {"a": masks[0], "b": masks[1]}
-    return {**common, "synthetic": made, "transform": images.transform, "device": "cpu", "network": "convnet"}
+    synthetic = subset.distill(subset.Settings(ipc=2), source, streams, "cpu", SILENT).set
+    match takes:
+        case "copies":
+            learned = synthetic.examples(images.transform)
+            return Copies(model, states, [mask] * 3, clone(states[0]), parts, streams, learned)
+        case "tickets":
+            sides = Retrained(states[:2], mask), Retrained(states[1:], mask)
+            return Tickets(model, *sides, parts["train"], parts["test"], streams)
+        case "pair":
+            return Pair(mask, mask)
+        case "set":
+            return SetInput(model, synthetic, parts, images.transform, streams, network="convnet")
+        case "study":
+            return Study([], [], [], {})

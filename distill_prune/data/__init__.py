@@ -1,17 +1,33 @@
-"""Data sets by name. An entry has `Settings`, `fingerprint(settings, remembered)` and `load(settings) -> Loaded`."""
+"""Data sets by name. What an entry has is `DataSet`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from distill_prune.table import Table
+from distill_prune.settings import Entry
+from distill_prune.table import EntryModule, Table
 
 if TYPE_CHECKING:
     from distill_prune.artifacts import Images, Sentences
-    from distill_prune.data.source import Remembered, Source
+    from distill_prune.data.source import Loaded, Remembered, Source
 
-DATASETS = Table(
+
+class DataSet(EntryModule, Protocol):
+    """An entry of the table. Its settings derive from `source.Source`."""
+
+    Settings: type[Entry]
+
+    def fingerprint(self, settings: Entry, remembered: Remembered | None = None, /) -> str:
+        """What stands for the source's bytes in keys."""
+
+    def load(self, settings: Entry, /) -> Loaded:
+        """All examples, and which of them are the test part."""
+
+
+DATASETS: Table[DataSet] = Table(
     "data set",
+    "data",
+    DataSet,
     {
         "cifar10": "distill_prune.data.cifar10",
         "cifar100": "distill_prune.data.cifar100",
@@ -35,7 +51,7 @@ def fingerprint(settings: Source, remembered: Remembered | None = None) -> str:
     Raises:
         DataError: the source is missing.
     """
-    return str(DATASETS[settings.name].fingerprint(settings, remembered))
+    return DATASETS[settings.name].fingerprint(settings, remembered)
 
 
 def prepare(settings: Source) -> Images | Sentences:

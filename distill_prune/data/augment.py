@@ -152,8 +152,8 @@ def _warp(x: Tensor, matrix: list[Tensor]) -> Tensor:
     first = (corner[..., 1] * row + corner[..., 0]).long()
     index = first.unsqueeze(1) + torch.tensor([0, 1, row, row + 1], device=x.device).view(1, 4, 1)
     padded = F.pad(x, (1, 2, 1, 2)).flatten(2)
-    found = padded.gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view(n, channels, 4, -1)
-    return (found * weight).sum(2).view_as(x)
+    corners = padded.gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view(n, channels, 4, -1)
+    return (corners * weight).sum(2).view_as(x)
 
 
 _FAMILIES: dict[str, tuple[Callable[[int, int, int, torch.Generator], Parameters], Callable[[Tensor, Parameters], Tensor]]] = {

@@ -43,11 +43,11 @@ def load(settings: Settings) -> Loaded:
 
     source = load_digits()
     pixels, labels = source.images.astype(np.uint8), source.target.astype(np.uint8)
-    found = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
-    if found != SHA256:
+    sha256 = hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()
+    if sha256 != SHA256:
         raise DataError(
             "the digits of the installed scikit-learn are not the known ones",
-            got=found,
+            got=sha256,
             expected=SHA256,
             mend="another version of scikit-learn",
         )

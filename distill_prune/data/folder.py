@@ -60,17 +60,17 @@ def load(settings: Settings) -> Loaded:
     parts = _parts(settings)
     classes = tuple(parts[0])
     number = {name: c for c, name in enumerate(classes)}
-    listed = [(file, number[name]) for part in parts for name, files in part.items() for file in files]
-    labels = torch.tensor([label for _, label in listed])
+    examples = [(file, number[name]) for part in parts for name, files in part.items() for file in files]
+    labels = torch.tensor([label for _, label in examples])
     if len(parts) == 2:
         first = sum(map(len, parts[0].values()))
-        pools = torch.arange(first), torch.arange(first, len(listed))
+        pools = torch.arange(first), torch.arange(first, len(examples))
     else:
         pools = hold_out(labels, settings.test_share, classes, settings.split_seed, of=settings.path)
     asked = (settings.rows, settings.test_rows)
     train, test = chosen(pools, [labels, labels], asked, classes, settings.split_seed, of=settings.path)
     rows = torch.cat([train, test])
-    pixels = decode([listed[row][0] for row in rows.tolist()], settings.size, settings.channels)
+    pixels = decode([examples[row][0] for row in rows.tolist()], settings.size, settings.channels)
     title = settings.title or Path(settings.path).expanduser().resolve().name
     return Loaded(pixels, labels[rows], torch.arange(len(rows)) >= len(train), classes, 255.0, title)
 
@@ -114,12 +114,12 @@ def _parts(settings: Settings) -> list[Part]:
 
 
 def _classes(folder: Path) -> Part:
-    found = {entry.name: _images(entry) for entry in _visible(folder) if entry.is_dir()}
-    if not found:
+    files_by_class = {entry.name: _images(entry) for entry in _visible(folder) if entry.is_dir()}
+    if not files_by_class:
         raise DataError(
             f"'{folder}' has no images in folders, one for each class", got=_names(folder), expected=f"{folder.name}/CLASS/*"
         )
-    return found
+    return files_by_class
 
 
 def _images(folder: Path) -> list[Path]:

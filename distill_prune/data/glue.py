@@ -25,7 +25,7 @@ from pydantic import Field
 from distill_prune.data.source import Remembered
 from distill_prune.data.tokens import LoadedText, TextSource
 from distill_prune.data.tsv import hashed, loaded
-from distill_prune.data.tsv_file import Columns, Part, found, packed
+from distill_prune.data.tsv_file import Columns, Part, file_of, packed
 from distill_prune.errors import DataError
 
 
@@ -88,4 +88,4 @@ def _files(settings: Settings) -> list[Path]:
         raise DataError(
             f"there is no folder '{folder}'", mend=f"give the path of a folder with {task}_train.tsv, or with {task}/train.tsv"
         )
-    return [found(folder, [*packed(f"{task}_{part}"), *packed(f"{task}/{part}")]) for part in ("train", "dev")]
+    return [file_of(folder, [*packed(f"{task}_{part}"), *packed(f"{task}/{part}")]) for part in ("train", "dev")]

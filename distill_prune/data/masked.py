@@ -29,7 +29,7 @@ from distill_prune.data.source import Remembered
 from distill_prune.data.split import chosen, hold_out
 from distill_prune.data.tokens import LoadedText, TextSource, Tokenizer, tokenize
 from distill_prune.data.tsv import hashed
-from distill_prune.data.tsv_file import found, packed, text_of
+from distill_prune.data.tsv_file import file_of, packed, text_of
 from distill_prune.errors import DataError
 from distill_prune.rng import stream
 
@@ -156,10 +156,10 @@ class Passages:
         Raises:
             DataError: the file cannot be read, or has none.
         """
-        held = [(text.strip(), line) for line, text in enumerate(text_of(path).split("\n"), start=1) if text.strip()]
-        if not held:
+        numbered = [(text.strip(), line) for line, text in enumerate(text_of(path).split("\n"), start=1) if text.strip()]
+        if not numbered:
             raise DataError(f"'{path}' has no passages", got="blank lines", expected="a passage a line")
-        return cls(path, [text for text, _ in held], [line for _, line in held])
+        return cls(path, [text for text, _ in numbered], [line for _, line in numbered])
 
     def take(self, rows: Tensor) -> Passages:
         return Passages(self.path, [self.texts[r] for r in rows.tolist()], [self.lines[r] for r in rows.tolist()])
@@ -183,4 +183,4 @@ def _files(settings: Settings) -> list[Path]:
         raise DataError(
             f"there is no text at '{path}'", mend="give the path of a folder with train.txt and dev.txt, or of one .txt file"
         )
-    return [found(path, packed(part, "txt")) for part in ("train", "dev")] if path.is_dir() else [path]
+    return [file_of(path, packed(part, "txt")) for part in ("train", "dev")] if path.is_dir() else [path]

@@ -52,8 +52,8 @@ def _files(settings: Settings) -> list[Path]:
     files = [path / part for part in _PARTS]
     for file in files:
         if not file.is_file():
-            found = ", ".join(sorted(f.name for f in path.iterdir())[:20]) or "nothing"
-            raise DataError(f"the folder '{path}' has no {file.name}", got=found, expected=" and ".join(_PARTS))
+            present = ", ".join(sorted(f.name for f in path.iterdir())[:20]) or "nothing"
+            raise DataError(f"the folder '{path}' has no {file.name}", got=present, expected=" and ".join(_PARTS))
     return files
 
 
@@ -66,8 +66,8 @@ def fingerprint(settings: Settings, remembered: Remembered | None = None) -> str
     files = _files(settings)
     if len(files) == 1:
         return file_hash(files[0], remembered)
-    listed = [[file.name, file_hash(file, remembered)] for file in sorted(files)]
-    return hashlib.sha256(json.dumps(listed, separators=(",", ":")).encode("ascii")).hexdigest()
+    hashes = [[file.name, file_hash(file, remembered)] for file in sorted(files)]
+    return hashlib.sha256(json.dumps(hashes, separators=(",", ":")).encode("ascii")).hexdigest()
 
 
 def _classes(files: list[Archive]) -> tuple[str, ...]:

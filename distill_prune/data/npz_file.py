@@ -114,14 +114,14 @@ def _arrays(path: Path) -> Mapping[str, Array]:
 
 
 def _one(path: Path, arrays: Mapping[str, Array], names: tuple[str, ...], what: str) -> str:
-    found = [name for name in names if name in arrays]
-    if len(found) != 1:
+    present = [name for name in names if name in arrays]
+    if len(present) != 1:
         raise DataError(
-            f"'{path}' has {'more than one array' if found else 'no array'} of {what}",
+            f"'{path}' has {'more than one array' if present else 'no array'} of {what}",
             got=f"arrays {', '.join(sorted(arrays)) or '(none)'}",
             expected=f"one of {', '.join(names)}",
         )
-    return found[0]
+    return present[0]
 
 
 def _check_offsets(path: Path, packed: Array, offsets: Array | None) -> Array:

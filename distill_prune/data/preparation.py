@@ -25,8 +25,8 @@ def prepared(settings: Source, loaded: Loaded) -> Images | Sentences:
     """
     split = _split(settings, loaded)
     if isinstance(loaded, LoadedText):
-        held = (loaded.pixels, loaded.labels, split, loaded.classes)
-        return Sentences(*held, loaded.vocabulary, loaded.title, loaded.heads, loaded.masked)
+        tensors = (loaded.pixels, loaded.labels, split, loaded.classes)
+        return Sentences(*tensors, loaded.vocabulary, loaded.title, loaded.heads, loaded.masked)
     transform = _FIT[settings.transform](loaded.pixels[split == SPLITS.index("train")], loaded.scale)
     return Images(loaded.pixels, loaded.labels, split, loaded.classes, transform, loaded.scale, loaded.title)
 
@@ -46,7 +46,7 @@ def _split(settings: Source, loaded: Loaded) -> Tensor:
         )
     split = torch.where(loaded.test, SPLITS.index("test"), SPLITS.index("train")).to(torch.uint8)
     if settings.validation > 0:
-        held = stratified(
+        validation = stratified(
             labels[train],
             round(settings.validation * len(train)),
             classes,
@@ -54,5 +54,5 @@ def _split(settings: Source, loaded: Loaded) -> Tensor:
             what=f"{title}, validation part",
             leave=True,
         )
-        split[train[held]] = SPLITS.index("validation")
+        split[train[validation]] = SPLITS.index("validation")
     return split

@@ -89,13 +89,13 @@ class Published:
         there = [name for name in (*self.unpacked, *self.files) if (root / name).is_file()]
         for name in there:
             self._check(root, name)
-        found = self.unpacked if self.unpacked and set(self.unpacked) <= set(there) else self.files
-        absent = [name for name in found if name not in there]
+        needed = self.unpacked if self.unpacked and set(self.unpacked) <= set(there) else self.files
+        absent = [name for name in needed if name not in there]
         if absent and not download:
             raise self._absent(root, absent)
         for name in absent:
             self._fetch(root, name, absent)
-        for name in found:
+        for name in needed:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             if target.suffix == ".gz":
@@ -107,13 +107,13 @@ class Published:
         path, expected = root / name, {**self.files, **self.unpacked}[name]
         try:
             with path.open("rb") as file:
-                found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+                md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         except OSError as problem:
             raise DataError(f"cannot read '{path}'", got=problem.strerror) from problem
-        if found != expected:
+        if md5 != expected:
             raise DataError(
                 f"'{path}' is not the published file of {self.title}",
-                got=f"md5 {found}",
+                got=f"md5 {md5}",
                 expected=f"md5 {expected}",
                 mend=f"remove it, or put the published one there: {self.urls[0]}",
             )
@@ -147,19 +147,19 @@ class Published:
     def _read(self, folder: str, part: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
         """The pixels (N, C, H, W) uint8 and labels (N,) int64 of a part."""
         try:
-            found = getattr(torchvision().datasets, self.reader)(folder, **part)
+            dataset = getattr(torchvision().datasets, self.reader)(folder, **part)
         except RuntimeError as problem:
             raise DataError(
                 f"the installed torchvision does not take the published files of {self.title}",
                 got=problem,
                 mend="another version of torchvision",
             ) from problem
-        pixels = torch.as_tensor(found.data)
+        pixels = torch.as_tensor(dataset.data)
         if pixels.dim() == 3:
             pixels = pixels.unsqueeze(1)
         elif pixels.shape[-1] == 3:
             pixels = pixels.permute(0, 3, 1, 2)
-        return pixels.contiguous(), torch.as_tensor(getattr(found, self.labels)).long()
+        return pixels.contiguous(), torch.as_tensor(getattr(dataset, self.labels)).long()
 
 
 def _named(root: Path, names: list[str]) -> str:

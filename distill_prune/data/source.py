@@ -29,8 +29,13 @@ class Source(Entry):
 
     @property
     def score(self) -> str:
-        """What the data set is scored by, as the analysis `metrics` calls it."""
+        """What the task is scored by, as the analysis `metrics` calls it."""
         return "accuracy"
+
+    @property
+    def is_text(self) -> bool:
+        """Whether examples are sentences: the settings of text have `text` as their only transform."""
+        return str(self.transform) == "text"
 
 
 @dataclass(frozen=True)

@@ -194,10 +194,10 @@ def tokenize(
             mend=f"max_length: {longest}, or too_long: truncate",
         )
     _known(tokenizer, ids, len(ids) - len(lengths) * encoder.num_special_tokens_to_add(second is not None))
-    held = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
+    filled = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
     tokens = torch.zeros(len(lengths), 2, longest, dtype=torch.int32)
-    tokens[:, 0][held] = torch.tensor(ids, dtype=torch.int32)
-    tokens[:, 1][held] = torch.tensor(kinds, dtype=torch.int32) + 1
+    tokens[:, 0][filled] = torch.tensor(ids, dtype=torch.int32)
+    tokens[:, 1][filled] = torch.tensor(kinds, dtype=torch.int32) + 1
     return tokens
 
 

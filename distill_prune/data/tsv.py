@@ -19,7 +19,7 @@ from distill_prune.data.source import Remembered, file_hash
 from distill_prune.data.split import chosen, hold_out
 from distill_prune.data.tokens import LoadedText, TextSource, Tokenizer, tokenize
 from distill_prune.data.tokens import fingerprint as tokenizer_fingerprint
-from distill_prune.data.tsv_file import Column, Columns, Part, found, numbered, numbers, packed
+from distill_prune.data.tsv_file import Column, Columns, Part, file_of, numbered, numbers, packed
 from distill_prune.errors import DataError
 from distill_prune.settings import digest
 
@@ -96,7 +96,7 @@ def _files(settings: Settings) -> list[Path]:
             f"there is no data at '{path}'", mend="give the path of a folder with train.tsv and dev.tsv, or of one .tsv file"
         )
     if path.is_dir():
-        return [found(path, [name] if name else packed(part)) for name, part in zip(named, ("train", "dev"), strict=True)]
+        return [file_of(path, [name] if name else packed(part)) for name, part in zip(named, ("train", "dev"), strict=True)]
     if settings.train or settings.test:
         raise DataError(f"'{path}' is a file, and `train` and `test` name files of a folder", mend="the folder as `path`")
     return [path]
@@ -150,8 +150,8 @@ def loaded(
         where=lambda i: rows[i][0].where(rows[i][1]),
     )
     labels = torch.cat([y[kept] for y, kept in zip(known, (train, test), strict=True)])
-    held = torch.arange(len(rows)) >= len(train)
-    return LoadedText(tokens, labels, held, () if regression else classes, 1.0, title, tokenizer.vocabulary)
+    is_test = torch.arange(len(rows)) >= len(train)
+    return LoadedText(tokens, labels, is_test, () if regression else classes, 1.0, title, tokenizer.vocabulary)
 
 
 def _strata(labels: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def packed(name: str, kind: str = "tsv") -> list[str]:
     return [f"{name}.{kind}", f"{name}.{kind}.gz"]
 
 
-def found(folder: Path, names: Sequence[str]) -> Path:
+def file_of(folder: Path, names: Sequence[str]) -> Path:
     """The first file of these names in `folder`.
 
     Raises:
@@ -93,11 +93,11 @@ def numbered(part: Part, names: Iterable[str]) -> Tensor:
     number = {text: c for c, text in enumerate(names)}
     for row, text in enumerate(part.labels):
         if not text or text not in number:
-            listed = ", ".join(map(repr, [*number][:20])) + (", ..." if len(number) > 20 else "")
+            classes = ", ".join(map(repr, [*number][:20])) + (", ..." if len(number) > 20 else "")
             raise DataError(
                 f"{part.where(row)}: a label outside the classes" if text else f"{part.where(row)}: no label",
                 got=repr(text),
-                expected=listed,
+                expected=classes,
             )
     return torch.tensor([number[text] for text in part.labels])
 

@@ -7,7 +7,7 @@ where K_t is the number of classes of t. Classes are named task/class. Each task
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from distill_prune.data.tokens import LoadedText, TextSource
 from distill_prune.data.tokens import fingerprint as tokenizer_fingerprint
 from distill_prune.entries import EntryOf
 from distill_prune.errors import DataError, nearest
-from distill_prune.settings import digest
+from distill_prune.settings import Entry, digest
 
 _SHARED = ("split_seed", "validation")
 
@@ -63,14 +63,15 @@ def _task(name: str, raw: Any) -> TextSource:
         task = raw
     else:
         named = raw.get("name") if isinstance(raw, Mapping) else None
-        if not isinstance(named, str) or named not in DATASETS or not issubclass(DATASETS[named].Settings, TextSource):
-            kinds = {entry: DATASETS[entry].Settings for entry in sorted(DATASETS.own)}
-            texts = ", ".join(entry for entry, kind in kinds.items() if issubclass(kind, TextSource) and not kind.MASKED)
+        kinds = {entry: DATASETS[entry].Settings for entry in sorted(DATASETS.own)}
+        texts = ", ".join(entry for entry, known in kinds.items() if issubclass(known, TextSource) and not known.MASKED)
+        kind = DATASETS[named].Settings if isinstance(named, str) and named in DATASETS else Entry
+        if not issubclass(kind, TextSource):
             raise ValueError(f"task '{name}' is no data set of text with a name: {named!r}, known: {texts}")
         try:
-            task = DATASETS[named].Settings.model_validate(raw)
+            task = kind.model_validate(raw)
         except ValidationError as problem:
-            raise ValueError(f"task '{name}': {_complaint(problem, DATASETS[named].Settings)}") from None
+            raise ValueError(f"task '{name}': {_complaint(problem, kind)}") from None
     if not task.has_classes:
         raise ValueError(f"task '{name}' has {'word pieces' if task.MASKED else 'numbers'} as labels: a union has classes")
     fields = type(task).model_fields
@@ -109,8 +110,8 @@ def load(settings: Settings) -> LoadedText:
         DataError: a task cannot be loaded, has a single class, or another tokenizer than the others.
         UserError: a package that text takes is missing.
     """
-    tasks: dict[str, LoadedText] = {
-        name: DATASETS[task.name].load(task.model_copy(update={"split_seed": settings.split_seed}))
+    tasks = {
+        name: cast(LoadedText, DATASETS[task.name].load(task.model_copy(update={"split_seed": settings.split_seed})))
         for name, task in settings.tasks.items()
     }
     _one_tokenizer(settings, None)

@@ -1,28 +1,41 @@
-"""Ways to make a small labelled set out of a data set.
-
-An entry has `Settings` (with `ipc`, images per class), `NEEDS_EXPERTS`, and
-`distill(settings, source: Source, streams, device, progress) -> Distilled`. It may also say:
-
-    NEEDS_MODEL   whether it needs a network; where it is left out, as NEEDS_EXPERTS
-    REAL_IMAGES   whether its sets are plain real images, and so controls; else False
-    KINDS         the kinds of data that it is for, of "images" and "text"; else images alone
-"""
+"""Ways to make a small labelled set out of a data set, by name. What an entry has is `Method`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Literal, Protocol, runtime_checkable
 
 from distill_prune.artifacts import Cost, Examples, SyntheticSet, Trajectory, Transform
 from distill_prune.errors import ConfigError
 from distill_prune.models import Model
+from distill_prune.progress import Progress
+from distill_prune.rng import Streams
 from distill_prune.settings import Entry
-from distill_prune.table import Table
+from distill_prune.table import EntryModule, Table
 
-METHODS = Table(
+
+class Method(EntryModule, Protocol):
+    """An entry of the table. Its settings have `ipc`, images per class."""
+
+    Settings: type[Entry]
+    NEEDS_EXPERTS: bool
+    """Whether it reads experts' trajectories; then there is the network, too."""
+    NEEDS_MODEL: bool = False
+    """Whether it trains or reads a network."""
+    REAL_IMAGES: bool = False
+    """Whether its sets are plain real images: controls."""
+    KINDS: tuple[Literal["images", "text"], ...] = ("images",)
+    """What it can make sets of."""
+
+    def distill(self, settings: Entry, source: Source, streams: Streams, device: str, progress: Progress, /) -> Distilled:
+        """A set of `ipc` examples of every class."""
+
+
+METHODS: Table[Method] = Table(
     "distillation method",
+    "methods",
+    Method,
     {
         "trajectory": "distill_prune.distill.trajectory",
         "distribution": "distill_prune.distill.distribution",
@@ -33,31 +46,6 @@ METHODS = Table(
         "kcenter": "distill_prune.distill.kcenter",
     },
 )
-
-
-Kind = Literal["images", "text"]
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What a method's entry says of itself, whatever it leaves out."""
-
-    needs_experts: bool
-    needs_model: bool
-    real_images: bool
-    kinds: tuple[Kind, ...]
-
-    @classmethod
-    def of(cls, entry: ModuleType) -> Traits:
-        names = vars(entry)
-        experts = bool(names["NEEDS_EXPERTS"])
-        model, real = bool(names.get("NEEDS_MODEL", experts)), bool(names.get("REAL_IMAGES", False))
-        return cls(experts, model, real, tuple(names.get("KINDS", ("images",))))
-
-
-def needs_model(entry: ModuleType) -> bool:
-    """Whether a method's entry trains or reads a network."""
-    return Traits.of(entry).needs_model
 
 
 @runtime_checkable
@@ -73,14 +61,19 @@ def last_epoch(settings: Entry) -> int:
     return settings.last_epoch if isinstance(settings, MatchesExperts) else 0
 
 
+def needs_model(entry: Method) -> bool:
+    """Whether a method's entry trains or reads a network."""
+    return entry.NEEDS_MODEL or entry.NEEDS_EXPERTS
+
+
 def check_kind(name: str, text: bool) -> None:
     """Refuse a method for data of another kind.
 
     Raises:
         ConfigError: naming the methods that there are for it.
     """
-    kind: Kind = "text" if text else "images"
-    kinds = {n: Traits.of(METHODS[n]).kinds for n in METHODS}
+    kind = "text" if text else "images"
+    kinds = {n: METHODS[n].KINDS for n in METHODS}
     if kind not in kinds[name]:
         raise ConfigError(
             f"distillation method '{name}' is for {' and '.join(kinds[name])}, and the data are {kind}",
@@ -107,9 +100,7 @@ class Source:
             ConfigError: there is none, as the method does not say that it needs one.
         """
         if self.model is None:
-            raise ConfigError(
-                "a distillation method reads a network that it does not ask for", mend="NEEDS_MODEL = True in its module"
-            )
+            raise ConfigError("a distillation method reads a network unasked", mend="NEEDS_MODEL = True in its module")
         return self.model
 
 

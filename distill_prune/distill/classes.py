@@ -20,16 +20,16 @@ def class_rows(labels: Tensor, classes: tuple[str, ...], need: int, mend: str = 
     Raises:
         DataError: a class has fewer than `need` rows.
     """
-    found = [(labels == index).nonzero().squeeze(1) for index in range(len(classes))]
-    for name, own in zip(classes, found, strict=True):
-        if len(own) < need:
+    rows = [(labels == index).nonzero().squeeze(1) for index in range(len(classes))]
+    for name, of_class in zip(classes, rows, strict=True):
+        if len(of_class) < need:
             raise DataError(
                 f"{need} examples per class are more than class '{name}' has",
                 got=f"{need} of one class",
-                expected=f"at most {len(own)}",
+                expected=f"at most {len(of_class)}",
                 mend=mend,
             )
-    return found
+    return rows
 
 
 def chosen_rows(train: Examples, classes: tuple[str, ...], ipc: int, choose: Choose) -> Tensor:
@@ -38,5 +38,5 @@ def chosen_rows(train: Examples, classes: tuple[str, ...], ipc: int, choose: Cho
     Raises:
         DataError: a class has fewer than `ipc` examples.
     """
-    rows = class_rows(train.y, classes, ipc)
-    return torch.cat([own[choose(train.inputs(own).flatten(1).double(), ipc)] for own in rows])
+    by_class = class_rows(train.y, classes, ipc)
+    return torch.cat([rows[choose(train.inputs(rows).flatten(1).double(), ipc)] for rows in by_class])

@@ -77,8 +77,8 @@ def features(model: Model, state: State, x: Tensor) -> Tensor:
 
 
 def feature_distance(model: Model, state: State, real: Tensor, synthetic: Tensor, label: int) -> Tensor:
-    """The squared distance, a scalar, of the mean features; differentiable in `synthetic` alone. No use is made of the
-    class that both are of."""
+    """The squared distance, a scalar, of the mean features of two batches (B, C, H, W) of one class; differentiable in
+    `synthetic` alone. The class itself, `label`, is not used."""
     with torch.no_grad():
         target = features(model, state, real).mean(0)
     return (features(model, state, synthetic).mean(0) - target).square().sum()
@@ -116,7 +116,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
             continue
         run.update({"pixels": gradient})
         run.advance(float(loss), progress, {})
-    made = SyntheticSet(
+    synthetic = SyntheticSet(
         run.result("pixels"),
         labels,
         source.classes,
@@ -127,4 +127,4 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         settings.factor,
     )
     cost = Cost(pairs.images(model, len(labels)), 1, run.flops).times(settings.iterations)
-    return Distilled(made, cost, {**run.record, "rollbacks": run.tries})
+    return Distilled(synthetic, cost, {**run.record, "rollbacks": run.tries})

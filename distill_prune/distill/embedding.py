@@ -2,11 +2,11 @@
 
     X, Y = argmin E_{theta_0} sum_t D( grad_theta CE(theta_t; R), grad_theta CE(theta_t; X, softmax Y) )
 
-X (N, S, D) stands where a network looks up the embeddings of S word pieces; positions, segments and the norm come after, as
-for any sentence. Word pieces are discrete and embeddings are not, so that they can be learned. theta_0 are the pre-trained
-weights with a new head at every iteration; an iteration takes `inner_loop` steps on X and Y, and between them trains the
-network by `net_steps` steps on real sentences, so that gradients are matched all along the way that fine-tuning takes. R is a
-random real batch. D is gradient.py's, over the trained matrices: embeddings that are frozen have no gradient to match.
+X (N, S, D) takes the place of the embeddings of S word pieces; positions, segments and the norm come after, as for any
+sentence. Word pieces are discrete and cannot be learned, but embeddings can. theta_0 are the pre-trained weights with a new
+head at every iteration. An iteration takes `inner_loop` steps on X and Y. Between them it trains the network by `net_steps`
+steps on real sentences, so that gradients are matched all along a fine-tuning. R is a random real batch. D is that of
+gradient.py, over the trained matrices: frozen embeddings have no gradient to match.
 
 References:
     | Dataset Condensation with Gradient Matching (Zhao et al., 2021), https://arxiv.org/abs/2006.05929
@@ -70,8 +70,8 @@ class Settings(Base):
 
 
 def filled(tokens: Tensor, length: int) -> Tensor:
-    """Sentences (N, 2, L) as sentences (N, 2, length) without padding: what stands between the first piece and the last is
-    cut, or repeated, until it fills the place."""
+    """Sentences (N, 2, L) as sentences (N, 2, length) without padding: the word pieces between the first and the last are
+    cut, or repeated, to this length."""
     out = torch.empty(len(tokens), 2, length, dtype=tokens.dtype)
     for row, sentence in zip(out, tokens, strict=True):
         size = int((sentence[1] > 0).sum())
@@ -106,15 +106,13 @@ def _step(settings: Settings, source: Source, names: Sequence[str], run: Run, st
     with counting(run):
         real = gradients(model, state, names, train_part.inputs(rows), train_part.y[rows])
         leaves = {n: t.detach().requires_grad_() for n, t in run.learned.items()}
-        made = gradients(model, state, names, leaves["embeddings"], leaves["labels"].softmax(1), graph=True)
-        loss = distance(real, made, settings.metric)
-        found = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-    about = f"step {settings.lr_embeddings * run.shrink:.3g}"
-    if run.refuse(
-        {"matching loss": loss, **{f"gradient of {n}": t for n, t in found.items()}}, about, "a smaller lr_embeddings"
-    ):
+        synthetic = gradients(model, state, names, leaves["embeddings"], leaves["labels"].softmax(1), graph=True)
+        loss = distance(real, synthetic, settings.metric)
+        leaf_gradients = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+    named = {"matching loss": loss, **{f"gradient of {n}": t for n, t in leaf_gradients.items()}}
+    if run.refuse(named, f"step {settings.lr_embeddings * run.shrink:.3g}", "a smaller lr_embeddings"):
         return math.nan
-    run.update(found)
+    run.update(leaf_gradients)
     return float(loss.detach())
 
 
@@ -169,7 +167,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         loss = _iterate(settings, on, names, run, streams, device)
         if not math.isnan(loss):
             run.advance(loss, progress, {})
-    made = SyntheticSet(
+    synthetic = SyntheticSet(
         run.result("embeddings"),
         run.result("labels"),
         source.classes,
@@ -177,7 +175,8 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         "embedding",
         label_kind="logits",
     )
-    return Distilled(made, _cost(settings, model, on.train, len(labels), run.flops), {**run.record, "rollbacks": run.tries})
+    cost = _cost(settings, model, on.train, len(labels), run.flops)
+    return Distilled(synthetic, cost, {**run.record, "rollbacks": run.tries})
 
 
 def _cost(settings: Settings, model: Model, real: Examples, count: int, flops: int) -> Cost:

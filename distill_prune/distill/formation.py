@@ -27,8 +27,8 @@ Init = Literal["real", "noise"]
 
 
 def assembled(images: Tensor, factor: int) -> Tensor:
-    """Stored images (N, C, H, W) out of `images` (f^2 N, C, H, W), which lie as `decode` returns them: for each patch, in
-    row order, all images. Where f does not divide a side, the last patches are cut off at the border."""
+    """Stored images (N, C, H, W) that hold `images` (f^2 N, C, H, W), in the order of `decode`: for each patch, in row order,
+    all images. Where f does not divide a side, the last patches are cut off at the border."""
     if factor == 1:
         return images
     n, (channels, height, width) = len(images) // factor**2, images.shape[1:]

@@ -202,7 +202,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         loss = _iterate(settings, names, source, pairs, run, labels.to(device))
         if not math.isnan(loss):
             run.advance(loss, progress, {})
-    made = SyntheticSet(
+    synthetic = SyntheticSet(
         run.result("pixels"),
         labels,
         source.classes,
@@ -213,7 +213,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         settings.factor,
     )
     matching = Cost(pairs.images(model, len(labels)), 1, run.flops).times(settings.inner_loop)
-    trains_on = len(pairs.train) if settings.net_on == "real" else made.count
+    trains_on = len(pairs.train) if settings.net_on == "real" else synthetic.count
     training = training_cost(model, trains_on, source.train.shape, settings.net_batch, 0, settings.net_steps)
     cost = (matching + training.times(settings.inner_loop - 1)).times(settings.iterations)
-    return Distilled(made, cost, {**run.record, "rollbacks": run.tries})
+    return Distilled(synthetic, cost, {**run.record, "rollbacks": run.tries})

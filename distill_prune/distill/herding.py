@@ -53,5 +53,5 @@ def herd(features: Tensor, count: int) -> list[int]:
 def distill(settings: Settings, source: Source, streams: Streams, device: str, progress: Progress) -> Distilled:
     rows = chosen_rows(source.train, source.classes, settings.ipc, herd)
     images, labels = source.train.inputs(rows).clone(), source.train.y[rows].clone()
-    made = SyntheticSet(images, labels, source.classes, source.transform, "herding", None, settings.augment)
-    return Distilled(made, Cost())
+    synthetic = SyntheticSet(images, labels, source.classes, source.transform, "herding", None, settings.augment)
+    return Distilled(synthetic, Cost())

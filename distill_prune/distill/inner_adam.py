@@ -3,9 +3,9 @@
     theta_{i+1} = theta_i - eta sqrt(1 - b2^i) / (1 - b1^i) m_i / (sqrt(v_i) + eps),   L as in unroll.py
 
 with m and v the running means of the gradient and of its square: the form at the end of section 2 of Adam (Kingma and
-Ba, 2015), whose eps stands before the correction for bias. Where v is zero, its root is taken to have no derivative.
+Ba, 2015), whose eps is added before the correction for bias. Where v is zero, the derivative of its root counts as zero.
 
-Adam's state makes an adjoint of our own poor value: the library differentiates through it, at the memory of N graphs.
+An adjoint as in unroll.py would have to carry Adam's state. The library differentiates through it, and keeps N graphs.
 """
 
 from __future__ import annotations

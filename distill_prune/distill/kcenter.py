@@ -52,5 +52,5 @@ def spread(features: Tensor, count: int) -> list[int]:
 def distill(settings: Settings, source: Source, streams: Streams, device: str, progress: Progress) -> Distilled:
     rows = chosen_rows(source.train, source.classes, settings.ipc, spread)
     images, labels = source.train.inputs(rows).clone(), source.train.y[rows].clone()
-    made = SyntheticSet(images, labels, source.classes, source.transform, "kcenter", None, settings.augment)
-    return Distilled(made, Cost())
+    synthetic = SyntheticSet(images, labels, source.classes, source.transform, "kcenter", None, settings.augment)
+    return Distilled(synthetic, Cost())

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TypedDict
 
 import torch
 from torch import Tensor
@@ -22,6 +22,17 @@ from distill_prune.training.optimizer import SLOTS, load_slots, slots_of
 RECORD_EVERY = 10
 KEEP_EVERY = 20  # a multiple of RECORD_EVERY, so that a return to a good state starts a new span
 TRIES = 6
+
+
+class Numbers(TypedDict):
+    """What of a run's state is no tensor, by the names that it has there."""
+
+    iteration: int
+    shrink: float
+    tries: int
+    record: dict[str, list[float]]
+    flops: int
+    total: float
 
 
 @dataclass
@@ -82,8 +93,15 @@ class Run:
         self.averages = {name: tensors[f"average/{name}"].to(t.device).clone() for name, t in self.averages.items()}
         load_slots(self.optimizer, {n: t.clone() for n, t in tensors.items() if n.startswith(SLOTS)})
 
-    def numbers(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("iteration", "shrink", "tries", "record", "flops", "total")}
+    def numbers(self) -> Numbers:
+        return {
+            "iteration": self.iteration,
+            "shrink": self.shrink,
+            "tries": self.tries,
+            "record": self.record,
+            "flops": self.flops,
+            "total": self.total,
+        }
 
     def resume(self, progress: Progress) -> None:
         """Go on from the snapshot that `progress` keeps, where there is one."""
@@ -93,8 +111,8 @@ class Run:
         self.restore({n: t for n, t in snapshot.tensors.items() if not n.startswith("good/")})
         for name, value in snapshot.numbers.items():
             setattr(self, name, value)
-        kept = {n.removeprefix("good/"): t for n, t in snapshot.tensors.items() if n.startswith("good/")}
-        self.good = (self.iteration // KEEP_EVERY * KEEP_EVERY, kept)
+        good = {n.removeprefix("good/"): t for n, t in snapshot.tensors.items() if n.startswith("good/")}
+        self.good = (self.iteration // KEEP_EVERY * KEEP_EVERY, good)
 
     def keep(self) -> None:
         """Remember this state as good, now and then."""

@@ -35,10 +35,10 @@ Distance = Callable[[Tensor, Tensor, int], Tensor]
 MIXED = 16  # real images of every class behind the statistics of batch norms, as in gradient matching's code
 
 
-def shared(drawn: Draw, n: int) -> Draw:
+def shared(single: Draw, n: int) -> Draw:
     """A draw for one image as the same draw for each of `n` images."""
     return Draw(
-        drawn.families, {f: {k: t.expand(n) for k, t in parameters.items()} for f, parameters in drawn.parameters.items()}
+        single.families, {f: {k: t.expand(n) for k, t in parameters.items()} for f, parameters in single.parameters.items()}
     )
 
 
@@ -76,13 +76,13 @@ class Siamese:
 
     def real(self, label: int, count: int, generator: torch.Generator) -> Tensor:
         """Network inputs of `count` random real images of one class, or of all where there are fewer."""
-        own = self.rows[label]
-        return self.train.inputs(own[torch.randperm(len(own), generator=generator)[:count].to(own.device)])
+        rows = self.rows[label]
+        return self.train.inputs(rows[torch.randperm(len(rows), generator=generator)[:count].to(rows.device)])
 
-    def pair(self, label: int, own: Tensor, **step: int) -> tuple[Tensor, Tensor]:
+    def pair(self, label: int, stored: Tensor, **step: int) -> tuple[Tensor, Tensor]:
         """The augmented real batch, and the augmented images that `own` (ipc, C, H, W) hold; `step` names its streams."""
         real = self.real(label, self.batch, self.streams("real", label=label, **step))
-        synthetic = decode(own, self.factor)
+        synthetic = decode(stored, self.factor)
         if self.augment == "none":
             return real, synthetic
         one = draw(self.augment, (1, *real.shape[1:]), self.streams("augment", label=label, **step))
@@ -92,16 +92,16 @@ class Siamese:
         """L at class-major `pixels` (N, C, H, W), a scalar, and its gradient; `step` names the streams of its draws."""
         losses: list[Tensor] = []
         gradients: list[Tensor] = []
-        for label, own in enumerate(torch.split(pixels.detach(), len(pixels) // len(self.rows))):
-            leaf = own.clone().requires_grad_()
+        for label, stored in enumerate(torch.split(pixels.detach(), len(pixels) // len(self.rows))):
+            leaf = stored.clone().requires_grad_()
             loss = distance(*self.pair(label, leaf, **step), label)
             gradients += torch.autograd.grad(loss, leaf)
             losses.append(loss.detach())
         return torch.stack(losses).sum(), torch.cat(gradients)
 
     def settled(self, model: Model, state: State, **step: int) -> State:
-        """`state` on the images' device, its batch norms (where there are any) with the statistics of a mixed real batch:
-        those of one class's batch would take away what sets the class apart."""
+        """`state` on the images' device. Batch norms, where there are any, have the statistics of a real batch of all classes:
+        those of a batch of one class would remove the differences between classes."""
         device = self.train.y.device
         if not model.batch_norms:
             return to(state, device)
@@ -117,5 +117,5 @@ class Siamese:
 
     def images(self, model: Model, stored: int) -> int:
         """The number of images that one matching step passes through the network, `stored` images being matched."""
-        mixed = sum(min(MIXED, len(own)) for own in self.rows) if model.batch_norms else 0
-        return sum(min(self.batch, len(own)) for own in self.rows) + self.factor**2 * stored + mixed
+        mixed = sum(min(MIXED, len(rows)) for rows in self.rows) if model.batch_norms else 0
+        return sum(min(self.batch, len(rows)) for rows in self.rows) + self.factor**2 * stored + mixed

@@ -39,15 +39,15 @@ def random_rows(labels: Tensor, classes: tuple[str, ...], ipc: int, streams: Str
         raise DataError(f"a set holds as many examples of every class, and the labels of these data are {kind}")
     rows = []
     for index, name in enumerate(classes):
-        own = (labels == index).nonzero().squeeze(1)
-        if len(own) < ipc:
+        of_class = (labels == index).nonzero().squeeze(1)
+        if len(of_class) < ipc:
             raise DataError(
                 f"{ipc} examples per class are more than class '{name}' has",
                 got=f"ipc {ipc}",
-                expected=f"at most {len(own)}",
+                expected=f"at most {len(of_class)}",
                 mend="a smaller ipc",
             )
-        rows.append(own[torch.randperm(len(own), generator=streams("rows", label=index))[:ipc]])
+        rows.append(of_class[torch.randperm(len(of_class), generator=streams("rows", label=index))[:ipc]])
     return torch.cat(rows)
 
 
@@ -59,5 +59,5 @@ def real_images(train: Examples, classes: tuple[str, ...], ipc: int, streams: St
 
 def distill(settings: Settings, source: Source, streams: Streams, device: str, progress: Progress) -> Distilled:
     images, labels = real_images(source.train, source.classes, settings.ipc, streams)
-    made = SyntheticSet(images, labels, source.classes, source.transform, "subset", None, settings.augment)
-    return Distilled(made, Cost())
+    synthetic = SyntheticSet(images, labels, source.classes, source.transform, "subset", None, settings.augment)
+    return Distilled(synthetic, Cost())

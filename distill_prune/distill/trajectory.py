@@ -115,12 +115,12 @@ def _batches(settings: Settings, shape: tuple[int, ...], streams: Streams, itera
             queue = queue or list(torch.split(torch.randperm(n, generator=generator), batch))
             rows = queue.pop(0).to(device)
         size = (n if rows is None else len(rows), *shape[1:])
-        drawn = (
+        augmentation = (
             None
             if settings.augment == "none"
             else draw(settings.augment, size, streams("augment", iteration=iteration, step=i))
         )
-        out.append(Batch(rows, drawn))
+        out.append(Batch(rows, augmentation))
     return out
 
 
@@ -164,8 +164,8 @@ def _begin(settings: Settings, source: Source, streams: Streams, device: str) ->
     """The run at its beginning, and the classes (N,) of the stored images."""
     train = source.train
     if settings.init == "correct":
-        found = torch.cat([_teacher(settings, source, train.inputs(i)).argmax(1) for i in _chunks(len(train))])
-        train = train.take((found == train.y).nonzero().squeeze(1))
+        predicted = torch.cat([_teacher(settings, source, train.inputs(i)).argmax(1) for i in _chunks(len(train))])
+        train = train.take((predicted == train.y).nonzero().squeeze(1))
         counts = torch.bincount(train.y, minlength=len(source.classes))
         if int(counts.min()) < settings.ipc * settings.factor**2:
             raise DataError(
@@ -245,15 +245,15 @@ def _gradients(settings: Settings, run: Run, images: Tensor, matched: Matched) -
     pixels = matched.pixels
     if settings.factor > 1:
         (pixels,) = torch.autograd.grad(images, run.learned["pixels"], pixels)
-    found = {"pixels": pixels, "log_lr": matched.log_lr}
+    gradients = {"pixels": pixels, "log_lr": matched.log_lr}
     if matched.labels is not None:
-        found["labels"] = matched.labels.view(settings.factor**2, -1, matched.labels.shape[1]).sum(0)
-    return found
+        gradients["labels"] = matched.labels.view(settings.factor**2, -1, matched.labels.shape[1]).sum(0)
+    return gradients
 
 
 def _finish(settings: Settings, source: Source, run: Run, classes: Tensor) -> Distilled:
     soft = settings.labels == "soft"
-    made = SyntheticSet(
+    synthetic = SyntheticSet(
         run.result("pixels"),
         run.result("labels") if soft else classes.cpu(),
         source.classes,
@@ -264,6 +264,6 @@ def _finish(settings: Settings, source: Source, run: Run, classes: Tensor) -> Di
         settings.factor,
         "logits" if soft else "classes",
     )
-    per_step = made.count if settings.batch is None else min(settings.batch, made.count)
+    per_step = synthetic.count if settings.batch is None else min(settings.batch, synthetic.count)
     cost = Cost(per_step * settings.inner_steps, settings.inner_steps, run.flops).times(settings.iterations)
-    return Distilled(made, cost, {**run.record, "rollbacks": run.tries})
+    return Distilled(synthetic, cost, {**run.record, "rollbacks": run.tries})

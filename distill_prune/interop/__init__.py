@@ -1,32 +1,43 @@
 """Foreign formats by name: what people already have comes in, what was found goes out.
 
-An entry has `Settings` (frozen; what the format itself does not say, as options of `import --set`), `KIND`, and
-
-    read(settings, paths, origin: Origin) -> what KIND says      where the format can be imported
-    write(held: Held, path) -> list[Path]                        where it can be exported
-
-`KIND` is "set" (a SyntheticSet), "experts" (a list of Trajectory), "ticket" (a Ticket) or "weights" (a retrained network).
-A module without `read` cannot be imported, one without `write` cannot be exported. What a format lacks and is not given is
-refused, naming the option. Files of PyTorch are loaded with `weights_only=True`: a pickle that would execute is refused.
-`write` makes its files aside and renames them: nothing half written is left, and nothing that stands there is overwritten.
+What an entry has is `Format`. What a format lacks and is not given is refused, naming the option. Files of PyTorch are loaded
+with `weights_only=True`: a pickle that would execute is refused. `write` makes its files aside and renames them: nothing half
+written is left, and nothing that stands there is overwritten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal, Protocol
 
 from distill_prune.artifacts import SyntheticSet, Ticket, Trajectory, Transform, Weights
 from distill_prune.models import Model
-from distill_prune.settings import Entry
-from distill_prune.table import Table
+from distill_prune.settings import Settings as AnySettings
+from distill_prune.table import EntryModule, Table
 
 Kind = Literal["set", "experts", "ticket", "weights"]
 
-FORMATS = Table(
+Noun = SyntheticSet | Ticket | Trajectory
+
+
+class Format(EntryModule, Protocol):
+    """An entry of the table. Its settings are options of `import --set`: what the format itself does not say."""
+
+    Settings: type[AnySettings]
+    KIND: Kind
+    """A SyntheticSet, a list of Trajectory, a Ticket, or the Weights of a retrained network."""
+    read: Callable[[AnySettings, Sequence[Path], Origin], Noun | list[Noun]] | None = None
+    """What `KIND` says, out of files; None where the format cannot be imported."""
+    write: Callable[[Held, Path], Sequence[Path]] | None = None
+    """The files that it has written; None where the format cannot be exported."""
+
+
+FORMATS: Table[Format] = Table(
     "format",
+    "formats",
+    Format,
     {
         "mtt": "distill_prune.interop.mtt",
         "mtt-experts": "distill_prune.interop.mtt_experts",
@@ -73,24 +84,3 @@ class Held:
     model: Model | None = None
     ticket: Ticket | None = None
     shape: tuple[int, ...] | None = None
-
-
-@runtime_checkable
-class Importable(Protocol):
-    """The module of a format that can be imported."""
-
-    KIND: Kind
-    Settings: type[Entry]
-
-    def read(
-        self, settings: Entry, paths: Sequence[Path], origin: Origin, /
-    ) -> SyntheticSet | Ticket | Sequence[Trajectory]: ...
-
-
-@runtime_checkable
-class Exportable(Protocol):
-    """The module of a format that can be exported."""
-
-    KIND: Kind
-
-    def write(self, held: Held, path: Path, /) -> list[Path]: ...

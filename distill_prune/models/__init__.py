@@ -1,9 +1,4 @@
-"""Networks by name. An entry has `Settings` and `build(settings, shape, classes) -> nn.Module`.
-
-One that begins at pre-trained weights also has `resolved(settings, remembered) -> Settings`, whose settings hold all that
-`build` needs and what stands for the weights in keys, and `pretrained(settings) -> State`, the weights by the module's names.
-A module may say which weights are `prunable`, and which tensors are the task's `head`: tuples of names.
-"""
+"""Networks by name. What an entry has is `Network`."""
 
 from __future__ import annotations
 
@@ -21,11 +16,29 @@ from distill_prune.errors import RunError, UserError
 from distill_prune.fingerprints import Remembered
 from distill_prune.rng import seed_of, seeded
 from distill_prune.settings import Entry, digest
-from distill_prune.table import Table
+from distill_prune.table import EntryModule, Table
 from distill_prune.tree import State, clone
 
-MODELS = Table(
+
+class Network(EntryModule, Protocol):
+    """An entry of the table. One that begins at pre-trained weights has `resolved` and `pretrained`."""
+
+    Settings: type[Entry]
+    STEP_SECONDS: float = 1.5e-3
+    """About how long a training step takes on one core, for guesses of a run's length."""
+    resolved: Callable[[Entry, Remembered | None], Entry] | None = None
+    """Settings that hold all that `build` needs, and what stands for the weights in keys."""
+    pretrained: Callable[[Entry], State] | None = None
+    """The weights by the module's names."""
+
+    def build(self, settings: Entry, shape: tuple[int, ...], classes: int, /) -> nn.Module:
+        """The network. It may say which weights are `prunable`, and which tensors its task's `head`: tuples of names."""
+
+
+MODELS: Table[Network] = Table(
     "model",
+    "models",
+    Network,
     {
         "convnet": "distill_prune.models.convnet",
         "alexnet": "distill_prune.models.alexnet",
@@ -151,9 +164,10 @@ def build_model(settings: Entry, shape: tuple[int, ...], classes: int) -> Model:
         RunError: the network cannot be built for inputs of this shape.
     """
     entry = MODELS[settings.name]
-    pretrained = (lambda: entry.pretrained(settings)) if hasattr(entry, "pretrained") else dict
+    pretrained = entry.pretrained
+    begin = dict if pretrained is None else lambda: pretrained(settings)
     identity = digest([settings, list(shape), classes])
-    model = Model(lambda: entry.build(settings, shape, classes), tuple(shape), classes, identity, pretrained)
+    model = Model(lambda: entry.build(settings, shape, classes), tuple(shape), classes, identity, begin)
     try:
         model.module  # noqa: B018  built here, so that a shape that does not fit is refused here
     except (ValueError, RuntimeError) as problem:
@@ -179,11 +193,12 @@ def predicting(settings: Entry) -> Entry:
 
 
 def resolved(settings: Entry, remembered: Remembered | None = None) -> Entry:
-    """`settings` with what stands for their pre-trained weights in keys, where they name some; hashes of files are looked
-    up in and added to `remembered`.
+    """`settings`, completed with the hash of their pre-trained weights where they name some.
+
+    Hashes of files are looked up in `remembered` and added to it.
 
     Raises:
         DataError: the weights are missing, or do not hold what they should.
     """
-    entry = MODELS[settings.name]
-    return entry.resolved(settings, remembered) if hasattr(entry, "resolved") else settings
+    resolve = MODELS[settings.name].resolved
+    return settings if resolve is None else resolve(settings, remembered)

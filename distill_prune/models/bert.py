@@ -1,9 +1,9 @@
 """BERT that begins at the weights of a local directory: config.json and model.safetensors, as `save_pretrained` writes.
 
-Nothing is downloaded, and nothing in the directory is executed. Only the encoder is taken (and its pooler, where the head
-reads that): the pre-training's heads are left out, and the task's own is drawn. Where the task is masked language modelling,
-its head is that of the pre-training, and must be there. Prunable are the six matrices of every
-layer, of BERT-base with its pooler 85,524,480 weights; never biases, norms, embeddings or the head.
+Nothing is downloaded, and nothing in the directory is executed. Only the encoder is read, with its pooler where the head needs
+it; the heads of the pre-training are left out, and the task's own head is drawn. For masked language modelling the head is that
+of the pre-training, which the directory must have. The six matrices of every layer are prunable, with the pooler 85,524,480
+weights in BERT-base; biases, norms, embeddings and the head never are.
 
 References:
     | The Lottery Ticket Hypothesis for Pre-trained BERT Networks (Chen et al., 2020), https://arxiv.org/abs/2007.12223
@@ -78,10 +78,10 @@ def read(settings: S, place: str, remembered: Remembered | None = None) -> S:
     directory = Path(place).expanduser()
     config = _configuration(directory)
     weights = file_hash(_file(directory, WEIGHTS), remembered)
-    found = settings.model_copy(update={"config": config.model_dump(), "weights": weights})
-    _check(settings, found, directory)
-    _names(found, directory)
-    return found
+    complete = settings.model_copy(update={"config": config.model_dump(), "weights": weights})
+    _check(settings, complete, directory)
+    _names(complete, directory)
+    return complete
 
 
 _hashes: Remembered = {}
@@ -99,15 +99,15 @@ def tensors(settings: EncoderSettings, place: str) -> State:
     _check(settings, settings.model_copy(update={"weights": weights}), directory)
     names = _names(settings, directory)
     with safe_open(directory / WEIGHTS, framework="pt") as file:
-        held: dict[str, Tensor] = {name: file.get_tensor(stored) for name, stored in names.items()}
+        state: dict[str, Tensor] = {name: file.get_tensor(stored) for name, stored in names.items()}
         # Files of other tools may hold the tied matrix twice.
-        if settings.masked and DECODER in file.keys() and not torch.equal(file.get_tensor(DECODER), held[WORDS]):  # noqa: SIM118
+        if settings.masked and DECODER in file.keys() and not torch.equal(file.get_tensor(DECODER), state[WORDS]):  # noqa: SIM118
             raise DataError(
                 f"the masked-language-model head in '{directory}' has a matrix of its own",
                 got=f"{DECODER} that differs from the word embeddings",
                 expected="one tensor for both, as BERT has it",
             )
-    return {name: tensor.float().clone() for name, tensor in held.items()}
+    return {name: tensor.float().clone() for name, tensor in state.items()}
 
 
 def _file(directory: Path, name: str) -> Path:
@@ -178,14 +178,14 @@ def shapes(config: Configuration, pooler: bool) -> dict[str, tuple[int, ...]]:
         biased |= {f"encoder.layer.{i}.{part}": shape for part, shape in layer.items()}
     if pooler:
         biased["pooler.dense"] = (wide, wide)
-    found: dict[str, tuple[int, ...]] = {
+    whole: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (config.vocab_size, wide),
         "embeddings.position_embeddings.weight": (config.max_position_embeddings, wide),
         "embeddings.token_type_embeddings.weight": (config.type_vocab_size, wide),
     }
     for name, shape in biased.items():
-        found |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-    return found
+        whole |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return whole
 
 
 def head_shapes(config: Configuration) -> dict[str, tuple[int, ...]]:
@@ -205,30 +205,30 @@ def _names(settings: EncoderSettings, directory: Path) -> dict[str, str]:
     path, config = directory / WEIGHTS, Configuration(**(settings.config or {}))
     try:
         with safe_open(path, framework="pt") as file:
-            held = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+            stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as problem:
         raise DataError(f"'{path}' is no safetensors file", got=problem) from None
     # Whole networks have a prefix, and norms of the first releases other names.
-    short = {_modern(name): name for name in held}
+    short = {_modern(name): name for name in stored}
     names, head = {}, head_shapes(config) if settings.masked else {}
     for name, shape in (shapes(config, settings.has_pooler) | {f"cls.{name}": shape for name, shape in head.items()}).items():
         if name not in short and name.startswith("cls."):
             raise DataError(
                 f"the network in '{directory}' has no masked-language-model head",
-                got=f"{len(held)} tensors without {name}",
+                got=f"{len(stored)} tensors without {name}",
                 expected=f"{name} {shape}",
                 mend="weights that were saved from BertForMaskedLM or BertForPreTraining",
             )
         if name not in short:
             raise DataError(
                 f"'{path}' lacks a tensor of the network that {CONFIG} describes",
-                got=f"{len(held)} tensors, such as {min(held, default='none')}",
+                got=f"{len(stored)} tensors, such as {min(stored, default='none')}",
                 expected=f"{name} {shape}",
                 mend="pooling: mean" if name.startswith("pooler.") else f"the {CONFIG} that belongs to these weights",
             )
-        if held[short[name]] != shape:
+        if stored[short[name]] != shape:
             raise DataError(
-                f"'{path}' does not fit its {CONFIG}", got=f"{name} {held[short[name]]}", expected=f"{name} {shape}"
+                f"'{path}' does not fit its {CONFIG}", got=f"{name} {stored[short[name]]}", expected=f"{name} {shape}"
             )
         names[name.removeprefix("cls.") if name.startswith("cls.") else f"bert.{name}"] = short[name]
     return names

@@ -4,12 +4,12 @@
     mean:        s = mean of h over the tokens            cls_pooler:   s = tanh(W h[0] + b), BERT's own
     logits = V s + c
 
-Or as what it was pre-trained to be: it says which the word pieces are that are asked, by BERT's own head.
+Or BERT with the head of its pre-training, as a masked language model: it predicts the word pieces that are asked.
 
     logits[i] = word norm(act(D h[i] + d)) + c            at every place i that is asked, word being the embeddings
 
-In a network of a union of tasks the head has a block of classes for each; a sentence's segments say which task it is of,
-and the logits of the other blocks are so far below its own that no loss or gradient sees them.
+For a union of tasks the head has a block of classes for each task. The segments of a sentence give its task; the logits of the
+other blocks are so low that they do not change a loss or a gradient.
 
 References:
     | BERT: Pre-training of Deep Bidirectional Transformers for Language Understanding (Devlin et al., 2019),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from heapq import heappop, heappush
 from typing import Annotated, Literal
 
 from pydantic import Field, SerializeAsAny
@@ -11,7 +13,7 @@ from pydantic import Field, SerializeAsAny
 from distill_prune.duration import Duration
 from distill_prune.entries import EntryOf
 from distill_prune.errors import nearest
-from distill_prune.prune import CRITERIA
+from distill_prune.prune import CRITERIA, needs_images
 from distill_prune.prune.controls import Kind
 from distill_prune.prune.imp import Tensors
 from distill_prune.settings import Entry, Settings
@@ -60,6 +62,11 @@ class Arm(Settings):
         """The arm whose tickets this one is made from."""
         return self.control.of if self.control else self.begins.arm if self.begins else None
 
+    @property
+    def recipe_name(self) -> Literal["retrain", "prune"]:
+        """Which recipe finds the arm's masks."""
+        return self.recipe or ("retrain" if self.images == "real" else "prune")
+
     def at(self, k: Duration) -> Arm:
         """The arm at another rewinding step of a scan; its parent's tickets are taken from that step, too."""
         changed: dict[str, object] = {"label": f"{self.label}, k = {k}" if self.label else "", "k": k}
@@ -88,15 +95,20 @@ def scanned(name: str, k: Duration) -> str:
 
 
 def placed(arms: Mapping[str, Arm], k: Duration, scan: tuple[Duration, ...]) -> dict[str, Placed]:
-    """The arms of the grid, parents first: at `k` (or their own step), and at every other step of the scan."""
-    order = list(_parents_first(arms))
-    own = {n: _own_step(arms, n) for n in order}
-    found = {n: Placed(n, arms[n], own[n] or k, k if scan and own[n] is None else None, task=_task(arms, n)) for n in order}
+    """The arms of the grid, parents first: at `k` (or at a step of their own), and at every other step of the scan.
+
+    Raises:
+        ValueError: an arm is made from itself, or from no arm.
+    """
+    names = _parents_first(arms)
+    steps = {name: _own_step(arms, name) for name in names}
+    grid = {n: Placed(n, arms[n], steps[n] or k, k if scan and steps[n] is None else None, task=_task(arms, n)) for n in names}
     for other in scan:
-        for n in order if other != k else ():
-            if own[n] is None:
-                found[scanned(n, other)] = Placed(scanned(n, other), arms[n].at(other), other, other, n, _task(arms, n))
-    return found
+        for name in names if other != k else ():
+            if steps[name] is None:
+                at = scanned(name, other)
+                grid[at] = Placed(at, arms[name].at(other), other, other, name, _task(arms, name))
+    return grid
 
 
 def _own_step(arms: Mapping[str, Arm], name: str) -> Duration | None:
@@ -112,15 +124,38 @@ def _task(arms: Mapping[str, Arm], name: str) -> str | None:
     return arm.task if moved or arm.parent is None else _task(arms, arm.parent)
 
 
-def _parents_first(arms: Mapping[str, Arm]) -> Iterator[str]:
-    """Names in their own order, but no arm before the one that it is made from."""
-    told: set[str] = set()
-    waiting = list(arms)
-    while waiting:
-        ready = [n for n in waiting if arms[n].parent is None or arms[n].parent in told]
-        told.add(ready[0])
-        waiting.remove(ready[0])
-        yield ready[0]
+def _parents_first(arms: Mapping[str, Arm]) -> list[str]:
+    """Names in the order of the file, but no arm before the one that it is made from."""
+    names, children = list(arms), defaultdict[str | None, list[int]](list)
+    for position, arm in enumerate(arms.values()):
+        children[arm.parent].append(position)
+    ordered: list[str] = []
+    ready = children[None]  # positions in the file: a heap, as they ascend
+    while ready:
+        ordered.append(names[heappop(ready)])
+        for position in children[ordered[-1]]:
+            heappush(ready, position)
+    for name in sorted(arms.keys() - ordered):
+        _lineage(arms, name)
+    return ordered
+
+
+def _lineage(arms: Mapping[str, Arm], name: str) -> list[str]:
+    """The arm, the arm that it is made from, the one that this is made from, and so on.
+
+    Raises:
+        ValueError: an arm is made from itself, or from no arm.
+    """
+    lineage = [name]
+    while (parent := arms[lineage[-1]].parent) is not None:
+        if parent not in arms:
+            key = "control.of" if arms[lineage[-1]].control else "begins.arm"
+            raise ValueError(f"arms.{lineage[-1]}.{key} is '{parent}', which is no arm: {nearest(parent, arms)}")
+        if parent in lineage:
+            cycle = [*lineage[lineage.index(parent) :], parent]
+            raise ValueError(f"arms.{parent} is made from itself: {' -> '.join(cycle)}")
+        lineage.append(parent)
+    return lineage
 
 
 def check(arms: Mapping[str, Arm], sets: Mapping[str, object], tasks: Mapping[str, object], levels: int) -> None:
@@ -137,24 +172,25 @@ def check(arms: Mapping[str, Arm], sets: Mapping[str, object], tasks: Mapping[st
         if arm.task is not None and arm.task not in tasks:
             raise ValueError(f"arms.{name}.task is '{arm.task}': {nearest(arm.task, tasks)}")
         _check_search(name, arm)
+        _lineage(arms, name)
+        if arm.begins is not None:
+            _check_begin(name, arm, arm.begins, arms, levels)
         if arm.parent is not None:
-            _check_parent(name, arm, arms, levels)
-            _check_task(name, arm, arms)
+            _check_task(name, arm, arm.parent, arms)
 
 
-def _check_task(name: str, arm: Arm, arms: Mapping[str, Arm]) -> None:
-    assert arm.parent is not None
+def _check_task(name: str, arm: Arm, parent: str, arms: Mapping[str, Arm]) -> None:
     if arm.control is None or arm.control.kind != "transferred":
         if arm.task is not None:
-            raise ValueError(f"arms.{name}: it is of the task of the arm '{arm.parent}' that it is made from; leave task out")
-    elif _task(arms, name) == _task(arms, arm.parent):
-        raise ValueError(f"arms.{name}: transferred means to another task than that of '{arm.parent}'")
+            raise ValueError(f"arms.{name}: it is of the task of the arm '{parent}' that it is made from; leave task out")
+    elif _task(arms, name) == _task(arms, parent):
+        raise ValueError(f"arms.{name}: transferred means to another task than that of '{parent}'")
 
 
 def _check_search(name: str, arm: Arm) -> None:
     entry = CRITERIA[arm.criterion.name] if arm.criterion is not None else None
     trains = entry is None or entry.NEEDS_TRAINING
-    looks = trains or getattr(entry, "NEEDS_IMAGES", False)
+    looks = entry is None or needs_images(entry)
     if arm.criterion is not None and ((not trains and arm.recipe) or (not looks and arm.images != "real")):
         what = "trains on nothing, so leave out " + ("recipe" if looks else "images and recipe")
         raise ValueError(f"arms.{name}: the criterion '{arm.criterion.name}' {what}")
@@ -168,22 +204,13 @@ def _check_search(name: str, arm: Arm) -> None:
         raise ValueError(f"arms.{name}: one_shot prunes the dense network, so leave out begins")
 
 
-def _check_parent(name: str, arm: Arm, arms: Mapping[str, Arm], levels: int) -> None:
-    where = "control.of" if arm.control else "begins.arm"
-    seen, at = [name], arm
-    while at.parent is not None:
-        if at.parent not in arms:
-            raise ValueError(f"arms.{seen[-1]}.{where} is '{at.parent}', which is no arm: {nearest(at.parent, arms)}")
-        if at.parent in seen:
-            raise ValueError(f"arms.{name} is made from itself: {' -> '.join([*seen, at.parent])}")
-        seen.append(at.parent)
-        at = arms[at.parent]
-    parent = arms[seen[1]]
-    if arm.begins and arm.begins.level > levels:
-        raise ValueError(f"arms.{name}.begins.level is {arm.begins.level}, and chains end at level {levels} (prune.levels)")
-    if arm.begins and (parent.one_shot or parent.control):
+def _check_begin(name: str, arm: Arm, begins: Begin, arms: Mapping[str, Arm], levels: int) -> None:
+    parent = arms[begins.arm]
+    if begins.level > levels:
+        raise ValueError(f"arms.{name}.begins.level is {begins.level}, and chains end at level {levels} (prune.levels)")
+    if parent.one_shot or parent.control:
         raise ValueError(
-            f"arms.{name}.begins.arm is '{seen[1]}', which is no chain: one_shot and control arms have no levels between"
+            f"arms.{name}.begins.arm is '{begins.arm}', which is no chain: one_shot and control arms have no levels between"
         )
-    if arm.begins and arm.k != parent.k:
-        raise ValueError(f"arms.{name}.k is {arm.k}, and the arm '{seen[1]}' that it begins with rewinds to {parent.k}")
+    if arm.k != parent.k:
+        raise ValueError(f"arms.{name}.k is {arm.k}, and the arm '{begins.arm}' that it begins with rewinds to {parent.k}")

@@ -10,7 +10,7 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, mod
 from distill_prune.analyze import ANALYSES
 from distill_prune.data import DATASETS
 from distill_prune.data.source import Source
-from distill_prune.distill import METHODS
+from distill_prune.distill import METHODS, last_epoch
 from distill_prune.duration import Duration
 from distill_prune.entries import EntryOf
 from distill_prune.errors import ConfigError, nearest
@@ -150,15 +150,15 @@ class Pipeline(Settings):
         if self.experts.recipe.length.unit != "ep":
             raise ValueError("experts.recipe.length must be in epochs, like 20ep: matching starts at epoch ends")
         for name, method in self.distill.items() if not self.experts.stored else ():
-            last = getattr(method, "last_epoch", 0)
+            last = last_epoch(method)
             if last > self.experts.recipe.length.count:
                 raise ValueError(
                     f"distill.{name} matches up to epoch {last} of the experts (max_start - 1 + "
                     f"expert_epochs), which train for {self.experts.recipe.length}"
                 )
-        for name in ("connectivity", "layerwise", "disagreement", "landscape"):
-            if name in self.compare and self.retrain.copies < 2:
-                raise ValueError(f"compare.{name} needs retrain.copies of at least 2, not {self.retrain.copies}")
+        for name in self.compare:
+            if self.retrain.copies < (least := ANALYSES[name].MIN_COPIES):
+                raise ValueError(f"compare.{name} needs retrain.copies of at least {least}, not {self.retrain.copies}")
         if len(set(self.prune.scan)) != len(self.prune.scan):
             raise ValueError(f"prune.scan {[*map(str, self.prune.scan)]}: a rewinding step stands twice")
         for k in {a.k for a in self.placed().values()}:
@@ -178,6 +178,11 @@ class Pipeline(Settings):
     def teacher(self) -> Entry:
         """The network that sets are distilled and evaluated with."""
         return self.experts.model or self.model
+
+    def of_other_data(self, name: str) -> bool:
+        """Whether `name` is a set that is meant to be of other data than the study's."""
+        method = self.distill.get(name)
+        return isinstance(method, Stored) and method.other_data
 
     def placed(self) -> dict[str, Placed]:
         """The arms of the grid, at every rewinding step."""
@@ -210,7 +215,8 @@ def _beside(data: Source, task: object) -> object:
         return {**task, "tasks": {name: _beside(data, inner) for name, inner in tasks.items()}}
     name = task.get("name")
     kind = DATASETS[name].Settings if isinstance(name, str) and name in DATASETS else Source
-    shared = ("tokenizer",) if data.MASKED or kind.MASKED else ("tokenizer", "path")
+    masked = data.MASKED or (issubclass(kind, Source) and kind.MASKED)
+    shared = ("tokenizer",) if masked else ("tokenizer", "path")
     return {n: value for n, value in data if n in shared and value is not None and n in kind.model_fields} | {**task}
 
 

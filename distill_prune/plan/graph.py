@@ -5,18 +5,20 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
-from typing import Any
 
 from distill_prune.data import fingerprint
-from distill_prune.data.source import Source as SourceSettings
-from distill_prune.distill import METHODS, check_kind, needs_model
+from distill_prune.data.source import Source
+from distill_prune.distill import METHODS, check_kind, last_epoch, needs_model
 from distill_prune.errors import ConfigError, StoreError
 from distill_prune.fingerprints import Remembered
 from distill_prune.models import predicting, resolved
 from distill_prune.plan.config import Pipeline, Stored
-from distill_prune.plan.grid import chain, comparisons
+from distill_prune.plan.grid import chain
 from distill_prune.plan.jobs import DataJob, DistillJob, ExpertsJob
+from distill_prune.plan.measures import betweens, measure_sets
 from distill_prune.plan.nodes import Graph
+from distill_prune.plan.roles import numbered
+from distill_prune.plan.summary import summary
 from distill_prune.settings import Entry
 from distill_prune.store.disk import replace_json
 from distill_prune.store.store import Store
@@ -41,14 +43,16 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
             g.methods[name] = store.manifest("distill", g.sets[name]).entry("method") or "imported"
             continue
         entry = METHODS[method.name]
-        check_kind(method.name, getattr(p.data, "transform", "") == "text")
+        check_kind(method.name, p.data.is_text)
         job = DistillJob(method=method, model=p.teacher if needs_model(entry) else None, seed=p.distill_seed, threads=p.threads)
         inputs = {"data": g.data, **(experts if entry.NEEDS_EXPERTS else {})}
         g.sets[name], g.methods[name] = g.add("distill", job, inputs, f"set {name}", f"distill {name}"), method.name
     for arm in p.placed().values():
         for seed in p.seeds:
             chain(g, arm, seed)
-    comparisons(g)
+    betweens(g)
+    measure_sets(g)
+    g.summary = summary(g)
     return g
 
 
@@ -59,27 +63,26 @@ def _experts(g: Graph, store: Store) -> dict[str, str]:
     if not needy:
         return {}
     if p.experts.stored:
-        return {f"expert{i}": _stored_expert(ref, store, needy) for i, ref in enumerate(p.experts.stored)}
-    found = {}
+        return numbered("expert", (_stored_expert(ref, store, needy) for ref in p.experts.stored))
+    keys = []
     for i in range(p.experts.count):
         teacher = ExpertsJob(model=p.teacher, recipe=p.experts.recipe, seed=p.experts.seed, index=i, threads=p.threads)
-        found[f"expert{i}"] = g.add("experts", teacher, {"data": g.data}, f"expert {i}")
-    return found
+        keys.append(g.add("experts", teacher, {"data": g.data}, f"expert {i}"))
+    return numbered("expert", keys)
 
 
-def _stored_expert(ref: str, store: Store, needy: list[Any]) -> str:
+def _stored_expert(ref: str, store: Store, needy: list[Entry]) -> str:
     found = store.find(ref)
     if found.stage != "experts":
         raise StoreError(f"experts.stored: '{ref}' is not an expert's trajectory", got=f"{found.stage}/{found.key[:12]}")
     epochs = len(store.trajectory(found.key).checkpoints) - 1
-    last = max(getattr(m, "last_epoch", 0) for m in needy)
+    last = max(last_epoch(method) for method in needy)
     if last > epochs:
         raise ConfigError(f"experts.stored: '{ref}' ends before the epochs that matching uses", got=epochs, expected=last)
     return found.key
 
 
-def _data(g: Graph, source: Entry, known: Remembered, label: str) -> str:
-    assert isinstance(source, SourceSettings)
+def _data(g: Graph, source: Source, known: Remembered, label: str) -> str:
     return g.add(
         "data", DataJob(source=source, fingerprint=fingerprint(source, known), threads=g.pipeline.threads), {}, label, "data"
     )
@@ -88,7 +91,7 @@ def _data(g: Graph, source: Entry, known: Remembered, label: str) -> str:
 def _resolved(p: Pipeline, known: Remembered) -> Pipeline:
     """The pipeline with what stands for pre-trained weights in the settings of its networks; a head that some task reads must
     be among them."""
-    if any(getattr(source, "MASKED", False) for source in (p.data, *p.tasks.values())):
+    if any(source.MASKED for source in (p.data, *p.tasks.values())):
         resolved(predicting(p.model), known)
     experts = p.experts if p.experts.model is None else p.experts.model_copy(update={"model": resolved(p.experts.model, known)})
     others = {name: resolved(model, known) for name, model in p.architectures.items()}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, SerializeAsAny
+from pydantic import Field, GetPydanticSchema, SerializeAsAny
+from pydantic_core import core_schema
 
 from distill_prune.data.source import Source
-from distill_prune.duration import Duration
+from distill_prune.duration import NONE, Duration
+from distill_prune.plan.records import Roles
 from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Step
 from distill_prune.settings import Entry, Later, Settings, canonical
 from distill_prune.training import Recipe
+
+_AS_BUILT = GetPydanticSchema(lambda *_: core_schema.any_schema())
+"""A value that this package builds, not a file: its type is checked before anything runs."""
 
 VERSIONS = {"data": 1, "experts": 1, "distill": 1, "prune": 1, "retrain": 1, "compare": 1}
 """Raised by one where the meaning of a stage's artifacts changes, so that no old artifact is taken for a new one."""
@@ -69,14 +74,35 @@ class DenseJob(Job):
 
 
 class LevelJob(Job):
-    """A further level of a chain; `model` and `recipe` only where the criterion takes its scores from training."""
+    """Base of a further level of a chain. All three kinds enter keys with the same fields."""
 
     seed: int
     level: int
     step: Step
-    model: SerializeAsAny[Entry] | None
-    recipe: Recipe | None
+
+
+class TrainedLevelJob(LevelJob):
+    """A level whose criterion scores weights trained by `recipe`, from step `first` of its schedule."""
+
+    model: SerializeAsAny[Entry]
+    recipe: Recipe
     first: Duration
+
+
+class ScoredLevelJob(LevelJob):
+    """A level that trains nothing and looks at the network: its criterion does, or it redraws the head."""
+
+    model: SerializeAsAny[Entry]
+    recipe: None = None
+    first: Duration = NONE
+
+
+class MaskLevelJob(LevelJob):
+    """A level whose criterion looks at weights alone."""
+
+    model: None = None
+    recipe: None = None
+    first: Duration = NONE
 
 
 class ControlJob(Job):
@@ -103,4 +129,4 @@ class CompareJob(Job):
     analysis: SerializeAsAny[Entry]
     model: SerializeAsAny[Entry] | None = None
     seed: int | None = None
-    roles: dict[str, Any] = Field(default_factory=dict)
+    roles: Annotated[Roles, _AS_BUILT] = Field(default_factory=Roles)

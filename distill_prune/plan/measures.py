@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import Any
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.duration import NONE
@@ -13,6 +11,7 @@ from distill_prune.plan.arms import Placed, scanned
 from distill_prune.plan.config import Only
 from distill_prune.plan.jobs import CompareJob, RetrainJob
 from distill_prune.plan.nodes import Between, Graph, SetMeasure, Unit, is_control
+from distill_prune.plan.roles import numbered
 
 EVERYTHING = Only()
 
@@ -20,7 +19,6 @@ EVERYTHING = Only()
 def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Unit:
     """The ticket's copies and the analyses of them."""
     p, arm = g.pipeline, placed.name
-    common: dict[str, Any] = {"threads": p.threads, "seed": seed, "model": p.model}
     label = f"{arm} seed {seed} level {level}" if level else f"dense seed {seed}"
     if not level and placed.k != p.prune.rewind.k:
         label += f" k {placed.k}"
@@ -33,17 +31,17 @@ def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Un
     copies = tuple(
         g.add(
             "retrain",
-            RetrainJob(copy_index=c, recipe=recipe, first=first, **common),
+            RetrainJob(model=p.model, seed=seed, copy_index=c, recipe=recipe, first=first, threads=p.threads),
             {"ticket": ticket, "data": data},
             f"{label} copy {c}",
         )
         for c in range(p.retrain.copies)
     )
-    inputs = {"data": data, "ticket": ticket, **{f"copy{c}": key for c, key in enumerate(copies)}}
-    found = {
+    inputs = {"data": data, "ticket": ticket, **numbered("copy", copies)}
+    analyses = {
         name: g.add(
             "compare",
-            CompareJob(analysis=settings, **common),
+            CompareJob(analysis=settings, model=p.model, seed=seed, threads=p.threads),
             inputs | (_images(g, name) if placed.task is None else {}),
             f"{name} of {label}",
             f"compare {name}",
@@ -51,13 +49,12 @@ def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Un
         for name, settings in p.compare.items()
         if ANALYSES[name].TAKES == "copies" and p.only.get(name, EVERYTHING).holds(arm, seed, level)
     }
-    return Unit(arm, seed, level, ticket, copies, found)
+    return Unit(arm, seed, level, ticket, copies, analyses)
 
 
 def _images(g: Graph, analysis: str) -> dict[str, str]:
     """The learned images, for an analysis that looks at them, where the study has some."""
-    asks = "distilled" in inspect.signature(ANALYSES[analysis].measure).parameters
-    return {"distilled": g.learned} if asks and g.learned else {}
+    return {"distilled": g.learned} if ANALYSES[analysis].DISTILLED and g.learned else {}
 
 
 def versus(g: Graph, placed: Placed) -> str:
@@ -97,8 +94,7 @@ def betweens(g: Graph) -> None:
             else:
                 job = CompareJob(analysis=settings, threads=p.threads, seed=u.seed, model=p.model)
                 inputs = {"data": g.real(g.pipeline.placed()[u.arm].task), "a": u.ticket, "b": other.ticket}
-                for side, unit in (("a", u), ("b", other)):
-                    inputs |= {f"{side}_copy{c}": key for c, key in enumerate(unit.copies)}
+                inputs |= numbered("a_copy", u.copies) | numbered("b_copy", other.copies)
             g.betweens.append(Between(kind, name, u, other, g.add("compare", job, inputs, label, f"compare {name}")))
 
 
@@ -108,7 +104,7 @@ def measure_sets(g: Graph) -> None:
     control = {name: is_control(g.methods[name]) for name in g.sets}
     rate_of = next((key for name, key in g.sets.items() if not control[name]), None)
     for name, key in g.sets.items():
-        if getattr(p.distill[name], "other_data", False):
+        if p.of_other_data(name):
             continue  # a set of another space says nothing when tested in this one
         rate = {"rate_of": rate_of} if control[name] and rate_of else {}
         for analysis, settings in p.compare.items():
@@ -117,5 +113,5 @@ def measure_sets(g: Graph) -> None:
             for architecture, model in {"": p.teacher, **(p.architectures if analysis == "evaluation" else {})}.items():
                 job = CompareJob(analysis=settings, model=model, threads=p.threads)
                 label = f"{analysis} of set {name}" + (f" with {architecture}" if architecture else "")
-                made = g.add("compare", job, {"data": g.data, "set": key, **rate}, label, f"compare {analysis}")
-                g.set_measures.append(SetMeasure(name, analysis, architecture, made))
+                measure = g.add("compare", job, {"data": g.data, "set": key, **rate}, label, f"compare {analysis}")
+                g.set_measures.append(SetMeasure(name, analysis, architecture, measure))

@@ -58,7 +58,7 @@ class SetMeasure:
 
 def is_control(method: str) -> bool:
     """Whether a set made by `method` holds plain real images: a control, not the treatment."""
-    return method in METHODS and getattr(METHODS[method], "REAL_IMAGES", False)
+    return method in METHODS and METHODS[method].REAL_IMAGES
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Graph:
     def learned(self) -> str | None:
         """The key of the first set that is no control and was made from the study's own data."""
         own = (n for n in self.sets if not is_control(self.methods[n]))
-        return next((self.sets[n] for n in own if not getattr(self.pipeline.distill[n], "other_data", False)), None)
+        return next((self.sets[n] for n in own if not self.pipeline.of_other_data(n)), None)
 
     @property
     def evaluations(self) -> dict[str, str]:

@@ -18,7 +18,7 @@ from distill_prune.entries import EntryOf
 from distill_prune.plan.config import Pipeline
 from distill_prune.recipe import PRESETS
 from distill_prune.settings import Settings
-from distill_prune.table import Table
+from distill_prune.table import EntryModule, Table
 
 Schema = dict[str, Any]
 
@@ -75,7 +75,7 @@ def schema() -> Schema:
     }
 
 
-def _name(table: Table) -> str:
+def _name(table: Table[EntryModule]) -> str:
     return table.kind.replace(" ", "_")
 
 
@@ -108,7 +108,7 @@ def _union(entry: EntryOf, definitions: dict[str, Schema]) -> Schema:
     return {"description": f"a {entry.table.kind}, by name", "anyOf": entries}
 
 
-def _entry(table: Table, name: str, definitions: dict[str, Schema]) -> Schema:
+def _entry(table: Table[EntryModule], name: str, definitions: dict[str, Schema]) -> Schema:
     """An entry's settings, described by the first paragraph of its module and what the settings say themselves."""
     module = table[name]
     found = _of(module.Settings, definitions)

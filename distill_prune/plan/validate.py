@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 from distill_prune.entries import EntryOf
 from distill_prune.errors import ConfigError, nearest
 from distill_prune.settings import Entry, Settings
-from distill_prune.table import Table
+from distill_prune.table import EntryModule, Table
 
 Model = TypeVar("Model", bound=Settings)
 
@@ -30,7 +30,7 @@ def validated(model: type[Model], raw: object, where: str, file: str) -> Model:
         raise _described(problem, model, raw, where, file) from problem
 
 
-def entry(table: Table, raw: object, where: str, file: str) -> Entry:
+def entry(table: Table[EntryModule], raw: object, where: str, file: str) -> Entry:
     """The settings of the table's entry that `raw` names.
 
     Raises:

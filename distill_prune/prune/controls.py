@@ -1,18 +1,19 @@
-"""Controls: a ticket with one thing taken away, so that what remains shows what it was worth.
+"""Controls: a ticket with one property removed, so that the difference in accuracy shows what this property is worth.
 
 shuffled:       the mask of each layer in random order, drawn anew at every level.
-random:         each layer keeps as many weights as the ticket's, those of the largest of scores ~ U[0, 1) that are drawn once
-                for the chain.
-reinitialised:  the ticket's own mask, on the weights of another draw of the initialisation (never pre-trained ones).
-transferred:    the ticket's own mask, on the weights that another task begins at: pre-trained ones, and that task's head.
-swapped:        the mask of the same size by magnitude of W_k, with as many weights exchanged in each layer as tell the ticket
-                from it; those that come in and those that go out are drawn at random from the ticket's own range of magnitudes.
+random:         in each layer as many weights as the ticket has, chosen by the largest of scores ~ U[0, 1). The scores are
+                drawn once for the whole chain.
+reinitialised:  the ticket's mask on another draw of the initialisation, without pre-trained weights.
+transferred:    the ticket's mask on the weights that another task begins at: the pre-trained ones and that task's head.
+swapped:        the mask of the same size by magnitude of W_k, with as many weights of each layer swapped as differ between
+                that mask and the ticket's. Which weights come in and which go out is drawn at random, from the range of
+                magnitudes in which the two masks differ.
 
-At one level shuffled and random have the same distribution: every mask with the ticket's counts of survivors, layer by layer,
-is equally likely. They differ over levels: random masks of one chain nest, as the tickets' do; shuffled ones are independent
-of one another, so that no level's luck is the next one's. Neither knows which weights the ticket chose; all three keep how
-many it chose of each layer. A criterion `random` keeps not even that. Swapped masks are as like to the one-shot mask as the
-ticket is: what they lack is the knowledge which of the weights about the threshold to exchange.
+At one level shuffled and random have the same distribution: every mask with the ticket's count of survivors in each layer is
+equally likely. Over levels they differ. Random masks of one chain nest, as the tickets' masks do. Shuffled masks of different
+levels are independent of one another. Neither knows which weights the ticket chose, and both keep its counts by layer; the
+criterion `random` does not keep the counts either. Swapped masks are as close to the one-shot mask as the ticket is, but do
+not know which of the weights near the threshold to swap.
 
 References:
     | Pruning Neural Networks at Initialization: Why Are We Missing the Mark? (Frankle et al., 2021),
@@ -37,7 +38,7 @@ Kind = Literal["shuffled", "random", "reinitialised", "transferred", "swapped"]
 
 
 class Control(Settings):
-    """What is taken away from a ticket."""
+    """Which property of a ticket is removed."""
 
     kind: Kind
 
@@ -46,10 +47,10 @@ def control_ticket(kind: Kind, ticket: Ticket, dense: Ticket, streams: Streams) 
     """The control of `ticket`, at its level; it costs no search.
 
     Args:
-        dense: Level 0, whose weights survivors have: the ticket's own, for `reinitialised` that of another draw, for
-            `transferred` that of another task. What the ticket does not rewind to its own level 0 (`rewind.tensors:
-            prunable`) stays as the ticket has it, but for these two, where it was trained beside other weights.
-        streams: The seed's, the same at every level of a chain; layers are told apart by name.
+        dense: The level 0 whose weights the survivors have. It is that of the ticket; for `reinitialised` that of another
+            draw, for `transferred` that of another task. Tensors that the ticket does not rewind (`rewind.tensors:
+            prunable`) are the ticket's, but for these two kinds, whose weights they were not trained with.
+        streams: Those of the seed, the same at every level of a chain. Each layer draws from a stream of its name.
 
     Raises:
         RunError: the two tickets are of different networks.
@@ -67,31 +68,32 @@ def control_ticket(kind: Kind, ticket: Ticket, dense: Ticket, streams: Streams) 
 
 def _shuffled(ticket: Ticket, streams: Streams) -> Mask:
     kept = {}
-    for name, own in ticket.mask.kept.items():
-        order = torch.randperm(own.numel(), generator=streams("shuffled", name, level=ticket.level))
-        kept[name] = own.flatten()[order].view_as(own)
+    for name, layer in ticket.mask.kept.items():
+        order = torch.randperm(layer.numel(), generator=streams("shuffled", name, level=ticket.level))
+        kept[name] = layer.flatten()[order].view_as(layer)
     return Mask(kept)
 
 
 def _random(ticket: Ticket, streams: Streams) -> Mask:
-    own = ticket.mask.kept
+    layers = ticket.mask.kept
     # In float64: among millions of weights float32 would draw ties.
-    drawn = {n: torch.rand(t.shape, dtype=torch.float64, generator=streams("random", n)) for n, t in own.items()}
-    everything = Mask({n: torch.ones_like(t) for n, t in own.items()})
-    return keep(drawn, everything, survivors(ticket.mask, "layer"), "layer")
+    scores = {n: torch.rand(t.shape, dtype=torch.float64, generator=streams("random", n)) for n, t in layers.items()}
+    everything = Mask({n: torch.ones_like(t) for n, t in layers.items()})
+    return keep(scores, everything, survivors(ticket.mask, "layer"), "layer")
 
 
 def _swapped(ticket: Ticket, dense: Ticket, streams: Streams) -> Mask:
-    own = ticket.mask.kept
-    sizes = {n: dense.state[n].abs() for n in own}
-    plain = keep(sizes, Mask({n: torch.ones_like(t) for n, t in own.items()}), survivors(ticket.mask, "global"), "global").kept
+    layers = ticket.mask.kept
+    sizes = {n: dense.state[n].abs() for n in layers}
+    everything = Mask({n: torch.ones_like(t) for n, t in layers.items()})
+    plain = keep(sizes, everything, survivors(ticket.mask, "global"), "global").kept
     kept = {}
-    for name, mine in own.items():
+    for name, layer in layers.items():
         size, out = sizes[name], plain[name].clone()
-        swapped = size[mine != plain[name]]
+        swapped = size[layer != plain[name]]
         if len(swapped):
             band = (size >= swapped.min()) & (size <= swapped.max())
-            for state, count in ((True, int((plain[name] & ~mine).sum())), (False, int((mine & ~plain[name]).sum()))):
+            for state, count in ((True, int((plain[name] & ~layer).sum())), (False, int((layer & ~plain[name]).sum()))):
                 pool = (band & (plain[name] == state)).flatten().nonzero().squeeze(1)
                 order = torch.randperm(len(pool), generator=streams("swapped", name, level=ticket.level, out=int(state)))
                 out.view(-1)[pool[order[:count]]] = not state

@@ -11,18 +11,18 @@ References:
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 from pydantic import Field
 
 from distill_prune.artifacts import Cost, Examples, Mask, Ticket
 from distill_prune.duration import NONE, Duration
-from distill_prune.errors import RunError, UserError
+from distill_prune.errors import UserError, needed
 from distill_prune.models import Model
 from distill_prune.progress import Progress
 from distill_prune.prune import CRITERIA, needs_images, needs_model
+from distill_prune.prune.inputs import LevelImages, LevelNetwork, LevelWeights
 from distill_prune.prune.select import Criterion, Iterative, Share, groups, keep, remaining, schedule, survivors
 from distill_prune.rng import Streams
 from distill_prune.settings import Later, Settings
@@ -34,12 +34,20 @@ Head = Literal["carry", "redraw"]
 
 
 class Rewind(Settings):
-    """Where survivors go back to: W_k, after k steps on real data, or (`on: source`) on what the chain prunes with.
-    `tensors: prunable` rewinds convolution and linear weights only and lets biases and norms keep their
-    trained values, as the code of *Distilled Pruning* does; `none` rewinds nothing: standard pruning, whose survivors go on
-    from where training left them; `schedule: restart` retrains from W_k with the schedule from its start, as there. `head`
-    says what becomes of the task's head of a pre-trained network: it goes where the other tensors go, is carried from
-    level to level as the code of the BERT tickets does, or is drawn anew at every level."""
+    """Where survivors go back to.
+
+    Attributes:
+        k: Survivors go back to W_k, the weights after k steps.
+        on: These steps are on real data, or (`source`) on what the chain prunes with.
+        tensors: What goes back. `all` is every tensor. `prunable` is convolution and linear weights only: biases and norms
+            keep their trained values, as in the code of *Distilled Pruning*. `none` is standard pruning: survivors go on
+            from where training left them.
+        schedule: `continue` retrains from step k of the schedule; `restart` from its start, as the code of *Distilled
+            Pruning* does.
+        head: What becomes of the task's head of a pre-trained network. By default it goes where the other tensors go.
+            `carry` takes it from level to level, as the code of the BERT tickets does. `redraw` draws it anew at every
+            level.
+    """
 
     k: Duration = NONE
     on: Literal["real", "source"] = "real"
@@ -51,8 +59,8 @@ class Rewind(Settings):
 class Step(Settings):
     """What one level does, beside its images: how much goes, by which criterion, and where the rest returns to.
 
-    With `rounds` the share goes as many times, by the scores of one training: one-shot pruning of level 0 to a further level,
-    which has exactly as many weights as that level of a chain."""
+    With `rounds` the share goes that many times, by the scores of one training. This is one-shot pruning of level 0 to a
+    further level, which then has exactly as many weights as that level of a chain."""
 
     rate: float = Field(0.2, gt=0, lt=1)
     criterion: Criterion
@@ -74,70 +82,48 @@ def dense_ticket(
 ) -> Ticket:
     """Level 0 of every chain of `seed`: all weights, at W_k after `steps` steps of the retraining schedule.
 
-    Draw 0 is the chains' own. Another draw of the same seed has its own initialisation and SGD noise, for controls; it
+    Draw 0 is that of the chains. Another draw of the same seed has its own initialisation and SGD noise, for controls; it
     takes no pre-trained weights.
+
+    Raises:
+        RunError: there are steps to train, and no examples or no recipe.
     """
     other = {"draw": draw} if draw else {}
     start, cost = model.drawn(seed, "init", **other) if draw else model.fresh(seed, "init"), Cost()
     if draw and model.frozen:  # what is never trained is no part of what is drawn anew
         start |= select(model.fresh(seed, "init"), model.frozen)
     if steps:
-        assert examples is not None and recipe is not None
+        examples, recipe = needed(examples, "examples", "k"), needed(recipe, "a recipe", "k")
         noise = Streams(seed, ("rewind",)).under(**other)
         trained = train(model, start, examples, recipe, noise, last=steps, device=device, progress=progress)
         start, cost = trained.state, trained.cost
     return Ticket(Mask.dense(start, model.prunable), start, 0, {"cost": cost.json()})
 
 
-def score(
-    settings: Criterion,
-    state: State,
-    mask: Mask,
-    streams: Streams,
-    model: Model | None = None,
-    examples: Examples | None = None,
-) -> State:
-    """The scores of the criterion that `settings` are of, on the CPU. It is given what its `scores` asks for by the names of
-    its parameters; `model` and `examples` are there for one that says that it needs them.
+def score(settings: Criterion, level: LevelWeights) -> State:
+    """The scores of the criterion that `settings` are of, on the CPU."""
+    return {n: t.detach().cpu() for n, t in CRITERIA[settings.name].scores(settings, level).items()}
+
+
+def recorded(settings: Criterion, weights: LevelWeights, model: Model | None, examples: Examples | None) -> LevelWeights:
+    """What the criterion is given: the weights, and beside them what its entry says that it needs.
 
     Raises:
-        RunError: it asks for what there is not.
+        RunError: it needs what is None.
     """
-    offered = _offered(settings, state, mask, streams, model, examples)
-    found: State = _called(CRITERIA[settings.name].scores, settings.name, offered)
-    return {n: t.detach().cpu() for n, t in found.items()}
+    entry, whose, state, mask, streams = CRITERIA[settings.name], settings.name, weights.state, weights.mask, weights.streams
+    if not needs_model(entry):
+        return weights
+    network = needed(model, "a network", whose)
+    if not needs_images(entry):
+        return LevelNetwork(state, mask, streams, network)
+    return LevelImages(state, mask, streams, network, needed(examples, "examples", whose))
 
 
-def _offered(
-    settings: Criterion, state: State, mask: Mask, streams: Streams, model: Model | None, examples: Examples | None
-) -> dict[str, Any]:
-    entry, offered = CRITERIA[settings.name], {"settings": settings, "state": state, "mask": mask, "streams": streams}
-    if needs_model(entry):
-        offered["model"] = model
-    if needs_images(entry):
-        offered["examples"] = examples
-    return offered
-
-
-def _called(function: Callable[..., Any], name: str, offered: Mapping[str, Any]) -> Any:
-    parameters = inspect.signature(function).parameters.values()
-    unknown = [p.name for p in parameters if p.name not in offered and p.default is p.empty]
-    if unknown:
-        declared = {"model": "NEEDS_MODEL", "examples": "NEEDS_IMAGES"}.get(unknown[0])
-        raise RunError(
-            f"criterion '{name}' asks for '{unknown[0]}'",
-            expected=f"of what it can have: {', '.join(offered)}",
-            mend=f"{declared} = True in its module" if declared else None,
-        )
-    return function(**{p.name: offered[p.name] for p in parameters if p.name in offered})
-
-
-def _pruned(
-    step: Step, state: State, mask: Mask, streams: Streams, model: Model | None, examples: Examples | None
-) -> tuple[Mask, Cost]:
-    """What of `mask` is left after one step, and what taking scores cost beside training."""
-    criterion, spent = step.criterion, Cost()
-    entry, scope = CRITERIA[criterion.name], criterion.scope
+def _pruned(step: Step, level: LevelWeights) -> tuple[Mask, Cost]:
+    """What of the level's mask is left after one step, and what taking scores cost beside training."""
+    criterion, mask, spent = step.criterion, level.mask, Cost()
+    scope, cost = criterion.scope, CRITERIA[criterion.name].cost
     before = survivors(mask, scope)
     totals = [sum(mask.kept[n].numel() for n in names) for names in groups(mask, scope)]
     after = [
@@ -145,10 +131,10 @@ def _pruned(
         for n, total in zip(before, totals, strict=True)
     ]
     for counts in schedule(before, after, criterion.rounds if isinstance(criterion, Iterative) else 1):
-        given = (mask.apply(state), mask, streams, model, examples)
-        if hasattr(entry, "cost"):
-            spent += _called(entry.cost, criterion.name, _offered(criterion, *given))
-        mask = keep(score(criterion, *given), mask, counts, scope)
+        part = replace(level, state=mask.apply(level.state), mask=mask)
+        if cost is not None:
+            spent += cost(criterion, part)
+        mask = keep(score(criterion, part), mask, counts, scope)
     return mask, spent
 
 
@@ -158,7 +144,7 @@ def _rewound(step: Step, begin: State, trained: State, mask: Mask, model: Model 
     source = {n: begin[n] if n in back else t for n, t in trained.items()}
     if step.head is None:
         return source
-    assert model is not None
+    model = needed(model, "a network", "rewind.head")
     if not model.head:
         raise UserError(
             f"rewind.head is '{step.head}', and this network names no head", mend="leave prune.rewind.head out of the pipeline"
@@ -183,25 +169,29 @@ def next_level(
 ) -> Ticket:
     """The ticket of the level after `previous` (or of another `level`), of the same chain, whose level 0 is `dense`.
 
-    `model`, `examples` and `recipe` may be None where the criterion needs none of them (see `CRITERIA`).
+    `model`, `examples` and `recipe` may be None where the criterion needs none of them (see `prune.Criterion`).
 
     Raises:
-        RunError: the criterion asks for what there is not, or no weight is left.
+        RunError: the criterion needs what is not given, or no weight is left.
         UserError: the step says what becomes of the head of a network without one.
         NonFiniteError: the training loss, or the score of a surviving weight, is not a number.
     """
-    entry = CRITERIA[step.criterion.name]
-    assert (model is not None or not needs_model(entry)) and (examples is not None or not needs_images(entry))
-    state, cost = previous.state, Cost()
-    losses: tuple[float, ...] = ()
-    if entry.NEEDS_TRAINING:
-        assert model is not None and examples is not None and recipe is not None
+    criterion, state, cost, loss = step.criterion, previous.state, Cost(), None
+    if CRITERIA[criterion.name].NEEDS_TRAINING:
         trained = train(
-            model, previous.state, examples, recipe, streams, mask=previous.mask, first=first, device=device, progress=progress
+            needed(model, "a network", criterion.name),
+            previous.state,
+            needed(examples, "examples", criterion.name),
+            needed(recipe, "a recipe", criterion.name),
+            streams,
+            mask=previous.mask,
+            first=first,
+            device=device,
+            progress=progress,
         )
-        state, cost, losses = trained.state, trained.cost, trained.losses
-    seen = examples.to(device) if examples is not None and needs_images(entry) else None
-    mask, spent = _pruned(step, state, previous.mask, streams, model, seen)
+        state, cost, loss = trained.state, trained.cost, trained.losses[-1] if trained.losses else None
+    placed = examples.to(device) if examples is not None and needs_images(CRITERIA[criterion.name]) else None
+    mask, spent = _pruned(step, recorded(criterion, LevelWeights(state, previous.mask, streams), model, placed))
     source = _rewound(step, dense.state, state, mask, model, streams)
-    numbers = {"cost": (cost + spent).json(), "train_loss": losses[-1] if losses else None}
+    numbers = {"cost": (cost + spent).json(), "train_loss": loss}
     return Ticket(mask, mask.apply(source), previous.level + 1 if level is None else level, numbers)

@@ -11,16 +11,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from distill_prune.artifacts import Mask
+from distill_prune.prune.inputs import LevelWeights
 from distill_prune.prune.select import Criterion as Base
 from distill_prune.tree import State
 
 NEEDS_TRAINING = False
+WORDS = "largest weights at initialisation, without training"
 
 
 class Settings(Base):
     name: Literal["initial_magnitude"] = "initial_magnitude"
 
 
-def scores(state: State, mask: Mask) -> State:
-    return {n: state[n].abs() for n in mask.kept}
+def scores(settings: Settings, level: LevelWeights) -> State:
+    return {n: level.state[n].abs() for n in level.mask.kept}

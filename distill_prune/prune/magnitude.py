@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from distill_prune.artifacts import Mask
+from distill_prune.prune.inputs import LevelWeights
 from distill_prune.prune.select import Criterion as Base
-from distill_prune.rng import Streams
 from distill_prune.tree import State
 
 NEEDS_TRAINING = True
+WORDS = "largest weights after training"
 
 
 class Settings(Base):
     name: Literal["magnitude"] = "magnitude"
 
 
-def scores(state: State, mask: Mask, streams: Streams) -> State:
-    return {n: state[n].abs() for n in mask.kept}
+def scores(settings: Settings, level: LevelWeights) -> State:
+    return {n: level.state[n].abs() for n in level.mask.kept}

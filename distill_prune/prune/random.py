@@ -9,18 +9,18 @@ from typing import Literal
 
 import torch
 
-from distill_prune.artifacts import Mask
+from distill_prune.prune.inputs import LevelWeights
 from distill_prune.prune.select import Criterion as Base
-from distill_prune.rng import Streams
 from distill_prune.tree import State
 
 NEEDS_TRAINING = False
+WORDS = "weights chosen at random"
 
 
 class Settings(Base):
     name: Literal["random"] = "random"
 
 
-def scores(state: State, mask: Mask, streams: Streams) -> State:
-    generator = streams("scores")
-    return {n: torch.rand(t.shape, generator=generator) for n, t in mask.kept.items()}
+def scores(settings: Settings, level: LevelWeights) -> State:
+    generator = level.streams("scores")
+    return {n: torch.rand(t.shape, generator=generator) for n, t in level.mask.kept.items()}

@@ -71,11 +71,11 @@ def _keep(scores: Tensor, kept: Tensor, count: int) -> Tensor:
     gone = len(alive) - count
     if gone:
         # By the highest score that goes: a full sort takes several times as long.
-        own = scores[alive]
-        edge = own.topk(gone, largest=False, sorted=False).values.max()
-        below = alive[own < edge]
+        of_alive = scores[alive]
+        edge = of_alive.topk(gone, largest=False, sorted=False).values.max()
+        below = alive[of_alive < edge]
         out[below] = False
-        out[alive[own == edge][: gone - len(below)]] = False
+        out[alive[of_alive == edge][: gone - len(below)]] = False
     return out
 
 

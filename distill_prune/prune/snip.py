@@ -18,16 +18,16 @@ import torch
 from pydantic import Field
 
 from distill_prune import objective
-from distill_prune.artifacts import Cost, Examples, Mask
-from distill_prune.models import Model
+from distill_prune.artifacts import Cost
+from distill_prune.prune.inputs import LevelImages
 from distill_prune.prune.select import Criterion as Base
-from distill_prune.rng import Streams
 from distill_prune.training import flops_of_examples
 from distill_prune.tree import State, to
 
 NEEDS_TRAINING = False
 NEEDS_MODEL = True
 NEEDS_IMAGES = True
+WORDS = "SNIP: weights whose removal changes the loss at initialisation most"
 
 CHUNK = 128
 """Images in one pass; fixed, for it decides the order of summation."""
@@ -38,22 +38,23 @@ class Settings(Base):
     rows: int = Field(128, ge=1, description="images that are looked at; the paper's batch")
 
 
-def scores(settings: Settings, state: State, mask: Mask, streams: Streams, model: Model, examples: Examples) -> State:
+def scores(settings: Settings, level: LevelImages) -> State:
     """Scores on the device of `examples`, whose labels are classes (N,), probabilities (N, K) or word pieces (N, M)."""
-    rows = torch.randperm(len(examples), generator=streams("rows"))[: settings.rows]
+    mask, examples = level.mask, level.examples
+    rows = torch.randperm(len(examples), generator=level.streams("rows"))[: settings.rows]
     device = examples.x.device
-    held = to(mask.apply(state), device)
-    weights = [held[n].detach().requires_grad_() for n in mask.kept]
-    held |= dict(zip(mask.kept, weights, strict=True))
+    state = to(mask.apply(level.state), device)
+    weights = [state[n].detach().requires_grad_() for n in mask.kept]
+    state |= dict(zip(mask.kept, weights, strict=True))
     total, terms = [torch.zeros_like(w) for w in weights], objective.count(examples.y[rows.to(device)])
     for chunk in torch.split(rows.to(device), CHUNK):
-        loss = objective.loss(model(held, examples.inputs(chunk)), examples.y[chunk], reduction="sum") / terms
+        loss = objective.loss(level.model(state, examples.inputs(chunk)), examples.y[chunk], reduction="sum") / terms
         for sum_, part in zip(total, torch.autograd.grad(loss, weights, materialize_grads=True), strict=True):
             sum_ += part
     return {n: (g * w.detach()).abs() for n, g, w in zip(mask.kept, total, weights, strict=True)}
 
 
-def cost(settings: Settings, model: Model, examples: Examples) -> Cost:
+def cost(settings: Settings, level: LevelImages) -> Cost:
     """One pass forward and backward over the images; no step is taken."""
-    rows = min(settings.rows, len(examples))
-    return Cost(rows, 0, rows * flops_of_examples(model, 2, examples) // 2)
+    rows = min(settings.rows, len(level.examples))
+    return Cost(rows, 0, rows * flops_of_examples(level.model, 2, level.examples) // 2)

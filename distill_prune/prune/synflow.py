@@ -29,15 +29,16 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from distill_prune.artifacts import Cost, Mask
+from distill_prune.artifacts import Cost
 from distill_prune.errors import NonFiniteError, UserError
-from distill_prune.models import Model
+from distill_prune.prune.inputs import LevelNetwork
 from distill_prune.prune.select import Iterative as Base
 from distill_prune.training import flops_of_step
 from distill_prune.tree import State
 
 NEEDS_TRAINING = False
 NEEDS_MODEL = True
+WORDS = "SynFlow: weights that carry the flow through the untrained network, without data"
 
 
 class Settings(Base):
@@ -45,28 +46,30 @@ class Settings(Base):
     rounds: int = Field(100, ge=1, description="parts in which a level's share goes, scored anew before each")
 
 
-def scores(state: State, mask: Mask, model: Model) -> State:
+def scores(settings: Settings, level: LevelNetwork) -> State:
     """Scores in float64.
 
     Raises:
         NonFiniteError: the flow is beyond the range of float64.
     """
-    held = {n: _magnitude(n, t) for n, t in mask.apply(state).items()}
-    weights = [held[n].requires_grad_() for n in mask.kept]
+    model, mask = level.model, level.mask
+    magnitudes = {n: _magnitude(n, t) for n, t in mask.apply(level.state).items()}
+    weights = [magnitudes[n].requires_grad_() for n in mask.kept]
     with _linear_norms(model.module):
-        flow = model(held, torch.ones(1, *model.shape, dtype=torch.float64)).sum()
+        flow = model(magnitudes, torch.ones(1, *model.shape, dtype=torch.float64)).sum()
     if not bool(torch.isfinite(flow)):
         raise NonFiniteError("the synaptic flow of the network is not finite", got=float(flow.detach()))
-    found = torch.autograd.grad(flow, weights)
-    return {n: g * w.detach() for n, g, w in zip(mask.kept, found, weights, strict=True)}
+    gradients = torch.autograd.grad(flow, weights)
+    return {n: g * w.detach() for n, g, w in zip(mask.kept, gradients, weights, strict=True)}
 
 
-def cost(model: Model) -> Cost:
+def cost(settings: Settings, level: LevelNetwork) -> Cost:
     """One pass forward and backward, of one input that is no image.
 
     Raises:
         UserError: the network takes text.
     """
+    model = level.model
     if len(model.shape) != 3:
         raise UserError("synflow sends ones through a network of images, and this one takes text", mend="another criterion")
     return Cost(0, 0, flops_of_step(model, 2, torch.Size(model.shape)) // 2)

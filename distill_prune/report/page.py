@@ -33,6 +33,7 @@ SECTIONS = (
     ("stability", "Stability"),
     ("rewinding", "Rewinding"),
     ("curvature", "Curvature"),
+    ("further", "Further"),
     ("landscape", "Landscape"),
     ("layers", "Layers"),
     ("levels", "All levels"),
@@ -70,6 +71,7 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
         "estimate": formats.estimate,
     }
     listed, shown = arms(study), metrics(study)
+    figures = groups(study)
     first, *rest = sentences(study.answer) or ("",)
     html = env.get_template("page.html.j2").render(
         study=study,
@@ -77,7 +79,7 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
         arms=listed,
         labels={a.name: a.label for a in every_arm(study)},
         first={a.name for a in listed},
-        sections=[s for s in SECTIONS if s[0] != "transfer" or transfer.rows(study)],
+        sections=[s for s in SECTIONS if {"transfer": transfer.rows(study), "further": figures["further"]}.get(s[0], True)],
         answer=(first, " ".join(rest)),
         text=is_text(study),
         noun="sentences" if is_text(study) else "images",
@@ -96,7 +98,7 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
         kinds=surfaces.KINDS,
         surfaces=surfaces.SURFACES,
         cards=cards(study, listed),
-        groups=groups(study),
+        groups=figures,
         drawings=drawings,
         why=why_absent(study),
         missing=missing_by_stage(study),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill_prune.analyze.verdict import MATCHING, PROPERTIES, STABLE, Property, Verdict
+from distill_prune.prune import CRITERIA
 from distill_prune.report import formats
 from distill_prune.report.style import Arm, arms, every_arm, is_text, rows
 
@@ -15,13 +16,6 @@ if TYPE_CHECKING:
 Record = Mapping[str, Any]
 # Share of the variance of a diagonal's entries that is their error: from here on a reader must know.
 NOISY = 0.1
-CRITERIA = {
-    "magnitude": "largest weights after training",
-    "random": "weights chosen at random",
-    "initial_magnitude": "largest weights at initialisation, without training",
-    "snip": "SNIP: weights whose removal changes the loss at initialisation most",
-    "synflow": "SynFlow: weights that carry the flow through the untrained network, without data",
-}
 CONTROLS = {
     "shuffled": "the mask of {of}, each layer's entries in another order",
     "random": "weights chosen at random, as many in each layer as {of} keeps",
@@ -37,7 +31,8 @@ def described(arm: Record, labels: Mapping[str, str], noun: str = "images") -> s
         of = labels.get(control["of"], control["of"])
         return CONTROLS.get(str(control["kind"]), "{of}, " + str(control["kind"])).format(of=of)
     criterion = str(arm.get("criterion") or "magnitude")
-    said = CRITERIA.get(criterion, f"weights chosen by the criterion {criterion}")
+    said = CRITERIA[criterion].WORDS if criterion in CRITERIA else ""
+    said = said or f"weights chosen by the criterion {criterion}"
     if criterion == "magnitude":
         images = str(arm.get("images") or "real")
         whose = f"learned {noun}" if arm.get("learned") else noun

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from distill_prune.analyze.inputs import Study
 from distill_prune.analyze.metric import readings
-from distill_prune.artifacts import Cost, Measurements
+from distill_prune.artifacts import Cost
 from distill_prune.plan.jobs import CompareJob
 from distill_prune.store.store import Store
 
@@ -57,8 +58,8 @@ def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping
     return {"units": list(units.values()), "pairs": pairs, "costs": costs}
 
 
-def summarise(analysis: Any, job: CompareJob, inputs: Mapping[str, str], store: Store) -> Measurements:
-    """The summary of a study whose measurements are all in the store."""
+def collected(job: CompareJob, inputs: Mapping[str, str], store: Store) -> Study:
+    """What the summary is made of, of a study whose measurements are all in the store."""
     roles = job.roles["inputs"]
     seen: dict[str, dict[str, Any]] = {}
     numbers = {}
@@ -67,4 +68,4 @@ def summarise(analysis: Any, job: CompareJob, inputs: Mapping[str, str], store: 
             seen[key] = store.numbers(STAGE_OF.get(roles[name]["kind"], "compare"), key)
         numbers[name] = seen[key]
     records = gather(roles, numbers)
-    return analysis.measure(job.analysis, records["units"], job.roles["arms"], records["pairs"], records["costs"])  # type: ignore[no-any-return]
+    return Study(records["units"], job.roles["arms"], records["pairs"], records["costs"])

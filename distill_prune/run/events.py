@@ -6,7 +6,7 @@ import pickle
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from distill_prune.errors import DistillPruneError, RunError, UserError
 from distill_prune.plan.jobs import VERSIONS
@@ -14,19 +14,84 @@ from distill_prune.plan.nodes import Node
 from distill_prune.run.printed import heard
 from distill_prune.store.store import identity
 
+# -- what happens to the node of a key
+
 
 @dataclass(frozen=True)
-class Event:
-    """Something that happened to a node: `tick` (done, total, note), `printed` (a line), an outcome's status, `failed` (error),
-    or `died`."""
+class Tick:
+    """`done` of `total` steps are finished; `note` is a short text beside them."""
 
     key: str
-    kind: str
-    payload: Any = None
+    done: int
+    total: int
+    note: str
 
 
-MEANWHILE = ("tick", "printed")
-"""Kinds of events that leave a node in the making."""
+@dataclass(frozen=True)
+class Line:
+    """Code that makes the artifact printed a line."""
+
+    key: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """The artifact was made, in `seconds` of wall time."""
+
+    key: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Hit:
+    """The artifact is in the store: another run made it meanwhile."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Busy:
+    """Another run is making the artifact."""
+
+    key: str
+
+
+@dataclass(frozen=True)
+class Damaged:
+    """An input, `<stage>/<input>`, was damaged, and has been moved aside."""
+
+    key: str
+    stage: str
+    input: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Failed:
+    """The artifact could not be made."""
+
+    key: str
+    error: DistillPruneError
+
+
+@dataclass(frozen=True)
+class Died:
+    """The worker that was making the artifact died; `where` says which, or how."""
+
+    key: str
+    where: str
+
+
+Outcome = Made | Hit | Busy | Damaged
+"""What a worker answers."""
+
+Event = Tick | Line | Outcome | Failed | Died
+MEANWHILE = (Tick, Line)
+"""Events that leave a node in the making."""
+
+
+# -- making it
 
 
 class Executor(Protocol):
@@ -38,23 +103,28 @@ class Executor(Protocol):
     def close(self) -> None: ...
 
 
-def make(worker: Any, key: str, label: str, node: Callable[[], Node], hear: Callable[[Event], None]) -> Event:
+class Maker(Protocol):
+    """Makes one node's artifact, and calls `tick` with (done, total, note) meanwhile."""
+
+    def make(self, node: Node, tick: Callable[[int, int, str], None], /) -> Outcome: ...
+
+
+def make(worker: Maker, key: str, label: str, node: Callable[[], Node], hear: Callable[[Event], None]) -> Event:
     """Make a node's artifact and answer with what became of it. Ticks and printed lines go to `hear` meanwhile, all of them
     before this returns."""
     try:
-        with heard(lambda line: hear(Event(key, "printed", line))):
-            outcome = worker.make(node(), lambda *tick: hear(Event(key, "tick", tick)))
+        with heard(lambda text: hear(Line(key, text))):
+            return worker.make(node(), lambda done, total, note: hear(Tick(key, done, total, note)))
     except DistillPruneError as error:
         error.label = label
-        return Event(key, "failed", error)
+        return Failed(key, error)
     except MemoryError:
-        return Event(key, "failed", RunError(f"{label}: out of memory", mend="fewer --workers, or smaller batches"))
+        return Failed(key, RunError(f"{label}: out of memory", mend="fewer --workers, or smaller batches"))
     except Exception as problem:
         place = traceback.extract_tb(problem.__traceback__)[-1]
         failure = RunError(f"{label} failed: {type(problem).__name__}: {problem} ({place.filename}, line {place.lineno})")
         failure.trace = traceback.format_exc()
-        return Event(key, "failed", failure)
-    return Event(key, outcome.status, outcome)
+        return Failed(key, failure)
 
 
 def received(pickled: bytes) -> Node:

@@ -22,7 +22,7 @@ from typing import Any
 
 from distill_prune.plan.nodes import Node
 from distill_prune.plugins import Registered
-from distill_prune.run.events import MEANWHILE, Event, Executor, make, received
+from distill_prune.run.events import MEANWHILE, Died, Event, Executor, make, received
 from distill_prune.store.store import Store
 
 
@@ -131,9 +131,9 @@ class Processes:
             held.pipe.close()
             held.lifeline.close()
             self._pool[index] = self._start()
-            yield Event(node.key, "died", code)
+            yield Died(node.key, f"exit code {code}")
             return
-        if event.kind not in MEANWHILE:
+        if not isinstance(event, MEANWHILE):
             held.node = None
         yield event
 

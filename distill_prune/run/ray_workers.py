@@ -27,7 +27,7 @@ from typing import Any
 from distill_prune.errors import DistillPruneError, RunError, StoreError, UserError
 from distill_prune.plan.nodes import Node
 from distill_prune.plugins import Registered
-from distill_prune.run.events import Event, make, received
+from distill_prune.run.events import Died, Event, Failed, Line, make, received
 from distill_prune.run.ray_cluster import connection, resources, share
 from distill_prune.store.store import Store
 
@@ -113,9 +113,9 @@ class Maker:
         lines = Lines()
 
         def hear(event: Event) -> None:
-            if event.kind == "printed":
-                lines.add(event.payload)
-            self._mailbox.put.remote(event)
+            if isinstance(event, Line):
+                lines.add(event.text)
+            self._mailbox.put.remote(pickle.dumps(event))
 
         return Answer(make(self._worker, key, label, partial(received, node), hear), lines)
 
@@ -165,17 +165,19 @@ def check_store(node: str, root: Path, beacon: str) -> None:
 
 
 def _mailbox() -> type:
-    """The class of the actor that brings ticks and printed lines to the driver. It is local so that Ray sends its code: a
-    process that had to import it would import torch."""
+    """The class of the actor that brings pickled ticks and printed lines to the driver.
+
+    It is local, so that Ray sends its code, and it opens no event: a process that had to import either would import torch.
+    """
 
     class Mailbox:
         def __init__(self) -> None:
-            self._events: asyncio.Queue[Any] = asyncio.Queue()
+            self._events: asyncio.Queue[bytes] = asyncio.Queue()
 
-        async def put(self, event: Any) -> None:
+        async def put(self, event: bytes) -> None:
             self._events.put_nowait(event)
 
-        async def take(self) -> list[Any]:
+        async def take(self) -> list[bytes]:
             events = [await self._events.get()]
             while not self._events.empty():
                 events.append(self._events.get_nowait())
@@ -272,24 +274,24 @@ class RayWorkers:
         key, label = node.key, node.label
         try:
             answer: Answer = reply.result()
-            self._events += [Event(key, "printed", line) for line in answer.printed.since(held.heard)]
+            self._events += [Line(key, text) for text in answer.printed.since(held.heard)]
             self._events.append(answer.outcome)
         except self._ray.exceptions.RayTaskError as problem:
-            self._events.append(Event(key, "failed", RunError(f"{label} failed: {str(problem).strip().splitlines()[-1]}")))
+            self._events.append(Failed(key, RunError(f"{label} failed: {str(problem).strip().splitlines()[-1]}")))
         except self._ray.exceptions.RayError:
-            self._events.append(Event(key, "died", f"on the Ray node {held.where}"))
+            self._events.append(Died(key, f"on the Ray node {held.where}"))
             self._replace(held, 1)
         held.node = None
 
     def _ticked(self, reply: Future[Any]) -> None:
         try:
-            events: list[Event] = reply.result()
+            events: list[Event] = [pickle.loads(event) for event in reply.result()]
         except self._ray.exceptions.RayError:
             return  # progress is late, and nothing else
         flying = {held.node.key: held for held in self._pool if held.node is not None}
         for event in events:
             if event.key in flying:
-                flying[event.key].heard += event.kind == "printed"
+                flying[event.key].heard += isinstance(event, Line)
                 self._events.append(event)
         self._expect(self._mailbox.take.remote(), self._ticked)
 

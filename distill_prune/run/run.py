@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
-from distill_prune.errors import RunError
+from distill_prune.errors import DistillPruneError, RunError
 from distill_prune.plan.nodes import Graph, Node
 from distill_prune.run.devices import check_device
-from distill_prune.run.events import Event
+from distill_prune.run.events import Busy, Damaged, Died, Event, Executor, Failed, Hit, Line, Made, Tick
 from distill_prune.run.executors import make_executor
+from distill_prune.run.schedule import Schedule
 from distill_prune.store.store import Store
 
 TRIES = 3
@@ -75,99 +76,81 @@ def urgency(graph: Graph, keys: Iterable[str], cost: Callable[[Node], float]) ->
     return longest
 
 
-@dataclass
-class _Running:
-    graph: Graph
-    store: Store
-    watcher: Watcher
-    rank: dict[str, float]
-    cost: Callable[[Node], float]
-    waiting: set[str]
-    flying: set[str] = field(default_factory=set)
-    later: dict[str, float] = field(default_factory=dict)
-    tries: dict[str, int] = field(default_factory=dict)
-    seen: dict[str, tuple[int, float]] = field(default_factory=dict)
-    failure: BaseException | None = None
-    report: Report = field(default_factory=Report)
+class _Run:
+    """A run on its way: what is open, what was said, and what became of it."""
 
-    def ready(self) -> list[str]:
-        """Nodes whose inputs are there, most urgent first; those that another run is making, only now and then."""
-        now, open_ = time.monotonic(), self.waiting | self.flying
-        found = [
-            k
-            for k in self.waiting
-            if self.later.get(k, 0.0) <= now and not any(i in open_ for i in self.graph.nodes[k].inputs.values())
-        ]
-        return sorted(found, key=lambda k: (-self.rank[k], k))
+    def __init__(self, graph: Graph, store: Store, watcher: Watcher, schedule: Schedule) -> None:
+        self.graph, self.store, self.watcher, self.schedule = graph, store, watcher, schedule
+        self.report = Report()
+        self.failure: DistillPruneError | None = None
+        self._tries: dict[str, int] = {}
 
-    def left(self) -> float:
-        """Seconds of work left: artifacts cost what those of their kind took in this run, else what was guessed."""
-        total = 0.0
-        for node in (self.graph.nodes[k] for k in self.waiting | self.flying):
-            count, seconds = self.seen.get(node.kind, (0, 0.0))
-            total += seconds / count if count else self.cost(node)
-        return total
+    def over(self) -> bool:
+        """Whether nothing is open; after a failure, whether nothing is in flight."""
+        return not (self.schedule.flying if self.failure else self.schedule)
 
-    def again(self, key: str, why: str) -> None:
-        """Put a node back, a bounded number of times."""
-        self.tries[key] = self.tries.get(key, 0) + 1
-        self.waiting.add(key)
-        if self.tries[key] >= TRIES:
-            self.failure = RunError(
-                f"{self.graph.nodes[key].label}: {why}, {TRIES} times",
-                mend="`distill-prune doctor`; more memory, or fewer --workers",
-            )
-        else:
-            self.watcher.warn(f"{self.graph.nodes[key].label}: {why}; trying again")
+    def submit_to(self, executor: Executor) -> None:
+        """Hand out ready artifacts, most urgent first, while there is room."""
+        while executor.room() and not self.failure and (key := self.schedule.take(time.monotonic())) is not None:
+            self.watcher.started(self.graph.nodes[key])
+            executor.submit(self.graph.nodes[key])
 
     def hear(self, event: Event) -> None:
         node = self.graph.nodes[event.key]
-        if event.kind == "tick":
-            self.watcher.ticked(node, *event.payload)
-            return
-        if event.kind == "printed":
-            self.watcher.printed(node, event.payload)
-            return
-        self.flying.discard(event.key)
-        if event.kind == "failed":
-            self.failure = self.failure or event.payload
-        elif event.kind == "died":
-            where = f"exit code {event.payload}" if isinstance(event.payload, int) else event.payload
-            self.again(event.key, f"its worker died ({where})")
-        elif event.kind == "busy":
-            self.waiting.add(event.key)
-            self.later[event.key] = time.monotonic() + BUSY_SECONDS
-        elif event.kind == "damaged":
-            self._damaged(event)
-        else:
-            self.report.made += event.kind == "made"
-            self.report.elsewhere += event.kind == "hit"
-            if event.kind == "made":
-                count, seconds = self.seen.get(node.kind, (0, 0.0))
-                self.seen[node.kind] = count + 1, seconds + event.payload.seconds
-            self.watcher.finished(node, event.kind, event.payload.seconds, self.left())
+        match event:
+            case Tick(_, done, total, note):
+                self.watcher.ticked(node, done, total, note)
+            case Line(_, text):
+                self.watcher.printed(node, text)
+            case Made(key, seconds):
+                self.schedule.end(key, seconds)
+                self.report.made += 1
+                self.watcher.finished(node, "made", seconds, self.schedule.left())
+            case Hit(key):
+                self.schedule.end(key)
+                self.report.elsewhere += 1
+                self.watcher.finished(node, "hit", 0.0, self.schedule.left())
+            case Busy(key):
+                self.schedule.put_back(key, time.monotonic() + BUSY_SECONDS)
+            case Damaged():
+                self._damaged(event)
+            case Died(_, where):
+                self._again(node, f"its worker died ({where})")
+            case Failed(key, error):
+                self.schedule.end(key)
+                self.failure = self.failure or error
 
-    def _damaged(self, event: Event) -> None:
+    def _again(self, node: Node, why: str) -> None:
+        """Put a node back, a bounded number of times."""
+        self.schedule.put_back(node.key)
+        if self._tried(node.key) < TRIES:
+            self.watcher.warn(f"{node.label}: {why}; trying again")
+            return
+        mend = "`distill-prune doctor`; more memory, or fewer --workers"
+        self.failure = RunError(f"{node.label}: {why}, {TRIES} times", mend=mend)
+
+    def _tried(self, key: str) -> int:
+        self._tries[key] = self._tries.get(key, 0) + 1
+        return self._tries[key]
+
+    def _damaged(self, event: Damaged) -> None:
         """Make a damaged input again, and what it needs in turn, and then this node."""
-        stage, key, reason = event.payload.damaged
-        self.waiting.add(event.key)
-        self.later[event.key] = time.monotonic() + BUSY_SECONDS
-        if key in self.waiting | self.flying or self.store.has(stage, key):
+        stage, key, reason = event.stage, event.input, event.reason
+        self.schedule.put_back(event.key, time.monotonic() + BUSY_SECONDS)
+        if key in self.schedule or self.store.has(stage, key):
             return  # several workers met it: said already, and being made or made again
-        self.tries[key] = self.tries.get(key, 0) + 1
+        tries, known = self._tried(key), key in self.graph.nodes
         self.watcher.warn(f"{stage} {key[:12]} was damaged ({reason}); moved to {self.store.root / '.damaged'} and made again")
-        if key not in self.graph.nodes or self.tries[key] >= TRIES:
-            why = f"{TRIES} times" if key in self.graph.nodes else "and is not made by this pipeline"
+        if not known or tries >= TRIES:
+            why = f"{TRIES} times" if known else "and is not made by this pipeline"
             self.failure = RunError(f"{stage} {key[:12]} was damaged ({reason}) {why}", mend="make or import it again")
             return
         stack = [key]
         while stack:
-            lost = stack.pop()
-            node = self.graph.nodes[lost]
-            if lost not in self.waiting | self.flying and not self.store.has(node.stage, lost):
-                self.waiting.add(lost)
-                self.rank.setdefault(lost, self.rank[event.key] + 1)
-                stack += [i for i in node.inputs.values() if i in self.graph.nodes]
+            node = self.graph.nodes[stack.pop()]
+            if node.key not in self.schedule and not self.store.has(node.stage, node.key):
+                self.schedule.reopen(node.key, event.key)
+                stack += [used for used in node.inputs.values() if used in self.graph.nodes]
 
 
 def run(
@@ -192,29 +175,27 @@ def run(
     if executor_name != "ray":  # whose workers look on their nodes
         check_device(device)
     wanted, missing = needed(graph, store, until)
-    state = _Running(graph, store, watcher, urgency(graph, wanted, cost), cost, set(missing))
+    schedule = Schedule(graph.nodes, missing, urgency(graph, wanted, cost), cost)
+    state = _Run(graph, store, watcher, schedule)
     state.report.hits = len(wanted) - len(missing)
-    watcher.begin(len(wanted), state.report.hits, state.left())
-    for key in missing:
-        node = graph.nodes[key]
-        if store.exists(node.stage, key):
-            watcher.warn(
-                f"{node.stage} {key[:12]} ({node.label}) is damaged; it is moved to {store.root / '.damaged'} and made again"
-            )
-    if not missing:
-        state.report.seconds = time.perf_counter() - began
-        return state.report
-    workers, threads = min(workers, len(missing)), graph.pipeline.threads
-    executor = make_executor(executor_name, store, device, workers, threads, state.hear)
+    watcher.begin(len(wanted), state.report.hits, schedule.left())
+    for node in (graph.nodes[key] for key in missing):
+        if store.exists(node.stage, node.key):
+            name = f"{node.stage} {node.key[:12]} ({node.label})"
+            watcher.warn(f"{name} is damaged; it is moved to {store.root / '.damaged'} and made again")
+    if missing:
+        workers = min(workers, len(missing))
+        _make(state, make_executor(executor_name, store, device, workers, graph.pipeline.threads, state.hear))
+    state.report.seconds = time.perf_counter() - began
+    return state.report
+
+
+def _make(state: _Run, executor: Executor) -> None:
+    """Make all that is open; the workers end with this."""
     try:
-        while (state.waiting or state.flying) and not (state.failure and not state.flying):
-            while executor.room() and not state.failure and (ready := state.ready()):
-                key = ready[0]
-                state.waiting.discard(key)
-                state.flying.add(key)
-                watcher.started(graph.nodes[key])
-                executor.submit(graph.nodes[key])
-            if not state.flying:
+        while not state.over():
+            state.submit_to(executor)
+            if not state.schedule.flying:
                 time.sleep(0.1)  # all that is left is being made by another run
                 continue
             for event in executor.events(BUSY_SECONDS):
@@ -223,5 +204,3 @@ def run(
         executor.close()
     if state.failure is not None:
         raise state.failure
-    state.report.seconds = time.perf_counter() - began
-    return state.report

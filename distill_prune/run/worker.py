@@ -10,7 +10,6 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -26,6 +25,7 @@ from distill_prune.errors import DamagedArtifact
 from distill_prune.plan.jobs import VERSIONS
 from distill_prune.plan.nodes import Node
 from distill_prune.progress import Progress, Snapshot
+from distill_prune.run.events import Busy, Damaged, Hit, Made, Outcome
 from distill_prune.run.reader import Reader
 from distill_prune.run.stages import compute
 from distill_prune.store.manifest import Provenance
@@ -47,16 +47,6 @@ VERSIONED = (
     "transformers",
     "tokenizers",
 )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of an artifact: `made`, `hit` (somebody else made it), `busy` (somebody is making it) or `damaged`
-    (an input was, and has been moved aside)."""
-
-    status: str
-    seconds: float = 0.0
-    damaged: tuple[str, str, str] | None = None
 
 
 class WorkProgress(Progress):
@@ -165,9 +155,9 @@ class Worker:
         """
         with self.store.lock(node.key) as mine:
             if not mine:
-                return Outcome("busy")
+                return Busy(node.key)
             if self.store.sound(node.stage, node.key):
-                return Outcome("hit")
+                return Hit(node.key)
             began = time.perf_counter()
             _reset_peak()
             try:
@@ -175,7 +165,7 @@ class Worker:
                     parts = compute(node, self._reader, WorkProgress(self.store.work(node.key), tick, self.device))
             except DamagedArtifact as found:
                 self._set_aside(found)
-                return Outcome("damaged", damaged=(found.stage, found.key, found.reason))
+                return Damaged(node.key, found.stage, found.key, found.reason)
             seconds = time.perf_counter() - began
             self.store.write(
                 Provenance(
@@ -194,7 +184,7 @@ class Worker:
                 ),
                 parts,
             )
-            return Outcome("made", seconds)
+            return Made(node.key, seconds)
 
     def _set_aside(self, found: DamagedArtifact) -> None:
         """Move a damaged input away, unless another worker that met it has, or is making it again. One whose hashes are

@@ -118,7 +118,7 @@ def tickets(graph: Graph, numbers: Numbers, units: Sequence[Mapping[str, Any]]) 
         rows.append(
             {
                 "label": arms[u.arm].arm.label or u.arm,
-                "k": arms[u.arm].k,
+                "k": str(arms[u.arm].k),
                 "remaining": about["remaining"],
                 "total": about["total"],
                 "key": u.ticket,

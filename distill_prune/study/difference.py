@@ -10,7 +10,6 @@ beside the mean distance of different classes of one set.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,10 +19,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill_prune.analyze import ANALYSES
+from distill_prune.analyze import ANALYSES, overlap
+from distill_prune.analyze.inputs import Pair
 from distill_prune.analyze.metric import beside
 from distill_prune.artifacts import Cost, Mask, SyntheticSet, decode
 from distill_prune.errors import DamagedArtifact, StoreError, UserError
+from distill_prune.plan.roles import keys_of, numbered
 from distill_prune.run.reader import Reader
 from distill_prune.settings import digest
 from distill_prune.store.manifest import Manifest
@@ -99,8 +100,7 @@ def _about(side: Side) -> Record:
 
 def _tickets(sides: Sides) -> Record:
     (mask_a, state_a), (mask_b, state_b) = (_ticket(s.store, s.key) for s in sides)
-    overlap = ANALYSES["overlap"]
-    shared = overlap.measure(overlap.Settings(), mask_a, mask_b).numbers
+    shared = overlap.measure(overlap.Settings(), Pair(mask_a, mask_b)).numbers
     levels_0 = [s.manifest().inputs.get("dense", s.key) for s in sides]
     weights = None if state_a is None or state_b is None else _rewinding(mask_a, mask_b, state_a, state_b)
     return {
@@ -246,10 +246,9 @@ _CREATED = attrgetter("created")
 def _way(store: Store, manifest: Manifest) -> str:
     """How something was measured, the seed apart: the analysis, the data, and how the copies were trained."""
     copies = []
-    for name, key in manifest.inputs.items():
-        if name.startswith("copy"):
-            about = store.manifest("retrain", key).settings if store.has("retrain", key) else {}
-            copies.append({n: v for n, v in about.items() if n not in ("seed", "copy_index")})
+    for key in keys_of("copy", manifest.inputs):
+        about = store.manifest("retrain", key).settings if store.has("retrain", key) else {}
+        copies.append({n: v for n, v in about.items() if n not in ("seed", "copy_index")})
     settings = {n: v for n, v in manifest.settings.items() if n != "seed"}
     return digest([settings, manifest.inputs.get("data"), copies])
 
@@ -270,13 +269,13 @@ def _differing_artifacts(a: Side, b: Side, path: str, seen: set[tuple[str, str]]
     one, other = a.manifest(), b.manifest()
     yield from _differing(one.settings, other.settings, f"{path}settings")
     inputs = [m.inputs for m in (one, other)]
-    experts = [sum(bool(re.fullmatch(r"expert\d+", n)) for n in i) for i in inputs]
-    if experts[0] != experts[1]:
-        yield {"path": f"{path}inputs.experts", "a": experts[0], "b": experts[1]}
+    experts = [numbered("expert", keys_of("expert", i)) for i in inputs]
+    if len(experts[0]) != len(experts[1]):
+        yield {"path": f"{path}inputs.experts", "a": len(experts[0]), "b": len(experts[1])}
     expert_told = False
     for name in [*inputs[0], *(n for n in inputs[1] if n not in inputs[0])]:
         x, y = (i.get(name) for i in inputs)
-        expert = bool(re.fullmatch(r"expert\d+", name))
+        expert = any(name in names for names in experts)
         if x == y or (expert and (expert_told or None in (x, y))):
             continue
         expert_told |= expert

@@ -16,13 +16,14 @@ from typing import Any
 import torch
 
 from distill_prune.artifacts import Parts, SyntheticSet, Ticket, Trajectory, Transform, Weights
-from distill_prune.data import DATASETS
+from distill_prune.data import cifar10, cifar100
 from distill_prune.errors import ConfigError, DataError, StoreError, UserError
-from distill_prune.interop import FORMATS, Exportable, Held, Importable, Origin
+from distill_prune.interop import FORMATS, Held, Origin
 from distill_prune.interop.footprint import footprint
 from distill_prune.models import MODELS, build_model, resolved
 from distill_prune.plan.files import override
 from distill_prune.plan.jobs import VERSIONS
+from distill_prune.plan.roles import keys_of
 from distill_prune.plan.validate import entry, validated
 from distill_prune.run.reader import Reader
 from distill_prune.run.worker import versions
@@ -32,9 +33,9 @@ from distill_prune.store.store import Ref, Store, identity
 
 STAGE_OF = {"set": "distill", "experts": "experts", "ticket": "prune"}
 KNOWN = {
-    # of the code of trajectory matching and its relatives: [RGB mean], [RGB std], image size
-    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), (3, 32, 32)),
-    "cifar100": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), (3, 32, 32)),
+    # of the code of trajectory matching and its relatives: [RGB mean], [RGB std], image size, classes
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), (3, 32, 32), cifar10.SET.classes),
+    "cifar100": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010), (3, 32, 32), cifar100.SET.classes),
 }
 """What `--set dataset=NAME` means where NAME is a published set and not an artifact: how foreign code normalizes it."""
 
@@ -57,7 +58,7 @@ def bring_in(store: Store, form: str, paths: Sequence[Path], assignments: Sequen
         UserError: the files, or what is said of them, cannot be used; nothing is written.
     """
     module = FORMATS[form]
-    if not isinstance(module, Importable):
+    if module.read is None:
         raise UserError(f"format '{form}' can be exported only", mend="`distill-prune import --help` lists the formats")
     raw: dict[str, Any] = {}
     override(raw, assignments)
@@ -72,7 +73,7 @@ def bring_in(store: Store, form: str, paths: Sequence[Path], assignments: Sequen
         origin = Origin(origin.classes, origin.transform, origin.shape, built)
     settings = validated(module.Settings, {"name": form, **raw}, "", "--set")
     content = module.read(settings, list(paths), origin)
-    nouns = [content] if isinstance(content, SyntheticSet | Ticket) else content
+    nouns = content if isinstance(content, list) else [content]
     stage, inputs = STAGE_OF[module.KIND], {"data": data} if data else {}
     out = []
     for i, noun in enumerate(nouns):
@@ -90,8 +91,7 @@ def _origin(store: Store, dataset: object) -> tuple[Origin, str]:
         return Origin(), ""
     name = str(dataset)
     if name in KNOWN:
-        mean, std, shape = KNOWN[name]
-        classes: tuple[str, ...] = DATASETS[name].SET.classes
+        mean, std, shape, classes = KNOWN[name]
         transform = Transform("normalize", {"mean": torch.tensor(mean), "std": torch.tensor(std)})
         return Origin(classes, transform, shape), ""
     found = store.find(name)
@@ -161,7 +161,7 @@ def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path],
         UserError: the format cannot hold it, or something stands at `path`.
     """
     module = FORMATS[form]
-    if not isinstance(module, Exportable):
+    if module.write is None:
         raise UserError(f"format '{form}' can be imported only", mend="`distill-prune export --help` lists the formats")
     held = _held(store, ref, module.KIND)
     found = None
@@ -175,10 +175,10 @@ def _held(store: Store, ref: str, kind: str) -> Held:
     found = store.find(ref)
     reader, manifest = Reader(store, "cpu"), store.manifest(found.stage, found.key)
     if found.stage == "distill" and kind == "experts":
-        taught = sorted((n for n in manifest.inputs if n.startswith("expert")), key=lambda n: (len(n), n))
-        if not taught:
+        experts = keys_of("expert", manifest.inputs)
+        if not experts:
             raise UserError(f"the set '{ref}' was made without experts")
-        return Held(tuple(store.trajectory(manifest.inputs[n]) for n in taught))
+        return Held(tuple(store.trajectory(key) for key in experts))
     if found.stage == "distill":
         return Held(reader.set(found.key))
     if found.stage == "experts":

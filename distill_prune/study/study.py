@@ -263,7 +263,7 @@ def _guess(node: Node) -> float:
     network's entry says of itself."""
     job: Any = node.job
     steps, model = 0, getattr(job, "model", None)
-    each = 1.5e-3 if model is None else getattr(MODELS[model.name], "STEP_SECONDS", 1.5e-3)
+    each = 1.5e-3 if model is None else MODELS[model.name].STEP_SECONDS
     if (method := getattr(job, "method", None)) is not None:
         steps = getattr(method, "iterations", 0) * getattr(method, "inner_steps", 1) * 3
     elif (recipe := getattr(job, "recipe", None)) is not None:

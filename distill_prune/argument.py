@@ -1,0 +1,74 @@
+"""What a plugin's function reads of the one record that it is given, checked before anything runs.
+
+The function is not called. Its parameters are looked at, and in its source the attributes that it reads of the record.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+
+from distill_prune.errors import ConfigError, nearest
+
+_OF_SEQUENCES = ("len", "list", "tuple", "zip", "enumerate", "sorted", "iter", "combinations")
+"""Functions that take sequences, and no record."""
+
+
+def check_argument(function: Callable[..., object], record: type, what: str, undeclared: Mapping[str, str]) -> None:
+    """Refuse a function that is not `f(settings, record)`, or that reads what the record does not have.
+
+    Args:
+        what: What messages call the entry.
+        undeclared: Attributes that are not there, because the entry does not say that it needs them: the names of the flags
+            that say so.
+
+    Raises:
+        ConfigError: naming the signature to write, or the attribute and the nearest one.
+    """
+    call, parameters = function.__name__, list(inspect.signature(function).parameters)
+    properties = (name for name, value in inspect.getmembers(record) if isinstance(value, property))
+    known = [name for name in (*(field.name for field in fields(record)), *properties) if name not in undeclared]
+    by_name = len(parameters) != 2 or not set(parameters).isdisjoint(known)
+    attributes, sequence = (set[str](), False) if by_name else _reads(function)
+    if by_name or sequence:
+        raise ConfigError(
+            f"{what}: {call} is given its settings and one record",
+            got=f"{call}({', '.join(parameters)})" + (", which takes the record for a sequence" if sequence else ""),
+            expected=f"{call}(settings, given), a {record.__name__} of {record.__module__}",
+            mend=f"read what it needs as {', '.join(f'given.{name}' for name in known)}",
+        )
+    for attribute in sorted(attributes.difference(known)):
+        raise ConfigError(
+            f"{what}: {call} asks for what there is not",
+            got=f"{parameters[1]}.{attribute}",
+            expected=nearest(attribute, known),
+            mend=f"{undeclared[attribute]} = True in its module" if attribute in undeclared else None,
+        )
+
+
+def _reads(function: Callable[..., object]) -> tuple[set[str], bool]:
+    """The attributes that the source reads of the second argument, and whether it takes that argument for a sequence."""
+    attributes, sequence = set[str](), False
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):  # no source file, or one that was edited since
+        return attributes, sequence
+    definitions = (node for node in tree.body if isinstance(node, ast.FunctionDef))
+    record = [argument.arg for d in definitions for argument in (*d.args.posonlyargs, *d.args.args)][1:2]
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name in record:
+                attributes.add(attribute)
+            case (
+                ast.Subscript(value=ast.Name(id=name))
+                | ast.Starred(value=ast.Name(id=name))
+                | ast.For(iter=ast.Name(id=name))
+                | ast.comprehension(iter=ast.Name(id=name))
+            ):
+                sequence |= name in record
+            case ast.Call(func=ast.Name(id=called), args=[ast.Name(id=name), *_]) if called in _OF_SEQUENCES:
+                sequence |= name in record
+    return attributes, sequence

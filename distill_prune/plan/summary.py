@@ -1,0 +1,106 @@
+"""The summary of a study: its settings, its inputs, and what each of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from distill_prune.analyze import ANALYSES
+from distill_prune.analyze.metric import foreign
+from distill_prune.analyze.records import ArmRecord
+from distill_prune.plan.arms import Placed
+from distill_prune.plan.jobs import CompareJob
+from distill_prune.plan.nodes import Graph, is_control
+from distill_prune.plan.records import Role, SetRole, TicketRole, UnitRole
+from distill_prune.plan.roles import keys_of
+
+
+def summary(g: Graph) -> str:
+    """Add the summary to the graph; its key."""
+    p = g.pipeline
+    inputs: dict[str, str] = {}
+    roles: dict[str, Role] = {}
+    for part in (_units(g), _tickets(g), _sets(g), _experts(g)):
+        for name, key, role in part:
+            inputs[name], roles[name] = key, role
+    job = CompareJob(
+        analysis=ANALYSES["summary"].Settings.model_validate(
+            {"versus": p.versus, "margin": p.margin, "claim_p": p.claim_p, "plugins": foreign(p.compare)}
+        ),
+        threads=p.threads,
+        roles={"arms": [_arm(g, placed) for placed in p.placed().values()], "inputs": roles},
+    )
+    return g.add("compare", job, inputs, "summary", "compare summary")
+
+
+def _units(g: Graph) -> Iterator[tuple[str, str, UnitRole]]:
+    """The analyses of every ticket's copies, and of its mask beside another arm's: name, key and role."""
+    pairs = {(b.unit.arm, b.unit.seed, b.unit.level, b.analysis): b for b in g.betweens if ANALYSES[b.analysis].TAKES == "pair"}
+    for u in g.units:
+        where = f"{u.arm}/{u.seed}/{u.level}"
+        for name, key in u.measured.items():
+            yield f"{name}/{where}", key, {"kind": name, "arm": u.arm, "seed": u.seed, "level": u.level}
+        for name in g.pipeline.compare:
+            if (pair := pairs.get((u.arm, u.seed, u.level, name))) is not None:
+                versus = pair.other.arm
+                role: UnitRole = {"kind": name, "versus": versus, "arm": u.arm, "seed": u.seed, "level": u.level}
+                yield f"{name}/{where}", pair.key, role
+
+
+def _tickets(g: Graph) -> Iterator[tuple[str, str, TicketRole]]:
+    """Every level, compared or not, for its cost and sparsity."""
+    arms = g.pipeline.placed()
+    for (arm, seed), tickets in g.chains.items():
+        deepest = max(tickets)
+        for level, key in tickets.items():
+            role: TicketRole = {"kind": "ticket", "arm": arm, "seed": seed, "level": level}
+            # Levels of a one-shot arm are not made from one another; a control is not found by a search.
+            if arms[arm].arm.control or (arms[arm].arm.one_shot and level != deepest):
+                role["counted"] = False
+            yield f"ticket/{arm}/{seed}/{level}", key, role
+
+
+def _sets(g: Graph) -> Iterator[tuple[str, str, SetRole]]:
+    for name, key in g.sets.items():
+        node = g.nodes.get(key)
+        by_experts = None if node is None else bool(keys_of("expert", node.inputs))
+        yield f"set/{name}", key, {"kind": "set", "set": name, "experts": by_experts}
+
+
+def _experts(g: Graph) -> Iterator[tuple[str, str, Role]]:
+    keys = (key for key, node in g.nodes.items() if node.stage == "experts")
+    for i, key in enumerate(keys):
+        yield f"expert/{i}", key, {"kind": "expert"}
+
+
+def _arm(g: Graph, placed: Placed) -> ArmRecord:
+    """An arm as the summary knows it."""
+    p, arm = g.pipeline, placed.arm
+    data = p.data if placed.task is None else p.tasks[placed.task]
+    record: ArmRecord = {
+        "name": placed.name,
+        "label": arm.label,
+        "images": arm.images,
+        "learned": arm.images in g.sets and not is_control(g.methods[arm.images]),
+        "other_data": p.of_other_data(arm.images),
+        "recipe": arm.recipe_name,
+        "criterion": (arm.criterion or p.prune.criterion).name,
+    }
+    if placed.step is not None:
+        record["k"] = str(placed.step)
+    if placed.base is not None:
+        record["base"] = placed.base
+    if arm.control is not None:
+        record["control"] = {"of": arm.control.of, "kind": arm.control.kind}
+    if arm.begins is not None:
+        record["begins"] = {"arm": arm.begins.arm, "level": arm.begins.level}
+    if arm.one_shot:
+        record["one_shot"] = True
+    if placed.task is not None:
+        record["task"] = placed.task
+    if data.score != "accuracy":
+        record["score"] = data.score
+    if arm.rewind is not None:
+        record["rewind"] = arm.rewind
+    if arm.retrain != "once":
+        record["retrain"] = arm.retrain
+    return record

@@ -1,0 +1,120 @@
+"""Which artifact is made next, and how much work is left.
+
+An artifact is open until it is made: it waits, or a worker is making it. It is ready once none of its inputs is open. The
+counts of open inputs, a heap of ready artifacts and sums of what is left are kept up to date event by event, so that a run
+takes time in proportion to the edges of its graph, and not to its artifacts squared.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from distill_prune.plan.nodes import Node
+
+
+@dataclass
+class _Kind:
+    """Artifacts of one kind: how many are open and what they were guessed to cost, and those made in this run."""
+
+    open: int = 0
+    guessed: float = 0.0
+    made: int = 0
+    seconds: float = 0.0
+
+    def left(self) -> float:
+        return self.open * self.seconds / self.made if self.made else self.guessed
+
+
+class Schedule:
+    """The open artifacts of a run: `missing` ones, and those that are opened again.
+
+    The most urgent ready artifact, by `urgency` and then by key, is the next one. `cost` guesses an artifact's seconds.
+    """
+
+    def __init__(
+        self, nodes: Mapping[str, Node], missing: Iterable[str], urgency: Mapping[str, float], cost: Callable[[Node], float]
+    ) -> None:
+        self._nodes, self._urgency, self._cost = nodes, dict(urgency), cost
+        self._users: dict[str, list[str]] = {}
+        for key, node in nodes.items():
+            for used in set(node.inputs.values()):
+                self._users.setdefault(used, []).append(key)
+        self._waiting: set[str] = set()
+        self.flying: set[str] = set()
+        self._open_inputs: dict[str, int] = {}  # of waiting artifacts
+        self._ready: list[tuple[float, str]] = []  # a heap; entries that hold no longer are passed over
+        self._not_before: dict[str, float] = {}
+        self._delayed: list[tuple[float, str]] = []  # a heap by time
+        self._kinds: dict[str, _Kind] = {}
+        for key in missing:
+            self._waiting.add(key)
+            self._count(key, 1)
+        for key in self._waiting:
+            self._wait(key)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._waiting or key in self.flying
+
+    def __len__(self) -> int:
+        return len(self._waiting) + len(self.flying)
+
+    def take(self, now: float) -> str | None:
+        """The next artifact to be made, which is flying from now on; None where none is ready at time `now`."""
+        while self._delayed and self._delayed[0][0] <= now:
+            self._offer(heapq.heappop(self._delayed)[1])
+        while self._ready:
+            _, key = heapq.heappop(self._ready)
+            if key in self._waiting and not self._open_inputs[key] and self._not_before.get(key, now) <= now:
+                self._waiting.discard(key)
+                self.flying.add(key)
+                return key
+        return None
+
+    def put_back(self, key: str, not_before: float = 0.0) -> None:
+        """A flying artifact waits again, until the time `not_before` at least."""
+        self.flying.discard(key)
+        self._waiting.add(key)
+        self._not_before[key] = not_before
+        heapq.heappush(self._delayed, (not_before, key))
+        self._wait(key)
+
+    def reopen(self, key: str, for_: str) -> None:
+        """An artifact that is not open waits to be made again, more urgent than the one that it is needed `for_`."""
+        self._urgency.setdefault(key, self._urgency[for_] + 1)
+        self._waiting.add(key)
+        self._count(key, 1)
+        self._wait(key)
+        for user in self._users.get(key, ()):
+            if user in self._waiting:
+                self._open_inputs[user] += 1
+
+    def end(self, key: str, seconds: float | None = None) -> None:
+        """A flying artifact is open no longer; `seconds` is what it took where this run made it."""
+        self.flying.discard(key)
+        self._count(key, -1)
+        if seconds is not None:
+            kind = self._kinds[self._nodes[key].kind]
+            kind.made, kind.seconds = kind.made + 1, kind.seconds + seconds
+        for user in self._users.get(key, ()):
+            if user in self._waiting:
+                self._open_inputs[user] -= 1
+                self._offer(user)
+
+    def left(self) -> float:
+        """Seconds of work left: open artifacts cost what those of their kind took in this run, else what was guessed."""
+        return sum(kind.left() for kind in self._kinds.values())
+
+    def _wait(self, key: str) -> None:
+        self._open_inputs[key] = sum(used in self for used in set(self._nodes[key].inputs.values()))
+        self._offer(key)
+
+    def _offer(self, key: str) -> None:
+        if key in self._waiting and not self._open_inputs[key]:
+            heapq.heappush(self._ready, (-self._urgency[key], key))
+
+    def _count(self, key: str, number: int) -> None:
+        kind = self._kinds.setdefault(self._nodes[key].kind, _Kind())
+        kind.open += number
+        kind.guessed = kind.guessed + number * self._cost(self._nodes[key]) if kind.open else 0.0
