@@ -235,11 +235,13 @@ def augment_lanes(x: Tensor, strategy: str, noise: Sequence[Streams], step: int)
         by_families.setdefault(drawn.families, []).append(index)
     batches: list[Tensor] = list(x)
     for families, members in by_families.items():
-        joined = {
-            name: {key: torch.cat([draws[i].parameters[name][key] for i in members]) for key in draws[members[0]].parameters[name]}
-            for name in families
-        }
+        joined = {name: _joined([draws[i].parameters[name] for i in members]) for name in families}
         images = apply(torch.cat([batches[i] for i in members]), Draw(families, joined))
-        for i, batch in zip(members, images.split(x.shape[1]), strict=True):
+        for i, batch in zip(members, torch.split(images, x.shape[1]), strict=True):
             batches[i] = batch
     return torch.stack(batches)
+
+
+def _joined(parameters: Sequence[Parameters]) -> Parameters:
+    """The parameters of several batches as those of one."""
+    return {key: torch.cat([p[key] for p in parameters]) for key in parameters[0]}

@@ -54,9 +54,7 @@ class Conv2d(_Lanes):
     def forward(self, x: Tensor) -> Tensor:
         weight = self.flat("weight")
         assert weight is not None  # every convolution has one
-        return F.conv2d(
-            x, weight, self.flat("bias"), self.stride, self.padding, self.dilation, self.groups * self.lanes  # type: ignore[arg-type]
-        )
+        return F.conv2d(x, weight, self.flat("bias"), self.stride, self.padding, self.dilation, self.groups * self.lanes)
 
 
 class GroupNorm(_Lanes):

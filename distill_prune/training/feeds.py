@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -31,7 +31,7 @@ class Feeds:
     noise: Sequence[Streams]
     abreast: bool
     epoch: int = -1
-    orders: Tensor = torch.empty(0)
+    orders: Tensor = field(default_factory=lambda: torch.empty(0))
 
     @classmethod
     def of(
@@ -103,7 +103,7 @@ class Feeds:
         first = self.examples[0]
         if first.transform is None and all(e is first for e in self.examples):
             flat = rows.reshape(-1)
-            return (t[flat].unflatten(0, rows.shape) for t in (first.x, first.y))  # type: ignore[return-value]
+            return first.x[flat].view(*rows.shape, *first.shape), first.y[flat].view(*rows.shape, *first.y.shape[1:])
         pairs = list(zip(self.examples, rows, strict=True))
         return torch.stack([e.inputs(r) for e, r in pairs]), torch.stack([e.y[r] for e, r in pairs])
 
@@ -114,7 +114,5 @@ class Feeds:
 
     def _means(self, logits: Tensor, y: Tensor) -> Tensor:
         """The mean loss (lanes,) of logits (lanes, B, K)."""
-        terms = objective.loss(
-            logits.flatten(0, 1), y.flatten(0, 1), reduction="none", smoothing=self.recipe.label_smoothing
-        )
+        terms = objective.loss(logits.flatten(0, 1), y.flatten(0, 1), reduction="none", smoothing=self.recipe.label_smoothing)
         return terms.view(y.shape[:2]).mean(1)

@@ -94,8 +94,8 @@ def train(
 def train_group(
     trainings: Sequence[Training], lanes: int, device: str | torch.device = "cpu", progress: Sequence[Progress] = ()
 ) -> list[Trained | NonFiniteError]:
-    """Train networks of one signature, at most `lanes` of them, in shared steps; lanes that are left over hold copies. What each
-    becomes depends on `lanes`, but neither on its place nor on the others.
+    """Train networks of one signature, at most `lanes` of them, in shared steps. Lanes that are left over hold copies. What
+    each network becomes depends on `lanes`, but neither on its place nor on the others.
 
     Trainings that have snapshots of several steps go on in several groups.
 

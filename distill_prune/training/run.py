@@ -23,10 +23,10 @@ class Run:
     """All state of unfinished trainings that share their steps.
 
     With `lanes` None there is one training, and tensors have the shapes of its network. Else every tensor has a first dimension
-    of `lanes`, a training each. `step` is the next step. `epoch_loss` holds the sums of the losses since the step `begun`, where
-    the epoch (or the training) began; `losses` are the means of the epochs before, by training. `pruned` holds the parameters
-    that have masks, each with its masks as zeros and ones. `rows` are the parameters (lanes, P) at the start and at every
-    epoch's end; None where they are not asked for. `failures` are the trainings whose loss became infinite or NaN.
+    of `lanes`, a training each. `step` is the next step. `epoch_loss` holds the sums of the losses since the step `begun`,
+    where the epoch (or the training) began; `losses` are the means of the epochs before, by training. `pruned` holds the
+    parameters that have masks, each with its masks as zeros and ones. `rows` are the parameters (lanes, P) at the start and at
+    every epoch's end; None where they are not asked for. `failures` are the trainings whose loss became infinite or NaN.
     """
 
     module: nn.Module
@@ -54,7 +54,7 @@ class Run:
         device: str | torch.device,
         keep_epochs: bool,
     ) -> Run:
-        """Trainings that begin from `starts` at step `first`, with zero optimizer state. `abreast`: in lanes; else there is one."""
+        """Trainings from `starts` at step `first`, with zero optimizer state: in lanes (`abreast`), or one alone."""
         count = len(starts)
         begins = [s if m is None else m.apply(s) for s, m in zip(starts, masks, strict=True)]
         module = (lanes.network(model, begins, device) if abreast else model.instance(begins[0], device)).train()
