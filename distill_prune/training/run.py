@@ -14,7 +14,9 @@ from distill_prune.errors import NonFiniteError
 from distill_prune.models import Model, lanes
 from distill_prune.progress import Progress, Snapshot
 from distill_prune.recipe import Recipe
-from distill_prune.training.optimizer import load_slots, optimizer_of, slots_of
+from distill_prune.training import flat
+from distill_prune.training.flat import Flat
+from distill_prune.training.optimizer import SLOTS, groups_of, load_slots, optimizer_of, slots_of
 from distill_prune.tree import State
 
 
@@ -26,13 +28,15 @@ class Run:
     of `lanes`, a training each. `step` is the next step. `epoch_loss` holds the sums of the losses since the step `begun`,
     where the epoch (or the training) began; `losses` are the means of the epochs before, by training. `pruned` holds the
     parameters that have masks, each with its masks as zeros and ones. `rows` are the parameters (lanes, P) at the start and at
-    every epoch's end; None where they are not asked for. `failures` are the trainings whose loss became infinite or NaN.
+    every epoch's end; None where they are not asked for. With lanes `flats` hold the parameters, a vector each group of the
+    optimizer. `failures` are the trainings whose loss became infinite or NaN.
     """
 
     module: nn.Module
     lanes: int | None
     names: tuple[str, ...]
     optimizer: torch.optim.Optimizer
+    flats: list[Flat]
     pruned: list[tuple[nn.Parameter, Tensor]]
     step: int
     begun: int
@@ -58,6 +62,10 @@ class Run:
         count = len(starts)
         begins = [s if m is None else m.apply(s) for s, m in zip(starts, masks, strict=True)]
         module = (lanes.network(model, begins, device) if abreast else model.instance(begins[0], device)).train()
+        groups = groups_of(recipe, model, module)
+        flats = [Flat.of(parameters) for _, parameters in groups] if abreast else []
+        if abreast:
+            groups = [(times, [vector.values]) for (times, _), vector in zip(groups, flats, strict=True)]
         pruned = []
         for name in () if masks[0] is None else masks[0].kept:
             weight = module.get_parameter(name)
@@ -67,7 +75,8 @@ class Run:
             module,
             count if abreast else None,
             model.parameters,
-            optimizer_of(recipe, model, module),
+            optimizer_of(recipe, groups),
+            flats,
             pruned,
             first,
             first,
@@ -95,7 +104,7 @@ class Run:
                     weight.grad.mul_(kept)
             self._clip(clip)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=self.lanes is None)  # with lanes, gradients are views of one vector
         with torch.no_grad():
             for weight, kept in self.pruned:
                 weight.mul_(kept)
@@ -152,22 +161,25 @@ class Run:
 
     def save(self, progress: Progress, index: int) -> None:
         """Keep a snapshot of all that decides a training's steps to come. It does not say which lane it was in."""
-        tensors = {f"state/{n}": t for n, t in self.module.state_dict().items()} | slots_of(self.optimizer)
-        tensors["epoch_loss"] = self.epoch_loss
-        tensors = {name: self._own(tensor, index) for name, tensor in tensors.items()}
+        tensors = {f"state/{n}": self._own(t, index) for n, t in self.module.state_dict().items()}
+        tensors |= flat.slots_of(self.optimizer, self.flats, index, SLOTS) if self.lanes else slots_of(self.optimizer)
+        tensors["epoch_loss"] = self._own(self.epoch_loss, index)
         if (checkpoints := self.checkpoints(index)) is not None:
             tensors["checkpoints"] = checkpoints
         progress.save(tensors, {"step": self.step, "begun": self.begun, "losses": self.losses[index]})
 
     def resume(self, snapshots: Sequence[Snapshot]) -> None:
         """Go on from snapshots of one step, one of each training."""
-        tensors = {name: [s.tensors[name] for s in snapshots] for name in snapshots[0].tensors}
+        each = [s.tensors for s in snapshots]
         if self.rows is not None:
-            self.rows = [torch.stack(rows) for rows in zip(*tensors.pop("checkpoints"), strict=True)]
-        # Adam's counter of steps is one for all lanes.
-        joined = {n: torch.stack(ts) if self.lanes and not n.endswith("/step") else ts[0] for n, ts in tensors.items()}
+            self.rows = [torch.stack(rows) for rows in zip(*(tensors["checkpoints"] for tensors in each), strict=True)]
+        names = [n for n in each[0] if n.startswith("state/") or n == "epoch_loss"]
+        joined = {n: torch.stack([tensors[n] for tensors in each]) if self.lanes else each[0][n] for n in names}
         self.module.load_state_dict({n.removeprefix("state/"): t for n, t in joined.items() if n.startswith("state/")})
-        load_slots(self.optimizer, joined)
+        if self.lanes:
+            flat.load_slots(self.optimizer, self.flats, each, SLOTS)
+        else:
+            load_slots(self.optimizer, each[0])
         numbers = snapshots[0].numbers
         self.step, self.begun, self.losses = numbers["step"], numbers["begun"], [list(s.numbers["losses"]) for s in snapshots]
         self.epoch_loss = joined["epoch_loss"].to(self.epoch_loss.device)
