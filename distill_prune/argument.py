@@ -41,11 +41,12 @@ def check_argument(function: Callable[..., object], record: type, what: str, und
             mend=f"read what it needs as {', '.join(f'given.{name}' for name in known)}",
         )
     for attribute in sorted(attributes.difference(known)):
+        flag = undeclared.get(attribute)
         raise ConfigError(
             f"{what}: {call} asks for what there is not",
             got=f"{parameters[1]}.{attribute}",
-            expected=nearest(attribute, known),
-            mend=f"{undeclared[attribute]} = True in its module" if attribute in undeclared else None,
+            expected=nearest(attribute, known) if flag is None else f"known: {', '.join(known)}",
+            mend=None if flag is None else f"{flag} = True in its module",
         )
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import GenericAlias
+from typing import cast
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, TypeAdapter
 from pydantic_core import PydanticCustomError, core_schema
 
 from distill_prune.errors import nearest
@@ -50,6 +52,36 @@ class EntryOf:
     def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_before_validator_function(self.read, handler(source))
 
-    def __get_pydantic_json_schema__(self, *_: object) -> dict[str, EntryOf]:
-        """No JSON yet: `plan.schema` puts the entries of the table here."""
-        return {"entry": self}
+    def __get_pydantic_json_schema__(self, *_: object) -> dict[str, str]:
+        """The kind of the table, in whose place `plan.schema` puts the table's entries."""
+        return {"entry": self.table.kind}
+
+
+@dataclass(frozen=True, eq=False)
+class EntriesOf:
+    """Marks a field with settings of entries of `table` under the entries' own names; names of `without` are not among them."""
+
+    table: Table[EntryModule]
+    without: frozenset[str] = frozenset()
+
+    @property
+    def names(self) -> list[str]:
+        return [name for name in self.table if name not in self.without]
+
+    def read(self, raw: object) -> object:
+        """The settings of every entry that is written, by name."""
+        return {name: self._settings(name, body) for name, body in raw.items()} if isinstance(raw, Mapping) else raw
+
+    def _settings(self, name: str, raw: object) -> Settings:
+        if name not in self.names:
+            unknown = {"kind": self.table.kind, "name": name, "expected": nearest(name, self.names)}
+            raise PydanticCustomError("unknown_name", "unknown {kind} '{name}'", unknown)
+        by_name = GenericAlias(dict, (str, self.table[name].Settings))  # read as such, mistakes are placed below the name
+        return TypeAdapter(cast(type[dict[str, Settings]], by_name)).validate_python({name: raw})[name]
+
+    def __get_pydantic_core_schema__(self, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_before_validator_function(self.read, handler(source))
+
+    def __get_pydantic_json_schema__(self, *_: object) -> dict[str, str]:
+        """The kind of the table, in whose place `plan.schema` puts the entries by name."""
+        return {"entries": self.table.kind}

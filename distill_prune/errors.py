@@ -1,4 +1,4 @@
-"""One family of errors: what happened, to which thing, what was got and expected, and how to mend it."""
+"""One family of errors. A message says what happened to what, what was got and expected, and how to fix it."""
 
 from __future__ import annotations
 

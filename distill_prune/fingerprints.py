@@ -24,9 +24,9 @@ def file_hash(path: Path, remembered: Remembered | None = None) -> str:
         if remembered is not None and name in remembered:
             return remembered[name]
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as problem:
         raise DataError(f"cannot read '{path}'", got=problem.strerror) from problem
     if remembered is not None:
-        remembered[name] = found
-    return found
+        remembered[name] = sha256
+    return sha256

@@ -1,4 +1,4 @@
-"""What a long computation tells the corridor (how far it is) and asks of it (to keep its state)."""
+"""How a long computation reports its progress, and saves its state so that it can resume."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ class Snapshot:
 
 
 class Progress:
-    """Silent progress that keeps nothing. The pipeline's worker derives from it; tests and libraries use it as it is."""
+    """Reports and saves nothing. Workers derive from it; tests and libraries use it as it is."""
 
     def tick(self, done: int, total: int, note: str = "") -> None:
-        """Say that `done` of `total` steps are finished. Cheap; called often."""
+        """Report that `done` of `total` steps are finished. Cheap, so it can be called at every step."""
 
     def due(self) -> bool:
         """Whether enough time has passed since the last save that another is worth its cost."""
         return False
 
     def save(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Keep a snapshot, replacing the one before; whole or not at all."""
+        """Save a snapshot in place of the last one. An interrupted save leaves the last one whole."""
 
     def load(self) -> Snapshot | None:
-        """The last snapshot of this very artifact, if one was kept."""
+        """The last snapshot of this artifact, or None."""
         return None
 
 
 class TicksOnly(Progress):
-    """Passes ticks on and keeps nothing: for a part of a computation whose whole is not resumable in its middle."""
+    """Passes ticks on and saves nothing: for a part of a computation that cannot resume in its middle."""
 
     def __init__(self, inner: Progress, offset: int = 0, total: int | None = None) -> None:
         self._inner, self._offset, self._total = inner, offset, total

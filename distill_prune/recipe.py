@@ -5,13 +5,16 @@
     cosine     lr (1 + cos pi s) / 2    s the share of the steps after the warm-up that are over
     linear     lr (1 - s)               which is 0 at the step after the last
 
-In a warm-up of w steps, step i has lr (i + 1) / w. Weight decay is coupled (in the gradient), but decoupled under adamw,
-which takes lr weight_decay of every weight. Label smoothing e makes (1 - e) y + e / K of the probabilities y of K classes.
-`head_lr` is the lr of the task's head, under the same schedule, for networks that say which tensors their head are.
+In a warm-up of w steps, step i has lr (i + 1) / w. Weight decay is coupled (in the gradient), except under adamw, which
+subtracts lr weight_decay of every weight. Label smoothing e turns the probabilities y of K classes into (1 - e) y + e / K.
+`head_lr` is the lr of the task's head, under the same schedule. It needs a network that names the tensors of its head.
 
-`preset: NAME` in a recipe lays the fields written beside it over those of PRESETS[NAME]; fields of the preset that change
-nothing any more are dropped, and the name leaves no trace. In a file that extends another, a preset replaces the recipe
-there unless that has the same one; `--set retrain.recipe.preset=NAME` leaves what the file writes over it.
+`preset: NAME` in a recipe stands for the fields of PRESETS[NAME]:
+
+- Fields that are written beside it replace those of the preset.
+- Fields of the preset that then change nothing are dropped. The name itself enters no key.
+- In a file that extends another, a preset replaces the whole recipe of the other file, unless that names the same preset.
+- `--set retrain.recipe.preset=NAME` changes the preset alone: fields that the file writes still replace the preset's.
 
 References:
     | Decoupled Weight Decay Regularization (Loshchilov and Hutter, 2019), https://arxiv.org/abs/1711.05101
@@ -22,7 +25,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -53,7 +56,7 @@ _LOTTERY = {
     "augment": "crop+flip",
 }
 
-PRESETS: Mapping[str, Mapping[str, Any]] = {
+PRESETS: Mapping[str, Mapping[str, object]] = {
     # Distilled Pruning, https://arxiv.org/abs/2307.03364, from its code. Real data, CIFAR-10: of the milestones at epochs
     # 50, 65 and 80 only the first lies within 60 epochs.
     "distilled-pruning-real": {
@@ -123,11 +126,11 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "lottery-vgg16-low": {**_LOTTERY, "lr": 0.01},
     "lottery-vgg16-warmup": {**_LOTTERY, "warmup": "30000it"},
 }
-"""Fields of named recipes; a recipe that names one holds its values, so its key does not depend on this table's names."""
+"""Fields of recipes by name. A recipe that names one has its values, so keys do not depend on the names of this table."""
 
 
-def _idle(values: Mapping[str, Any]) -> dict[str, str]:
-    """The fields that change nothing beside the others, each with what makes it so."""
+def _idle(values: Mapping[str, object]) -> dict[str, str]:
+    """The fields that change nothing, given the others, each with the setting that makes it so."""
     idle: dict[str, str] = {}
     if values["schedule"] != "step":
         idle |= dict.fromkeys(("milestones", "gamma"), f"schedule '{values['schedule']}'")
@@ -167,7 +170,7 @@ class Recipe(Settings):
 
     @model_validator(mode="before")
     @classmethod
-    def _expand(cls, raw: Any) -> Any:
+    def _expand(cls, raw: object) -> object:
         """The preset's fields under those that are written."""
         if not isinstance(raw, Mapping) or "preset" not in raw:
             return raw
@@ -189,10 +192,11 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        idle = _idle({n: getattr(self, n) for n in type(self).model_fields})
-        for name in (n for n in type(self).model_fields if n in idle and n in self.model_fields_set):
+        values = dict(self)
+        idle = _idle(values)
+        for name in (n for n in values if n in idle and n in self.model_fields_set):
             default = type(self).model_fields[name].default
-            if getattr(self, name) != default:
+            if values[name] != default:
                 shown = list(default) if isinstance(default, tuple) else default
                 raise ValueError(f"{name} changes nothing under {idle[name]}: leave it out, or at {shown}")
         if self.nesterov and not self.momentum:
@@ -200,7 +204,7 @@ class Recipe(Settings):
         return self
 
     def steps(self, examples: int) -> int:
-        """The length in steps on a set of so many examples."""
+        """The number of steps on a set of `examples` examples."""
         return self.length.steps(examples, self.batch)
 
     def lr_at(self, step: int, examples: int) -> float:

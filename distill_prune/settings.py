@@ -7,12 +7,17 @@ import hashlib
 import json
 import sys
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias, TypeVar, overload
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from distill_prune.duration import Duration
 from distill_prune.errors import ConfigError
+
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
+"""A plain value, as JSON and YAML have it."""
+
+Default = TypeVar("Default")
 
 
 class Settings(BaseModel):
@@ -22,10 +27,10 @@ class Settings(BaseModel):
 
 
 class Entry(Settings):
-    """Base of the settings of a table's entry; `name` says which entry, and has its name as the default.
+    """Base of the settings of a table's entry. `name` says which entry, and the entry's own name is its default.
 
-    Settings of a plugin carry the sha256 of their module's file into every key that they enter: the package's own code is
-    vouched for by VERSIONS, a user's changes from one hour to the next.
+    Every key that a plugin's settings enter also has the sha256 of the plugin's module, so that a change of its code makes
+    new artifacts. The package's own code has VERSIONS for this. `OUTSIDE_KEYS` are the settings that enter no key.
     """
 
     CODE: ClassVar[str] = ""
@@ -33,10 +38,9 @@ class Entry(Settings):
 
     name: str
 
-    def identity(self) -> dict[str, Any]:
-        """The settings that enter keys: without paths and titles, for a fingerprint stands for the bytes."""
-        settings: dict[str, Any] = canonical(self)
-        return {name: value for name, value in settings.items() if name not in self.OUTSIDE_KEYS}
+    def identity(self) -> dict[str, Json]:
+        """The settings that enter keys. Paths and titles do not: a fingerprint stands for the bytes."""
+        return {name: value for name, value in canonical(self).items() if name not in self.OUTSIDE_KEYS}
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -48,13 +52,17 @@ class Entry(Settings):
                 f"settings of module '{cls.__module__}' have a field 'code', the name of the module's hash in keys",
                 mend="another name",
             )
-        # Read while the module is being imported: a file that is edited later is not the code that runs here.
+        # The file is read while its module is imported: what is edited later is not the code that runs here.
         cls.CODE = _hash(cls.__module__)
 
     @model_validator(mode="before")
     @classmethod
-    def _of_this_code(cls, values: Any) -> Any:
-        """Takes a plugin's settings as manifests and reports show them, where its code is still the same."""
+    def _of_this_code(cls, values: object) -> object:
+        """A plugin's settings without the hash that manifests and reports show with them.
+
+        Raises:
+            ValueError: the hash is of another version of the code.
+        """
         if not isinstance(values, dict) or "code" not in values or not foreign(cls.__module__):
             return values
         if values["code"] not in (None, _code(cls)):
@@ -63,7 +71,7 @@ class Entry(Settings):
 
 
 def foreign(module: str) -> bool:
-    """Whether a module, by name, is none of this package's."""
+    """Whether the module of this name belongs to another package than this one."""
     return module.partition(".")[0] != __name__.partition(".")[0]
 
 
@@ -77,10 +85,10 @@ def _hash(module: str) -> str:
 
 
 def _code(kind: type[Entry]) -> str:
-    """What stands for a plugin's code in keys: its module's hash, else the version of the package that brought it.
+    """What stands for a plugin's code in keys: the hash of its module, else the version of its package.
 
     Raises:
-        ConfigError: there is neither, so a change of the code could not be seen.
+        ConfigError: there is neither, so keys would not show a change of the code.
     """
     if kind.CODE:
         return kind.CODE
@@ -96,22 +104,29 @@ def _code(kind: type[Entry]) -> str:
     return f"{packages[0]} {metadata.version(packages[0])}"
 
 
-def Later(default: Any, **more: Any) -> Any:
-    """A field added after release: left out of the hash while it stands at its default, so old keys stay valid."""
-    return Field(default, json_schema_extra={"later": True}, **more)
+def Later(default: Default, **more: Any) -> Default:
+    """A field that was added after a release. It is left out of the hash while it has its default, so old keys stay valid."""
+    field: Default = Field(default, json_schema_extra={"later": True}, **more)
+    return field
 
 
-def canonical(value: Any) -> Any:
-    """Plain JSON values of `value`, without `Later` fields that stand at their default; a plugin's settings with the hash
-    of their module as `code`."""
+@overload
+def canonical(value: BaseModel) -> dict[str, Json]: ...
+@overload
+def canonical(value: object) -> Json: ...
+def canonical(value: object) -> Json:
+    """The plain form of `value` that keys are made from: settings without `Later` fields that have their defaults, those of a
+    plugin with the hash of their module as `code`.
+
+    Raises:
+        TypeError: there is a value that JSON does not know.
+    """
     if isinstance(value, BaseModel):
         fields = {}
         for name, info in type(value).model_fields.items():
-            extra = info.json_schema_extra
-            held = getattr(value, name)
-            if isinstance(extra, dict) and extra.get("later") and held == info.default:
-                continue
-            fields[name] = canonical(held)
+            setting, extra = getattr(value, name), info.json_schema_extra
+            if not (isinstance(extra, dict) and extra.get("later") and setting == info.default):
+                fields[name] = canonical(setting)
         if isinstance(value, Entry) and foreign(type(value).__module__):
             fields["code"] = _code(type(value))
         return fields
@@ -119,14 +134,18 @@ def canonical(value: Any) -> Any:
         return {str(k): canonical(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [canonical(v) for v in value]
-    return str(value) if isinstance(value, Duration) else value
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Duration):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} is no value that JSON knows: {value!r}")
 
 
-def canonical_json(value: Any) -> str:
+def canonical_json(value: object) -> str:
     """Canonical JSON: sorted keys, no spaces, ASCII, no NaN."""
     return json.dumps(canonical(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """sha256 of the canonical JSON of `value`, as 64 hexadecimal digits."""
     return hashlib.sha256(canonical_json(value).encode("ascii")).hexdigest()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
     from distill_prune.plan.nodes import Node
 
 
 def duration(seconds: float) -> str:
-    """Seconds as a person says them: 8 s, 3 min 20 s, 2 h 5 min."""
+    """Seconds in the units that people use: 8 s, 3 min 20 s, 2 h 5 min."""
     s = round(seconds)
     if s < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{s} s"
@@ -18,7 +20,7 @@ def duration(seconds: float) -> str:
 
 
 class Quiet:
-    """Says nothing but warnings and what code of the user's prints, on stderr; counts what is left for the other watchers."""
+    """Prints warnings and the lines that a user's code prints, on stderr, and nothing else. Base of the other watchers."""
 
     def __init__(self, workers: int = 1) -> None:
         self._workers, self._total, self._done = workers, 0, 0
@@ -74,7 +76,7 @@ class Live(Quiet):
 
     def __init__(self, workers: int = 1) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
         super().__init__(workers)
         self._console = Console(file=self._err)
@@ -87,8 +89,8 @@ class Live(Quiet):
             console=self._console,
             transient=True,
         )
-        self._rows: dict[str, Any] = {}
-        self._whole: Any = None
+        self._rows: dict[str, TaskID] = {}
+        self._whole = TaskID(0)
 
     def begin(self, total: int, hits: int, cost_s: float) -> None:
         super().begin(total, hits, cost_s)

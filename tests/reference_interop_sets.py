@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from distill_prune.artifacts import SyntheticSet, Transform
-from distill_prune.interop import FORMATS, Held, Origin
+from distill_prune.interop import FORMATS, Export, Origin
 from distill_prune.models import build_model
 from distill_prune.models.convnet import Settings as ConvNet
 
@@ -45,7 +45,7 @@ def read(form: str, *paths: Path, origin: Origin = BESIDE, **options: Any) -> An
 
 def write(form: str, noun: Any, path: Path) -> list[Path]:
     entry: Any = FORMATS[form]
-    return entry.write(Held(noun), path)  # type: ignore[no-any-return]
+    return entry.write(Export(noun), path)  # type: ignore[no-any-return]
 
 
 def saved(path: Path, value: object) -> Path:

@@ -10,7 +10,7 @@ from reference import convnet
 from torch import nn
 
 from distill_prune.artifacts import Mask, Ticket
-from distill_prune.interop import FORMATS, Held, Origin
+from distill_prune.interop import FORMATS, Export, Origin
 from distill_prune.models import Model
 
 EXPORTS = {
@@ -44,7 +44,7 @@ def same(found: Ticket, expected: Ticket) -> None:
     assert found.level == 0
 
 
-def write(form: str, held: Held, path: Path) -> list[Path]:
+def write(form: str, held: Export, path: Path) -> list[Path]:
     return FORMATS[form].write(held, path)
 
 

@@ -253,6 +253,8 @@ def test_evaluate_that_cannot_be(cli: Cli, store: Store, graph: Graph) -> None:
     assert done.code == 2 and "is not a synthetic set" in done.err
     done = cli("evaluate", graph.sets["synthetic"], "--store", store.root, "--set", "net=2")
     assert done.code == 2 and "did you mean 'nets'" in done.err
+    done = cli("evaluate", graph.sets["synthetic"], "--store", store.root, "--set", "architectures=3")
+    assert done.code == 2 and "'architectures' in --set" in done.err and "a mapping of names to networks" in done.err
 
 
 def test_help(cli: Cli) -> None:

@@ -62,6 +62,11 @@ def test_an_unknown_key_is_named_before_what_it_may_be_the_reason_of() -> None:
     assert "unknown key 'data.pat' in tiny.yaml" in message and "did you mean 'path'" in message
 
 
+def test_mistakes_are_named_in_the_order_of_sections() -> None:
+    assert "unknown data set 'stripes' at 'data.name'" in refused("data={name: stripes}", "compare.distance={}")
+    assert "'compare.accuracy' in tiny.yaml" in refused("compare.accuracy=3")
+
+
 def test_an_entry_is_read_where_its_type_stands() -> None:
     """`Annotated[Entry, EntryOf(table)]` is enough: an entry by name, settings as they are, and nothing else."""
     kind = TypeAdapter(dict[str, Annotated[Entry, EntryOf(MODELS)]])

@@ -145,6 +145,8 @@ def test_canonical_json_is_ascii_sorted_and_without_nan():
     assert digest({"b": 1, "a": 2}) == digest({"a": 2, "b": 1}) == hashlib.sha256(b'{"a":2,"b":1}').hexdigest()
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical_json({"a": NAN})
+    with pytest.raises(TypeError, match=r"^set is no value that JSON knows: \{1\}$"):
+        canonical({"a": [{1}]})
 
 
 @pytest.mark.parametrize(

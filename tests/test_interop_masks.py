@@ -23,7 +23,7 @@ from torch.nn.utils import prune
 
 from distill_prune.artifacts import Ticket
 from distill_prune.errors import DataError, UserError
-from distill_prune.interop import Held
+from distill_prune.interop import Export
 
 
 @pytest.mark.parametrize("rounds", [1, 3])
@@ -101,7 +101,7 @@ def test_masks_of_bert(bare, end, tmp_path):
         own = name.removeprefix("bert.") if bare else name
         assert torch.equal(found.mask.kept[own], kept) and torch.equal(found.state[own], state[name] * kept)
     assert len(found.state) == len(state) and len(found.mask.kept) == len(BERT)
-    write("bert-tickets", Held(found), tmp_path / "out.pt")
+    write("bert-tickets", Export(found), tmp_path / "out.pt")
     before, after = load_plain(tmp_path / "mask.pt"), load_plain(tmp_path / "out.pt")
     assert list(before) == list(after) and all(torch.equal(t, after[n]) for n, t in before.items())
     assert all(t.dtype == torch.float32 for t in after.values())
@@ -120,7 +120,7 @@ def test_masks_of_bert_need_weights(tmp_path):
     with pytest.raises(DataError, match=r"'bert.pooler.dense.weight' of '.*mask.pt' is not a mask of a weight"):
         read("bert-tickets", tmp_path / "mask.pt", state=str(tmp_path / "state.pt"))
     with pytest.raises(UserError, match=r"'0.weight' has no name in a BERT"):
-        write("bert-tickets", Held(random_ticket(network())), tmp_path / "out.pt")
+        write("bert-tickets", Export(random_ticket(network())), tmp_path / "out.pt")
 
 
 @pytest.mark.parametrize("form", ["state-dict", "safetensors"])

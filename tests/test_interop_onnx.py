@@ -11,7 +11,7 @@ from reference import convnet
 from reference_interop_tickets import network, random_ticket, write
 
 from distill_prune.errors import UserError
-from distill_prune.interop import FORMATS, Held
+from distill_prune.interop import FORMATS, Export
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript"])
@@ -21,9 +21,9 @@ def test_onnx_names_its_packages(package, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, package, None)
     message = rf"^ONNX files need a package that is missing: {package}: pip install 'distill-prune\[onnx\]'$"
     with pytest.raises(UserError, match=message):
-        write("onnx", Held(random_ticket(model), model), tmp_path / "net.onnx")
+        write("onnx", Export(random_ticket(model), model), tmp_path / "net.onnx")
     with pytest.raises(UserError, match=r"(?s)the network of this ticket is not known.*--set model.name="):
-        write("onnx", Held(random_ticket(model)), tmp_path / "net.onnx")
+        write("onnx", Export(random_ticket(model)), tmp_path / "net.onnx")
     assert not list(tmp_path.iterdir()) and FORMATS["onnx"].read is None
 
 
@@ -34,7 +34,7 @@ def test_onnx_gives_the_same_logits(tmp_path):
     for norm in ("instance", "batch"):
         model = convnet(depth=2, norm=norm, width=3, side=8)
         ticket, path = random_ticket(model), tmp_path / f"{norm}.onnx"
-        assert write("onnx", Held(ticket, model), path) == [path]
+        assert write("onnx", Export(ticket, model), path) == [path]
         held = onnx.load(path)
         onnx.checker.check_model(held, full_check=True)
         assert b"site-packages" not in path.read_bytes() and str(Path.cwd()).encode() not in path.read_bytes()

@@ -25,7 +25,7 @@ from torch.nn.utils import prune
 
 from distill_prune.artifacts import Ticket, Weights
 from distill_prune.errors import RunError, UserError
-from distill_prune.interop import Held
+from distill_prune.interop import Export
 
 # -- round trips
 
@@ -35,7 +35,7 @@ from distill_prune.interop import Held
 def test_a_ticket_returns_bit_by_bit(form, known, tmp_path):
     model = network()
     ticket, path = random_ticket(model), tmp_path / "new" / EXPORTS[form]
-    written = write(form, Held(ticket, model), path)
+    written = write(form, Export(ticket, model), path)
     assert all(p.is_file() for p in written) and {p for p in tmp_path.rglob("*") if p.is_file()} == set(written)
     if known or form in ("torch-prune", "openlth"):
         same(read(form, path, model if known else None), ticket)
@@ -44,7 +44,7 @@ def test_a_ticket_returns_bit_by_bit(form, known, tmp_path):
 @pytest.mark.parametrize("form", EXPORTS)
 def test_equal_tickets_give_equal_bytes(form, tmp_path):
     ticket = bert_ticket() if form == "bert-tickets" else random_ticket(network())
-    first, second = (write(form, Held(ticket), tmp_path / part / EXPORTS[form]) for part in "ab")
+    first, second = (write(form, Export(ticket), tmp_path / part / EXPORTS[form]) for part in "ab")
     assert [p.read_bytes() for p in first] == [p.read_bytes() for p in second]
 
 
@@ -52,14 +52,14 @@ def test_equal_tickets_give_equal_bytes(form, tmp_path):
 def test_retrained_weights_go_out_with_their_tickets_mask(form, tmp_path):
     model = network()
     ticket, trained = random_ticket(model), random_ticket(model, seed=5, share=1.1).state
-    write(form, Held(Weights(trained), model, ticket), tmp_path / EXPORTS[form])
+    write(form, Export(Weights(trained), model, ticket), tmp_path / EXPORTS[form])
     same(read(form, tmp_path / EXPORTS[form], model), Ticket(ticket.mask, ticket.mask.apply(trained), 0))
 
 
 def test_a_pruned_network_of_torch_loads_strictly(tmp_path):
     model = network()
     ticket, x = random_ticket(model), torch.randn(5, 1, 8, 8)
-    write("torch-prune", Held(ticket, model), tmp_path / "t.pt")
+    write("torch-prune", Export(ticket, model), tmp_path / "t.pt")
     module = model.instance(model.fresh(7, "other"))
     for name in model.prunable:
         layer = module.get_submodule(name.removesuffix(".weight"))
@@ -75,7 +75,7 @@ def test_a_pruned_network_of_torch_loads_strictly(tmp_path):
 def test_plain_weights_load_strictly(form, tmp_path):
     model, x = network(), torch.randn(5, 1, 8, 8)
     ticket, path = random_ticket(model), tmp_path / EXPORTS[form]
-    write(form, Held(ticket, model), path)
+    write(form, Export(ticket, model), path)
     module = model.instance(model.fresh(7, "other"))
     module.load_state_dict(load_file(path) if form == "safetensors" else load_plain(path), strict=True)
     assert torch.equal(module.eval()(x), model(ticket.state, x))
@@ -86,7 +86,7 @@ def test_plain_weights_load_strictly(form, tmp_path):
 
 def test_the_name_says_which_reader(tmp_path):
     with pytest.raises(UserError, match=r"(?s)'.*weights.pt' is not the name of a safetensors file.*\.safetensors"):
-        write("safetensors", Held(random_ticket(network())), tmp_path / "weights.pt")
+        write("safetensors", Export(random_ticket(network())), tmp_path / "weights.pt")
     with pytest.raises(UserError, match="is not the name of a safetensors file"):
         read("safetensors", tmp_path / "weights.pt", network())
 
@@ -94,9 +94,9 @@ def test_the_name_says_which_reader(tmp_path):
 @pytest.mark.parametrize("form", [*EXPORTS, "onnx"])
 def test_only_sparse_networks_go_out(form, tmp_path):
     with pytest.raises(UserError, match=rf"(?s)'{form}' is a format of sparse networks.*got: +tuple"):
-        write(form, Held(()), tmp_path / EXPORTS.get(form, "net.onnx"))
+        write(form, Export(()), tmp_path / EXPORTS.get(form, "net.onnx"))
     with pytest.raises(UserError, match=r"(?s)is a format of sparse networks.*got: +Weights.*the retrained copy"):
-        write(form, Held(Weights(bert_state())), tmp_path / EXPORTS.get(form, "net.onnx"))
+        write(form, Export(Weights(bert_state())), tmp_path / EXPORTS.get(form, "net.onnx"))
     assert not list(tmp_path.iterdir())
 
 
@@ -106,10 +106,10 @@ def test_only_sparse_networks_go_out(form, tmp_path):
 @pytest.mark.parametrize("form", EXPORTS)
 def test_nothing_is_overwritten(form, tmp_path):
     path = tmp_path / EXPORTS[form]
-    first = write(form, Held(bert_ticket()), path)
+    first = write(form, Export(bert_ticket()), path)
     before = {p: p.read_bytes() for p in first}
     with pytest.raises(UserError, match=rf"'{path}' stands there already"):
-        write(form, Held(bert_ticket()), path)
+        write(form, Export(bert_ticket()), path)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
@@ -130,6 +130,6 @@ def test_a_failing_write_leaves_nothing(form, at, tmp_path, monkeypatch):
             *{"write": (Path, "write_bytes", half), "flush": (os, "fsync", full), "rename": (Path, "rename", full)}[at]
         )
         with pytest.raises(RunError, match=r"(?s)cannot be written.*No space left on device"):
-            write(form, Held(bert_ticket()), tmp_path / EXPORTS[form])
+            write(form, Export(bert_ticket()), tmp_path / EXPORTS[form])
     assert not [p for p in tmp_path.rglob("*") if p.is_file() or p.name.startswith(".")]
-    write(form, Held(bert_ticket()), tmp_path / EXPORTS[form])
+    write(form, Export(bert_ticket()), tmp_path / EXPORTS[form])

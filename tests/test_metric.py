@@ -12,13 +12,15 @@ from reference_plugins import ANALYSIS, Write, written
 from reference_summary import TWO, row_of, summarise, unit, verdict_and_rest
 
 import distill_prune
-from distill_prune.analyze import ANALYSES, metric
-from distill_prune.analyze.metric import Metric, Question, declared, foreign, readings
+from distill_prune.analyze import ANALYSES
+from distill_prune.analyze.declared import _TAKEN, declared, foreign, on_page, readings
+from distill_prune.analyze.metric import GROUPS, IS_ACCURATE, IS_FLAT, Metric, Question
 from distill_prune.analyze.summary import METRICS
 from distill_prune.errors import ConfigError, RunError
 from distill_prune.plugins import load
 from distill_prune.report.figures import FIGURES, draw
 from distill_prune.report.page import page
+from distill_prune.report.tables import tables
 
 PACKAGE = Path(distill_prune.__file__).parent
 DECLARED = ANALYSIS.replace(
@@ -31,6 +33,9 @@ METRICS = (
 )
 def measure""",
 )
+
+PLACE = {"arm": "real", "seed": 0, "level": 0, "sparsity": 0.0, "copy": 0}
+DENSITY = {**PLACE, "grid": [0.0], "values": [1.0], "sigma": 1.0, "eigenvalues": [{"value": 1.0, "residual": 0.0}]}
 
 
 @pytest.fixture
@@ -52,9 +57,17 @@ def test_a_metric_is_spelled_where_it_is_declared() -> None:
 def test_built_in_declarations_keep_to_what_is_asked_of_plugins() -> None:
     names = [m.name for analysis in ANALYSES.own if analysis != "summary" for m in declared(analysis)]
     assert len(names) == len(set(names)) and set(METRICS) < set(names)
-    assert all(m.group in metric.GROUPS for m in metric.on_page() if m.group) and set(metric.GROUPS) >= {"further"}
+    assert all(m.group in GROUPS for m in on_page() if m.group) and set(GROUPS) >= {"further"}
     fixed = {n for n in FIGURES if n not in names and not n.startswith(("paired_", "landscape_"))}
-    assert fixed <= metric._TAKEN, "a plugin's figure could take the place of another one"
+    assert fixed <= _TAKEN, "a plugin's figure could take the place of another one"
+
+
+def test_the_spectrum_negative_share_is_shown_nowhere() -> None:
+    """Its Student interval covers directions alone and misses the truth half of the time; `negative_bounds` hold."""
+    assert not any("negative" in key for m in declared("spectrum") for key in m.place)
+    shown = reference.small(densities=[])
+    shown.densities = [{**DENSITY, "negative": {"mean": 0.1, "low": 0.05, "high": 0.15}, "negative_bounds": [0.0, 0.3]}]
+    assert not any("negative" in column for records in tables(shown).values() for column in records[0])
 
 
 def test_readings_are_numbers_or_estimates(module: Write) -> None:
@@ -163,6 +176,6 @@ def test_the_page_has_it_and_its_words_are_data(module: Write) -> None:
 
 
 def test_questions_have_two_sides() -> None:
-    assert metric.IS_FLAT.either == "more or less flat" and metric.IS_ACCURATE.either == "more or less accurate"
+    assert IS_FLAT.either == "more or less flat" and IS_ACCURATE.either == "more or less accurate"
     assert Question("size", "smaller", "larger").either == "smaller or larger"
     assert Metric("edge", "Edge of INK").in_words == "edge of ink"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -127,20 +128,20 @@ def test_reach_says_what_was_decided_and_what_is_only_a_bound() -> None:
             row["accuracy"] = row["barrier_test"] = None
     real, synthetic, subset, herded, short = words.reach(study)
     bound = "hold at the sparsest level measured, so the mean is a lower bound"
-    assert real["matching"] == {
+    assert asdict(real.matching) == {
         "value": "75 %",
         "remark": "",
         "mean": "66.7 %",
         "range": "30.8 to 102.5",
         "note": f"n = 3; 2 of 3 still {bound}",
     }
-    assert synthetic["stable"]["value"] == "none" and synthetic["stable"]["remark"] == "at no pruned level"
-    assert synthetic["stable"]["note"] == "n = 3"
-    assert subset["matching"]["remark"] == "not decidable below 3 initialisations"
-    assert subset["matching"]["note"] == "n = 3; 1 of 3 still " + bound.replace("hold", "holds")
+    assert synthetic.stable.value == "none" and synthetic.stable.remark == "at no pruned level"
+    assert synthetic.stable.note == "n = 3"
+    assert subset.matching.remark == "not decidable below 3 initialisations"
+    assert subset.matching.note == "n = 3; 1 of 3 still " + bound.replace("hold", "holds")
     # Two dense networks are no bar to hold tickets to: measured, and yet not decidable.
-    assert herded["matching"]["remark"] == herded["matching"]["note"] == "not decidable below 3 initialisations"
-    assert short["matching"]["remark"] == short["stable"]["note"] == "not measured" and short["stable"]["mean"] == "–"
+    assert herded.matching.remark == herded.matching.note == "not decidable below 3 initialisations"
+    assert short.matching.remark == short.stable.note == "not measured" and short.stable.mean == "–"
     text = laid_out(study, ()).section("How far each source carries", "The synthetic images")
     assert f"66.7 % (30.8 to 102.5) n = 3; 2 of 3 still {bound}" in text and "random mask" not in text
 
@@ -153,12 +154,12 @@ def test_onsets_say_where_and_why_not() -> None:
     for onset in study.summary["onset"]:
         onset["stable_at"], onset["matching_at"] = None, None if onset["arm"] == "subset" else "0it"
     dense, *others = words.onsets(study)
-    assert (dense["label"], dense["stable"], dense["matching"]) == ("Dense networks", "not at the last k (2ep)", "k = 0it")
-    subset = next(o for o in others if o["arm"].name == "subset")
-    assert (subset["stable"], subset["matching"]) == ("not measured", "at no k of the scan")
+    assert (dense.label, dense.stable, dense.matching) == ("Dense networks", "not at the last k (2ep)", "k = 0it")
+    subset = next(o for o in others if o.arm.name == "subset")
+    assert (subset.stable, subset.matching) == ("not measured", "at no k of the scan")
     # Dense networks that differ between arms keep their arms' names.
     study.summary["onset"].append({**study.summary["onset"][0], "arm": "synthetic"})
-    assert not any(o["label"] for o in words.onsets(study))
+    assert not any(o.label for o in words.onsets(study))
 
 
 def test_only_claims_of_the_summary_are_printed() -> None:
@@ -204,8 +205,8 @@ def test_sources_and_controls_show_their_sparsest_level() -> None:
     study = rich(seeds=3, levels=3)
     (sources, listed), (controls, taken) = words.compared(study)
     assert (sources, controls) == ("Sources", "Controls") and len(listed) == 6 and len(taken) == 7
-    assert all(c["row"]["level"] == 2 for c in (*listed, *taken))
-    assert listed[0]["difference"] is None and taken[0]["difference"]["n"] == 3
+    assert all(c.row["level"] == 2 for c in (*listed, *taken))
+    assert listed[0].difference is None and taken[0].difference["n"] == 3
     assert "This study has no controls." in laid_out(reference.study(levels=3, seeds=3, arms=2), ()).text
 
 

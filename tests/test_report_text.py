@@ -138,9 +138,9 @@ def test_a_cell_that_was_not_measured_says_so() -> None:
 
 def test_beside_the_own_ticket() -> None:
     sst2, cola, one_shot = transfer.beside_own(text())
-    assert [c["own"] for c in sst2["cells"]] == [True, False] and [c["own"] for c in cola["cells"]] == [False, True]
-    assert [c["own"] for c in one_shot["cells"]] == [False, False]
-    assert (sst2["at_least"], cola["at_least"], one_shot["at_least"]) == ("0 of 1", "1 of 1", "0 of 1")
+    assert [c.own for c in sst2.cells] == [True, False] and [c.own for c in cola.cells] == [False, True]
+    assert [c.own for c in one_shot.cells] == [False, False]
+    assert (sst2.at_least, cola.at_least, one_shot.at_least) == ("0 of 1", "1 of 1", "0 of 1")
 
 
 def test_figures_and_cards_are_of_the_main_task_alone() -> None:

@@ -28,7 +28,7 @@ class Analysis(EntryModule, Protocol):
     DISTILLED: bool = False
     """Whether it looks at the learned images of the study, `copies.distilled`."""
     METRICS: tuple[Metric, ...] = ()
-    """The numbers of a ticket that studies compare."""
+    """The numbers of a ticket or set that studies compare."""
 
     def measure(self, settings: Entry, given: Input, /) -> Measurements:
         """The numbers of one tuple: `given` is the record of `inputs` that `TAKES` names."""

@@ -15,14 +15,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.metric import ACCURACY, BARRIER, Metric, Question
 from distill_prune.analyze.paired import CLAIMS_FROM, PAIRED
+from distill_prune.analyze.records import ArmRecord, OnsetRow, PairedRow, Row, ScanRow, estimate_of, onset_of, verdict_on
 from distill_prune.analyze.verdict import MATCHING, STABLE, Property, Verdict
-
-Record = Mapping[str, Any]
 
 OTHERS = 3
 NO_ARM = "This study has no arm on synthetic images, so its question has no answer here."
@@ -67,7 +65,7 @@ class Standing:
 
     @property
     def n(self) -> int:
-        return int(self.accuracy["n"] or 0)
+        return self.accuracy["n"]
 
 
 @dataclass(frozen=True)
@@ -75,11 +73,11 @@ class Difference:
     """A metric's paired difference to the control, of one row of paired.py."""
 
     metric: Metric
-    row: Record
+    row: PairedRow
 
     @property
     def n(self) -> int:
-        return int(self.row["difference"]["n"])
+        return self.row["difference"]["n"]
 
     @property
     def claimed(self) -> int:
@@ -149,11 +147,11 @@ class Answer:
 
 
 def compare(
-    arms: Sequence[Record],
-    rows: Sequence[Record],
-    paired: Sequence[Record],
-    scanned: Sequence[Record],
-    onsets: Sequence[Record],
+    arms: Sequence[ArmRecord],
+    rows: Sequence[Row],
+    paired: Sequence[PairedRow],
+    scanned: Sequence[ScanRow],
+    onsets: Sequence[OnsetRow],
     control: str,
     metrics: Mapping[str, Metric] = PAIRED,
 ) -> Compared | str:
@@ -167,24 +165,25 @@ def compare(
     shown = _shown(list(labels), learned, control)
     if learned == [control]:  # a synthetic control: the others are compared with it, as elsewhere with the real arm
         learned = []
-    levels = [{r["level"] for r in rows if r["arm"] == a and r["level"] > 0 and r[ACCURACY]} for a in shown]
+    levels = [{r["level"] for r in rows if r["arm"] == a and r["level"] > 0 and estimate_of(r, ACCURACY)} for a in shown]
     shared = set.intersection(*levels)
     if not shared:
         return NO_LEVEL
     level = max(shared)
     at_level = {r["arm"]: r for r in rows if r["level"] == level and r["arm"] in shown}
-    onset_of = {o["arm"]: o for o in onsets if o["level"] == level}
-    begun = {a: onset_of[a] for a in shown if a in onset_of}
+    at_onset = {o["arm"]: o for o in onsets if o["level"] == level}
+    begun = {a: at_onset[a] for a in shown if a in at_onset}
     standings = {
         a: Standing(
             labels[a],
-            {p: Verdict(at_level[a][p.name]) for p in (MATCHING, STABLE)},
-            at_level[a][ACCURACY],
-            at_level[a][BARRIER],
+            {p: verdict_on(at_level[a], p) or Verdict.NOT_MEASURED for p in (MATCHING, STABLE)},
+            accuracy,
+            estimate_of(at_level[a], BARRIER),
             (_reached(MATCHING, a, rows), _reached(STABLE, a, rows)),
             (_onset(STABLE, begun[a], scanned), _onset(MATCHING, begun[a], scanned)) if a in begun else None,
         )
         for a in shown
+        if (accuracy := estimate_of(at_level[a], ACCURACY))
     }
     asked = {m.name: m for m in metrics.values() if m.question}
     of_arm = {(p["arm"], p["metric"]): p for p in paired if (p["versus"], p["level"]) == (control, level)}
@@ -218,21 +217,23 @@ def _shown(names: Sequence[str], learned: Sequence[str], control: str) -> list[s
     return [control, *others[:OTHERS]]
 
 
-def _fewest(prop: Property, rows: Iterable[Record]) -> int:
+def _fewest(prop: Property, rows: Sequence[Row] | Sequence[ScanRow]) -> int:
     """The fewest initialisations of the rows on which the verdict was decided; 0 where it was on none."""
-    return min((r[prop.metric]["n"] for r in rows if Verdict(r[prop.name]).decided), default=0)
+    decided = [estimate_of(r, prop.metric) for r in rows if (verdict := verdict_on(r, prop)) and verdict.decided]
+    return min((e["n"] for e in decided if e), default=0)
 
 
-def _reached(prop: Property, arm: str, rows: Iterable[Record]) -> Reached:
+def _reached(prop: Property, arm: str, rows: Sequence[Row]) -> Reached:
     pruned = [r for r in rows if r["arm"] == arm and r["level"] > 0]
-    having = [r for r in pruned if r[prop.name] == Verdict.YES]
+    having = [r for r in pruned if verdict_on(r, prop) is Verdict.YES]
     if not having:
         return Reached(prop, None, _fewest(prop, pruned))
-    sparsest = max(having, key=lambda r: float(r["sparsity"]))
+    sparsest = max(having, key=lambda r: r["sparsity"])
     return Reached(prop, sparsest["sparsity"], _fewest(prop, [sparsest]))
 
 
-def _onset(prop: Property, onset: Record, scanned: Iterable[Record]) -> Onset:
+def _onset(prop: Property, onset: OnsetRow, scanned: Sequence[ScanRow]) -> Onset:
     rows = [r for r in scanned if (r["arm"], r["level"]) == (onset["arm"], onset["level"])]
-    n = _fewest(prop, rows) if Verdict(rows[-1][prop.name]).decided else 0
-    return Onset(prop, onset[f"{prop.name}_at"], n, any(r[prop.name] == Verdict.YES for r in rows))
+    verdicts = [verdict_on(r, prop) for r in rows]
+    n = _fewest(prop, rows) if verdicts[-1] and verdicts[-1].decided else 0
+    return Onset(prop, onset_of(onset, prop), n, Verdict.YES in verdicts)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
-Record = Mapping[str, Any]
+from distill_prune.analyze.records import ArmRecord, CostRow, Costs, Total
 
-KINDS = ("images", "steps", "flops")
+KINDS: tuple[Literal["images", "steps", "flops"], ...] = ("images", "steps", "flops")
 
 
-def totals(arm: Record, arms: Sequence[Record], costs: Record) -> dict[str, Any]:
+def totals(arm: ArmRecord, arms: Sequence[ArmRecord], costs: Costs) -> CostRow:
     """Mask search of the whole chain, mean over seeds; then with distillation; then with experts, too. A chain that begins
     with another arm's levels has that arm's set to pay for as well. None where a part is not known."""
     chains: dict[int, dict[str, int]] = {}
@@ -19,14 +19,14 @@ def totals(arm: Record, arms: Sequence[Record], costs: Record) -> dict[str, Any]
             chain = chains.setdefault(spent["seed"], dict.fromkeys(KINDS, 0))
             for kind in KINDS:
                 chain[kind] += spent[kind]
-    search = {k: sum(c[k] for c in chains.values()) / len(chains) for k in KINDS} if chains else None
+    search: Total | None = {k: sum(c[k] for c in chains.values()) / len(chains) for k in KINDS} if chains else None
 
     sets = costs.get("sets") or {}
     used = [name for name in dict.fromkeys(_images(arm, arms)) if name != "real"]
 
-    def plus(total: dict[str, float] | None, what: str) -> dict[str, float] | None:
-        parts: list[Any] = [(sets.get(name) or {}).get(what) for name in used]
-        if total is None or None in parts:
+    def plus(total: Total | None, what: str) -> Total | None:
+        parts = [part for name in used if (part := (sets.get(name) or {}).get(what)) is not None]
+        if total is None or len(parts) < len(used):
             return None
         return {k: total[k] + sum(part[k] for part in parts) for k in KINDS}
 
@@ -40,7 +40,7 @@ def totals(arm: Record, arms: Sequence[Record], costs: Record) -> dict[str, Any]
     }
 
 
-def _images(arm: Record, arms: Sequence[Record]) -> Iterator[str]:
+def _images(arm: ArmRecord, arms: Sequence[ArmRecord]) -> Iterator[str]:
     """What the arm's chain was pruned with, and what the chain that it begins with was."""
     yield arm["images"]
     if "begins" in arm:
@@ -49,7 +49,7 @@ def _images(arm: Record, arms: Sequence[Record]) -> Iterator[str]:
                 yield from _images(parent, arms)
 
 
-def unequal(arms: Sequence[Record], costs: Sequence[Record]) -> list[str]:
+def unequal(arms: Sequence[ArmRecord], costs: Sequence[CostRow]) -> list[str]:
     """Arms on real data with the recipe of small sets that did not see as many images as a learned arm; of a scan, at the
     first step."""
     search = {c["arm"]: c["search"] for c in costs}
@@ -58,8 +58,8 @@ def unequal(arms: Sequence[Record], costs: Sequence[Record]) -> list[str]:
     short = [a["name"] for a in real if a.get("recipe") == "prune"]
     learned = [a["name"] for a in first if a.get("learned")]
     return [
-        f"Arm {s} is not at equal compute with {n}: {search[s]['images']:,.0f} images seen against {search[n]['images']:,.0f}."
+        f"Arm {s} is not at equal compute with {n}: {a['images']:,.0f} images seen against {b['images']:,.0f}."
         for s in short
         for n in learned
-        if search[s] and search[n] and search[s]["images"] != search[n]["images"]
+        if (a := search[s]) and (b := search[n]) and a["images"] != b["images"]
     ]

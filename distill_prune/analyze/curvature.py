@@ -44,7 +44,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, cast
 
 import torch
 from pydantic import Field, model_validator
@@ -304,14 +304,15 @@ def _traces(samples: Sequence[Tensor]) -> list[float]:
 
 
 def _enough(trace: Estimate, relative_error: float) -> bool:
-    return trace["se"] is not None and trace["mean"] is not None and trace["se"] <= relative_error * abs(trace["mean"])
+    return trace["se"] is not None and trace["se"] <= relative_error * abs(trace["mean"])
 
 
 def _divided(whole: Estimate, count: int) -> Estimate | None:
     """The estimate for one of `count` equal shares; None where there are none."""
     if count == 0:
         return None
-    return {k: v if k in ("n", "skewness") or v is None else v / count for k, v in whole.items()}
+    parts = cast(dict[str, float | None], whole)
+    return cast(Estimate, {k: v if k in ("n", "skewness") or v is None else v / count for k, v in parts.items()})
 
 
 def skewed(values: Sequence[float]) -> Estimate:
@@ -329,20 +330,20 @@ def pooled(parts: Sequence[Estimate]) -> Estimate:
     whole = combined(parts)
     if any("skewness" not in p for p in parts):
         return whole
-    errors = [float(p["se"] or 0) for p in parts]
-    cubes = math.fsum(float(p["skewness"] or 0) * se**3 for p, se in zip(parts, errors, strict=True))
+    errors = [p["se"] or 0.0 for p in parts]
+    cubes = math.fsum(p["skewness"] * se**3 for p, se in zip(parts, errors, strict=True))
     squares = math.fsum(se**2 for se in errors)
     return _bent(whole, cubes / squares**1.5 if squares > 0 else 0.0)
 
 
 def _bent(symmetric: Estimate, skewness: float) -> Estimate:
     """The estimate with Hall's interval in place of Student's."""
-    mean, se, high = (float(symmetric[k] or 0) for k in ("mean", "se", "high"))
+    mean, se, high = symmetric["mean"], symmetric["se"] or 0.0, symmetric["high"] or 0.0
 
     def inverse(y: float) -> float:
         return 3 / skewness * (math.cbrt(1 + skewness * (y - skewness / 6)) - 1)
 
     if abs(skewness) < 1e-6 or se <= 0:
-        return symmetric | {"skewness": skewness}
+        return {**symmetric, "skewness": skewness}
     q = (high - mean) / se
-    return symmetric | {"low": mean - se * inverse(q), "high": mean - se * inverse(-q), "skewness": skewness}
+    return {**symmetric, "low": mean - se * inverse(q), "high": mean - se * inverse(-q), "skewness": skewness}

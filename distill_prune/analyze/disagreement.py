@@ -17,7 +17,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, Literal
 
@@ -27,7 +27,7 @@ from torch import Tensor
 
 from distill_prune import objective
 from distill_prune.analyze.copies import check_copies, check_filled
-from distill_prune.analyze.estimate import Estimate, dependent, estimate
+from distill_prune.analyze.estimate import dependent, estimate
 from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.line import STREAM, distance
 from distill_prune.analyze.metric import WHOLE_NETWORKS, Metric
@@ -129,6 +129,6 @@ def expected(a: Tensor, b: Tensor, truth: Tensor, classes: int) -> float:
     return 1 - float((together[held] / sizes[held]).sum()) / len(truth)
 
 
-def _over(values: Sequence[float | None]) -> Estimate:
+def _over(values: Sequence[float | None]) -> Mapping[str, object]:
     known = [v for v in values if v is not None]
     return dependent(known) if known else {"mean": None, "sd": None, "se": None, "low": None, "high": None, "n": 0}

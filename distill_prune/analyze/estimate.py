@@ -13,13 +13,31 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 from scipy.special import stdtrit
 
-Estimate = dict[str, float | int | None]
-"""`mean`, `sd`, `se`, `low`, `high`, `n`; what one value cannot say is None."""
+
+class Interval(TypedDict):
+    """A mean with its standard error and 95 % interval."""
+
+    mean: float
+    se: float | None
+    low: float | None
+    high: float | None
+
+
+class Estimate(Interval):
+    """An interval of `n` values with their standard deviation; what one value cannot tell is None.
+
+    `skewness` is that of the mean, where the interval is corrected for it.
+    """
+
+    sd: float | None
+    n: int
+    skewness: NotRequired[float]
 
 
 def estimate(values: Sequence[float]) -> Estimate:
@@ -28,18 +46,22 @@ def estimate(values: Sequence[float]) -> Estimate:
     if n < 2:
         return {"mean": mean, "sd": None, "se": None, "low": None, "high": None, "n": n}
     sd = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (n - 1))
-    return interval(mean, sd / math.sqrt(n), n - 1) | {"sd": sd, "n": n}
+    return _with_spread(interval(mean, sd / math.sqrt(n), n - 1), sd, n)
 
 
-def interval(mean: float, se: float, freedom: float) -> Estimate:
+def interval(mean: float, se: float, freedom: float) -> Interval:
     """`mean`, `se` and the 95 % t-interval at so many degrees of freedom."""
     half = float(stdtrit(freedom, 0.975)) * se
     return {"mean": mean, "se": se, "low": mean - half, "high": mean + half}
 
 
+def _with_spread(i: Interval, sd: float | None, n: int) -> Estimate:
+    return {"mean": i["mean"], "se": i["se"], "low": i["low"], "high": i["high"], "sd": sd, "n": n}
+
+
 def dependent(values: Sequence[float]) -> Estimate:
     """Mean and spread of values that are not independent: no standard error and no interval can be given."""
-    return estimate(values) | {"se": None, "low": None, "high": None}
+    return {**estimate(values), "se": None, "low": None, "high": None}
 
 
 def combined(parts: Sequence[Estimate]) -> Estimate:
@@ -48,13 +70,13 @@ def combined(parts: Sequence[Estimate]) -> Estimate:
     `se` is sqrt(sum se_i^2) / m, the error of measuring; `sd` is the spread between the m means; the interval has the
     degrees of freedom of Welch and Satterthwaite, (sum se_i^2)^2 / sum (se_i^4 / (n_i - 1)). `n` is m.
     """
-    means = [float(p["mean"] or 0) for p in parts]
-    squares = [float(p["se"] or 0) ** 2 for p in parts]
+    means = [p["mean"] for p in parts]
+    squares = [(p["se"] or 0.0) ** 2 for p in parts]
     spread = estimate(means)
-    weighted = sum(s * s / (int(p["n"] or 0) - 1) for s, p in zip(squares, parts, strict=True))
+    weighted = sum(s * s / (p["n"] - 1) for s, p in zip(squares, parts, strict=True))
     freedom = sum(squares) ** 2 / weighted if weighted > 0 else math.inf
     se = math.sqrt(sum(squares)) / len(parts)
-    return interval(math.fsum(means) / len(means), se, freedom) | {"sd": spread["sd"], "n": len(parts)}
+    return _with_spread(interval(math.fsum(means) / len(means), se, freedom), spread["sd"], len(parts))
 
 
 def smallest_p(n: int) -> float:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from distill_prune.analyze.records import ArmRecord, Costs, Unit
+from distill_prune.analyze.records import Pair as PairRecord
 from distill_prune.artifacts import Examples, Mask, SyntheticSet, Transform
 from distill_prune.models import Model
 from distill_prune.progress import SILENT, Progress
@@ -118,10 +120,10 @@ class Study:
             None where a cost is not known.
     """
 
-    units: Sequence[Record]
-    arms: Sequence[Record]
-    pairs: Sequence[Record]
-    costs: Record
+    units: Sequence[Unit]
+    arms: Sequence[ArmRecord]
+    pairs: Sequence[PairRecord]
+    costs: Costs
 
 
 Input = Copies | Pair | Tickets | SetInput | Study

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from distill_prune.analyze.costs import unequal
 from distill_prune.analyze.estimate import smallest_p
 from distill_prune.analyze.metric import ACCURACY, Metric
 from distill_prune.analyze.paired import CLAIMS_FROM
-
-Record = Mapping[str, Any]
+from distill_prune.analyze.records import ArmRecord, CostRow, PairedRow, Unit, value
 
 
 def notes(
-    units: Sequence[Record],
-    arms: Sequence[Record],
-    paired: Sequence[Record],
-    costs: Sequence[Record],
+    units: Sequence[Unit],
+    arms: Sequence[ArmRecord],
+    paired: Sequence[PairedRow],
+    costs: Sequence[CostRow],
     claim_p: float,
     metrics: Sequence[Metric],
 ) -> list[str]:
@@ -39,18 +37,18 @@ def notes(
     if any(c["search"] is not None and c["with_experts"] is None for c in costs):
         sentences.append("What the synthetic set cost to make is not known here, so totals with distillation are left out.")
     step = {a["name"]: (a.get("k"), a.get("task")) for a in arms}
-    dense: dict[tuple[tuple[str | None, str | None] | None, int], set[Any]] = {}
+    dense: dict[tuple[tuple[str | None, str | None] | None, int], set[float | None]] = {}
     for u in units:
         if u["level"] == 0:
-            dense.setdefault((step.get(u["arm"]), u["seed"]), set()).add(u.get(ACCURACY))
+            dense.setdefault((step.get(u["arm"]), u["seed"]), set()).add(value(u, ACCURACY))
     if any(len(values) > 1 for values in dense.values()):
         sentences.append("Dense networks differ between arms; each arm is compared with its own.")
-    measured = {name for u in units for name, value in u.items() if value is not None}
-    return [*sentences, *dict.fromkeys(m.note for m in metrics if m.note and m.name in measured)]
+    measured = [m for m in metrics if m.note and any(value(u, m.name) is not None for u in units)]
+    return [*sentences, *dict.fromkeys(m.note for m in measured)]
 
 
-def _statistics(units: Sequence[Record], paired: Sequence[Record], claim_p: float) -> list[str]:
-    counts = {int(p["difference"]["n"]) for p in paired} or {len({u["seed"] for u in units})}
+def _statistics(units: Sequence[Unit], paired: Sequence[PairedRow], claim_p: float) -> list[str]:
+    counts = {p["difference"]["n"] for p in paired} or {len({u["seed"] for u in units})}
     few, most = min(counts), max(counts)
     sentences = [
         f"The unit is one initialisation. With n = {most} paired differences the smallest attainable p-value is "

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any
 
+from distill_prune.analyze.declared import tested
 from distill_prune.analyze.estimate import Estimate, estimate, holm, sign_flip_p, smallest_p
-from distill_prune.analyze.metric import Metric, tested
-
-Record = Mapping[str, Any]
+from distill_prune.analyze.metric import Metric
+from distill_prune.analyze.records import ArmRecord, PairedRow, Unit, value
 
 CLAIMS_FROM = 6
 ROUNDING = 1e-14
@@ -25,7 +24,7 @@ PAIRED = {m.name: m for m in tested()}
 """The built-in metrics whose differences are tested."""
 
 
-def control_of(arm: Record, arms: Sequence[Record], versus: str) -> str | None:
+def control_of(arm: ArmRecord, arms: Sequence[ArmRecord], versus: str) -> str | None:
     """The arm that `arm` is compared with; None where there is none.
 
     It is `versus`; in a scan, `versus` at the rewinding step of `arm`; for an arm of another task, the first arm of that
@@ -42,18 +41,18 @@ def control_of(arm: Record, arms: Sequence[Record], versus: str) -> str | None:
 
 
 def differences(
-    units: Sequence[Record],
-    arms: Sequence[Record],
+    units: Sequence[Unit],
+    arms: Sequence[ArmRecord],
     versus: str,
     claim_p: float,
     metrics: Mapping[str, Metric] = PAIRED,
-) -> list[dict[str, Any]]:
+) -> list[PairedRow]:
     """One row an arm, pruned level and metric that both arms have; level 0 is shared by all arms."""
     labels = {a["name"]: a.get("label") or a["name"] for a in arms}
-    units_by_place: dict[tuple[str, int], dict[int, Record]] = {}
+    units_by_place: dict[tuple[str, int], dict[int, Unit]] = {}
     for u in units:
         units_by_place.setdefault((u["arm"], u["level"]), {}).setdefault(u["seed"], u)
-    rows: list[dict[str, Any]] = []
+    rows: list[PairedRow] = []
     levels = sorted({level for _, level in units_by_place} - {0})
     for arm, level in product(arms, levels):
         control = control_of(arm, arms, versus)
@@ -63,7 +62,7 @@ def differences(
         treated, controls = units_by_place.get((name, level), {}), units_by_place.get((control, level), {})
         seeds = sorted(treated.keys() & controls.keys())
         for metric in metrics.values():
-            values = [(treated[s].get(metric.name), controls[s].get(metric.name)) for s in seeds]
+            values = [(value(treated[s], metric.name), value(controls[s], metric.name)) for s in seeds]
             pairs = [(a, b) for a, b in values if a is not None and b is not None]
             if not pairs:
                 continue
@@ -92,19 +91,19 @@ def differences(
 def _claim(arm: str, control: str, metric: Metric, level: int, difference: Estimate) -> str | None:
     """A sentence, from 6 units on and where the interval excludes zero."""
     low, high, n = difference["low"], difference["high"], difference["n"]
-    if low is None or high is None or n is None or n < CLAIMS_FROM or low <= 0 <= high:
+    if low is None or high is None or n < CLAIMS_FROM or low <= 0 <= high:
         return None
     return (
         f"{metric.in_words} of {arm} is {'higher' if low > 0 else 'lower'} than of {control} by "
-        f"{metric.scale * abs(difference['mean'] or 0):.3g}{metric.difference_unit} at level {level} (n = {n})"
+        f"{metric.scale * abs(difference['mean']):.3g}{metric.difference_unit} at level {level} (n = {n})"
     )
 
 
-def carried(row: Record, metric: Metric) -> str:
+def carried(row: PairedRow, metric: Metric) -> str:
     """The difference of a row whose claim holds, in words: its direction, size and interval, p and n."""
     difference = row["difference"]
     direction = "higher" if difference["mean"] > 0 else "lower"
-    low, high = sorted(abs(metric.scale * difference[end]) for end in ("low", "high"))
+    low, high = sorted(abs(metric.scale * (end or 0.0)) for end in (difference["low"], difference["high"]))
     return (
         f"{metric.in_words} {direction} by {abs(metric.scale * difference['mean']):.3g} "
         f"[{low:.3g}, {high:.3g}]{metric.difference_unit} (p = {row['p']:.2g}, n = {difference['n']})"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from distill_prune.analyze.answer import Answer, Compared, Comparison, Difference, Onset, Reached, SetScore, Standing, direction
+from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.paired import CLAIMS_FROM, carried
 from distill_prune.analyze.verdict import MATCHING, STABLE, Verdict
 
@@ -64,8 +65,7 @@ def _stands(s: Standing) -> str:
 
 
 def _against(c: Compared, comparison: Comparison) -> str:
-    """What the differences to the control show, what they do not, and what was not measured (said in studies of learned
-    arms)."""
+    """What the differences to the control show, what they do not, and what was not measured (in studies of learned arms)."""
     assert c.control is not None
     control = c.control.label
     shown, open_, unmeasured, counts = [], [], [], {}
@@ -94,7 +94,7 @@ def _against(c: Compared, comparison: Comparison) -> str:
 
 def _scored(s: Standing) -> str:
     text = f"{s.label} reaches {_mean_sd(s.accuracy)} % test accuracy (mean ± sd, n = {s.n})"
-    return text if s.barrier is None else f"{text} with a test barrier of {100 * (s.barrier['mean'] or 0):.1f} points"
+    return text if s.barrier is None else f"{text} with a test barrier of {100 * s.barrier['mean']:.1f} points"
 
 
 def _joined(a: tuple[str, int], b: tuple[str, int]) -> str:
@@ -164,7 +164,7 @@ def _percent(sparsity: float) -> str:
     return f"{100 * sparsity:.1f} %"
 
 
-def _mean_sd(accuracy: dict[str, float | int | None]) -> str:
+def _mean_sd(accuracy: Estimate) -> str:
     """In percent."""
     spread = "" if accuracy["sd"] is None else f" ± {100 * accuracy['sd']:.1f}"
-    return f"{100 * (accuracy['mean'] or 0):.1f}{spread}"
+    return f"{100 * accuracy['mean']:.1f}{spread}"

@@ -17,18 +17,20 @@ References:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal, cast
 
 from pydantic import Field
 
 from distill_prune.analyze.answer import Answer, compare
 from distill_prune.analyze.costs import totals
+from distill_prune.analyze.declared import in_rows, on_page, tested
 from distill_prune.analyze.estimate import Estimate, estimate
-from distill_prune.analyze.inputs import Record, Study
-from distill_prune.analyze.metric import ACCURACY, BARRIER, Metric, in_rows, on_page, tested
+from distill_prune.analyze.inputs import Study
+from distill_prune.analyze.metric import ACCURACY, BARRIER, Metric
 from distill_prune.analyze.notes import notes
 from distill_prune.analyze.paired import control_of, differences
 from distill_prune.analyze.reach import least_matching, matching, reach, stable
+from distill_prune.analyze.records import Pair, ReachRow, Row, Unit, value
 from distill_prune.analyze.scan import onsets, scan
 from distill_prune.analyze.sentences import sentences
 from distill_prune.analyze.transfer import transfer
@@ -39,7 +41,7 @@ from distill_prune.settings import Later
 
 TAKES: Literal["study"] = "study"
 
-Levels = dict[int, dict[int, Record]]
+Levels = dict[int, dict[int, Unit]]
 """An arm's units by level and seed."""
 
 METRICS = tuple(m.name for m in in_rows())
@@ -68,14 +70,15 @@ def measure(settings: Settings, study: Study) -> Measurements:
     step = {a["name"]: (a.get("k"), a.get("task")) for a in arms}
     zero = [u for u in units if u["level"] == 0]
     dense = {at: _by_seed(u for u in zero if step.get(u["arm"]) == at) for at in {*step.values(), (None, None)}}
-    rows: list[dict[str, Any]] = []
-    reaches: list[dict[str, Any]] = []
+    rows: list[Row] = []
+    reaches: list[ReachRow] = []
     for arm in arms:
         levels = _levels(arm["name"], units, dense[step[arm["name"]]])
-        least = least_matching(_over(levels[0].values(), ACCURACY), settings.margin)
+        least = least_matching(_over(value(u, ACCURACY) for u in levels[0].values()), settings.margin)
         rows_of_arm = _rows(arm["name"], levels, least, study.pairs, control_of(arm, arms, settings.versus), metrics)
         rows += rows_of_arm
-        reaches.append({"arm": arm["name"], **reach(rows_of_arm, levels, least)})
+        of_matching, of_stable = reach(rows_of_arm, levels, least)
+        reaches.append({"arm": arm["name"], "matching": of_matching, "stable": of_stable})
     paired = differences(units, arms, settings.versus, settings.claim_p, pairable)
     scanned = scan(arms, rows)
     onset = onsets(scanned)
@@ -101,25 +104,25 @@ def measure(settings: Settings, study: Study) -> Measurements:
     )
 
 
-def _by_seed(units: Iterable[Record]) -> dict[int, Record]:
+def _by_seed(units: Iterable[Unit]) -> dict[int, Unit]:
     """The first unit of each seed."""
-    first: dict[int, Record] = {}
+    first: dict[int, Unit] = {}
     for unit in units:
         first.setdefault(unit["seed"], unit)
     return first
 
 
-def _metrics(units: Sequence[Record], metrics: Sequence[Metric]) -> dict[str, Estimate | None]:
-    return {m.name: _over(units, m.name) for m in metrics}
+def _metrics(units: Sequence[Unit], metrics: Sequence[Metric]) -> dict[str, Estimate | None]:
+    return {m.name: _over(value(u, m.name) for u in units) for m in metrics}
 
 
-def _over(records: Iterable[Record], key: str) -> Estimate | None:
-    """The estimate over the records that have a value; None where none has."""
-    values = [float(r[key]) for r in records if r.get(key) is not None]
-    return estimate(values) if values else None
+def _over(values: Iterable[float | None]) -> Estimate | None:
+    """The estimate over the values that are known; None where none is."""
+    known = [float(v) for v in values if v is not None]
+    return estimate(known) if known else None
 
 
-def _levels(arm: str, units: Sequence[Record], dense: Mapping[int, Record]) -> Levels:
+def _levels(arm: str, units: Sequence[Unit], dense: Mapping[int, Unit]) -> Levels:
     """The arm's units, the dense level first: `dense` where it has none of its own."""
     of_arm = [u for u in units if u["arm"] == arm]
     levels = {n: _by_seed(u for u in of_arm if u["level"] == n) for n in sorted({u["level"] for u in of_arm} | {0})}
@@ -130,27 +133,28 @@ def _rows(
     arm: str,
     levels: Levels,
     least: float | None,
-    pairs: Sequence[Record],
+    pairs: Sequence[Pair],
     control: str | None,
     metrics: Sequence[Metric],
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """One row a level of the arm, the dense level first; `least` is the lowest accuracy that is matching."""
-    rows = []
+    rows: list[Row] = []
     for level, by_seed in levels.items():
         if not by_seed:
             continue
         estimates = _metrics(list(by_seed.values()), metrics)
         overlaps = [p for p in pairs if p["arm"] == arm and p["level"] == level and p["versus"] == control]
-        rows.append(
-            {
-                "arm": arm,
-                "level": level,
-                "sparsity": estimate([u["sparsity"] for u in by_seed.values()])["mean"],
-                "n": len(by_seed),
-                **estimates,
-                MATCHING.name: matching(estimates[ACCURACY], least),
-                STABLE.name: stable(estimates[BARRIER]),
-                **{k: _over(overlaps, k) for k in ("iou", "chance", "z")},
-            }
-        )
+        row = {
+            "arm": arm,
+            "level": level,
+            "sparsity": estimate([u["sparsity"] for u in by_seed.values()])["mean"],
+            "n": len(by_seed),
+            **estimates,
+            MATCHING.name: matching(estimates[ACCURACY], least),
+            STABLE.name: stable(estimates[BARRIER]),
+            "iou": _over(p["iou"] for p in overlaps),
+            "chance": _over(p["chance"] for p in overlaps),
+            "z": _over(p["z"] for p in overlaps),
+        }
+        rows.append(cast(Row, row))
     return rows

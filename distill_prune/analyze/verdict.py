@@ -32,9 +32,9 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class Property:
-    """What a verdict is on: its name in rows, the metric that decides it, and how sentences and tables say that it is open.
+    """What a verdict is on: its name in rows, the metric that decides it, and the words for an open verdict.
 
-    `open` is said where the metric was measured; `open_words` follows "is".
+    `open` stands in tables where the metric was measured; `open_words` follows "is" in sentences.
     """
 
     name: str

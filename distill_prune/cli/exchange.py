@@ -29,17 +29,17 @@ def import_(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="the foreign files, or the folder that holds them")],
     sets: Sets = None,
     tag: Annotated[str | None, typer.Option("--tag", metavar="NAME", help="a name for what is imported")] = None,
-    store: StoreDir = None,
+    folder: StoreDir = None,
     json: AsJson = False,
 ) -> None:
     from distill_prune.study.exchange import bring_in
 
-    made = bring_in(open_store(store, create=True), form, paths, sets or (), tag)
+    imported = bring_in(open_store(folder, create=True), form, paths, sets or (), tag)
     if json:
-        rows = [{"stage": m.ref.stage, "key": m.ref.key, "label": m.label, "found": m.found} for m in made]
+        rows = [{"stage": m.ref.stage, "key": m.ref.key, "label": m.label, "found": m.found} for m in imported]
         print(json_.dumps({"artifacts": rows}))
         return
-    for m in made:
+    for m in imported:
         print(f"{m.ref.stage} {m.ref.key[:12]} {m.label}" + (" (there already)" if m.found else ""))
 
 
@@ -53,13 +53,13 @@ def export(
     ref: RefArg,
     path: Annotated[Path, typer.Argument(metavar="PATH", help="a file or folder that is not there yet")],
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="the format")],
-    store: StoreDir = None,
+    folder: StoreDir = None,
     json: AsJson = False,
 ) -> None:
     from distill_prune.interop.footprint import lines
     from distill_prune.study.exchange import take_out
 
-    files, size = take_out(open_store(store), ref, to, path)
+    files, size = take_out(open_store(folder), ref, to, path)
     if json:
         print(json_.dumps({"files": [str(f) for f in files], "footprint": size}))
         return

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from distill_prune.cli.options import AsJson, RefArg, Sets, StoreDir, app, open_
 from distill_prune.errors import ConfigError, StoreError, UserError
 
 if TYPE_CHECKING:
+    from distill_prune.store.archive import Index
     from distill_prune.store.housekeeping import Item
     from distill_prune.store.store import Ref, Store
 
@@ -59,7 +60,7 @@ def rm(
     dependents: Annotated[bool, typer.Option("--with-dependents", help="what was made from them, too")] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
-    store: StoreDir = None,
+    folder: StoreDir = None,
 ) -> None:
     """Remove artifacts, and the names that stand on them.
 
@@ -67,15 +68,15 @@ def rm(
     """
     from distill_prune.store.housekeeping import removable, remove_all
 
-    held = open_store(store)
-    items = removable(held, [held.find(r) for r in refs], with_dependents=dependents)
+    store = open_store(folder)
+    items = removable(store, [store.find(r) for r in refs], with_dependents=dependents)
     _listing(items)
     if dry_run:
         print(f"{len(items)} artifacts, {_total(items)}, would go")
         return
     if not yes:
         _agreed(f"remove {len(items)} artifacts, {_total(items)}?")
-    remove_all(held, items)
+    remove_all(store, items)
     print(f"{len(items)} artifacts, {_total(items)}, removed")
 
 
@@ -91,7 +92,7 @@ def gc(
     ] = None,
     yes: Yes = False,
     dry_run: DryRun = False,
-    store: StoreDir = None,
+    folder: StoreDir = None,
     json: AsJson = False,
 ) -> None:
     """Remove what dead runs left: unfinished work, damaged artifacts, half-written files, locks. With --keep, also artifacts
@@ -103,32 +104,32 @@ def gc(
     from distill_prune.store.housekeeping import litter, remove, unneeded
     from distill_prune.store.store import STAGES
 
-    held = open_store(store)
+    store = open_store(folder)
     if (only or sets) and not keep:
         raise UserError(f"{'--only' if only else '--set'} goes with --keep", mend="--keep PIPELINE")
     if unknown := [s for s in only or () if s not in STAGES]:
         raise ConfigError(f"unknown stage '{unknown[0]}'", expected=nearest(unknown[0], STAGES))
-    kept = {p: _keys(p, sets, held) for p in keep or ()}
+    kept = {p: _keys(p, sets, store) for p in keep or ()}
     spared = {key for keys in kept.values() for key in keys}
-    items = litter(held, spared) + (unneeded(held, spared, only or STAGES) if kept else [])
+    items = litter(store, spared) + (unneeded(store, spared, only or STAGES) if kept else [])
     if not json:
         for name, keys in kept.items():
-            there = {r.key for r in held.all()} & keys
+            there = {r.key for r in store.all()} & keys
             print(f"kept for {name}: {len(there)} artifacts of the store")
         _listing(items)
     if items and not dry_run and not yes:
         _agreed(f"remove {len(items)} things, {_total(items)}?", ask=not json)
-    left = [] if dry_run else remove(held, items)
+    left = [] if dry_run else remove(store, items)
     gone = [i for i in items if i not in left]
     if json:
-        print(json_.dumps({"removed": _records(gone, held), "busy": _records(left, held), "dry_run": dry_run}))
+        print(json_.dumps({"removed": _records(gone, store), "busy": _records(left, store), "dry_run": dry_run}))
         return
     for item in left:
         print(f"left, for somebody works on it now: {item.path.name}")
     print(f"{len(gone)} things, {_total(gone)}, {'would go' if dry_run else 'removed'}")
 
 
-def _records(items: Iterable[Item], store: Store) -> list[dict[str, Any]]:
+def _records(items: Iterable[Item], store: Store) -> list[dict[str, object]]:
     return [
         {"kind": i.kind, "path": str(i.path.relative_to(store.root)), "bytes": i.bytes, "label": i.label}
         | ({"stage": i.ref.stage, "key": i.ref.key} if i.ref else {})
@@ -155,7 +156,7 @@ def pack(
     out: Annotated[Path, typer.Option("-o", "--out", metavar="FILE", help="the file to write, a plain tar")],
     inputs: Annotated[bool, typer.Option("--with-inputs", help="with a REF: all that it was made from, too")] = False,
     sets: Sets = None,
-    store: StoreDir = None,
+    folder: StoreDir = None,
     json: AsJson = False,
 ) -> None:
     """Write a synthetic set, or a whole study with its report and its resolved pipeline, into one file for `unpack`.
@@ -168,15 +169,15 @@ def pack(
     from distill_prune.store.archive import pack as write
     from distill_prune.store.disk import file_digest
 
-    held = open_store(store)
-    ref = _artifact(held, what, sets)
+    store = open_store(folder)
+    ref = _artifact(store, what, sets)
     if ref is not None:
-        refs, missing = needed(held, ref, with_inputs=inputs)
-        index = write(held, refs, out, missing=missing)
+        refs, missing = needed(store, ref, with_inputs=inputs)
+        index = write(store, refs, out, missing=missing)
     elif inputs:
         raise UserError("--with-inputs goes with an artifact: a study has its inputs", got=what, mend="leave it out")
     else:
-        index = _pack_study(held, what, sets, out)
+        index = _pack_study(store, what, sets, out)
     count, total = len(index.artifacts), sum(f.size for f in index.members().values())
     sha = file_digest(out)
     if json:
@@ -207,7 +208,7 @@ def _artifact(store: Store, what: str, sets: list[str] | None) -> Ref | None:
         ) from unknown
 
 
-def _pack_study(store: Store, pipeline: str, sets: list[str] | None, out: Path) -> Any:
+def _pack_study(store: Store, pipeline: str, sets: list[str] | None, out: Path) -> Index:
     """The report is written anew beside the store: the one in it may be older, or of other values of --set."""
     from distill_prune.report import write
     from distill_prune.store.archive import PIPELINE, pack
@@ -230,7 +231,7 @@ def _pack_study(store: Store, pipeline: str, sets: list[str] | None, out: Path) 
 @app.command()
 def unpack(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="what `pack` wrote")],
-    store: StoreDir = None,
+    folder: StoreDir = None,
     json: AsJson = False,
 ) -> None:
     """Put the artifacts of a file into the store. Everything is checked first; what is there already is left alone.
@@ -243,12 +244,12 @@ def unpack(
     from distill_prune.store.unpack import unpack as publish
 
     archive = examine(file)
-    held = open_store(store, create=True)
-    done = publish(archive, held)
+    store = open_store(folder, create=True)
+    done = publish(archive, store)
     if json:
         print(json_.dumps({**asdict(done), "pipeline": str(done.pipeline) if done.pipeline else None}))
     else:
-        print(f"{len(done.written)} artifacts written, {len(done.present)} there already, in {held.root}")
+        print(f"{len(done.written)} artifacts written, {len(done.present)} there already, in {store.root}")
         for artifact in archive.index.artifacts:
             for name in artifact.names:
                 if name in done.names:
@@ -282,7 +283,7 @@ def schema() -> None:
 def diff(
     a: RefArg,
     b: RefArg,
-    store: StoreDir = None,
+    folder: StoreDir = None,
     store_b: Annotated[Path | None, typer.Option(help="the store of the second, where it is another one")] = None,
     json: AsJson = False,
 ) -> None:
@@ -293,11 +294,11 @@ def diff(
     """
     from distill_prune.study.difference import difference
 
-    found = difference(open_store(store), a, b, open_store(store_b) if store_b else None)
+    sides = difference(open_store(folder), a, b, open_store(store_b) if store_b else None)
     if json:
-        print(json_.dumps(found))
+        print(json_.dumps(sides))
         return
     from distill_prune.cli.side_by_side import lines
 
-    for line in lines(found):
+    for line in lines(sides):
         print(line)

@@ -123,7 +123,7 @@ def open_graph(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str
 
 def execute(
     graph: Graph, store: Store, until: str, device: str | None, executor: str, workers: int | None, json: bool
-) -> dict[str, Any]:
+) -> dict[str, float]:
     """Make what is missing, with progress for this stream; what was done, as plain data."""
     from dataclasses import asdict
 

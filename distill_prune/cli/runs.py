@@ -131,7 +131,7 @@ app.command(
 
 
 @app.command()
-def plan(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, json: AsJson = False) -> None:
+def plan(pipeline: PipelineArg, sets: Sets = None, folder: StoreDir = None, json: AsJson = False) -> None:
     """List every artifact of a pipeline: stage, key, hit or miss, and a rough cost, before any is spent.
 
     Example:  distill-prune plan digits.yaml
@@ -139,14 +139,14 @@ def plan(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, json:
     from distill_prune.study.study import cost_of
     from distill_prune.terminal import duration
 
-    held = open_store(store)
-    _, graph = open_graph(pipeline, sets, held)
-    costs = cost_of(graph, held)
+    store = open_store(folder)
+    _, graph = open_graph(pipeline, sets, store)
+    costs = cost_of(graph, store)
     rows: list[dict[str, Any]] = [
         {
             "stage": n.stage,
             "key": k,
-            "status": "hit" if held.has(n.stage, k) else "miss",
+            "status": "hit" if store.has(n.stage, k) else "miss",
             "label": n.label,
             "inputs": list(n.inputs.values()),
             "cost_s": round(costs[k], 2),
@@ -166,11 +166,11 @@ def plan(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, json:
 
 
 @app.command()
-def report(pipeline: PipelineArg, sets: Sets = None, store: StoreDir = None, out: Out = None) -> None:
+def report(pipeline: PipelineArg, sets: Sets = None, folder: StoreDir = None, out: Out = None) -> None:
     """Write the report of what the store holds; what is missing is shown as missing.
 
     Example:  distill-prune report digits.yaml -o report
     """
-    held = open_store(store)
-    name, graph = open_graph(pipeline, sets, held)
-    print(f"report: {_report(name, graph, held, out)}")
+    store = open_store(folder)
+    name, graph = open_graph(pipeline, sets, store)
+    print(f"report: {_report(name, graph, store, out)}")

@@ -7,30 +7,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from distill_prune.analyze import ANALYSES
-from distill_prune.analyze.metric import beside
+from distill_prune.analyze.declared import beside
 
 Record = Mapping[str, Any]
 
 
-def lines(found: Record) -> Iterator[str]:
+def lines(compared: Record) -> Iterator[str]:
     """The lines for what `difference` gives."""
-    yield from _table([["", "a", "b"], *_heads(found)])
+    yield from _table([["", "a", "b"], *_heads(compared)])
     yield ""
-    yield from _tickets(found) if found["kind"] == "tickets" else _sets(found)
-    if found["measured"]:
+    yield from _tickets(compared) if compared["kind"] == "tickets" else _sets(compared)
+    if compared["measured"]:
         yield ""
         metrics = beside()
-        if found["measured"].keys() - metrics.keys():
+        if compared["measured"].keys() - metrics.keys():
             metrics = beside(n for n in ANALYSES if n not in ANALYSES.own)
         shares = {name for name, (_, metric) in metrics.items() if metric.scale == 100}
-        yield from _table([["measured", "a", "b"], *(_measured(n, m, n in shares) for n, m in found["measured"].items())])
+        yield from _table([["measured", "a", "b"], *(_measured(n, m, n in shares) for n, m in compared["measured"].items())])
     yield ""
-    yield from _table([["cost", "a", "b"], *_costs(found["costs"])])
+    yield from _table([["cost", "a", "b"], *_costs(compared["costs"])])
     yield ""
-    if not found["differing"]:
+    if not compared["differing"]:
         yield "no setting differs"
         return
-    yield from _table([["differs", "a", "b"], *([d["path"], _value(d["a"]), _value(d["b"])] for d in found["differing"])])
+    yield from _table([["differs", "a", "b"], *([d["path"], _value(d["a"]), _value(d["b"])] for d in compared["differing"])])
 
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -39,17 +39,17 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _heads(found: Record) -> Iterator[list[str]]:
-    a, b = found["a"], found["b"]
-    yield [found["kind"][:-1], f"{a['stage']} {a['key'][:12]}", f"{b['stage']} {b['key'][:12]}"]
+def _heads(compared: Record) -> Iterator[list[str]]:
+    a, b = compared["a"], compared["b"]
+    yield [compared["kind"][:-1], f"{a['stage']} {a['key'][:12]}", f"{b['stage']} {b['key'][:12]}"]
     yield ["label", str(a["label"]), str(b["label"])]
     for name in ("device", "versions"):
         if a[name] != b[name]:
             yield [name, _value(a[name]), _value(b[name])]
 
 
-def _tickets(found: Record) -> Iterator[str]:
-    overlap = found["overlap"]
+def _tickets(compared: Record) -> Iterator[str]:
+    overlap = compared["overlap"]
     rows = [["zeros", "a", "b", "survive in both", "IoU", "IoU by chance", "z"]]
     for name, layer in {"all": overlap, **overlap["layers"]}.items():
         zeros = [f"{100 * (1 - layer[side] / layer['total']):.2f}%" for side in "ab"]
@@ -57,7 +57,7 @@ def _tickets(found: Record) -> Iterator[str]:
         rows.append([name, *zeros, shared, _number(layer["iou"]), _number(layer["chance"]["iou"]), _number(layer["z"])])
     yield from _table(rows)
     yield ""
-    yield _rewinding(found["rewinding"])
+    yield _rewinding(compared["rewinding"])
 
 
 def _rewinding(weights: Record | None) -> str:
@@ -75,14 +75,14 @@ def _rewinding(weights: Record | None) -> str:
     )
 
 
-def _sets(found: Record) -> Iterator[str]:
-    a, b = found["sets"]["a"], found["sets"]["b"]
+def _sets(compared: Record) -> Iterator[str]:
+    a, b = compared["sets"]["a"], compared["sets"]["b"]
     yield from _table([["set", "a", "b"], *([name, _value(a[name]), _value(b[name])] for name in a)])
     yield ""
     rows = [["class", "images of a", "images of b", "distance of means"]]
-    rows += [[c["class"], str(c["a"]), str(c["b"]), _number(c["distance"])] for c in found["classes"]]
-    yield from _table([*rows, ["mean", "", "", _number(found["distance"])]])
-    inner_a, inner_b = (_number(found["between_classes"][side]) for side in "ab")
+    rows += [[c["class"], str(c["a"]), str(c["b"]), _number(c["distance"])] for c in compared["classes"]]
+    yield from _table([*rows, ["mean", "", "", _number(compared["distance"])]])
+    inner_a, inner_b = (_number(compared["between_classes"][side]) for side in "ab")
     yield f"in pixels of [0, 1]; different classes of one set are {inner_a} (a) and {inner_b} (b) apart"
 
 

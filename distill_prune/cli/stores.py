@@ -28,7 +28,7 @@ def ls(
     stage: Annotated[
         str | None, typer.Argument(metavar="STAGE", help="data, experts, distill, prune, retrain or compare")
     ] = None,
-    store: StoreDir = None,
+    folder: StoreDir = None,
     json: AsJson = False,
 ) -> None:
     """List the artifacts of the store.
@@ -38,18 +38,18 @@ def ls(
     from distill_prune.errors import DamagedArtifact, nearest
     from distill_prune.store.store import STAGES
 
-    held = open_store(store)
+    store = open_store(folder)
     if stage is not None and stage not in STAGES:
         raise ConfigError(f"unknown stage '{stage}'", expected=nearest(stage, STAGES))
     names: dict[str, list[str]] = {}
-    for name, key in held.tags().items():
+    for name, key in store.tags().items():
         names.setdefault(key, []).append(name)
     rows: list[dict[str, Any]] = []
-    for ref in held.all():
+    for ref in store.all():
         if stage not in (None, ref.stage):
             continue
         try:
-            m = held.manifest(ref.stage, ref.key)
+            m = store.manifest(ref.stage, ref.key)
             rows.append(
                 {
                     "stage": ref.stage,
@@ -60,12 +60,12 @@ def ls(
                     "names": names.get(ref.key, []),
                 }
             )
-        except DamagedArtifact as found:
+        except DamagedArtifact as damage:
             rows.append(
                 {
                     "stage": ref.stage,
                     "key": ref.key,
-                    "label": f"DAMAGED: {found.reason}",
+                    "label": f"DAMAGED: {damage.reason}",
                     "created": "",
                     "bytes": 0,
                     "names": [],
@@ -79,23 +79,23 @@ def ls(
             f"{r['stage']:8} {r['key'][:12]}  {r['bytes'] / 1e6:9.2f} MB  {r['created'][:16]}  {r['label']}"
             + (f"  [{', '.join(r['names'])}]" if r["names"] else "")
         )
-    print(f"{len(rows)} artifacts, {sum(r['bytes'] for r in rows) / 1e6:.1f} MB in {held.root}")
+    print(f"{len(rows)} artifacts, {sum(r['bytes'] for r in rows) / 1e6:.1f} MB in {store.root}")
 
 
 @app.command()
-def show(ref: RefArg, store: StoreDir = None) -> None:
+def show(ref: RefArg, folder: StoreDir = None) -> None:
     """Print an artifact's manifest and numbers as one JSON document.
 
     Example:  distill-prune show 3fa9c1
     """
-    held = open_store(store)
-    found = held.find(ref)
+    store = open_store(folder)
+    target = store.find(ref)
     print(
         json_.dumps(
             {
-                "path": str(held.path(found.stage, found.key)),
-                "manifest": held.check(found.stage, found.key).document(),
-                "numbers": held.numbers(found.stage, found.key),
+                "path": str(store.path(target.stage, target.key)),
+                "manifest": store.check(target.stage, target.key).document(),
+                "numbers": store.numbers(target.stage, target.key),
             },
             indent=1,
         )
@@ -105,7 +105,7 @@ def show(ref: RefArg, store: StoreDir = None) -> None:
 @app.command()
 def verify(
     refs: Annotated[list[str] | None, typer.Argument(metavar="[REF]...", help="default: everything")] = None,
-    store: StoreDir = None,
+    folder: StoreDir = None,
     json: AsJson = False,
 ) -> None:
     """Compare artifacts with their manifests, byte by byte; exit code 1 where one is damaged.
@@ -114,14 +114,14 @@ def verify(
     """
     from distill_prune.errors import DamagedArtifact
 
-    held = open_store(store)
-    chosen = [held.find(r) for r in refs] if refs else list(held.all())
+    store = open_store(folder)
+    chosen = [store.find(r) for r in refs] if refs else list(store.all())
     damaged = []
     for ref in chosen:
         try:
-            held.check(ref.stage, ref.key)
-        except DamagedArtifact as found:
-            damaged.append({"stage": ref.stage, "key": ref.key, "reason": found.reason})
+            store.check(ref.stage, ref.key)
+        except DamagedArtifact as damage:
+            damaged.append({"stage": ref.stage, "key": ref.key, "reason": damage.reason})
     if json:
         print(json_.dumps({"checked": len(chosen), "damaged": damaged}))
     else:
@@ -133,13 +133,13 @@ def verify(
 
 
 @app.command()
-def tag(ref: RefArg, name: Annotated[str, typer.Argument(metavar="NAME")], store: StoreDir = None) -> None:
+def tag(ref: RefArg, name: Annotated[str, typer.Argument(metavar="NAME")], folder: StoreDir = None) -> None:
     """Give an artifact a name, by which pipelines and commands find it.
 
     Example:  distill-prune tag 3fa9c1 digits-5ipc
     """
-    found = open_store(store).tag(ref, name)
-    print(f"{name} -> {found.stage} {found.key[:12]}")
+    target = open_store(folder).tag(ref, name)
+    print(f"{name} -> {target.stage} {target.key[:12]}")
 
 
 @app.command()
@@ -147,7 +147,7 @@ def evaluate(
     ref: RefArg,
     sets: Sets = None,
     ranking: Annotated[bool, typer.Option("--ranking", help="also HLR, IOR and the label-robust score")] = False,
-    store: StoreDir = None,
+    folder: StoreDir = None,
     device: Device = None,
     executor: ExecutorName = "serial",
     json: AsJson = False,
@@ -161,15 +161,17 @@ def evaluate(
     """
     from distill_prune.plan.evaluate import evaluation_graph
 
-    held = open_store(store, create=True)
-    graph = evaluation_graph(held, ref, sets or (), ("evaluation", "ranking") if ranking else ("evaluation",))
-    done = execute(graph, held, "compare", device, executor, 1, json)
-    found = [(m, held.numbers("compare", m.key)) for m in graph.set_measures]
+    store = open_store(folder, create=True)
+    graph = evaluation_graph(store, ref, sets or (), ("evaluation", "ranking") if ranking else ("evaluation",))
+    done = execute(graph, store, "compare", device, executor, 1, json)
+    measured = [(m, store.numbers("compare", m.key)) for m in graph.set_measures]
     if json:
-        made = [{"analysis": m.analysis, "architecture": m.architecture, "key": m.key, "numbers": n} for m, n in found]
-        print(json_.dumps({**done, "key": found[0][0].key, "numbers": found[0][1], "measurements": made}))
+        measurements = [
+            {"analysis": m.analysis, "architecture": m.architecture, "key": m.key, "numbers": n} for m, n in measured
+        ]
+        print(json_.dumps({**done, "key": measured[0][0].key, "numbers": measured[0][1], "measurements": measurements}))
         return
-    for measure, numbers in found:
+    for measure, numbers in measured:
         for line in _scores(measure.analysis, measure.architecture or numbers["network"], numbers):
             print(line)
         print(f"compare {measure.key[:12]}")
@@ -184,26 +186,26 @@ def _scores(analysis: str, network: str, numbers: dict[str, Any]) -> list[str]:
             for name in ("hlr", "ior", "lrs")
         ]
     lines = []
-    for part, found in numbers["accuracy"].items():
+    for part, accuracy in numbers["accuracy"].items():
         each = ", ".join(f"{100 * n[part]['accuracy']:.2f}" for n in numbers["nets"])
         lines.append(
-            f"{part:10} {100 * found['mean']:.2f}% ± {100 * (found['sd'] or 0):.2f} (sd over {found['n']} fresh "
+            f"{part:10} {100 * accuracy['mean']:.2f}% ± {100 * (accuracy['sd'] or 0):.2f} (sd over {accuracy['n']} fresh "
             f"{network} networks: {each})"
         )
     return lines
 
 
 @app.command()
-def doctor(store: StoreDir = None, json: AsJson = False) -> None:
+def doctor(folder: StoreDir = None, json: AsJson = False) -> None:
     """Say what this machine has: versions, devices, cores, memory, and whether the store can be used.
 
     Example:  distill-prune doctor
     """
     from distill_prune.study.doctor import examine
 
-    found = examine(store or Path(os.environ.get("DISTILL_PRUNE_STORE") or "artifacts"))
+    facts = examine(folder or Path(os.environ.get("DISTILL_PRUNE_STORE") or "artifacts"))
     if json:
-        print(json_.dumps(found))
+        print(json_.dumps(facts))
         return
-    for name, value in found.items():
+    for name, value in facts.items():
         print(f"{name:14} {value}")

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from distill_prune.analyze import ANALYSES, Analysis
-from distill_prune.analyze.metric import declared, readings
+from distill_prune.analyze.declared import declared, readings
 from distill_prune.artifacts import Mask
 from distill_prune.conformance.inputs import SHRUNK, TINY_ENCODER, digits, record, sentences
 from distill_prune.data import DATASETS, DataSet, prepare

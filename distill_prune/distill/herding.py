@@ -39,12 +39,12 @@ class Settings(Base):
 def herd(features: Tensor, count: int) -> list[int]:
     """The `count` rows of `features` (N, D) that the module's text chooses, in order of choice."""
     mean, total = features.mean(0), torch.zeros_like(features[0])
-    squares, free = features.square().sum(1), torch.ones(len(features), dtype=torch.bool)
+    squares, free = features.square().sum(1), torch.ones_like(features[:, 0], dtype=torch.bool)
     chosen: list[int] = []
     for k in range(1, count + 1):
         # ||k mu - total - x||^2 but for a constant; numpy's argmin names the first of equal values
         gaps = squares - 2 * (features @ (k * mean - total))
-        chosen.append(int(gaps.masked_fill(~free, float("inf")).numpy().argmin()))
+        chosen.append(int(gaps.masked_fill(~free, float("inf")).cpu().numpy().argmin()))
         free[chosen[-1]] = False
         total += features[chosen[-1]]
     return chosen

@@ -40,12 +40,12 @@ class Settings(Base):
 def spread(features: Tensor, count: int) -> list[int]:
     """The `count` rows of `features` (N, D) that the module's text chooses, in order of choice."""
     # numpy's argmin and argmax name the first of equal values
-    chosen = [int((features - features.mean(0)).square().sum(1).numpy().argmin())]
-    nearest = torch.full((len(features),), float("inf"), dtype=features.dtype)
+    chosen = [int((features - features.mean(0)).square().sum(1).cpu().numpy().argmin())]
+    nearest = torch.full_like(features[:, 0], float("inf"))
     while len(chosen) < count:
         nearest = nearest.minimum((features - features[chosen[-1]]).square().sum(1))
         nearest[chosen[-1]] = -1.0  # not again, even where all that is left are copies of centres
-        chosen.append(int(nearest.numpy().argmax()))
+        chosen.append(int(nearest.cpu().numpy().argmax()))
     return chosen
 
 

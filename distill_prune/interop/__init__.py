@@ -30,7 +30,7 @@ class Format(EntryModule, Protocol):
     """A SyntheticSet, a list of Trajectory, a Ticket, or the Weights of a retrained network."""
     read: Callable[[AnySettings, Sequence[Path], Origin], Noun | list[Noun]] | None = None
     """What `KIND` says, out of files; None where the format cannot be imported."""
-    write: Callable[[Held, Path], Sequence[Path]] | None = None
+    write: Callable[[Export, Path], Sequence[Path]] | None = None
     """The files that it has written; None where the format cannot be exported."""
 
 
@@ -73,7 +73,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Held:
+class Export:
     """What is exported: the noun, and what the store knows of it besides.
 
     `model` is the network of a ticket or of weights, `mask` its mask (in `ticket`, for retrained weights the ticket that they

@@ -20,10 +20,10 @@ from typing import Literal
 
 from distill_prune.artifacts import Ticket
 from distill_prune.errors import DataError, UserError
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.checkpoints import read_tensors, torch_bytes
 from distill_prune.interop.files import one, publish
-from distill_prune.interop.networks import exported, ticket_of
+from distill_prune.interop.networks import sparse_network, ticket_of
 from distill_prune.settings import Entry
 
 KIND = "ticket"
@@ -47,25 +47,25 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Ticket:
     path = one(paths, "a mask of BERT-Tickets")
     if not settings.state:
         raise UserError(f"'{path}' has masks, but no weights", mend="--set state=PATH of the pre-trained state dict")
-    held = read_tensors(path)
-    if odd := next((n for n in held if not n.endswith(f".weight{_MASK}")), None):
+    entries = read_tensors(path)
+    if odd := next((n for n in entries if not n.endswith(f".weight{_MASK}")), None):
         raise DataError(f"'{odd}' of '{path}' is not a mask of a weight", expected="names that end in .weight_mask")
     state = read_tensors(Path(settings.state).expanduser())
     masks = {}
-    for name, mask in held.items():
+    for name, mask in entries.items():
         weight = name.removesuffix(_MASK)
         bare = weight.removeprefix(_BERT)
         masks[next((n for n in (weight, bare, _BERT + bare) if n in state), weight)] = mask
     return ticket_of(path, masks, state, origin.model)
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """The masks alone, by BERT's names.
 
     Raises:
         UserError: it is not a sparse BERT, or something stands at `path`.
     """
-    _, mask = exported(held, "bert-tickets")
+    _, mask = sparse_network(export, "bert-tickets")
     out = {}
     for name, kept in mask.kept.items():
         inside = re.search(r"(^|\.)((encoder\.layer\.\d+|pooler)\..+)", name)

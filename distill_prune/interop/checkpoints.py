@@ -23,14 +23,14 @@ def read_tensors(path: Path) -> State:
     Raises:
         DataError: there is no such file, it would execute, it is damaged, or it holds something else.
     """
-    held = _safetensors(path) if path.suffix == SAFE else load(path)
-    if not isinstance(held, Mapping) or not held or not all(isinstance(name, str) for name in held):
+    content = _safetensors(path) if path.suffix == SAFE else load(path)
+    if not isinstance(content, Mapping) or not content or not all(isinstance(name, str) for name in content):
         raise DataError(
             f"'{path}' is not a state dict",
-            got=type(held).__name__ if held else "nothing",
+            got=type(content).__name__ if content else "nothing",
             expected="tensors by name, as torch.save(module.state_dict()) writes them",
         )
-    return clone({name: tensor(path, value, f"'{name}'").contiguous() for name, value in held.items()})
+    return clone({name: tensor(path, value, f"'{name}'").contiguous() for name, value in content.items()})
 
 
 def _safetensors(path: Path) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ import torch
 
 from distill_prune.artifacts import SyntheticSet
 from distill_prune.errors import UserError
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import load, member, one, packed, publish_folder
 from distill_prune.interop.sets import Content, images_of, outgoing, rate_of, soft_of
 from distill_prune.interop.space import SpaceSettings, transform_of
@@ -49,14 +49,18 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     return Content(file, "datm", images, labels, transform, "logits", lr=lr, labels_path=labels_at).checked(settings, origin)
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """A folder with the three files.
 
     Raises:
         UserError: it is no set with logits as labels, a learning rate and one image in each, or something stands at `path`.
     """
-    kept = outgoing(held, "datm", ("logits",))
-    if kept.lr is None:
+    synthetic = outgoing(export, "datm", ("logits",))
+    if synthetic.lr is None:
         raise UserError("format 'datm' holds a learned learning rate", got="a set that learned none", mend="format ddranking")
-    tensors = {_IMAGES: kept.images.float(), _LABELS: kept.labels.float(), _LR: torch.tensor(kept.lr, dtype=torch.float32)}
+    tensors = {
+        _IMAGES: synthetic.images.float(),
+        _LABELS: synthetic.labels.float(),
+        _LR: torch.tensor(synthetic.lr, dtype=torch.float32),
+    }
     return publish_folder(path, ((name, packed(tensor.clone())) for name, tensor in tensors.items()))

@@ -21,7 +21,7 @@ from typing import Literal
 
 from distill_prune.artifacts import SyntheticSet
 from distill_prune.errors import ConfigError, DataError
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import load, one, packed, publish
 from distill_prune.interop.sets import Content, classes_of, images_of, outgoing
 from distill_prune.interop.space import Space, SpaceSettings, transform_of
@@ -51,12 +51,12 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
         DataError: the file is missing, hostile or damaged, or something does not fit.
     """
     path = one(paths, "a set of format dc")
-    held = load(path, inert=_NUMPY)
-    pairs = held.get("data") if isinstance(held, dict) else None
+    result = load(path, inert=_NUMPY)
+    pairs = result.get("data") if isinstance(result, dict) else None
     if not isinstance(pairs, list) or not pairs or not all(isinstance(p, list | tuple) and len(p) == 2 for p in pairs):
         raise DataError(
             f"'{path}' is not a result of DC, DSA or DM",
-            got=f"{type(held).__name__}" + (f" of {', '.join(map(str, held))[:100]}" if isinstance(held, dict) else ""),
+            got=f"{type(result).__name__}" + (f" of {', '.join(map(str, result))[:100]}" if isinstance(result, dict) else ""),
             expected="a dictionary whose 'data' is [[images, labels], ...]",
         )
     if not -len(pairs) <= settings.experiment < len(pairs):
@@ -72,12 +72,12 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     return Content(path, method, images, labels, transform, augment="none" if plain else None).checked(settings, origin)
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """One file with one experiment.
 
     Raises:
         UserError: it is no set with hard labels and one image in each, or something stands at `path`.
     """
-    kept = outgoing(held, "dc")
-    result = {"data": [[kept.images.float().clone(), kept.labels.clone()]], "accs_all_exps": {}}
+    synthetic = outgoing(export, "dc")
+    result = {"data": [[synthetic.images.float().clone(), synthetic.labels.clone()]], "accs_all_exps": {}}
     return publish(path, packed(result))

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from distill_prune.artifacts import LabelKind, SyntheticSet
 from distill_prune.errors import ConfigError, DataError, UserError
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import load, member, one, packed, publish_folder, tensor
 from distill_prune.interop.sets import Content, class_major, classes_of, images_of, named, outgoing, rate_of, soft_of
 from distill_prune.interop.space import SpaceSettings, transform_of
@@ -60,14 +60,14 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
 def _labels(settings: Settings, folder: Path, count: int, origin: Origin) -> tuple[Path, Tensor, LabelKind]:
     """The labels, what they are, and where they are from."""
     path = folder / _LABELS
-    held = tensor(path, load(path), "labels") if path.exists() else None
-    if held is not None and held.is_floating_point():
-        soft = soft_of(path, held)
+    labels = tensor(path, load(path), "labels") if path.exists() else None
+    if labels is not None and labels.is_floating_point():
+        soft = soft_of(path, labels)
         return path, soft, _kind(path, settings, soft)
     if settings.labels is not None:
         raise ConfigError(f"'{folder}' has hard labels", got=f"labels={settings.labels}", mend="leave `labels` out")
-    if held is not None:
-        hard, classes = classes_of(path, held), len(named(path, settings, origin))
+    if labels is not None:
+        hard, classes = classes_of(path, labels), len(named(path, settings, origin))
         if len(hard) == count and not class_major(hard, classes):
             raise DataError(f"labels of '{path}' are not class by class", got=f"{hard[:12].tolist()}, ...", expected=_ORDER)
         return path, hard, "classes"
@@ -91,19 +91,19 @@ def _kind(path: Path, settings: Settings, soft: Tensor) -> Literal["logits", "pr
     return settings.labels or "logits"
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """A folder with the files.
 
     Raises:
         UserError: it is no set with one image in each, hard labels are not class by class, or something stands at `path`.
     """
-    kept = outgoing(held, "ddranking", ("classes", "logits", "probabilities"))
-    labels = kept.labels if kept.label_kind == "classes" else kept.labels.float()
-    if kept.label_kind == "classes" and not class_major(labels, len(kept.classes)):
+    synthetic = outgoing(export, "ddranking", ("classes", "logits", "probabilities"))
+    labels = synthetic.labels if synthetic.label_kind == "classes" else synthetic.labels.float()
+    if synthetic.label_kind == "classes" and not class_major(labels, len(synthetic.classes)):
         raise UserError("format 'ddranking' holds hard labels in order", got=f"{labels[:12].tolist()}, ...", expected=_ORDER)
-    if kept.label_kind == "probabilities":
+    if synthetic.label_kind == "probabilities":
         labels = labels.clamp(min=torch.finfo(torch.float32).tiny).log()
-    tensors = {_IMAGES: kept.images.float(), _LABELS: labels}
-    if kept.lr is not None:
-        tensors[_LR] = torch.tensor(kept.lr, dtype=torch.float32)
+    tensors = {_IMAGES: synthetic.images.float(), _LABELS: labels}
+    if synthetic.lr is not None:
+        tensors[_LR] = torch.tensor(synthetic.lr, dtype=torch.float32)
     return publish_folder(path, ((name, packed(tensor.clone())) for name, tensor in tensors.items()))

@@ -105,26 +105,26 @@ def load(path: Path, *, inert: Sequence[str] = ()) -> object:
         ) from problem
 
 
-def tensor(path: Path, held: object, what: str) -> Tensor:
-    """`held`, called `what` in messages, as a plain tensor: dense, on the CPU, real, without gradient.
+def tensor(path: Path, value: object, what: str) -> Tensor:
+    """`value`, called `what` in messages, as a plain tensor: dense, on the CPU, real, without gradient.
 
     Raises:
         DataError: it is none, or has more elements than the file holds numbers for it.
     """
-    if not isinstance(held, Tensor):
-        raise DataError(f"{what} of '{path}'", got=type(held).__name__, expected="a tensor")
-    if held.layout != torch.strided or held.device.type != "cpu" or held.is_quantized or held.is_complex():
+    if not isinstance(value, Tensor):
+        raise DataError(f"{what} of '{path}'", got=type(value).__name__, expected="a tensor")
+    if value.layout != torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_complex():
         raise DataError(
             f"{what} of '{path}'",
-            got=f"{held.dtype}, {held.layout}, on {held.device}",
+            got=f"{value.dtype}, {value.layout}, on {value.device}",
             expected="a dense tensor of real numbers",
         )
-    if held.numel() * held.element_size() > held.untyped_storage().nbytes():
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         raise DataError(
             f"{what} of '{path}' claims more numbers than the file holds",
-            got=f"{tuple(held.shape)} from {held.untyped_storage().nbytes()} bytes",
+            got=f"{tuple(value.shape)} from {value.untyped_storage().nbytes()} bytes",
         )
-    return held.detach()
+    return value.detach()
 
 
 def packed(value: object) -> bytes:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -37,11 +37,51 @@ PASSES, WARM = 40, 5
 """Forward passes of each network that are measured, and that are run before, unmeasured."""
 
 
-def footprint(model: Model, state: State, mask: Mask, shape: Sequence[int]) -> dict[str, Any]:
+class Weights(TypedDict):
+    total: int
+    remaining: int
+    sparsity: float
+    layers: dict[str, dict[str, int]]
+
+
+class Bytes(TypedDict):
+    float32: int
+    bitmask: int
+    csr: int
+
+
+class Flops(TypedDict):
+    dense: int
+    zeros_skipped: int
+
+
+class Spread(TypedDict):
+    """Of `count` measured times the median and the interquartile range, in milliseconds."""
+
+    median: float
+    iqr: float
+    count: int
+
+
+class Latency(TypedDict):
+    dense: Spread
+    sparse: Spread
+    threads: int
+
+
+class Footprint(TypedDict):
+    """What `footprint` measures; the fields are described above."""
+
+    weights: Weights
+    bytes: Bytes
+    flops: Flops
+    latency_ms: Latency
+
+
+def footprint(model: Model, state: State, mask: Mask, shape: Sequence[int]) -> Footprint:
     """The footprint of the network `mask` * `state` on one example of the given shape: (C, H, W), or (2, L) of tokens.
 
-    `weights` {total, remaining, sparsity} and by layer; `bytes` {float32, bitmask, csr}; `flops` {dense, zeros_skipped};
-    `latency_ms` {dense, sparse: {median, iqr, count}, threads}. Only the last differs from one call to the next.
+    Only `latency_ms` differs from one call to the next.
 
     Raises:
         RunError: a masked tensor is not the weight of a convolution or linear layer that the network runs.
@@ -54,7 +94,7 @@ def footprint(model: Model, state: State, mask: Mask, shape: Sequence[int]) -> d
     }
 
 
-def _bytes(state: State, mask: Mask) -> dict[str, int]:
+def _bytes(state: State, mask: Mask) -> Bytes:
     rest = sum(4 * t.numel() for n, t in state.items() if n not in mask.kept)
     kept = mask.kept.values()
     return {
@@ -64,7 +104,7 @@ def _bytes(state: State, mask: Mask) -> dict[str, int]:
     }
 
 
-def _flops(model: Model, mask: Mask, shape: Sequence[int]) -> dict[str, int]:
+def _flops(model: Model, mask: Mask, shape: Sequence[int]) -> Flops:
     module = model.instance(model.module.state_dict()).to("meta").eval()
     positions: dict[str, int] = {}  # how often each weight is used for one example
 
@@ -84,7 +124,7 @@ def _flops(model: Model, mask: Mask, shape: Sequence[int]) -> dict[str, int]:
     return {"dense": counter.total, "zeros_skipped": counter.total - skipped}
 
 
-def _latency(model: Model, state: State, mask: Mask, shape: Sequence[int]) -> dict[str, Any]:
+def _latency(model: Model, state: State, mask: Mask, shape: Sequence[int]) -> Latency:
     """Both networks in turn, so that what else the machine does meets both."""
     sparse = mask.apply(state)
     full = {n: torch.where(mask.kept[n], t, torch.full_like(t, 0.01)) if n in mask.kept else t for n, t in sparse.items()}
@@ -97,7 +137,8 @@ def _latency(model: Model, state: State, mask: Mask, shape: Sequence[int]) -> di
                 begin = time.perf_counter()
                 network(x)
                 times[name].append(1000 * (time.perf_counter() - begin))
-    return {name: _spread(taken[WARM:]) for name, taken in times.items()} | {"threads": torch.get_num_threads()}
+    spreads = {name: _spread(measured[WARM:]) for name, measured in times.items()}
+    return {"dense": spreads["dense"], "sparse": spreads["sparse"], "threads": torch.get_num_threads()}
 
 
 def _input(shape: Sequence[int], kind: torch.dtype, device: str = "cpu") -> Tensor:
@@ -107,15 +148,15 @@ def _input(shape: Sequence[int], kind: torch.dtype, device: str = "cpu") -> Tens
     return torch.zeros(1, *shape, dtype=kind, device=device)
 
 
-def _spread(times: Sequence[float]) -> dict[str, float | int]:
+def _spread(times: Sequence[float]) -> Spread:
     low, middle, high = np.quantile(times, (0.25, 0.5, 0.75)).tolist()
     return {"median": middle, "iqr": high - low, "count": len(times)}
 
 
-def lines(found: dict[str, Any]) -> list[str]:
+def lines(measured: Footprint) -> list[str]:
     """A footprint in words, one line a quantity."""
-    weights, size, flops, ms = (found[n] for n in ("weights", "bytes", "flops", "latency_ms"))
-    dense, sparse = (f"{ms[n]['median']:.3f} ms (IQR {ms[n]['iqr']:.3f})" for n in ("dense", "sparse"))
+    weights, size, flops, ms = measured["weights"], measured["bytes"], measured["flops"], measured["latency_ms"]
+    dense, sparse = (f"{spread['median']:.3f} ms (IQR {spread['iqr']:.3f})" for spread in (ms["dense"], ms["sparse"]))
     return [
         f"weights    {weights['remaining']:,} of {weights['total']:,} prunable survive, sparsity {weights['sparsity']:.2%}",
         f"size       {size['float32']:,} bytes as float32; possible: {size['bitmask']:,} as bitmask and values, "

@@ -22,7 +22,7 @@ from pydantic import Field
 from distill_prune.artifacts import SyntheticSet
 from distill_prune.data.augment import Augment
 from distill_prune.errors import ConfigError, DataError
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import load, member, one, packed, publish
 from distill_prune.interop.sets import PIXELS, Content, SetSettings, classes_of, images_of, outgoing
 
@@ -47,10 +47,10 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     """
     path = one(paths, "a set of format idc")
     path = member(path, _FILE) if path.is_dir() else path
-    held = load(path)
-    if not isinstance(held, list | tuple) or len(held) != 2:
-        raise DataError(f"'{path}' is not a set of IDC", got=type(held).__name__, expected="a list of images and labels")
-    images, labels = images_of(path, held[0]), classes_of(path, held[1])
+    content = load(path)
+    if not isinstance(content, list | tuple) or len(content) != 2:
+        raise DataError(f"'{path}' is not a set of IDC", got=type(content).__name__, expected="a list of images and labels")
+    images, labels = images_of(path, content[0]), classes_of(path, content[1])
     if settings.factor is None:
         raise ConfigError(
             f"'{path}' does not say how many training images each of its images holds",
@@ -59,11 +59,11 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     return Content(path, "idc", images, labels, PIXELS, factor=settings.factor).checked(settings, origin)
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """One file, which IDC's code looks for as `data.pt`; the factor is not in it.
 
     Raises:
         UserError: it is no set with hard labels, or something stands at `path`.
     """
-    kept = outgoing(held, "idc", factor=True)
-    return publish(path, packed([kept.transform.invert(kept.images).float().clone(), kept.labels.clone()]))
+    synthetic = outgoing(export, "idc", factor=True)
+    return publish(path, packed([synthetic.transform.invert(synthetic.images).float().clone(), synthetic.labels.clone()]))

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from distill_prune.artifacts import SyntheticSet
 from distill_prune.errors import ConfigError, DataError
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import load, member, packed, publish_folder, tensor
 from distill_prune.interop.sets import Content, Rate, classes_of, images_of, outgoing
 from distill_prune.interop.space import SpaceSettings, transform_of
@@ -53,9 +53,9 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
             f"'{paths[0]}' does not say the learned learning rate, which this format does not save",
             mend="--set lr=..., as the run logged it, or --set lr=null where none was learned",
         )
-    found = [(path, tensor(path, load(path), "what is saved")) for path in paths]
-    where, labels = _labels(found)
-    parts = [(path, images_of(path, held)) for path, held in found if held.dim() != 1]
+    tensors = [(path, tensor(path, load(path), "what is saved")) for path in paths]
+    where, labels = _labels(tensors)
+    parts = [(path, images_of(path, values)) for path, values in tensors if values.dim() != 1]
     first = parts[0][1].shape[1:]
     for path, part in parts:
         if part.shape[1:] != first:
@@ -68,25 +68,25 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     return Content(path, "mtt", images, labels, transform, lr=settings.lr, labels_path=where).checked(settings, origin)
 
 
-def _labels(found: Sequence[tuple[Path, Tensor]]) -> tuple[Path, Tensor]:
+def _labels(tensors: Sequence[tuple[Path, Tensor]]) -> tuple[Path, Tensor]:
     """The one tensor of one axis: every other is of images."""
-    labels = [(path, held) for path, held in found if held.dim() == 1]
-    if len(labels) != 1 or len(found) < 2:
+    labels = [(path, values) for path, values in tensors if values.dim() == 1]
+    if len(labels) != 1 or len(tensors) < 2:
         raise DataError(
             "files of images and one file of labels are expected",
-            got=", ".join(f"{path.name} {held.dtype} {tuple(held.shape)}" for path, held in found),
+            got=", ".join(f"{path.name} {values.dtype} {tuple(values.shape)}" for path, values in tensors),
             expected="floating-point (N, C, H, W), integers (N,)",
             mend="for soft labels (N, K), format datm",
         )
     return labels[0][0], classes_of(*labels[0])
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """A folder with the two files.
 
     Raises:
         UserError: it is no set with hard labels and one image in each, or something stands at `path`.
     """
-    kept = outgoing(held, "mtt")
-    tensors = {_IMAGES: kept.images.float(), _LABELS: kept.labels}
+    synthetic = outgoing(export, "mtt")
+    tensors = {_IMAGES: synthetic.images.float(), _LABELS: synthetic.labels}
     return publish_folder(path, ((name, packed(tensor.clone())) for name, tensor in tensors.items()))

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from distill_prune.artifacts import Trajectory
 from distill_prune.errors import ConfigError, DataError, UserError
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import load, packed, publish_folder, tensor
 from distill_prune.settings import Entry
 from distill_prune.tree import clone
@@ -56,19 +56,21 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> list[Traj
 def _files(paths: Sequence[Path]) -> list[Path]:
     if len(paths) != 1 or not paths[0].is_dir():
         return list(paths)
-    found = sorted(paths[0].glob("replay_buffer_*.pt"), key=lambda p: (len(p.name), p.name))
-    if not found:
+    buffers = sorted(paths[0].glob("replay_buffer_*.pt"), key=lambda p: (len(p.name), p.name))
+    if not buffers:
         raise DataError(f"the folder '{paths[0]}' has no experts", expected="replay_buffer_0.pt, ...")
-    return found
+    return buffers
 
 
 def _experts(path: Path, settings: Settings, shapes: Mapping[str, torch.Size]) -> Iterator[Trajectory]:
-    held = load(path)
-    if not isinstance(held, list) or not held or not all(isinstance(e, list) and len(e) > 1 for e in held):
+    experts = load(path)
+    if not isinstance(experts, list) or not experts or not all(isinstance(e, list) and len(e) > 1 for e in experts):
         raise DataError(
-            f"'{path}' is not a replay buffer", got=type(held).__name__, expected="a list of experts of 2 checkpoints or more"
+            f"'{path}' is not a replay buffer",
+            got=type(experts).__name__,
+            expected="a list of experts of 2 checkpoints or more",
         )
-    for number, expert in enumerate(held):
+    for number, expert in enumerate(experts):
         epochs = len(expert) - 1
         last = settings.epochs or epochs
         if last > epochs:
@@ -82,7 +84,7 @@ def _experts(path: Path, settings: Settings, shapes: Mapping[str, torch.Size]) -
                 expected="weights that training changes",
                 mend="MTT's buffer.py saves this on a machine without a GPU; train the experts on one, or with `experts` here",
             )
-        held[number] = None  # its tensors are copied: of a large buffer nothing is held twice for long
+        experts[number] = None  # its tensors are copied: no large buffer is in memory twice for long
         yield Trajectory(rows, dict(shapes))
 
 
@@ -95,18 +97,18 @@ def _row(path: Path, where: str, checkpoint: object, shapes: Mapping[str, torch.
             expected=f"{len(shapes)}: {', '.join(shapes)}",
             mend="--set model.name=... and the settings of the experts' network",
         )
-    found = [tensor(path, held, f"'{name}' in {where}") for name, held in zip(shapes, checkpoint, strict=True)]
-    for (name, shape), held in zip(shapes.items(), found, strict=True):
-        if held.shape != shape or not held.is_floating_point():
+    tensors = [tensor(path, value, f"'{name}' in {where}") for name, value in zip(shapes, checkpoint, strict=True)]
+    for (name, shape), values in zip(shapes.items(), tensors, strict=True):
+        if values.shape != shape or not values.is_floating_point():
             raise DataError(
                 f"'{name}' in {where} of '{path}' does not fit the network",
-                got=f"{held.dtype} {tuple(held.shape)}",
+                got=f"{values.dtype} {tuple(values.shape)}",
                 expected=f"floating-point {tuple(shape)}",
                 mend="--set model.name=... and the settings of the experts' network",
             )
-        if not bool(torch.isfinite(held).all()):
+        if not bool(torch.isfinite(values).all()):
             raise DataError(f"'{name}' in {where} of '{path}' is not finite", expected="numbers, no NaN or infinity")
-    return torch.cat([held.reshape(-1).float() for held in found])
+    return torch.cat([values.reshape(-1).float() for values in tensors])
 
 
 def _buffers(experts: Sequence[Trajectory]) -> Iterator[tuple[str, bytes]]:
@@ -115,13 +117,13 @@ def _buffers(experts: Sequence[Trajectory]) -> Iterator[tuple[str, bytes]]:
         yield f"replay_buffer_{number}.pt", packed(some)
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """A folder of `replay_buffer_<n>.pt`, 10 experts in each.
 
     Raises:
         UserError: it is something else than experts, or something stands at `path`.
     """
-    experts = held.noun
+    experts = export.noun
     if not isinstance(experts, tuple) or not experts:
         raise UserError("format 'mtt-experts' holds experts", got=type(experts).__name__, expected="one trajectory or more")
     return publish_folder(path, _buffers(experts))

@@ -16,27 +16,27 @@ from torch import Tensor
 
 from distill_prune.artifacts import Mask, Ticket, Weights
 from distill_prune.errors import DataError, UserError
-from distill_prune.interop import Held
+from distill_prune.interop import Export
 from distill_prune.models import Model
 from distill_prune.tree import State, select
 
 _MEND = "--set model.name=... and the settings of the network that the file was made with"
 
 
-def exported(held: Held, form: str) -> tuple[State, Mask]:
+def sparse_network(export: Export, form: str) -> tuple[State, Mask]:
     """The state of what is exported, pruned weights zero, and its mask.
 
     Raises:
         UserError: it is not a sparse network.
     """
-    ticket = held.noun if isinstance(held.noun, Ticket) else held.ticket
-    if not isinstance(held.noun, Ticket | Weights) or ticket is None:
+    ticket = export.noun if isinstance(export.noun, Ticket) else export.ticket
+    if not isinstance(export.noun, Ticket | Weights) or ticket is None:
         raise UserError(
             f"'{form}' is a format of sparse networks",
-            got=type(held.noun).__name__,
+            got=type(export.noun).__name__,
             expected="a ticket, or the retrained copy of one",
         )
-    return ticket.mask.apply(held.noun.state), ticket.mask
+    return ticket.mask.apply(export.noun.state), ticket.mask
 
 
 def ticket_of(path: Path, masks: Mapping[str, Tensor], state: State, model: Model | None) -> Ticket:
@@ -88,7 +88,7 @@ def ticket_of_zeros(path: Path, state: State, model: Model | None) -> Ticket:
     if model is None:
         raise UserError(f"'{path}' does not say which of its tensors are prunable", expected="a known network", mend=_MEND)
     names = _pairs(path, state, model)
-    return ticket_of(path, {n: state[n] != 0 for n, own in names.items() if own in model.prunable}, state, model)
+    return ticket_of(path, {n: state[n] != 0 for n, ours in names.items() if ours in model.prunable}, state, model)
 
 
 def _number(path: Path, name: str, tensor: Tensor) -> Tensor:
@@ -115,11 +115,11 @@ def _complete(path: Path, kept: Mapping[str, Tensor], model: Model) -> dict[str,
 
 def _modules(names: Iterable[str]) -> list[dict[str, str]]:
     """Of each module that owns tensors, in order, their full names by their last."""
-    found: dict[str, dict[str, str]] = {}
+    layers: dict[str, dict[str, str]] = {}
     for name in names:
         module, _, last = name.rpartition(".")
-        found.setdefault(module, {})[last] = name
-    return list(found.values())
+        layers.setdefault(module, {})[last] = name
+    return list(layers.values())
 
 
 def _pairs(path: Path, foreign: State, model: Model) -> dict[str, str]:
@@ -136,13 +136,13 @@ def _pairs(path: Path, foreign: State, model: Model) -> dict[str, str]:
         if odd := next((n for last, n in there.items() if last not in here), None):
             raise DataError(f"'{path}' has no counterpart of the network's '{odd}'", mend=_MEND)
         pairs |= {n: there[last] for last, n in here.items()}
-    for name, own_name in pairs.items():
-        theirs, own = foreign[name], ours[own_name]
-        if theirs.shape != own.shape or theirs.is_floating_point() != own.is_floating_point():
+    for name, our_name in pairs.items():
+        theirs, expected = foreign[name], ours[our_name]
+        if theirs.shape != expected.shape or theirs.is_floating_point() != expected.is_floating_point():
             raise DataError(
                 f"'{name}' of '{path}' does not fit the network",
                 got=f"{tuple(theirs.shape)} {theirs.dtype}",
-                expected=f"{tuple(own.shape)} {own.dtype} of '{own_name}'",
+                expected=f"{tuple(expected.shape)} {expected.dtype} of '{our_name}'",
                 mend=_MEND,
             )
     return pairs

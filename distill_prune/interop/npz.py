@@ -23,7 +23,7 @@ from pydantic import Field
 from distill_prune.artifacts import SyntheticSet
 from distill_prune.data.npz_file import Archive
 from distill_prune.errors import ConfigError
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import one, present, publish
 from distill_prune.interop.sets import PIXELS, Content, Rate, images_of, named, outgoing
 from distill_prune.interop.space import SpaceSettings, transform_of
@@ -61,21 +61,21 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     )
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """One file.
 
     Raises:
         UserError: it is no set with hard labels, or something stands at `path`.
     """
-    kept = outgoing(held, "npz", factor=True)
-    images = kept.images.float()
+    synthetic = outgoing(export, "npz", factor=True)
+    images = synthetic.images.float()
     whole = (images * 255).round().clamp(0, 255).to(torch.uint8)
-    exact = kept.transform.kind == "pixels" and torch.equal(whole.float() / 255, images)
+    exact = synthetic.transform.kind == "pixels" and torch.equal(whole.float() / 255, images)
     buffer = io.BytesIO()
     np.savez(
         buffer,
         images=whole.permute(0, 2, 3, 1).contiguous().numpy() if exact else images.contiguous().numpy(),
-        labels=kept.labels.numpy().astype(np.min_scalar_type(len(kept.classes) - 1)),
-        classes=np.array(kept.classes),
+        labels=synthetic.labels.numpy().astype(np.min_scalar_type(len(synthetic.classes) - 1)),
+        classes=np.array(synthetic.classes),
     )
     return publish(path, buffer.getvalue())

@@ -18,9 +18,9 @@ from typing import Literal
 import torch
 
 from distill_prune.errors import RunError, UserError
-from distill_prune.interop import Held
+from distill_prune.interop import Export
 from distill_prune.interop.files import publish
-from distill_prune.interop.networks import exported
+from distill_prune.interop.networks import sparse_network
 from distill_prune.models import Model
 from distill_prune.settings import Entry
 from distill_prune.tree import State
@@ -32,17 +32,17 @@ class Settings(Entry):
     name: Literal["onnx"] = "onnx"
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """One ONNX file.
 
     Raises:
         UserError: it is not a sparse network of a known kind, packages are missing, or something stands at `path`.
         RunError: the network has an operation that cannot be expressed.
     """
-    state, _ = exported(held, "onnx")
-    if held.model is None:
+    state, _ = sparse_network(export, "onnx")
+    if export.model is None:
         raise UserError("the network of this ticket is not known", mend="import it with --set model.name=...")
-    return publish(path, _translate(held.model, state))
+    return publish(path, _translate(export.model, state))
 
 
 def _translate(model: Model, state: State) -> bytes:

@@ -19,10 +19,10 @@ from typing import Literal
 
 from distill_prune.artifacts import Ticket
 from distill_prune.errors import DataError, UserError
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.checkpoints import read_tensors, torch_bytes
 from distill_prune.interop.files import member, publish_folder
-from distill_prune.interop.networks import exported, ticket_of
+from distill_prune.interop.networks import sparse_network, ticket_of
 from distill_prune.settings import Entry
 
 KIND = "ticket"
@@ -74,13 +74,13 @@ def _check(path: Path, ticket: Ticket) -> None:
         )
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """The three files of a level, in a new folder `path`. Of a retrained copy the model file holds the trained weights.
 
     Raises:
         UserError: it is not a sparse network, or something stands at `path`.
     """
-    state, mask = exported(held, "openlth")
+    state, mask = sparse_network(export, "openlth")
     report = {"total": float(mask.total), "unpruned": float(mask.remaining)}
     files = [
         (_MASK, torch_bytes({n: t.int() for n, t in mask.kept.items()})),

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from distill_prune.artifacts import SyntheticSet
 from distill_prune.errors import DataError, UserError
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import one, present, publish_folder
 from distill_prune.interop.sets import PIXELS, Content, Rate, SetSettings, named, outgoing
 
@@ -89,9 +89,9 @@ def _classes(root: Path, folders: Sequence[Path], settings: Settings, origin: Or
     if all(name.isdecimal() for name in called):
         names, numbers = named(root, settings, origin), [int(name) for name in called]
     elif all(parts := [_NUMBERED.fullmatch(name) for name in called]):
-        found = {int(part[1]): unquote(part[2]) for part in parts if part}
-        own = tuple(found[i] for i in sorted(found)) if sorted(found) == list(range(len(called))) else None
-        names, numbers = named(root, settings, origin, own), [int(part[1]) for part in parts if part]
+        name_of = {int(part[1]): unquote(part[2]) for part in parts if part}
+        listed = tuple(name_of[i] for i in sorted(name_of)) if sorted(name_of) == list(range(len(called))) else None
+        names, numbers = named(root, settings, origin, listed), [int(part[1]) for part in parts if part]
     else:
         names = settings.classes or origin.classes or tuple(sorted(called))
         if unknown := next((name for name in called if name not in names), None):
@@ -126,7 +126,7 @@ def _decode(file: Path) -> Tensor:
     return torch.from_numpy(pixels[None].copy() if gray else pixels.transpose(2, 0, 1).copy())
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """A folder with one folder for each class.
 
     Raises:
@@ -134,17 +134,17 @@ def write(held: Held, path: Path) -> list[Path]:
     """
     from PIL import Image
 
-    kept = outgoing(held, "png", factor=True)
-    if kept.images.shape[1] not in (1, 3):
-        raise UserError("format 'png' holds gray or RGB images", got=f"{kept.images.shape[1]} channels", expected="1 or 3")
-    counts = torch.bincount(kept.labels, minlength=len(kept.classes))
+    synthetic = outgoing(export, "png", factor=True)
+    if synthetic.images.shape[1] not in (1, 3):
+        raise UserError("format 'png' holds gray or RGB images", got=f"{synthetic.images.shape[1]} channels", expected="1 or 3")
+    counts = torch.bincount(synthetic.labels, minlength=len(synthetic.classes))
     if bool((counts == 0).any()):
-        raise UserError("format 'png' holds images of every class", got=f"none of '{kept.classes[int(counts.argmin())]}'")
-    pixels = (kept.transform.invert(kept.images.float()) * 255).round().clamp(0, 255).to(torch.uint8)
+        raise UserError("format 'png' holds images of every class", got=f"none of '{synthetic.classes[int(counts.argmin())]}'")
+    pixels = (synthetic.transform.invert(synthetic.images.float()) * 255).round().clamp(0, 255).to(torch.uint8)
     files: list[tuple[str, bytes]] = []
-    for number, name in enumerate(kept.classes):
+    for number, name in enumerate(synthetic.classes):
         folder = f"{number:05d}_{quote(name, safe=_SAFE)}"
-        for i, picture in enumerate(pixels[kept.labels == number].permute(0, 2, 3, 1).numpy()):
+        for i, picture in enumerate(pixels[synthetic.labels == number].permute(0, 2, 3, 1).numpy()):
             buffer = io.BytesIO()
             Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(buffer, format="PNG")
             files.append((f"{folder}/{i:05d}.png", buffer.getvalue()))

@@ -16,10 +16,10 @@ from safetensors.torch import save
 
 from distill_prune.artifacts import Ticket
 from distill_prune.errors import UserError
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.checkpoints import SAFE, read_tensors
 from distill_prune.interop.files import one, publish
-from distill_prune.interop.networks import exported, ticket_of_zeros
+from distill_prune.interop.networks import sparse_network, ticket_of_zeros
 from distill_prune.settings import Entry
 from distill_prune.tree import clone
 
@@ -47,10 +47,10 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Ticket:
     return ticket_of_zeros(path, read_tensors(path), origin.model)
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """One file.
 
     Raises:
         UserError: it is not a sparse network, the name is another format's, or something stands at `path`.
     """
-    return publish(_named(path), save(clone(exported(held, "safetensors")[0]), {"format": "pt"}))
+    return publish(_named(path), save(clone(sparse_network(export, "safetensors")[0]), {"format": "pt"}))

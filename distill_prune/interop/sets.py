@@ -14,7 +14,7 @@ from torch import Tensor
 from distill_prune.artifacts import LabelKind, SyntheticSet, Transform
 from distill_prune.data.augment import Augment
 from distill_prune.errors import ConfigError, DataError, UserError
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import tensor
 from distill_prune.settings import Entry
 
@@ -40,69 +40,71 @@ class SetSettings(Entry):
     augment: Augment = DSA
 
 
-def images_of(path: Path, held: object) -> Tensor:
+def images_of(path: Path, value: object) -> Tensor:
     """Images (N, C, H, W) of any floating type as float32 in fresh memory.
 
     Raises:
         DataError: they are something else, or not finite.
     """
-    found = tensor(path, held, "images")
-    if not found.is_floating_point() or found.dim() != 4 or found.numel() == 0:
+    images = tensor(path, value, "images")
+    if not images.is_floating_point() or images.dim() != 4 or images.numel() == 0:
         raise DataError(
-            f"images of '{path}'", got=f"{found.dtype} {tuple(found.shape)}", expected="floating-point (N, C, H, W), at least 1"
+            f"images of '{path}'",
+            got=f"{images.dtype} {tuple(images.shape)}",
+            expected="floating-point (N, C, H, W), at least 1",
         )
-    images = found.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    images = images.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     _finite(path, "images", images)
     return images
 
 
-def classes_of(path: Path, held: object) -> Tensor:
+def classes_of(path: Path, value: object) -> Tensor:
     """Hard labels (N,) of any integer type as int64 in fresh memory.
 
     Raises:
         DataError: they are something else.
     """
-    found = tensor(path, held, "labels")
-    if found.is_floating_point() or found.dtype == torch.bool or found.dim() != 1:
-        raise DataError(f"labels of '{path}'", got=f"{found.dtype} {tuple(found.shape)}", expected="integers (N,), classes")
-    return found.to(torch.int64, copy=True)
+    labels = tensor(path, value, "labels")
+    if labels.is_floating_point() or labels.dtype == torch.bool or labels.dim() != 1:
+        raise DataError(f"labels of '{path}'", got=f"{labels.dtype} {tuple(labels.shape)}", expected="integers (N,), classes")
+    return labels.to(torch.int64, copy=True)
 
 
-def soft_of(path: Path, held: object) -> Tensor:
+def soft_of(path: Path, value: object) -> Tensor:
     """Soft labels (N, K) of any floating type as float32 in fresh memory.
 
     Raises:
         DataError: they are something else, or not finite.
     """
-    found = tensor(path, held, "labels")
-    if not found.is_floating_point() or found.dim() != 2:
+    labels = tensor(path, value, "labels")
+    if not labels.is_floating_point() or labels.dim() != 2:
         raise DataError(
-            f"labels of '{path}'", got=f"{found.dtype} {tuple(found.shape)}", expected="floating-point (N, K), soft labels"
+            f"labels of '{path}'", got=f"{labels.dtype} {tuple(labels.shape)}", expected="floating-point (N, K), soft labels"
         )
-    labels = found.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
+    labels = labels.to(torch.float32, copy=True, memory_format=torch.contiguous_format)
     _finite(path, "labels", labels)
     return labels
 
 
-def rate_of(path: Path, held: object) -> float:
+def rate_of(path: Path, value: object) -> float:
     """A learning rate that was saved as a number or as a tensor of one element.
 
     Raises:
         DataError: it is something else, or not positive and finite.
     """
-    if isinstance(held, Tensor) and held.numel() == 1 and not held.is_complex():
-        held = tensor(path, held, "the learning rate").item()
-    if isinstance(held, bool) or not isinstance(held, int | float) or not 0 < held < math.inf:
+    if isinstance(value, Tensor) and value.numel() == 1 and not value.is_complex():
+        value = tensor(path, value, "the learning rate").item()
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise DataError(
             f"the learning rate of '{path}'",
-            got=tuple(held.shape) if isinstance(held, Tensor) else held,
+            got=tuple(value.shape) if isinstance(value, Tensor) else value,
             expected="one positive number",
         )
-    return float(held)
+    return float(value)
 
 
-def named(path: Path, settings: SetSettings, origin: Origin, own: tuple[str, ...] | None = None) -> tuple[str, ...]:
-    """The names of the classes: those given, else `own` (the file's), else those of the data set.
+def named(path: Path, settings: SetSettings, origin: Origin, listed: tuple[str, ...] | None = None) -> tuple[str, ...]:
+    """The names of the classes: those given, else `listed` (the file's), else those of the data set.
 
     Raises:
         ConfigError: nobody names them.
@@ -110,20 +112,20 @@ def named(path: Path, settings: SetSettings, origin: Origin, own: tuple[str, ...
     """
     if settings.classes is not None:
         return settings.classes
-    if own is not None and origin.classes is not None and own != origin.classes:
+    if listed is not None and origin.classes is not None and listed != origin.classes:
         raise DataError(
             f"'{path}' names other classes than the data set",
-            got=f"{len(own)}: {', '.join(own[:10])}",
+            got=f"{len(listed)}: {', '.join(listed[:10])}",
             expected=f"{len(origin.classes)}: {', '.join(origin.classes[:10])}",
             mend="another `dataset`, or --set classes=[...] in the order of the labels",
         )
-    found = own or origin.classes
-    if found is None:
+    names = listed or origin.classes
+    if names is None:
         raise ConfigError(
             f"'{path}' does not name its classes",
             mend="--set dataset=REF or --set classes=[...], in the order of the labels",
         )
-    return found
+    return names
 
 
 @dataclass(frozen=True)
@@ -209,31 +211,31 @@ def class_major(labels: Tensor, classes: int) -> bool:
     return torch.equal(labels, torch.arange(classes).repeat_interleave(len(labels) // classes))
 
 
-def outgoing(held: Held, form: str, kinds: tuple[LabelKind, ...] = ("classes",), *, factor: bool = False) -> SyntheticSet:
+def outgoing(export: Export, form: str, kinds: tuple[LabelKind, ...] = ("classes",), *, factor: bool = False) -> SyntheticSet:
     """The set to be written, where the format can hold it: its kind of labels, and with `factor` its multi-formation.
 
     Raises:
         UserError: it is no set, or one of text, or its labels or its multi-formation have no place in the format.
     """
-    held_set = held.noun
-    if not isinstance(held_set, SyntheticSet):
-        raise UserError(f"format '{form}' holds a distilled set", got=type(held_set).__name__)
-    if held_set.transform.kind == "text":
+    synthetic = export.noun
+    if not isinstance(synthetic, SyntheticSet):
+        raise UserError(f"format '{form}' holds a distilled set", got=type(synthetic).__name__)
+    if synthetic.transform.kind == "text":
         raise UserError(f"format '{form}' holds images, and the set is of text")
-    if held_set.label_kind not in kinds:
+    if synthetic.label_kind not in kinds:
         raise UserError(
             f"format '{form}' cannot hold the labels of this set",
-            got=held_set.label_kind,
+            got=synthetic.label_kind,
             expected=" or ".join(kinds),
             mend="format ddranking holds soft and hard labels",
         )
-    if held_set.factor > 1 and not factor:
+    if synthetic.factor > 1 and not factor:
         raise UserError(
             f"format '{form}' holds one training image in each",
-            got=f"{held_set.factor}x{held_set.factor} in each image",
+            got=f"{synthetic.factor}x{synthetic.factor} in each image",
             mend="format idc",
         )
-    return held_set
+    return synthetic
 
 
 def _finite(path: Path, what: str, values: Tensor) -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from distill_prune.artifacts import Ticket
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.checkpoints import read_tensors, torch_bytes
 from distill_prune.interop.files import one, publish
-from distill_prune.interop.networks import exported, ticket_of_zeros
+from distill_prune.interop.networks import sparse_network, ticket_of_zeros
 from distill_prune.settings import Entry
 
 KIND = "ticket"
@@ -36,10 +36,10 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Ticket:
     return ticket_of_zeros(path, read_tensors(path), origin.model)
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """One state dict.
 
     Raises:
         UserError: it is not a sparse network, or something stands at `path`.
     """
-    return publish(path, torch_bytes(exported(held, "state-dict")[0]))
+    return publish(path, torch_bytes(sparse_network(export, "state-dict")[0]))

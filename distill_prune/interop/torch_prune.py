@@ -19,10 +19,10 @@ from torch import Tensor
 
 from distill_prune.artifacts import Ticket
 from distill_prune.errors import DataError
-from distill_prune.interop import Held, Origin
+from distill_prune.interop import Export, Origin
 from distill_prune.interop.checkpoints import read_tensors, torch_bytes
 from distill_prune.interop.files import one, publish
-from distill_prune.interop.networks import exported, ticket_of
+from distill_prune.interop.networks import sparse_network, ticket_of
 from distill_prune.settings import Entry
 
 KIND = "ticket"
@@ -41,16 +41,16 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Ticket:
             fit (see `ticket_of`).
     """
     path = one(paths, "a pruned state dict")
-    held = read_tensors(path)
+    entries = read_tensors(path)
     masks: dict[str, Tensor] = {}
     state: dict[str, Tensor] = {}
-    for name, tensor in held.items():
+    for name, tensor in entries.items():
         whole = next((name.removesuffix(end) for end in (_ORIG, _MASK) if name.endswith(end)), name)
         weight = whole.rpartition(".")[2] == "weight"
-        if whole == name or not (weight or {whole + _ORIG, whole + _MASK} <= set(held)):
+        if whole == name or not (weight or {whole + _ORIG, whole + _MASK} <= set(entries)):
             state[name] = tensor
             continue
-        if missing := next((whole + end for end in (_ORIG, _MASK) if whole + end not in held), None):
+        if missing := next((whole + end for end in (_ORIG, _MASK) if whole + end not in entries), None):
             raise DataError(f"'{path}' has '{name}' without '{missing}'", expected="both, as torch.nn.utils.prune keeps them")
         if not weight:
             raise DataError(f"'{path}' prunes '{whole}'", expected="pruned weights alone", mend=f"prune.remove of '{whole}'")
@@ -60,13 +60,13 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Ticket:
     return ticket_of(path, masks, state, origin.model)
 
 
-def write(held: Held, path: Path) -> list[Path]:
+def write(export: Export, path: Path) -> list[Path]:
     """One state dict.
 
     Raises:
         UserError: it is not a sparse network, or something stands at `path`.
     """
-    state, mask = exported(held, "torch-prune")
+    state, mask = sparse_network(export, "torch-prune")
     out: dict[str, Tensor] = {}
     for name, tensor in state.items():
         if name in mask.kept:

@@ -22,17 +22,22 @@ AnyCriterion = Annotated[SerializeAsAny[Entry], EntryOf(CRITERIA)]
 
 
 class ControlOf(Settings):
-    """The tickets of the arm `of`, level by level, with one thing taken away. shuffled: each layer's mask in another order;
-    random: any weights of each layer, as many; reinitialised: the same mask on another draw of the initialisation;
-    transferred: the same mask on the weights that this arm's own task begins at; swapped: the mask by magnitude of W_k with as
-    many weights of about the same size exchanged at random as the ticket exchanges."""
+    """The tickets of the arm `of`, level by level, with one property removed. `kind`:
+
+    - shuffled: the mask of each layer in random order
+    - random: as many weights of each layer, chosen at random
+    - reinitialised: the same mask, on another draw of the initialisation
+    - transferred: the same mask, on the weights at which the task of this arm begins
+    - swapped: the mask by magnitude of W_k, in which as many weights are exchanged at random, for others of about the same
+      size, as the ticket exchanges
+    """
 
     of: str
     kind: Kind
 
 
 class Begin(Settings):
-    """A chain that is another arm's up to `level` and goes on with its own images from there."""
+    """A chain that takes its levels up to `level` from another arm, and prunes with its own images from there."""
 
     arm: str
     level: int = Field(ge=1)
@@ -79,7 +84,8 @@ class Arm(Settings):
 
 @dataclass(frozen=True)
 class Placed:
-    """An arm of the grid. In a scan `step` is its rewinding step as written, and `base` the arm that it is at the first one."""
+    """An arm of the grid, which rewinds to `k`. In a scan `step` is this step of the scan, and at further steps `base` is the
+    name that the arm has at the first one."""
 
     name: str
     arm: Arm
@@ -112,7 +118,7 @@ def placed(arms: Mapping[str, Arm], k: Duration, scan: tuple[Duration, ...]) -> 
 
 
 def _own_step(arms: Mapping[str, Arm], name: str) -> Duration | None:
-    """The rewinding step that the arm, or one that it is made from, has of its own."""
+    """The rewinding step `k` that is written for the arm, or for the nearest arm that it is made from."""
     arm = arms[name]
     return arm.k or (_own_step(arms, arm.parent) if arm.parent else None)
 

@@ -1,4 +1,4 @@
-"""What a pipeline is made of, and the check of a file's values: unknown keys are refused, with the nearest known one named."""
+"""The settings of a pipeline, and what the values of a file mean beyond their types."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from distill_prune.data import DATASETS
 from distill_prune.data.source import Source
 from distill_prune.distill import METHODS, last_epoch
 from distill_prune.duration import Duration
-from distill_prune.entries import EntryOf
-from distill_prune.errors import ConfigError, nearest
+from distill_prune.entries import EntriesOf, EntryOf
+from distill_prune.errors import nearest
 from distill_prune.models import MODELS
 from distill_prune.plan.arms import AnyCriterion, Arm, Placed, check, placed
-from distill_prune.plan.files import Raw, find_pipeline, override, read_raw
+from distill_prune.plan.files import find_pipeline, override, read_raw
 from distill_prune.plan.validate import validated
 from distill_prune.prune.imp import Rewind
 from distill_prune.prune.select import Share
-from distill_prune.settings import Entry, Settings
+from distill_prune.settings import Entry, Json, Settings
 from distill_prune.training import Recipe
 
 AnyData = Annotated[SerializeAsAny[Source], EntryOf(DATASETS)]
@@ -47,6 +47,7 @@ class Stored(Entry):
     other_data: bool = False
 
 
+Analyses = Annotated[dict[str, SerializeAsAny[Entry]], EntriesOf(ANALYSES, frozenset({"summary"}))]
 AnySet = Annotated[SerializeAsAny[Entry], EntryOf(METHODS, {"stored": Stored})]
 
 
@@ -117,7 +118,7 @@ class Pipeline(Settings):
     prune: Prune
     arms: dict[str, Arm] = Field(min_length=1)
     retrain: Retrain
-    compare: dict[str, SerializeAsAny[Entry]]
+    compare: Analyses
     versus: str = Field("real", description="the arm that the others are compared with")
     margin: float = Field(0.0, ge=0, lt=1, description="accuracy that a matching ticket may lack besides one deviation")
     claim_p: float = Field(
@@ -220,36 +221,26 @@ def _beside(data: Source, task: object) -> object:
     return {n: value for n, value in data if n in shared and value is not None and n in kind.model_fields} | {**task}
 
 
-def parse(raw: Mapping[str, Raw], file: str) -> Pipeline:
+def parse(raw: Mapping[str, Json], file: str) -> Pipeline:
     """The settings that the plain values of a file stand for. Beyond the types of the fields:
 
     - An arm, a set or a task that is `false` is left out, and so is an analysis or a restriction that is null: a file that
       extends another leaves out in this way what the other has. An arm that is null has every default.
-    - An analysis is written under its name.
     - Sections that may be left out are empty, and masks are by magnitude.
 
     Raises:
         ConfigError: naming the key, the file, what was got and what is known there.
     """
-    sections: dict[str, Raw] = {"distill": {}, "tasks": {}, "architectures": {}, "prune": {}, "compare": {}, **raw}
+    sections: dict[str, Json] = {"distill": {}, "tasks": {}, "architectures": {}, "prune": {}, "compare": {}, **raw}
     for name, absent in (("arms", False), ("distill", False), ("tasks", False), ("only", None), ("compare", None)):
         if isinstance(section := sections.get(name), dict):
             sections[name] = {key: body for key, body in section.items() if body is not absent}
     values: dict[str, object] = dict(sections)
     if isinstance(arms := sections.get("arms"), dict):
         values["arms"] = {name: {} if body is None else body for name, body in arms.items()}
-    if isinstance(compare := sections["compare"], dict):
-        values["compare"] = {name: _analysis(name, body, file) for name, body in compare.items()}
     if isinstance(prune := sections["prune"], dict):
         values["prune"] = {"criterion": {"name": "magnitude"}, **prune}
     return validated(Pipeline, values, "", file)
-
-
-def _analysis(name: str, raw: Raw, file: str) -> Settings:
-    if name not in ANALYSES or name == "summary":
-        raise ConfigError(f"unknown analysis 'compare.{name}' in {file}", expected=nearest(name, set(ANALYSES) - {"summary"}))
-    kind: type[Settings] = ANALYSES[name].Settings
-    return validated(kind, raw, f"compare.{name}", file)
 
 
 def load(name: str, assignments: Sequence[str] = ()) -> tuple[str, Pipeline]:

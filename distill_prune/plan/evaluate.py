@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.errors import ConfigError, StoreError, UserError, nearest
@@ -13,6 +12,7 @@ from distill_prune.plan.files import override
 from distill_prune.plan.jobs import CompareJob
 from distill_prune.plan.nodes import Graph, SetMeasure
 from distill_prune.plan.validate import entry, validated
+from distill_prune.settings import Json, canonical
 from distill_prune.store.store import Store
 
 
@@ -26,13 +26,15 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyse
         StoreError: `ref` is no synthetic set, or its data set is not in the store.
         UserError: the set was made without a network, and none was named.
     """
-    found = store.find(ref)
-    if found.stage != "distill":
+    synthetic = store.find(ref)
+    if synthetic.stage != "distill":
         raise StoreError(
-            f"'{ref}' is not a synthetic set", got=f"{found.stage}/{found.key[:12]}", mend="`distill-prune ls distill`"
+            f"'{ref}' is not a synthetic set",
+            got=f"{synthetic.stage}/{synthetic.key[:12]}",
+            mend="`distill-prune ls distill`",
         )
-    manifest = store.manifest("distill", found.key)
-    raw: dict[str, Any] = {"model": manifest.settings.get("model") or {}}
+    manifest = store.manifest("distill", synthetic.key)
+    raw: dict[str, Json] = {"model": canonical(manifest.settings.get("model") or {})}
     override(raw, assignments)
     model, others, dataset = raw.pop("model"), raw.pop("architectures", None) or {}, raw.pop("dataset", None)
     if not model:
@@ -40,40 +42,44 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyse
             "the set was made without a network, so the one to evaluate it with must be named",
             mend="--set model.name=convnet --set model.width=16 ...",
         )
+    if not isinstance(others, dict):
+        raise ConfigError("'architectures' in --set", got=repr(others), expected="a mapping of names to networks")
     data = _data(store, manifest.inputs.get("data", ""), dataset)
     graph = Graph(_bare(manifest.threads))
     fields = {a: set(ANALYSES[a].Settings.model_fields) for a in analyses}
     if unknown := sorted(raw.keys() - set().union(*fields.values())):
         known = set().union(*fields.values(), {"model", "architectures", "dataset"}) - {"name"}
         raise ConfigError(f"unknown key '{unknown[0]}' in --set", expected=nearest(unknown[0], known))
+    network = resolved(entry(MODELS, model, "model", "--set"))
+    further = {name: resolved(entry(MODELS, other, f"architectures.{name}", "--set")) for name, other in others.items()}
     for analysis in analyses:
-        own = {k: v for k, v in raw.items() if k in fields[analysis]}
-        settings = validated(ANALYSES[analysis].Settings, own, "", "--set")
-        for name, network in {"": model, **(others if analysis == "evaluation" else {})}.items():
-            where = f"architectures.{name}" if name else "model"
-            given = resolved(entry(MODELS, network, where, "--set"))
-            job = CompareJob(analysis=settings, model=given, threads=manifest.threads)
+        chosen = {key: value for key, value in raw.items() if key in fields[analysis]}
+        settings = validated(ANALYSES[analysis].Settings, chosen, "", "--set")
+        for name, tested in {"": network, **(further if analysis == "evaluation" else {})}.items():
+            job = CompareJob(analysis=settings, model=tested, threads=manifest.threads)
             label = f"{analysis} of {ref}" + (f" with {name}" if name else "")
-            key = graph.add("compare", job, {"data": data, "set": found.key}, label, f"compare {analysis}")
+            key = graph.add("compare", job, {"data": data, "set": synthetic.key}, label, f"compare {analysis}")
             graph.set_measures.append(SetMeasure(ref, analysis, name, key))
     return graph
 
 
-def _data(store: Store, own: str, dataset: object) -> str:
-    """The key of the data set to test on: the set's own, unless another is named."""
+def _data(store: Store, made_from: str, dataset: object) -> str:
+    """The key of the data set to test on: the one that the set was made from, unless another is named."""
     if dataset is not None:
-        found = store.find(str(dataset))
-        if found.stage != "data":
-            raise StoreError(f"dataset '{dataset}' is not a prepared data set", got=f"{found.stage}/{found.key[:12]}")
-        return found.key
-    if not own:
+        data = store.find(str(dataset))
+        if data.stage != "data":
+            raise StoreError(f"dataset '{dataset}' is not a prepared data set", got=f"{data.stage}/{data.key[:12]}")
+        return data.key
+    if not made_from:
         raise UserError(
             "the set was imported without its data set, so the one to test it on must be named",
             mend="--set dataset=KEY: `distill-prune data PIPELINE` makes one, `distill-prune ls data` lists them",
         )
-    if not store.has("data", own):
-        raise StoreError(f"the set's data, {own[:12]}, are not in the store", mend="`distill-prune data PIPELINE` makes them")
-    return own
+    if not store.has("data", made_from):
+        raise StoreError(
+            f"the set's data, {made_from[:12]}, are not in the store", mend="`distill-prune data PIPELINE` makes them"
+        )
+    return made_from
 
 
 def _bare(threads: int) -> Pipeline:

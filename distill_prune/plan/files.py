@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import yaml
 
 from distill_prune.errors import ConfigError, nearest
-
-Raw: TypeAlias = "bool | int | float | str | list[Raw] | dict[str, Raw] | None"
-"""A value as YAML has it, before it means anything."""
+from distill_prune.settings import Json
 
 
 class _Yaml(yaml.SafeLoader):
@@ -26,8 +24,8 @@ class _Yaml(yaml.SafeLoader):
 
 
 _Yaml.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    first: [(tag, pattern) for tag, pattern in tags if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
+    for first, tags in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
 _Yaml.add_implicit_resolver(
@@ -37,11 +35,16 @@ _Yaml.add_implicit_resolver(
 )
 
 
-def parse_yaml(text: str) -> Any:
+def parse_yaml(text: str) -> Json:
+    """The plain value of a YAML text.
+
+    Raises:
+        YAMLError: it is none.
+    """
     return _unshared(yaml.load(text, Loader=_Yaml))
 
 
-def _unshared(value: Any) -> Any:
+def _unshared(value: Json) -> Json:
     """Copies of mappings and lists wherever they stand: an alias must not carry an override to other places."""
     if isinstance(value, dict):
         return {k: _unshared(v) for k, v in value.items()}
@@ -71,7 +74,7 @@ def find_pipeline(name: str) -> Path:
     )
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> dict[str, Json]:
     try:
         raw = parse_yaml(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
@@ -83,36 +86,45 @@ def _read(path: Path) -> dict[str, Any]:
     return raw
 
 
-def _merge(base: Any, over: Any) -> Any:
+def _merged(base: dict[str, Json], over: dict[str, Json]) -> dict[str, Json]:
     """`over` laid on `base`, mapping by mapping; a mapping with another `name` or `preset` replaces the base's whole."""
-    if not isinstance(base, dict) or not isinstance(over, dict):
-        return over
     if "name" in over and "name" in base and over["name"] != base["name"]:
         return over
     if over.get("preset") is not None and over["preset"] != base.get("preset"):
         return over
-    return {**base, **{k: _merge(base.get(k), v) for k, v in over.items()}}
+    values = dict(base)
+    for key, value in over.items():
+        below = base.get(key)
+        values[key] = _merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return values
 
 
-def read_raw(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The file's plain values, with `extends:` (a path beside it) resolved."""
+def read_raw(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Json]:
+    """The file's plain values, with `extends:` (a path beside it, or a shipped file) resolved.
+
+    Raises:
+        ConfigError: a file is missing, is not YAML, holds no mapping, or extends itself.
+    """
     if path.resolve() in seen:
         raise ConfigError(f"'{path}' extends itself", got=" -> ".join(p.name for p in (*seen, path)))
     raw = _read(path)
     if (parent := raw.pop("extends", None)) is None:
         return raw
-    found = [p for p in (path.parent / str(parent), *(s / str(parent) for s in _shipped())) if p.is_file()]
-    if not found:
+    candidates = (folder / str(parent) for folder in (path.parent, *_shipped()))
+    extended = next((file for file in candidates if file.is_file()), None)
+    if extended is None:
         raise ConfigError(
             f"'{path}' extends '{parent}', which is not there", expected=f"a file beside {path.name}, or a shipped one"
         )
-    merged = _merge(read_raw(found[0], (*seen, path.resolve())), raw)
-    assert isinstance(merged, dict)
-    return merged
+    return _merged(read_raw(extended, (*seen, path.resolve())), raw)
 
 
-def override(raw: dict[str, Any], assignments: Sequence[str]) -> None:
-    """Lay `a.b=c` on plain values, in place; c is YAML."""
+def override(raw: dict[str, Json], assignments: Sequence[str]) -> None:
+    """Lay `a.b=c` on plain values, in place; c is YAML.
+
+    Raises:
+        ConfigError: an assignment has no place or no value of YAML, or its place lies below a value that is no mapping.
+    """
     for text in assignments:
         place, mark, value = text.partition("=")
         if not mark or not place:
@@ -120,11 +132,10 @@ def override(raw: dict[str, Any], assignments: Sequence[str]) -> None:
         *path, last = place.split(".")
         node = raw
         for part in path:
-            if node.get(part) is None:
-                node[part] = {}
-            node = node[part]
-            if not isinstance(node, dict):
+            below = {} if node.get(part) is None else node[part]
+            if not isinstance(below, dict):
                 raise ConfigError(f"--set {place}: '{part}' holds a value, not a mapping")
+            node[part] = node = below
         try:
             node[last] = parse_yaml(value)
         except yaml.YAMLError as problem:

@@ -57,7 +57,7 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
 
 
 def _experts(g: Graph, store: Store) -> dict[str, str]:
-    """The experts that some set of the pipeline needs: those of the store that it names, else its own."""
+    """The keys of the experts, where a set needs some: those of the store that the pipeline names, else newly trained ones."""
     p = g.pipeline
     needy = [m for m in p.distill.values() if not isinstance(m, Stored) and METHODS[m.name].NEEDS_EXPERTS]
     if not needy:
@@ -72,14 +72,14 @@ def _experts(g: Graph, store: Store) -> dict[str, str]:
 
 
 def _stored_expert(ref: str, store: Store, needy: list[Entry]) -> str:
-    found = store.find(ref)
-    if found.stage != "experts":
-        raise StoreError(f"experts.stored: '{ref}' is not an expert's trajectory", got=f"{found.stage}/{found.key[:12]}")
-    epochs = len(store.trajectory(found.key).checkpoints) - 1
+    expert = store.find(ref)
+    if expert.stage != "experts":
+        raise StoreError(f"experts.stored: '{ref}' is not an expert's trajectory", got=f"{expert.stage}/{expert.key[:12]}")
+    epochs = len(store.trajectory(expert.key).checkpoints) - 1
     last = max(last_epoch(method) for method in needy)
     if last > epochs:
         raise ConfigError(f"experts.stored: '{ref}' ends before the epochs that matching uses", got=epochs, expected=last)
-    return found.key
+    return expert.key
 
 
 def _data(g: Graph, source: Source, known: Remembered, label: str) -> str:
@@ -89,8 +89,11 @@ def _data(g: Graph, source: Source, known: Remembered, label: str) -> str:
 
 
 def _resolved(p: Pipeline, known: Remembered) -> Pipeline:
-    """The pipeline with what stands for pre-trained weights in the settings of its networks; a head that some task reads must
-    be among them."""
+    """The pipeline, with what stands for pre-trained weights in the settings of its networks.
+
+    Raises:
+        UserError: a task asks for word pieces, and the network has no head for these.
+    """
     if any(source.MASKED for source in (p.data, *p.tasks.values())):
         resolved(predicting(p.model), known)
     experts = p.experts if p.experts.model is None else p.experts.model_copy(update={"model": resolved(p.experts.model, known)})

@@ -23,8 +23,8 @@ def chain(g: Graph, placed: Placed, seed: int) -> None:
 
 
 def _dense(g: Graph, placed: Placed, seed: int, recipe: Recipe | None = None, images: str | None = None, draw: int = 0) -> str:
-    """Level 0: by `recipe` on `images`, which are the retraining recipe and the real data of the arm's task where not given;
-    with k = 0 it depends on neither, and all arms of a seed and task share it."""
+    """Level 0, trained to step k by `recipe` on `images`: by default, the retraining recipe and the real data of the arm's
+    task. With k = 0 it depends on neither, and all arms of a seed and task share it."""
     k, data = placed.k, g.real(placed.task)
     recipe, images = recipe or g.pipeline.retrain.recipe, images or data
     zero = k.count == 0
@@ -57,7 +57,7 @@ def _control(g: Graph, placed: Placed, control: ControlOf, seed: int) -> dict[in
 
 
 def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
-    """Levels by pruning: of the level before, or (one-shot) of the dense network; the first ones another arm's, where said."""
+    """Levels by pruning the level before, or the dense network (`one_shot`). With `begins` the first are another arm's."""
     p, arm, k = g.pipeline, placed.arm, placed.k
     criterion = arm.criterion or p.prune.criterion
     entry = CRITERIA[criterion.name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field, GetPydanticSchema, SerializeAsAny
 from pydantic_core import core_schema
@@ -12,7 +12,7 @@ from distill_prune.duration import NONE, Duration
 from distill_prune.plan.records import Roles
 from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Step
-from distill_prune.settings import Entry, Later, Settings, canonical
+from distill_prune.settings import Entry, Json, Later, Settings, canonical
 from distill_prune.training import Recipe
 
 _AS_BUILT = GetPydanticSchema(lambda *_: core_schema.any_schema())
@@ -27,12 +27,10 @@ class Job(Settings):
 
     threads: int = 1
 
-    def identity(self) -> dict[str, Any]:
-        """What of the settings enters the key."""
-        out = canonical(self)
-        assert isinstance(out, dict)
-        model = getattr(self, "model", None)
-        return out if model is None else {**out, "model": model.identity()}
+    def identity(self) -> dict[str, Json]:
+        """What of the settings enters the key: of the network, its identity."""
+        settings, model = canonical(self), dict(self).get("model")
+        return {**settings, "model": model.identity()} if isinstance(model, Entry) else settings
 
 
 class DataJob(Job):
@@ -41,7 +39,7 @@ class DataJob(Job):
     source: SerializeAsAny[Source]
     fingerprint: str
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         return {"threads": self.threads, "source": self.source.identity(), "fingerprint": self.fingerprint}
 
 

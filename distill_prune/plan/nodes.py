@@ -84,8 +84,8 @@ class Graph:
     @property
     def learned(self) -> str | None:
         """The key of the first set that is no control and was made from the study's own data."""
-        own = (n for n in self.sets if not is_control(self.methods[n]))
-        return next((self.sets[n] for n in own if not self.pipeline.of_other_data(n)), None)
+        learned = (n for n in self.sets if not is_control(self.methods[n]) and not self.pipeline.of_other_data(n))
+        return next((self.sets[n] for n in learned), None)
 
     @property
     def evaluations(self) -> dict[str, str]:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
-from pydantic.json_schema import GenerateJsonSchema
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.data import DATASETS
@@ -20,7 +20,7 @@ from distill_prune.recipe import PRESETS
 from distill_prune.settings import Settings
 from distill_prune.table import EntryModule, Table
 
-Schema = dict[str, Any]
+Schema = JsonSchemaValue
 
 REFERENCE = "#/definitions/{model}"
 
@@ -28,7 +28,7 @@ REFERENCE = "#/definitions/{model}"
 class _Generator(GenerateJsonSchema):
     """Without titles of fields, which would be their names once more."""
 
-    def field_title_should_be_set(self, schema: Any) -> bool:
+    def field_title_should_be_set(self, schema: object) -> bool:
         return False
 
 
@@ -36,8 +36,8 @@ def schema() -> Schema:
     """The schema. Imports every entry of every table."""
     definitions: dict[str, Schema] = {}
     whole = _of(Pipeline, definitions)
-    for entry in {entry.table.kind: entry for entry in _entries([whole, definitions])}.values():
-        definitions[_name(entry.table)] = _union(entry, definitions)
+    for kind, entry in {entry.table.kind: entry for entry in _entries(Pipeline)}.items():
+        definitions[_name(kind)] = _union(entry, definitions)
     places, prune = whole["properties"], definitions["Prune"]
     for name, what, more in (
         ("arms", "sources of masks by name", [{"type": "null"}]),
@@ -55,10 +55,10 @@ def schema() -> Schema:
         "enum": [*PRESETS, None],
         "description": "a named recipe, over whose fields those written here are laid",
     }
-    definitions = {name: _resolved(part) for name, part in ({"whole": whole} | definitions).items() if name != "Entry"}
+    definitions = {name: _resolved(part) for name, part in ({"whole": whole} | definitions).items()}
     partial = {f"partial_{name}": _lenient(part) for name, part in definitions.items()}
     for part in (definitions["whole"], partial["partial_whole"]):  # a task may take its path from `data`
-        tasks = {"anyOf": [_reference(f"partial_{_name(DATASETS)}"), {"const": False}]}
+        tasks = {"anyOf": [_reference(f"partial_{_name(DATASETS.kind)}"), {"const": False}]}
         part["properties"]["tasks"] |= {"additionalProperties": tasks}
     partial["partial_whole"]["properties"]["extends"] = {
         "type": "string",
@@ -75,8 +75,8 @@ def schema() -> Schema:
     }
 
 
-def _name(table: Table[EntryModule]) -> str:
-    return table.kind.replace(" ", "_")
+def _name(kind: str) -> str:
+    return kind.replace(" ", "_")
 
 
 def _reference(name: str) -> Schema:
@@ -85,35 +85,39 @@ def _reference(name: str) -> Schema:
 
 def _of(model: type[Settings], definitions: dict[str, Schema]) -> Schema:
     """A settings model's schema; models inside it are added to `definitions`."""
-    found = model.model_json_schema(ref_template=REFERENCE, schema_generator=_Generator)
-    for name, inner in found.pop("$defs", {}).items():
+    outer = model.model_json_schema(ref_template=REFERENCE, schema_generator=_Generator)
+    for name, inner in outer.pop("$defs", {}).items():
         definitions.setdefault(name, inner)
-    return found
+    return outer
 
 
-def _entries(part: object) -> Iterator[EntryOf]:
-    """The marks of entries in a part of a schema."""
-    if isinstance(part, EntryOf):
-        yield part
-    for inner in part.values() if isinstance(part, dict) else part if isinstance(part, list) else ():
-        yield from _entries(inner)
+def _entries(kind: object) -> Iterator[EntryOf]:
+    """What the fields of settings, or the parts of a type, say that they are entries of."""
+    if isinstance(kind, EntryOf):
+        yield kind
+    elif isinstance(kind, type) and issubclass(kind, Settings):
+        for field in kind.model_fields.values():
+            yield from _entries(field.rebuild_annotation())
+    else:
+        for part in get_args(kind):
+            yield from _entries(part)
 
 
 def _union(entry: EntryOf, definitions: dict[str, Schema]) -> Schema:
     """One of the table's entries, told by its name."""
     entries = [_entry(entry.table, name, definitions) for name in entry.table]
-    entries += [_of(settings, definitions) for settings in entry.others.values()]
-    for found in entries:
-        found["required"] = ["name", *found.get("required", ())]
+    entries += [_of(other, definitions) for other in entry.others.values()]
+    for settings in entries:
+        settings["required"] = ["name", *settings.get("required", ())]
     return {"description": f"a {entry.table.kind}, by name", "anyOf": entries}
 
 
 def _entry(table: Table[EntryModule], name: str, definitions: dict[str, Schema]) -> Schema:
     """An entry's settings, described by the first paragraph of its module and what the settings say themselves."""
     module = table[name]
-    found = _of(module.Settings, definitions)
+    settings = _of(module.Settings, definitions)
     first = inspect.cleandoc(module.__doc__ or "").partition("\n\n")[0]
-    return found | {"title": name, "description": "\n\n".join(p for p in (first, found.get("description")) if p)}
+    return settings | {"title": name, "description": "\n\n".join(p for p in (first, settings.get("description")) if p)}
 
 
 def _analyses(definitions: dict[str, Schema]) -> Schema:
@@ -128,8 +132,8 @@ def _resolved(part: Any) -> Any:
         return [_resolved(p) for p in part]
     if not isinstance(part, dict):
         return part
-    if isinstance(entry := part.get("entry"), EntryOf):
-        return {n: p for n, p in part.items() if n != "entry"} | _reference(_name(entry.table))
+    if isinstance(kind := part.get("entry"), str):
+        return {n: p for n, p in part.items() if n != "entry"} | _reference(_name(kind))
     fields = part.get("properties", {})
     return {k: _resolved(v) for k, v in part.items() if k not in ("properties", "later")} | (
         {"properties": {name: _resolved(v) for name, v in fields.items()}} if fields else {}

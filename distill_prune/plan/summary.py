@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from distill_prune.analyze import ANALYSES
-from distill_prune.analyze.metric import foreign
+from distill_prune.analyze.declared import foreign
 from distill_prune.analyze.records import ArmRecord
 from distill_prune.plan.arms import Placed
 from distill_prune.plan.jobs import CompareJob

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, TypeVar, get_args, get_origin
+from typing import Annotated, TypeVar, get_args, get_origin
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from distill_prune.entries import EntryOf
+from distill_prune.entries import EntriesOf, EntryOf
 from distill_prune.errors import ConfigError, nearest
 from distill_prune.settings import Entry, Settings
 from distill_prune.table import EntryModule, Table
@@ -65,6 +65,9 @@ def _of_a_value(complaint: ErrorDetails, place: str, file: str) -> ConfigError:
             return ConfigError(f"'{place}' in {file} needs a name", got=got, expected=context["expected"])
         case "unknown_entry":
             return ConfigError(f"unknown {context['entry']} at '{place}.name' in {file}", expected=context["expected"])
+        case "unknown_name":
+            name = f"{place}.{context['name']}"
+            return ConfigError(f"unknown {context['kind']} '{name}' in {file}", expected=context["expected"])
         case "model_type" | "dict_type" if not isinstance(got, Settings):
             return ConfigError(f"'{place}' in {file}", got=repr(got), expected="a mapping of keys to values")
     message = complaint["msg"].removeprefix("Value error, ")
@@ -73,18 +76,20 @@ def _of_a_value(complaint: ErrorDetails, place: str, file: str) -> ConfigError:
     return ConfigError(f"'{place}' in {file}: {message}", got=None if isinstance(got, dict | Settings) else got)
 
 
-def _settings_at(kind: object, raw: Any, path: Sequence[int | str]) -> type[Settings] | None:
+def _settings_at(kind: object, raw: object, path: Sequence[int | str]) -> type[Settings] | None:
     """The settings that belong at `path` below a value of type `kind`, written as `raw`; None where none do."""
     if isinstance(kind, EntryOf):
         kind = kind.settings(raw)
+    below = raw.get(path[0]) if path and isinstance(raw, Mapping) else None
     if isinstance(kind, type) and issubclass(kind, Settings):
         if not path:
             return kind
-        name, *path = path
-        field = kind.model_fields.get(str(name))
-        return _settings_at(field.rebuild_annotation(), raw[name], path) if field else None
-    if isinstance(raw, Mapping) and get_origin(kind) is dict:
-        return _settings_at(get_args(kind)[1], raw[path[0]], path[1:])
+        field = kind.model_fields.get(str(path[0]))
+        return _settings_at(field.rebuild_annotation(), below, path[1:]) if field else None
+    if path and isinstance(kind, EntriesOf):
+        return _settings_at(kind.table[str(path[0])].Settings, below, path[1:])
+    if path and get_origin(kind) is dict:
+        return _settings_at(get_args(kind)[1], below, path[1:])
     # An annotation's marks come after its type: what EntryOf says is nearer than the type Entry.
     inner = (_settings_at(part, raw, path) for part in reversed(get_args(kind)))
     return next((settings for settings in inner if settings), None)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeGuard
 
+from distill_prune.analyze.estimate import Estimate
+from distill_prune.analyze.records import estimate_of
 from distill_prune.report.formats import finite, power, sparsity
 from distill_prune.report.style import GREY, Arm, arms, rows
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -23,7 +26,7 @@ _TICKS = 10
 # Inches: room for ticks and axis name, the panel itself, one line of a legend, the heading, the left axis.
 _BOTTOM, _HEIGHT, _ROW, _TOP, _LEFT = 0.53, 2.25, 0.17, 0.34, 0.5
 
-Points = list[tuple[float, dict[str, Any]]]
+Points = list[tuple[float, Estimate]]
 
 
 def panels(heading: str, titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
@@ -34,16 +37,16 @@ def panels(heading: str, titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
     figure = Figure(figsize=(width, _BOTTOM + _HEIGHT + _TOP))
     room, gap = width - _LEFT - 0.1, 0.16
     each = (room - gap * (len(titles) - 1)) / len(titles)
-    found: list[Axes] = []
+    cells: list[Axes] = []
     for i, title in enumerate(titles):
         place = ((_LEFT + i * (each + gap)) / width, 0.2, each / width, 0.6)
-        axes = figure.add_axes(place, sharey=found[0] if found else None)
+        axes = figure.add_axes(place, sharey=cells[0] if cells else None)
         axes.tick_params(labelsize=SMALL[width], labelleft=i == 0)
         axes.text(0, 1.02, title, transform=axes.transAxes, fontsize=SMALL[width], color=GREY, va="bottom")
-        found.append(axes)
+        cells.append(axes)
     # The name of the vertical axis stands where reading starts, and lies flat.
     figure.text(0.0, 0.99, heading, fontsize=9.5, fontweight="bold", va="top")
-    return figure, found
+    return figure, cells
 
 
 def sparsity_axis(axes: Axes, values: Sequence[float], room: float = 1.1) -> None:
@@ -101,14 +104,14 @@ def log_scale(axes: Axes, values: Sequence[float]) -> None:
 
 def legend(figure: Figure, panels: Sequence[Axes], reserve: int = 0) -> None:
     """One legend below the panels, in room made for at least `reserve` entries so that neighbours are equally tall."""
-    found: dict[str, Any] = {}
+    handle_of: dict[str, Artist] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
-        found |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in found}
+        handle_of |= {label: h for label, h in zip(labels, handles, strict=True) if label not in handle_of}
     width = figure.get_figwidth()
-    longest = max(map(len, found), default=0)
+    longest = max(map(len, handle_of), default=0)
     columns = max(1, min(5, int(width * 72 / (4.3 * longest + 44)))) if width > NARROW else 3 if longest <= 13 else 2
-    below = _BOTTOM + _ROW * -(-max(len(found), reserve) // columns) + 0.08
+    below = _BOTTOM + _ROW * -(-max(len(handle_of), reserve) // columns) + 0.08
     top = _TOP + (0.14 if len(panels) > 1 else 0)
     height = below + _HEIGHT + top
     figure.set_size_inches(width, height)
@@ -116,8 +119,8 @@ def legend(figure: Figure, panels: Sequence[Axes], reserve: int = 0) -> None:
         place = axes.get_position()
         axes.set_position((place.x0, below / height, place.width, _HEIGHT / height))
     figure.legend(
-        found.values(),
-        found.keys(),
+        list(handle_of.values()),
+        list(handle_of),
         loc="upper left",
         bbox_to_anchor=(0.0, (below - _BOTTOM) / height),
         ncols=columns,
@@ -128,6 +131,12 @@ def legend(figure: Figure, panels: Sequence[Axes], reserve: int = 0) -> None:
         borderpad=0,
         labelspacing=0.3,
     )
+
+
+def interval(estimate: Estimate, scale: float) -> tuple[float, float] | None:
+    """The bounds of the interval, in the axis's unit; None where there is none."""
+    low, high = estimate["low"], estimate["high"]
+    return (low * scale, high * scale) if finite(low) and finite(high) else None
 
 
 def line(axes: Axes, arm: Arm, points: Points, scale: float) -> list[float]:
@@ -146,27 +155,23 @@ def line(axes: Axes, arm: Arm, points: Points, scale: float) -> list[float]:
         label=arm.label,
         zorder=2.5 if arm.thin else 3,
     )
-    sure = [
-        (x, e["low"] * scale, e["high"] * scale)
-        for x, (_, e) in zip(xs, points, strict=True)
-        if finite(e.get("low")) and finite(e.get("high"))
-    ]
+    sure = [(x, *ends) for x, (_, e) in zip(xs, points, strict=True) if (ends := interval(e, scale))]
     if sure:
         band_x, low, high = zip(*sure, strict=True)
         axes.fill_between(band_x, low, high, color=arm.color, alpha=0.05 if arm.thin else 0.11, linewidth=0, zorder=1)
     return [b for _, low, high in sure for b in (low, high)]
 
 
-def known(est: Any) -> bool:
-    """Whether `est` is an estimate with a mean."""
-    return isinstance(est, dict) and finite(est.get("mean"))
+def known(estimate: Estimate | None) -> TypeGuard[Estimate]:
+    """Whether there is an estimate, and its mean a number."""
+    return estimate is not None and finite(estimate["mean"])
 
 
-def estimates(study: Study, name: str, among: Callable[[Arm], bool] = lambda _: True) -> list[tuple[Arm, Points]]:
+def estimates(study: Study, name: str) -> list[tuple[Arm, Points]]:
     """(sparsity, estimate) pairs of every arm that has some."""
-    found = []
+    lines = []
     for arm in arms(study):
-        points = [(r["sparsity"], r[name]) for r in rows(study) if r["arm"] == arm.name and known(r.get(name))]
-        if points and among(arm):
-            found.append((arm, points))
-    return found
+        points = [(r["sparsity"], e) for r in rows(study) if r["arm"] == arm.name and known(e := estimate_of(r, name))]
+        if points:
+            lines.append((arm, points))
+    return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from distill_prune.report.formats import finite, fixed, number, power, sparsity
 from distill_prune.report.multiples import SIZE, grid, side
@@ -14,9 +14,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from distill_prune.study.records import LayerCount, LayerTrace, Layerwise
     from distill_prune.study.study import Study
 
-Record = dict[str, Any]
+Layer = TypeVar("Layer", "LayerCount", "LayerTrace")
 _LONG = 24
 
 
@@ -28,38 +29,38 @@ def layers(study: Study) -> tuple[Figure, str] | None:
         return None
     levels = chosen_levels({e["level"] for e in sparse})[-2:]
 
-    def share(e: Record) -> float:
-        return max(100 * float(e["remaining"]) / float(e["total"]), 1e-3)
+    def share(e: LayerCount) -> float:
+        return max(100 * e["remaining"] / e["total"], 1e-3)
 
     figure = _by_layer(study, sparse, levels, share, "weights that remain (%)", log=True)
     last = [e for e in sparse if e["level"] == levels[-1]]
     least = {e["arm"]: e for e in sorted(last, key=share, reverse=True)}
-    said = [f"{a.label}: fewest in {layer_name(e)}, {number(share(e))} %." for a in arms(study) if (e := least.get(a.name))]
+    remarks = [f"{a.label}: fewest in {layer_name(e)}, {number(share(e))} %." for a in arms(study) if (e := least.get(a.name))]
     names = len({e["layer"] for e in sparse})
-    return figure, f"Share of weights that remain in each of {names} layers, by arm. At the last level, " + " ".join(said)
+    return figure, f"Share of weights that remain in each of {names} layers, by arm. At the last level, " + " ".join(remarks)
 
 
 def traces(study: Study) -> tuple[Figure, str] | None:
     """Hessian trace per surviving weight by layer, means over initialisations; None where not measured."""
     listed = {a.name for a in arms(study)}
-    held = [e for e in study.layer_traces if finite(e.get("trace_per_weight")) and e["arm"] in listed]
-    if not held:
+    entries = [e for e in study.layer_traces if finite(e.get("trace_per_weight")) and e["arm"] in listed]
+    if not entries:
         return None
-    levels = chosen_levels({e["level"] for e in held})[-2:]
+    levels = chosen_levels({e["level"] for e in entries})[-2:]
 
-    def trace(e: Record) -> float:
-        return float(e["trace_per_weight"])
+    def trace(e: LayerTrace) -> float:
+        return e["trace_per_weight"]
 
-    log = min(trace(e) for e in held if e["level"] in levels) > 0
-    figure = _by_layer(study, held, levels, trace, "trace per surviving weight (nats)", log)
-    top = {e["arm"]: e for e in sorted((e for e in held if e["level"] == levels[-1]), key=trace)}
-    said = [f"{a.label}: highest in {layer_name(e)}, {number(trace(e))}." for a in arms(study) if (e := top.get(a.name))]
-    return figure, "Hessian trace per surviving weight by layer and arm. At the last level, " + " ".join(said)
+    log = min(trace(e) for e in entries if e["level"] in levels) > 0
+    figure = _by_layer(study, entries, levels, trace, "trace per surviving weight (nats)", log)
+    top = {e["arm"]: e for e in sorted((e for e in entries if e["level"] == levels[-1]), key=trace)}
+    remarks = [f"{a.label}: highest in {layer_name(e)}, {number(trace(e))}." for a in arms(study) if (e := top.get(a.name))]
+    return figure, "Hessian trace per surviving weight by layer and arm. At the last level, " + " ".join(remarks)
 
 
-def layer_name(e: Record) -> str:
+def layer_name(e: LayerCount | LayerTrace | Layerwise) -> str:
     """A layer as figures name it."""
-    return str(e["layer"]).removesuffix(".weight")
+    return e["layer"].removesuffix(".weight")
 
 
 def shortened(names: Sequence[str]) -> list[str]:
@@ -73,7 +74,7 @@ def shortened(names: Sequence[str]) -> list[str]:
 
 
 def _by_layer(
-    study: Study, entries: Sequence[Record], levels: Sequence[int], value: Callable[[Record], float], name: str, log: bool
+    study: Study, entries: Sequence[Layer], levels: Sequence[int], value: Callable[[Layer], float], name: str, log: bool
 ) -> Figure:
     """A column a level, a row for each side of the study, a line an arm, layers in the network's order."""
     have = {e["arm"] for e in entries}
@@ -97,24 +98,24 @@ def _by_layer(
         for axes, level in zip(row, levels, strict=True):
             for arm in shown:
                 _layer_line(axes, arm, [e for e in entries if e["arm"] == arm.name and e["level"] == level], names, value)
-            said = "dense" if level == 0 else f"{sparsity(at[level])} % sparse" if level in at else f"level {level}"
-            axes.set_title(f"{title}, {said}" if title else said, loc="left", fontsize=9, color=GREY)
+            title_of_level = "dense" if level == 0 else f"{sparsity(at[level])} % sparse" if level in at else f"level {level}"
+            axes.set_title(f"{title}, {title_of_level}" if title else title_of_level, loc="left", fontsize=9, color=GREY)
     values = [value(e) for e in entries if e["level"] in levels]
     _scales(panels[0][0], panels[-1], names, values, log)
     side(figure, name)
-    found: dict[str, Any] = {}
+    handle_of: dict[str, Any] = {}
     for axes in panels.flat:
         handles, labels = axes.get_legend_handles_labels()
-        found |= dict(zip(labels, handles, strict=True))
-    figure.legend(found.values(), found.keys(), loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
+        handle_of |= dict(zip(labels, handles, strict=True))
+    figure.legend(handle_of.values(), handle_of.keys(), loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
     return figure
 
 
-def _layer_line(axes: Axes, arm: Arm, own: Sequence[Record], names: Sequence[str], value: Callable[[Record], float]) -> None:
-    if own:
+def _layer_line(axes: Axes, arm: Arm, of_arm: Sequence[Layer], names: Sequence[str], value: Callable[[Layer], float]) -> None:
+    if of_arm:
         axes.plot(
-            [names.index(layer_name(e)) for e in own],
-            [value(e) for e in own],
+            [names.index(layer_name(e)) for e in of_arm],
+            [value(e) for e in of_arm],
             color=arm.color,
             linestyle=arm.dash,
             linewidth=arm.width,
@@ -142,13 +143,13 @@ def _scales(first: Axes, last: Sequence[Axes], names: Sequence[str], values: Seq
 def layerwise(study: Study) -> tuple[Figure, str] | None:
     """Excess of test error with one layer interpolated at a time: a dot an initialisation, a row of dots an arm."""
     listed = arms(study)
-    held = [e for e in study.layerwise if finite(e.get("excess_test")) and e["arm"] in {a.name for a in listed}]
-    if not held:
+    entries = [e for e in study.layerwise if finite(e.get("excess_test")) and e["arm"] in {a.name for a in listed}]
+    if not entries:
         return None
-    levels = chosen_levels({e["level"] for e in held})
-    shown = [a for a in listed if any(e["arm"] == a.name for e in held)]
-    names = list(dict.fromkeys(layer_name(e) for e in held))
-    at = {e["level"]: e["sparsity"] for e in held}
+    levels = chosen_levels({e["level"] for e in entries})
+    shown = [a for a in listed if any(e["arm"] == a.name for e in entries)]
+    names = list(dict.fromkeys(layer_name(e) for e in entries))
+    at = {e["level"]: e["sparsity"] for e in entries}
     legend_height = 0.17 * -(-len(shown) // 3)
     each = min(max(0.11 * len(shown) + 0.14, 0.3), 0.9)
     figure, panels = grid(
@@ -163,7 +164,7 @@ def layerwise(study: Study) -> tuple[Figure, str] | None:
         sharex=True,
     )
     for axes, level in zip(panels[0], levels, strict=True):
-        _strip(axes, shown, [e for e in held if e["level"] == level], names)
+        _strip(axes, shown, [e for e in entries if e["level"] == level], names)
         axes.set_title("dense" if level == 0 else f"{sparsity(at[level])} % sparse", loc="left", fontsize=9, color=GREY)
         axes.axvline(0, color=GREY, linewidth=0.7, zorder=1)
         axes.grid(True, axis="x")
@@ -175,28 +176,28 @@ def layerwise(study: Study) -> tuple[Figure, str] | None:
     )
     handles, labels = panels[0][0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
-    last = [e for e in held if e["level"] == levels[-1]]
-    top = {e["arm"]: e for e in sorted(last, key=lambda e: float(e["excess_test"]))}
-    said = [
+    last = [e for e in entries if e["level"] == levels[-1]]
+    top = {e["arm"]: e for e in sorted(last, key=lambda e: e["excess_test"])}
+    remarks = [
         f"{a.label}: highest in {layer_name(e)}, {fixed(e['excess_test'], 2, 100)} points."
         for a in shown
         if (e := top.get(a.name))
     ]
     return figure, "Excess of test error over the chord with one layer interpolated at a time. At the last level, " + " ".join(
-        said
+        remarks
     )
 
 
-def _strip(axes: Axes, shown: Sequence[Arm], entries: Sequence[Record], names: Sequence[str]) -> None:
+def _strip(axes: Axes, shown: Sequence[Arm], entries: Sequence[Layerwise], names: Sequence[str]) -> None:
     """Dots by layer, arms a little apart, with light bands that lead the eye from layer to layer."""
     for i in range(0, len(names), 2):
         axes.axhspan(i - 0.5, i + 0.5, color=GREY, alpha=0.07, linewidth=0, zorder=0)
     for i, arm in enumerate(shown):
-        own = [e for e in entries if e["arm"] == arm.name]
+        of_arm = [e for e in entries if e["arm"] == arm.name]
         shift = 0.8 * ((i + 0.5) / len(shown) - 0.5)
         axes.plot(
-            [100 * e["excess_test"] for e in own],
-            [names.index(layer_name(e)) + shift for e in own],
+            [100 * e["excess_test"] for e in of_arm],
+            [names.index(layer_name(e)) + shift for e in of_arm],
             linestyle="none",
             marker=arm.marker,
             markersize=3.8,

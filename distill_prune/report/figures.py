@@ -12,7 +12,7 @@ from functools import partial
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from distill_prune.analyze.metric import on_page, tested
+from distill_prune.analyze.declared import on_page, tested
 from distill_prune.analyze.paired import PAIRED
 from distill_prune.report import depth, pairs, panels, scans, spectra, surfaces, sweep, transfer
 from distill_prune.report.axes import NARROW, WIDE
@@ -118,9 +118,9 @@ def _relative(path: str) -> str:
         steps = [_tenths(v - at[j % 2]) for j, v in enumerate(ends)]
         at = (ends[-2], ends[-1])
         start = at if command == "M" else start
-        # After a move, pairs are lines; a command that repeats is not said again.
-        said = "" if (command == last != "M") or (command, last) == ("L", "M") else command.lower()
-        out.append(said + "".join(s if (j == 0 and said) or s[0] == "-" else f" {s}" for j, s in enumerate(steps)))
+        # After a move, pairs are lines; a command that repeats is left out.
+        letter = "" if (command == last != "M") or (command, last) == ("L", "M") else command.lower()
+        out.append(letter + "".join(s if (j == 0 and letter) or s[0] == "-" else f" {s}" for j, s in enumerate(steps)))
         last = "L" if (command, last) == ("L", "M") else command
     return "".join(out)
 
@@ -150,9 +150,9 @@ def draw(study: Study) -> dict[str, Drawing]:
         # The salt makes the ids of an SVG equal from run to run, and different from figure to figure.
         rules: Any = {**RC, "svg.hashsalt": name}
         with mpl.rc_context(rules):
-            made = entry(study)
-            if made is not None:
-                drawings[name] = _render(name, *made)
+            drawn = entry(study)
+            if drawn is not None:
+                drawings[name] = _render(name, *drawn)
     return drawings
 
 

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
-from typing import Any
+from typing import TypedDict, TypeGuard
+
+from distill_prune.analyze.estimate import Estimate
 
 NONE = "–"
 _SUPER = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def tidy(text: str) -> str:
-    """`text` with numbers and their unit, and what is said to equal a number, kept on one line."""
+    """`text` with numbers and their unit, and what equals a number, kept on one line."""
     text = re.sub(r"(?<=\d) (?=%|points|nats|[kMG]\b)", "\u00a0", text)
     return re.sub(r"\b([np]) = (?=\d)", "\\1\u00a0=\u00a0", text)
 
 
-def finite(x: Any) -> bool:
+def finite(x: object) -> TypeGuard[float]:
     """Whether `x` is a number that can be shown or drawn."""
     return isinstance(x, int | float) and not isinstance(x, bool) and math.isfinite(x)
 
@@ -88,14 +89,21 @@ def p_value(p: float | None) -> str:
     return number(p, 2) if p is None or p >= 0.0001 else "< 0.0001"
 
 
-def estimate(est: Mapping[str, Any] | None, unit: str) -> dict[str, str]:
+class Words(TypedDict):
+    """An estimate as text: `range` is the 95 % interval, or why there is none."""
+
+    mean: str
+    range: str
+    n: str
+
+
+def estimate(est: Estimate | None, unit: str) -> Words:
     """An estimate {mean, sd, se, low, high, n} as text.
 
     `unit`: `percent` (a share, one decimal), `points` (a share, two decimals), `signed` (the same with a plus),
     `number` (three significant digits), `difference` (the same with a plus).
-    Returns `mean`, `range` (the 95 % interval, or why there is none) and `n`.
     """
-    if est is None or not finite(est.get("mean")):
+    if est is None or not finite(est["mean"]):
         return {"mean": NONE, "range": "", "n": ""}
 
     def show(x: float | None) -> str:
@@ -104,7 +112,6 @@ def estimate(est: Mapping[str, Any] | None, unit: str) -> dict[str, str]:
         plus = "+" if unit == "difference" and x is not None and x > 0 else ""
         return plus + number(x)
 
-    n = int(est.get("n") or 0)
-    low, high = est.get("low"), est.get("high")
+    n, low, high = est["n"], est["low"], est["high"]
     interval = f"{show(low)} to {show(high)}" if finite(low) and finite(high) else "no interval" if n < 2 else ""
     return {"mean": show(est["mean"]), "range": interval, "n": str(n)}

@@ -36,10 +36,10 @@ def grid(
     figure.subplots_adjust(
         left=left / WIDE, right=0.99, top=1 - top / height, bottom=bottom / height, wspace=wspace, hspace=hspace
     )
-    found = figure.subplots(rows, columns, squeeze=False, **share)
-    for axes in found.flat:
+    panels = figure.subplots(rows, columns, squeeze=False, **share)
+    for axes in panels.flat:
         axes.tick_params(labelsize=SIZE)
-    return figure, found
+    return figure, panels
 
 
 def multiples(

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from distill_prune.analyze.metric import BARRIER, GROUPS, Metric, columns, tested
+from distill_prune.analyze.declared import columns, tested
+from distill_prune.analyze.metric import BARRIER, GROUPS, Metric
+from distill_prune.analyze.records import PairedRow, estimate_of
 from distill_prune.analyze.sentences import sentences
 from distill_prune.report import formats, pictures, spectra, surfaces, tickets, transfer, words
 from distill_prune.report.cards import cards
 from distill_prune.report.figures import Drawing
+from distill_prune.report.model import Column, Group, Leading, Page
 from distill_prune.report.style import (
     arms,
     every_arm,
@@ -24,6 +26,7 @@ from distill_prune.report.style import (
 )
 
 if TYPE_CHECKING:
+    from distill_prune.study.records import Eigenvalue, Missing
     from distill_prune.study.study import Study
 
 SECTIONS = (
@@ -49,10 +52,9 @@ SECTIONS = (
 
 
 def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, bytes]]:
-    """The page as HTML that asks nothing of any network, and the pictures (name to PNG) made on the way."""
+    """The page as HTML that asks nothing of any network, and its pictures (name to PNG)."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    sheet = pictures.sheet(study)
     env = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -70,47 +72,52 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
         "tidy": formats.tidy,
         "estimate": formats.estimate,
     }
-    listed, shown = arms(study), metrics(study)
-    figures = groups(study)
-    first, *rest = sentences(study.answer) or ("",)
-    html = env.get_template("page.html.j2").render(
+    sheet = pictures.sheet(study)
+    html = env.get_template("page.html.j2").render(page=model(study, drawings, sheet))
+    return html, {"synthetic": sheet.png} if sheet else {}
+
+
+def model(study: Study, drawings: Mapping[str, Drawing], sheet: pictures.Sheet | None) -> Page:
+    """What the template takes."""
+    listed, figures = arms(study), groups(study)
+    optional = {"transfer": transfer.rows(study), "further": figures["further"]}
+    verdict, *evidence = sentences(study.answer) or ("",)
+    return Page(
         study=study,
         summary=study.summary or {},
-        arms=listed,
-        labels={a.name: a.label for a in every_arm(study)},
-        first={a.name for a in listed},
-        sections=[s for s in SECTIONS if {"transfer": transfer.rows(study), "further": figures["further"]}.get(s[0], True)],
-        answer=(first, " ".join(rest)),
         text=is_text(study),
         noun="sentences" if is_text(study) else "images",
-        moved=transfer.beside_own(study),
-        targets=transfer.targets(study),
+        n=initialisations(study),
+        sections=[(name, title) for name, title in SECTIONS if optional.get(name, True)],
+        verdict=verdict,
+        evidence=" ".join(evidence),
+        cards=cards(study, listed),
+        missing=missing_by_stage(study),
+        drawings=drawings,
+        groups=figures,
         unseen=unseen(study),
-        noisy=words.noisy(study),
-        scores=[m for m in shown.values() if m.some_tasks and any(r.get(m.name) for r in rows(study))],
-        columns=level_columns(study),
+        metrics=metrics(study),
+        scores=[m for m in metrics(study).values() if m.some_tasks and _in_rows(study, m)],
+        why=why_absent(study),
+        labels={a.name: a.label for a in every_arm(study)},
+        first={a.name for a in listed},
+        at=sparsities(study),
+        sheet=sheet,
         reach=words.reach(study),
         onsets=words.onsets(study),
-        compared=words.compared(study),
-        claims=claims(study),
         spectra=leading(study),
-        tickets=tickets.table(study),
+        noisy=words.noisy(study),
         kinds=surfaces.KINDS,
         surfaces=surfaces.SURFACES,
-        cards=cards(study, listed),
-        groups=figures,
-        drawings=drawings,
-        why=why_absent(study),
-        missing=missing_by_stage(study),
+        columns=level_columns(study),
         table=levels_table(study),
-        sheet=sheet,
-        sheet_png=base64.b64encode(sheet.png).decode() if sheet else "",
-        at=sparsities(study),
-        metrics=shown,
+        claims=claims(study),
+        moved=transfer.beside_own(study),
+        targets=transfer.targets(study),
+        compared=words.compared(study),
+        tickets=tickets.table(study),
         barrier=BARRIER,
-        n=initialisations(study),
     )
-    return html, {"synthetic": sheet.png} if sheet else {}
 
 
 def groups(study: Study) -> dict[str, list[str]]:
@@ -119,10 +126,14 @@ def groups(study: Study) -> dict[str, list[str]]:
     return {**by_group, "paired": [f"paired_{m.name}" for m in tested(study.plugins)]}
 
 
-def level_columns(study: Study) -> list[tuple[str, str, str]]:
-    """The metrics in the table of all levels: name, heading, and how an estimate is written."""
-    shown = [m for m in columns(study.plugins) if not m.some_tasks or any(r.get(m.name) for r in rows(study))]
-    return [(m.name, m.column or m.heading, _unit(m)) for m in shown]
+def level_columns(study: Study) -> list[Column]:
+    """The metrics in the table of all levels; what only some tasks are scored by where it was measured."""
+    shown = [m for m in columns(study.plugins) if not m.some_tasks or _in_rows(study, m)]
+    return [Column(m.name, m.column or m.heading, _unit(m)) for m in shown]
+
+
+def _in_rows(study: Study, metric: Metric) -> bool:
+    return any(estimate_of(r, metric.name) for r in rows(study))
 
 
 def _unit(metric: Metric) -> str:
@@ -136,21 +147,21 @@ def why_absent(study: Study) -> str:
     return "Not measured: the pipeline file does not ask for it."
 
 
-def missing_by_stage(study: Study) -> dict[str, list[dict[str, Any]]]:
+def missing_by_stage(study: Study) -> dict[str, list[Missing]]:
     """Missing artifacts, grouped by their stage."""
-    found: dict[str, list[dict[str, Any]]] = {}
+    by_stage: dict[str, list[Missing]] = {}
     for artifact in study.missing:
-        found.setdefault(artifact["stage"], []).append(artifact)
-    return found
+        by_stage.setdefault(artifact["stage"], []).append(artifact)
+    return by_stage
 
 
 def initialisations(study: Study) -> str:
     """How many initialisations stand behind the rows: `3`, or `2 to 3` where arms differ."""
-    counts = sorted({int(r["n"]) for r in rows(study) if r.get("n")})
+    counts = sorted({r["n"] for r in rows(study) if r["n"]})
     return "" if not counts else str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
-def claims(study: Study) -> list[dict[str, Any]]:
+def claims(study: Study) -> list[PairedRow]:
     """Differences that carry a claim, of learned arms at their sparsest level."""
     treated = {a.name for a in arms(study) if a.role == "treatment"}
     paired = [p for p in (study.summary or {}).get("paired") or [] if p["arm"] in treated]
@@ -158,17 +169,17 @@ def claims(study: Study) -> list[dict[str, Any]]:
     return [p for p in paired if p["claim"] and p["level"] == last[p["arm"]]]
 
 
-def leading(study: Study) -> list[dict[str, Any]]:
+def leading(study: Study) -> list[Leading]:
     """The leading eigenvalues of the first copy of every ticket at its arm's sparsest level."""
     looks = {a.name: a for a in arms(study)}
     first = [d for d in spectra.first_copies(study.densities) if d["arm"] in looks and d["eigenvalues"]]
     last = {a: max(d["level"] for d in first if d["arm"] == a) for a in {d["arm"] for d in first}}
     order = list(looks)
     kept = sorted((d for d in first if d["level"] == last[d["arm"]]), key=lambda d: (order.index(d["arm"]), d["seed"]))
-    return [{**d, "look": looks[d["arm"]], "most": _most(d["eigenvalues"][0])} for d in kept]
+    return [Leading(looks[d["arm"]], d, _most(d["eigenvalues"][0])) for d in kept]
 
 
-def _most(eigenvalue: Mapping[str, Any]) -> tuple[str, float] | None:
+def _most(eigenvalue: Eigenvalue) -> tuple[str, float] | None:
     """The layer that holds most of an eigenvector, and its share."""
     shares = eigenvalue.get("layers") or {}
     return max(shares.items(), key=lambda s: s[1]) if shares else None
@@ -177,28 +188,29 @@ def _most(eigenvalue: Mapping[str, Any]) -> tuple[str, float] | None:
 def unseen(study: Study) -> dict[str, list[str]]:
     """By figure, the labels of the arms that were measured and have no panel in it."""
     measured = {
-        "density": study.densities,
-        "histograms": [d for d in study.diagonals if d.get("histogram")],
-        **{kind: [p for p in study.planes if p["kind"] == kind] for kind in surfaces.KINDS},
+        "density": {d["arm"] for d in study.densities},
+        "histograms": {d["arm"] for d in study.diagonals if d.get("histogram")},
+        **{kind: {p["arm"] for p in study.planes if p["kind"] == kind} for kind in surfaces.KINDS},
     }
-    return {name: [a.label for a in left_out(study, {r["arm"] for r in held})] for name, held in measured.items()}
+    return {name: [a.label for a in left_out(study, names)] for name, names in measured.items()}
 
 
-def levels_table(study: Study) -> list[tuple[str, str | None, list[dict[str, Any]]]]:
-    """Rows in groups of (title, colour, rows), task by task. Dense rows that all arms of a task share stand once, first."""
+def levels_table(study: Study) -> list[Group]:
+    """The rows by arm, task by task. Dense rows that all arms of a task share stand once, first."""
     listed = arms(study, main=False)
-    groups: list[tuple[str, str | None, list[dict[str, Any]]]] = []
-    tasks = dict.fromkeys([study.tasks.get(study.versus), *(study.tasks.get(a.name) for a in listed)])
+    table: list[Group] = []
+    main = study.tasks.get(study.versus)
+    tasks = dict.fromkeys([main, *(study.tasks.get(a.name) for a in listed)])
     for task in tasks:
-        own = [a for a in listed if study.tasks.get(a.name) == task]
+        of_task = [a for a in listed if study.tasks.get(a.name) == task]
         name = f" of {task_label(study, task)}" if len(tasks) > 1 else ""
-        said = "" if task == study.tasks.get(study.versus) else f", on {task_label(study, task)}"
-        dense = [r for r in rows(study) if r["level"] == 0 and r["arm"] in {a.name for a in own}]
+        suffix = "" if task == main else f", on {task_label(study, task)}"
+        dense = [r for r in rows(study) if r["level"] == 0 and r["arm"] in {a.name for a in of_task}]
         same = len(dense) > 1 and all({**r, "arm": ""} == {**dense[0], "arm": ""} for r in dense)
         if same:
-            groups.append((f"Dense, shared by all arms{name}", None, dense[:1]))
-        for arm in own:
-            found = [r for r in rows(study) if r["arm"] == arm.name and not (same and r["level"] == 0)]
-            if found:
-                groups.append((arm.label + said, arm.color, found))
-    return groups
+            table.append(Group(f"Dense, shared by all arms{name}", None, dense[:1]))
+        for arm in of_task:
+            levels = [r for r in rows(study) if r["arm"] == arm.name and not (same and r["level"] == 0)]
+            if levels:
+                table.append(Group(arm.label + suffix, arm.color, levels))
+    return table

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.metric import BARRIER
-from distill_prune.report.axes import apart, estimates, fit, known, legend, line, panels, sparsity_axis
+from distill_prune.analyze.records import value
+from distill_prune.report.axes import apart, estimates, fit, interval, known, legend, line, panels, sparsity_axis
 from distill_prune.report.formats import estimate, finite, fixed, sparsity
 from distill_prune.report.style import GREY, INK, Arm, arms, metrics, sides, sparsities
 
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from distill_prune.study.records import Between
     from distill_prune.study.study import Study
 
 
@@ -32,23 +35,23 @@ def paired(study: Study, name: str) -> tuple[Figure, str] | None:
     have = {p["arm"] for p in entries}
     drawn = [(title, [a for a in shown if a.name in have]) for title, shown in sides(study)]
     drawn = [(title, shown) for title, shown in drawn if shown]
-    figure, found = panels(f"{what.title}, arm minus {versus}" + (f" ({unit})" if unit else ""), [t for t, _ in drawn])
+    figure, cells = panels(f"{what.title}, arm minus {versus}" + (f" ({unit})" if unit else ""), [t for t, _ in drawn])
     points: list[float] = [0.0]
     bounds: list[float] = []
     levels = sorted({at[p["arm"], p["level"]] for p in entries})
-    for axes, (_, shown) in zip(found, drawn, strict=True):
+    for axes, (_, shown) in zip(cells, drawn, strict=True):
         axes.axhline(0, color=INK, linewidth=0.8, zorder=1)
         # Neighbours stand a little apart so that their intervals can be told from each other.
         shifts, room = apart(levels, len(shown))
         for arm, shift in zip(shown, shifts, strict=True):
-            own = [p for p in entries if p["arm"] == arm.name]
-            at_x = [(1 - at[arm.name, p["level"]]) * shift for p in own]
-            middle, ends = _differences(axes, arm, at_x, [p["difference"] for p in own], what.scale)
+            of_arm = [p for p in entries if p["arm"] == arm.name]
+            at_x = [(1 - at[arm.name, p["level"]]) * shift for p in of_arm]
+            middle, ends = _differences(axes, arm, at_x, [p["difference"] for p in of_arm], what.scale)
             points += middle
             bounds += ends
         sparsity_axis(axes, levels, room)
-    fit(found[0], points, bounds, log=False)
-    legend(figure, found)
+    fit(cells[0], points, bounds, log=False)
+    legend(figure, cells)
     signed = "signed" if what.scale == 100 else "difference"
     last = [
         max((p for p in entries if p["arm"] == n), key=lambda p: p["level"]) for n in dict.fromkeys(p["arm"] for p in entries)
@@ -61,16 +64,12 @@ def paired(study: Study, name: str) -> tuple[Figure, str] | None:
 
 
 def _differences(
-    axes: Axes, arm: Arm, xs: list[float], estimates: list[dict[str, Any]], scale: float
+    axes: Axes, arm: Arm, xs: list[float], estimates: list[Estimate], scale: float
 ) -> tuple[list[float], list[float]]:
     """One arm's differences with their intervals; returns the means and the bounds that were drawn."""
     means = [d["mean"] * scale for d in estimates]
     axes.plot(xs, means, linestyle="none", color=arm.color, marker=arm.marker, label=arm.label, zorder=3)
-    sure = [
-        (x, d["low"] * scale, d["high"] * scale)
-        for x, d in zip(xs, estimates, strict=True)
-        if finite(d.get("low")) and finite(d.get("high"))
-    ]
+    sure = [(x, *ends) for x, d in zip(xs, estimates, strict=True) if (ends := interval(d, scale))]
     if not sure:
         return means, []
     bar_x, low, high = zip(*sure, strict=True)
@@ -86,10 +85,10 @@ def overlap(study: Study) -> tuple[Figure, str] | None:
     chance = {a.name: points for a, points in estimates(study, "chance")}
     have = {a.name for a, _ in lines}
     drawn = [(title, shown) for title, shown in sides(study) if any(a.name in have for a in shown)]
-    figure, found = panels("Overlap with the real arm's mask (intersection over union)", [title for title, _ in drawn])
+    figure, cells = panels("Overlap with the real arm's mask (intersection over union)", [title for title, _ in drawn])
     values = [e["mean"] for _, points in lines for _, e in points]
     bounds: list[float] = []
-    for axes, (_, shown) in zip(found, drawn, strict=True):
+    for axes, (_, shown) in zip(cells, drawn, strict=True):
         for arm, points in lines:
             if arm in shown:
                 bounds += line(axes, arm, points, 1.0)
@@ -101,10 +100,10 @@ def overlap(study: Study) -> tuple[Figure, str] | None:
             )
             values += means
         sparsity_axis(axes, [s for _, points in lines for s, _ in points])
-    fit(found[0], values, bounds, log=False)
-    low, high = found[0].get_ylim()
-    found[0].set_ylim(max(low, 0), min(high, 1.02))
-    legend(figure, found)
+    fit(cells[0], values, bounds, log=False)
+    low, high = cells[0].get_ylim()
+    cells[0].set_ylim(max(low, 0), min(high, 1.02))
+    legend(figure, cells)
     ends = [(a.label, *max(p, key=lambda q: q[0])) for a, p in lines]
     return figure, "Mask overlap against sparsity. " + " ".join(
         f"{label} at {sparsity(s)} % sparsity: {estimate(e, 'number')['mean']}." for label, s, e in ends
@@ -114,14 +113,14 @@ def overlap(study: Study) -> tuple[Figure, str] | None:
 def between(study: Study) -> tuple[Figure, str] | None:
     """Test barriers on the line between two tickets of one initialisation: of two arms at a level, and of two levels."""
     listed = {a.name: a for a in arms(study)}
-    held = [b for b in study.between if b["arm"] in listed and finite(b.get(BARRIER))]
-    kinds = [(k, [b for b in held if b["kind"] == k]) for k in ("arms", "levels")]
-    kinds = [(k, found) for k, found in kinds if found]
+    lines = [b for b in study.between if b["arm"] in listed and finite(value(b, BARRIER))]
+    kinds = [(k, [b for b in lines if b["kind"] == k]) for k in ("arms", "levels")]
+    kinds = [(k, of_kind) for k, of_kind in kinds if of_kind]
     if not kinds:
         return None
     titles = {"arms": "to the ticket of another arm, equal level", "levels": "to the arm's own ticket of another level"}
-    figure, found = panels("Test error barrier between tickets (points)", [titles[k] for k, _ in kinds])
-    for axes, (_, entries) in zip(found, kinds, strict=True):
+    figure, cells = panels("Test error barrier between tickets (points)", [titles[k] for k, _ in kinds])
+    for axes, (_, entries) in zip(cells, kinds, strict=True):
         shown = [a for a in listed.values() if any(b["arm"] == a.name for b in entries)]
         levels = [b["sparsity"] for b in entries]
         shifts, room = apart(levels, len(shown))
@@ -129,8 +128,8 @@ def between(study: Study) -> tuple[Figure, str] | None:
             _initialisations(axes, arm, [b for b in entries if b["arm"] == arm.name], shift)
         axes.axhline(2, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label="stable below 2 points", zorder=1)
         sparsity_axis(axes, levels, room)
-    fit(found[0], [2.0, 0.0, *(100 * b[BARRIER] for _, entries in kinds for b in entries)], [], log=False)
-    legend(figure, found)
+    fit(cells[0], [2.0, 0.0, *(_points(b) for _, entries in kinds for b in entries)], [], log=False)
+    legend(figure, cells)
     return figure, "Test error barriers between tickets of one initialisation. " + " ".join(
         _between_words(kind, arm, [b for b in entries if b["arm"] == arm.name])
         for kind, entries in kinds
@@ -139,14 +138,14 @@ def between(study: Study) -> tuple[Figure, str] | None:
     )
 
 
-def _initialisations(axes: Axes, arm: Arm, entries: list[dict[str, Any]], shift: float) -> None:
+def _initialisations(axes: Axes, arm: Arm, entries: list[Between], shift: float) -> None:
     """A line for each initialisation, through its dots."""
     chains = dict.fromkeys((b["seed"], b["versus"]) for b in entries)
     for i, (seed, versus) in enumerate(chains):
-        own = sorted((b for b in entries if (b["seed"], b["versus"]) == (seed, versus)), key=lambda b: b["sparsity"])
+        chain = sorted((b for b in entries if (b["seed"], b["versus"]) == (seed, versus)), key=lambda b: b["sparsity"])
         axes.plot(
-            [(1 - b["sparsity"]) * shift for b in own],
-            [100 * b[BARRIER] for b in own],
+            [(1 - b["sparsity"]) * shift for b in chain],
+            [_points(b) for b in chain],
             color=arm.color,
             linestyle=arm.dash,
             linewidth=0.8,
@@ -159,9 +158,14 @@ def _initialisations(axes: Axes, arm: Arm, entries: list[dict[str, Any]], shift:
         )
 
 
-def _between_words(kind: str, arm: Arm, own: list[dict[str, Any]]) -> str:
-    last = max(b["sparsity"] for b in own)
-    heights = sorted(100 * b[BARRIER] for b in own if b["sparsity"] == last)
+def _points(line: Between) -> float:
+    """The test barrier on a line."""
+    return 100 * (value(line, BARRIER) or 0.0)
+
+
+def _between_words(kind: str, arm: Arm, lines: list[Between]) -> str:
+    last = max(b["sparsity"] for b in lines)
+    heights = sorted(_points(b) for b in lines if b["sparsity"] == last)
     to = "another arm" if kind == "arms" else "another level"
     span = fixed(heights[0], 2) + (f" to {fixed(heights[-1], 2)}" if len(heights) > 1 else "")
     return f"{arm.label}, to {to}, at {sparsity(last)} % sparsity: {span} points (n = {len(heights)})."

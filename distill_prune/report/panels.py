@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from distill_prune.analyze.records import CostRow, Total
 from distill_prune.report.axes import WIDE
 from distill_prune.report.formats import count, finite, number
 from distill_prune.report.multiples import SIZE, absent, grid, multiples, side
-from distill_prune.report.style import CROWD, GREY, arms, chosen_levels, sparsities
+from distill_prune.report.style import CROWD, GREY, Arm, arms, chosen_levels, sparsities
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from distill_prune.study.records import Curve
     from distill_prune.study.study import Study
 
-TOTALS = (
-    ("search", "mask search", "o"),
-    ("with_distillation", "+ distillation", "s"),
-    ("with_experts", "+ experts", "^"),
-)
+TOTALS = {"o": "mask search", "s": "+ distillation", "^": "+ experts"}
+"""Markers of the three totals of a row of costs, in their order."""
+KINDS = {"images": "examples seen", "steps": "steps", "flops": "FLOPs"}
 
 
 def interpolation(study: Study) -> tuple[Figure, str] | None:
@@ -32,7 +33,7 @@ def interpolation(study: Study) -> tuple[Figure, str] | None:
 
     at = {level: s for (_, level), s in sparsities(study).items()}
     levels = chosen_levels({c["level"] for c in curves})
-    # The dense ticket is shared: an arm without its own curves at level 0 shows the one that there is.
+    # The dense ticket is shared: an arm without curves at level 0 shows the one that there is.
     shared = [c for c in curves if c["level"] == 0]
     shown = [a for a in arms(study) if any(c["arm"] == a.name for c in curves if c["level"] > 0 or len(levels) == 1)]
     if not shown:
@@ -43,9 +44,9 @@ def interpolation(study: Study) -> tuple[Figure, str] | None:
     )
     for arm in shown:
         for level in levels:
-            own = [c for c in curves if c["arm"] == arm.name and c["level"] == level] or (shared if level == 0 else [])
+            of_arm = [c for c in curves if c["arm"] == arm.name and c["level"] == level] or (shared if level == 0 else [])
             axes = cells[arm.name, level]
-            _curves(axes, own, arm.color)
+            _curves(axes, of_arm, arm.color)
             ticks = axes.set_xticks([0, 0.5, 1], ["copy 1", "halfway" if across == 1 else "", "copy 2"])
             ticks[0].label1.set_horizontalalignment("left")
             ticks[-1].label1.set_horizontalalignment("right")
@@ -64,7 +65,7 @@ def interpolation(study: Study) -> tuple[Figure, str] | None:
     )
 
 
-def _curves(axes: Axes, curves: list[dict[str, Any]], color: str) -> None:
+def _curves(axes: Axes, curves: list[Curve], color: str) -> None:
     for c in curves:
         axes.plot(c["alphas"], [100 * e for e in c["test_error"]], color=color, linewidth=1.1, alpha=0.9)
         axes.plot(
@@ -79,14 +80,14 @@ def _curves(axes: Axes, curves: list[dict[str, Any]], color: str) -> None:
         absent(axes)
 
 
-def _rises(study: Study, shown: list[Any], level: int) -> str:
+def _rises(study: Study, shown: list[Arm], level: int) -> str:
     parts = []
     for arm in shown:
-        own = [c for c in study.curves if c["arm"] == arm.name and c["level"] == level]
-        if own:
+        of_arm = [c for c in study.curves if c["arm"] == arm.name and c["level"] == level]
+        if of_arm:
             peak, ends = (
-                max(max(c["test_error"]) for c in own),
-                max(max(c["test_error"][0], c["test_error"][-1]) for c in own),
+                max(max(c["test_error"]) for c in of_arm),
+                max(max(c["test_error"][0], c["test_error"][-1]) for c in of_arm),
             )
             parts.append(f"{arm.label}: highest test error on the line {100 * peak:.1f} %, at an end {100 * ends:.1f} %.")
     return "At the sparsest level, " + " ".join(parts) if parts else ""
@@ -94,76 +95,73 @@ def _rises(study: Study, shown: list[Any], level: int) -> str:
 
 def costs(study: Study) -> tuple[Figure, str] | None:
     """The three totals of every arm, as positions on a log scale: such an axis has no zero to start a bar from."""
-    listed = {c["arm"]: c for c in (study.summary or {}).get("costs") or []}
-    shown = [a for a in arms(study) if a.name in listed]
+    by_arm = {c["arm"]: _totals(c) for c in (study.summary or {}).get("costs") or []}
+    shown = [a for a in arms(study) if a.name in by_arm]
     if not shown:
         return None
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    figure, found = grid(1, 3, 0.36 * len(shown) + 1.05, top=0.4, bottom=0.6, left=0.12, wspace=0.07, sharey=True)
-    # Labels of arms are long: they get their own room at the left.
-    room = min(0.075 * max(len(a.label) for a in shown) + 0.15, 2.8)
-    figure.subplots_adjust(left=room / WIDE)
-    for axes, (what, title) in zip(
-        found[0], (("images", "examples seen"), ("steps", "steps"), ("flops", "FLOPs")), strict=True
-    ):
-        values = [
-            (y, total, (listed[a.name].get(total) or {}).get(what)) for y, a in enumerate(shown) for total, _, _ in TOTALS
-        ]
-        real = [v for _, _, v in values if v]
-        axes.set_title(title, loc="left", fontsize=9, color=GREY)
-        if not real:
-            axes.text(
-                0.5,
-                0.5,
-                "not counted" if all(v is None for _, _, v in values) else "0",
-                transform=axes.transAxes,
-                ha="center",
-                color=GREY,
-            )
-            axes.set_xticks([])
-            continue
-        axes.set_xscale("log")
-        low, high = min(real) / 2.5, max(real) * 2.5
-        axes.set_xlim(low, high)
-        for y, arm in enumerate(shown):
-            row = [(m, v) for (t, _, m) in TOTALS for (yy, tt, v) in values if yy == y and tt == t and v is not None]
-            if not row:
-                axes.text(0.03, y, "not counted", transform=axes.get_yaxis_transform(), va="center", fontsize=SIZE, color=GREY)
-            xs = [max(v, low * 1.25) for _, v in row]
-            axes.plot(xs, [y] * len(xs), color=arm.color, linewidth=1.2, alpha=0.55, zorder=2)
-            for (marker, v), x in reversed(list(zip(row, xs, strict=True))):
-                axes.plot(
-                    [x],
-                    [y],
-                    marker=marker,
-                    color=arm.color,
-                    markersize=5.5,
-                    markeredgecolor="white",
-                    markeredgewidth=0.6,
-                    zorder=3,
-                )
-                if v == 0:
-                    axes.annotate("0", (x, y), xytext=(5, 3), textcoords="offset points", fontsize=SIZE, color=arm.color)
-        axes.grid(True, axis="x")
-        axes.grid(False, axis="y")
-        axes.xaxis.set_major_locator(LogLocator(numticks=4))
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.xaxis.set_major_formatter(FuncFormatter(_power))
-    found[0][0].set_yticks(range(len(shown)), [a.label for a in shown])
-    found[0][0].set_ylim(len(shown) - 0.5, -0.5)
     from matplotlib.lines import Line2D
 
+    figure, panels = grid(1, len(KINDS), 0.36 * len(shown) + 1.05, top=0.4, bottom=0.6, left=0.12, wspace=0.07, sharey=True)
+    # Labels of arms are long: they get a room of their own at the left.
+    figure.subplots_adjust(left=min(0.075 * max(len(a.label) for a in shown) + 0.15, 2.8) / WIDE)
+    for axes, (kind, title) in zip(panels[0], KINDS.items(), strict=True):
+        axes.set_title(title, loc="left", fontsize=9, color=GREY)
+        _costs(axes, [(arm, [(marker, total.get(kind)) for marker, total in by_arm[arm.name]]) for arm in shown])
+    panels[0][0].set_yticks(range(len(shown)), [a.label for a in shown])
+    panels[0][0].set_ylim(len(shown) - 0.5, -0.5)
     figure.legend(
-        [Line2D([], [], color=GREY, marker=m, linestyle="none", markersize=5.5) for _, _, m in TOTALS],
-        [t for _, t, _ in TOTALS],
+        [Line2D([], [], color=GREY, marker=m, linestyle="none", markersize=5.5) for m in TOTALS],
+        list(TOTALS.values()),
         loc="lower left",
         ncols=3,
         bbox_to_anchor=(0, -0.01),
     )
     return figure, "Costs by arm on a log scale. " + " ".join(
-        f"{a.label}: {count((listed[a.name].get('search') or {}).get('images'))} examples seen in mask search." for a in shown
+        f"{a.label}: {count(by_arm[a.name][0][1].get('images'))} examples seen in mask search." for a in shown
     )
+
+
+def _totals(row: CostRow) -> list[tuple[str, Total]]:
+    """The three totals with their markers; what is not known is empty."""
+    totals = (row["search"], row["with_distillation"], row["with_experts"])
+    return [(marker, total or {}) for marker, total in zip(TOTALS, totals, strict=True)]
+
+
+def _costs(axes: Axes, rows: Sequence[tuple[Arm, Sequence[tuple[str, float | None]]]]) -> None:
+    """One kind of cost: a row an arm, a marker a total that is known."""
+    values = [v for _, totals in rows for _, v in totals]
+    positive = [v for v in values if v]
+    if not positive:
+        text = "not counted" if all(v is None for v in values) else "0"
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", color=GREY)
+        axes.set_xticks([])
+        return
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_xscale("log")
+    low, high = min(positive) / 2.5, max(positive) * 2.5
+    axes.set_xlim(low, high)
+    for y, (arm, totals) in enumerate(rows):
+        _cost_row(axes, y, arm, [(marker, v, max(v, low * 1.25)) for marker, v in totals if v is not None])
+    axes.grid(True, axis="x")
+    axes.grid(False, axis="y")
+    axes.xaxis.set_major_locator(LogLocator(numticks=4))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(_power))
+
+
+def _cost_row(axes: Axes, y: int, arm: Arm, totals: Sequence[tuple[str, float, float]]) -> None:
+    """An arm's totals as (marker, value, place), joined by a line; the first stands on top."""
+    if not totals:
+        axes.text(0.03, y, "not counted", transform=axes.get_yaxis_transform(), va="center", fontsize=SIZE, color=GREY)
+    xs = [x for _, _, x in totals]
+    axes.plot(xs, [y] * len(xs), color=arm.color, linewidth=1.2, alpha=0.55, zorder=2)
+    for marker, v, x in reversed(totals):
+        axes.plot(
+            [x], [y], marker=marker, color=arm.color, markersize=5.5, markeredgecolor="white", markeredgewidth=0.6, zorder=3
+        )
+        if v == 0:
+            axes.annotate("0", (x, y), xytext=(5, 3), textcoords="offset points", fontsize=SIZE, color=arm.color)
 
 
 def _power(x: float, _: int) -> str:
@@ -176,14 +174,11 @@ def distillation(study: Study) -> tuple[Figure, str] | None:
     record = study.distillation
     if not record or not any(finite(x) for x in record["loss"]):
         return None
-    drawn = [
-        (key, title)
-        for key, title in (("loss", "matching loss"), ("lr", "learned inner learning rate"))
-        if any(finite(x) for x in record.get(key) or [])
-    ]
-    figure, found = grid(1, len(drawn), 2.5, top=0.4, bottom=0.5, left=0.5, wspace=0.16)
-    for axes, (key, title) in zip(found[0], drawn, strict=True):
-        pairs = [(i, v) for i, v in zip(record["iterations"], record[key], strict=False) if finite(v)]
+    courses = [("matching loss", record["loss"]), ("learned inner learning rate", record.get("lr") or [])]
+    drawn = [(title, values) for title, values in courses if any(finite(x) for x in values)]
+    figure, panels = grid(1, len(drawn), 2.5, top=0.4, bottom=0.5, left=0.5, wspace=0.16)
+    for axes, (title, values) in zip(panels[0], drawn, strict=True):
+        pairs = [(i, v) for i, v in zip(record["iterations"], values, strict=False) if finite(v)]
         axes.plot(
             [i for i, _ in pairs], [v for _, v in pairs], color="#0b62a8", linewidth=0.9, marker="o" if len(pairs) == 1 else ""
         )

@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from distill_prune.analyze.estimate import Estimate
+from distill_prune.analyze.records import OnsetRow, estimate_of, onset_of
 from distill_prune.analyze.verdict import PROPERTIES, STABLE
-from distill_prune.report.axes import fit, known
+from distill_prune.report.axes import fit, interval, known
 from distill_prune.report.formats import finite, sparsity
 from distill_prune.report.multiples import grid
 from distill_prune.report.style import GREY, INK, METRICS, Arm, arms, chosen_levels
@@ -18,18 +20,12 @@ if TYPE_CHECKING:
 
     from distill_prune.study.study import Study
 
-Record = dict[str, Any]
-COLUMNS = tuple(
-    (p.metric, METRICS[p.metric].heading[0].lower() + METRICS[p.metric].heading[1:], f"{p.name}_at") for p in PROPERTIES
-)
-"""Metric, title and the key of an onset."""
-
 
 def scan(study: Study) -> tuple[Figure, str] | None:
     """Accuracy and test barrier against the rewinding step, a row a level; rings where matching and stability set in."""
     summary = study.summary or {}
     entries, onsets = summary.get("scan") or [], summary.get("onset") or []
-    drawn = [c for c in COLUMNS if any(known(e.get(c[0])) for e in entries)]
+    drawn = [p for p in PROPERTIES if any(known(estimate_of(e, p.metric)) for e in entries)]
     if not drawn:
         return None
     steps = list(dict.fromkeys(e["k"] for e in entries))
@@ -50,25 +46,26 @@ def scan(study: Study) -> tuple[Figure, str] | None:
     )
     for row, level in zip(panels, levels, strict=True):
         at = next(e["sparsity"] for e in entries if e["level"] == level)
-        for axes, (metric, _, onset) in zip(row, drawn, strict=True):
+        for axes, prop in zip(row, drawn, strict=True):
             for i, arm in enumerate(_at(level, shown, onsets)):
-                own = [e for e in entries if e["arm"] == arm.name and e["level"] == level and known(e.get(metric))]
-                found: Record = next((o for o in onsets if o["arm"] == arm.name and o["level"] == level), {})
-                _line(axes, arm, own, metric, steps, found.get(onset), 0.05 * (i - (len(shown) - 1) / 2))
-            if metric == STABLE.metric:
+                of_arm = [e for e in entries if e["arm"] == arm.name and e["level"] == level]
+                points = [(e["k"], mean) for e in of_arm if known(mean := estimate_of(e, prop.metric))]
+                onset = next((onset_of(o, prop) for o in onsets if o["arm"] == arm.name and o["level"] == level), None)
+                _line(axes, arm, points, steps, onset, 0.05 * (i - (len(shown) - 1) / 2))
+            if prop is STABLE:
                 axes.axhline(2, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label="stable below 2 points", zorder=1)
         row[0].set_title("dense" if level == 0 else f"{sparsity(at)} % sparse", loc="left", fontsize=8.5, color=GREY, pad=4)
-    for axes, (metric, _, _) in zip(panels[0], drawn, strict=True):
-        means = [e[metric] for e in entries if e["level"] in levels and known(e.get(metric))]
-        ends = [100 * e[end] for e in means for end in ("low", "high") if finite(e.get(end))]
+    for axes, prop in zip(panels[0], drawn, strict=True):
+        means = [e for r in entries if r["level"] in levels and known(e := estimate_of(r, prop.metric))]
+        ends = [100 * end for e in means for end in (e["low"], e["high"]) if finite(end)]
         fit(axes, [100 * e["mean"] for e in means], ends, log=False)
-    _finish(figure, panels, [title for _, title, _ in drawn], steps, legend_height)
+    _finish(figure, panels, [METRICS[p.metric].heading for p in drawn], steps, legend_height)
     return figure, "Accuracy and barrier against the rewinding step k = " + ", ".join(steps) + ". " + " ".join(
         _words(o, a) for a in shown for o in onsets if o["arm"] == a.name and o["level"] in levels
     )
 
 
-def _at(level: int, shown: Sequence[Arm], onsets: Sequence[Record]) -> list[Arm]:
+def _at(level: int, shown: Sequence[Arm], onsets: Sequence[OnsetRow]) -> list[Arm]:
     """The arms to draw at a level: dense networks that all share stand once among the onsets, and are drawn once, in grey."""
     dense = [a for a in shown if any(o["arm"] == a.name and o["level"] == 0 for o in onsets)]
     if level or not dense:
@@ -77,30 +74,28 @@ def _at(level: int, shown: Sequence[Arm], onsets: Sequence[Record]) -> list[Arm]
 
 
 def _line(
-    axes: Axes, arm: Arm, own: Sequence[Record], metric: str, steps: Sequence[str], onset: str | None, shift: float
+    axes: Axes, arm: Arm, points: Sequence[tuple[str, Estimate]], steps: Sequence[str], onset: str | None, shift: float
 ) -> None:
     """Means with their intervals over the steps as written, evenly spaced; a ring around the onset."""
-    xs = [steps.index(e["k"]) + shift for e in own]
-    ys = [100 * e[metric]["mean"] for e in own]
+    xs = [steps.index(k) + shift for k, _ in points]
+    ys = [100 * e["mean"] for _, e in points]
     axes.plot(
-        xs, ys, color=arm.color, linestyle=arm.dash, linewidth=arm.width, marker=arm.marker, label=arm.label if own else None
+        xs, ys, color=arm.color, linestyle=arm.dash, linewidth=arm.width, marker=arm.marker, label=arm.label if points else None
     )
-    sure = [
-        (x, e[metric]) for x, e in zip(xs, own, strict=True) if finite(e[metric].get("low")) and finite(e[metric].get("high"))
-    ]
+    sure = [(x, *ends) for x, (_, e) in zip(xs, points, strict=True) if (ends := interval(e, 100))]
     if sure:
-        low, high = ([100 * e[end] for _, e in sure] for end in ("low", "high"))
-        axes.vlines([x for x, _ in sure], low, high, color=arm.color, linewidth=0.9, alpha=0.7)
-    for x, y, e in zip(xs, ys, own, strict=True):
-        if e["k"] == onset:
+        at_x, low, high = zip(*sure, strict=True)
+        axes.vlines(at_x, low, high, color=arm.color, linewidth=0.9, alpha=0.7)
+    for x, y, (k, _) in zip(xs, ys, points, strict=True):
+        if k == onset:
             axes.plot([x], [y], "o", markersize=11, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.1, zorder=4)
 
 
 def _finish(figure: Figure, panels: Any, titles: Sequence[str], steps: Sequence[str], legend_height: float) -> None:
     from matplotlib.lines import Line2D
 
-    for axes, title in zip(panels[0], titles, strict=True):
-        place = axes.get_position()
+    for axes, heading in zip(panels[0], titles, strict=True):
+        place, title = axes.get_position(), heading[0].lower() + heading[1:]
         figure.text(place.x0, 1 - 0.12 / figure.get_figheight(), title, fontsize=9.5, fontweight="bold", va="center")
     for axes in panels[-1]:
         axes.set_xticks(range(len(steps)), steps)
@@ -108,19 +103,19 @@ def _finish(figure: Figure, panels: Any, titles: Sequence[str], steps: Sequence[
     figure.text(
         0.99, (0.1 + legend_height) / figure.get_figheight(), "rewinding step k (evenly spaced)", ha="right", color=GREY
     )
-    found: dict[str, Any] = {}
+    handle_of: dict[str, Any] = {}
     for axes in panels.flat:
         handles, labels = axes.get_legend_handles_labels()
-        found |= dict(zip(labels, handles, strict=True))
+        handle_of |= dict(zip(labels, handles, strict=True))
     ring = Line2D([], [], linestyle="none", marker="o", markersize=9, markerfacecolor="none", markeredgecolor=INK)
-    found["onset: yes at every later k"] = ring
-    figure.legend(found.values(), found.keys(), loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
+    handle_of["onset: yes at every later k"] = ring
+    figure.legend(handle_of.values(), handle_of.keys(), loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
 
 
-def _words(onset: Record, arm: Arm) -> str:
-    def said(verdict: str, k: str | None) -> str:
+def _words(onset: OnsetRow, arm: Arm) -> str:
+    def begins(verdict: str, k: str | None) -> str:
         return f"{verdict} from k = {k} on" if k is not None else f"not (decidably) {verdict} at the last k"
 
     where = "dense" if onset["level"] == 0 else f"at {sparsity(onset['sparsity'])} % sparsity"
-    stable, matching = said("stable", onset.get("stable_at")), said("matching", onset.get("matching_at"))
+    stable, matching = begins("stable", onset["stable_at"]), begins("matching", onset["matching_at"])
     return f"{arm.label}, {where}: {stable}, {matching}."

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distill_prune.analyze.metric import Metric, on_page
+from distill_prune.analyze.declared import on_page
+from distill_prune.analyze.metric import Metric
+from distill_prune.analyze.records import ArmRecord, Row
 
 if TYPE_CHECKING:
     from distill_prune.study.study import Study
@@ -99,12 +100,12 @@ def every_arm(study: Study) -> list[Arm]:
     Looks follow role: the arm that others are compared with is dark, the first learned arm blue, arms of other tasks grey.
     `role` is real, treatment, source or control.
     """
-    listed = [dict(a) for a in (study.summary or {}).get("arms") or []]
-    known = {a["name"] for a in listed}
+    listed = list((study.summary or {}).get("arms") or [])
+    names = {a["name"] for a in listed}
     for row in (*study.units, *study.curves, *study.layers):
-        if row["arm"] not in known:
-            known.add(row["arm"])
-            listed.append({"name": row["arm"]})
+        if row["arm"] not in names:
+            names.add(row["arm"])
+            listed.append({"name": row["arm"], "images": ""})
     versus = study.versus if any(a["name"] == study.versus for a in listed) else "real"
     usual = next((a.get("criterion") for a in listed if a["name"] == versus), None) or "magnitude"
     roles = {a["name"]: role(a, usual, versus) for a in listed}
@@ -127,8 +128,8 @@ def every_arm(study: Study) -> list[Arm]:
     return [
         Arm(
             a["name"],
-            str(a.get("label") or a["name"]),
-            str(a.get("images") or ""),
+            a.get("label") or a["name"],
+            a["images"],
             *look(based_on(a) or a["name"]),
             roles[a["name"]],
             a["name"] in muted,
@@ -137,7 +138,7 @@ def every_arm(study: Study) -> list[Arm]:
     ]
 
 
-def role(arm: Mapping[str, Any], usual: str = "magnitude", versus: str = "real") -> str:
+def role(arm: ArmRecord, usual: str = "magnitude", versus: str = "real") -> str:
     """What the arm is for: `real` (the arm `versus`), `treatment` (a learned set), `source` (other data), or `control`.
 
     A control lacks something that the real arm has: it is made from another arm's tickets, is pruned at once, or by
@@ -150,7 +151,7 @@ def role(arm: Mapping[str, Any], usual: str = "magnitude", versus: str = "real")
     return "treatment" if arm.get("learned", arm.get("images") == "synthetic") else "source"
 
 
-def based_on(arm: Mapping[str, Any]) -> str | None:
+def based_on(arm: ArmRecord) -> str | None:
     """The arm that this one is at another rewinding step; before a summary its name alone says so."""
     return arm.get("base") or arm["name"].rpartition("@")[0] or None
 
@@ -192,16 +193,16 @@ def sides(study: Study) -> list[tuple[str, list[Arm]]]:
     return [("Sources", sources), ("Controls", [*both, *controls])]
 
 
-def rows(study: Study) -> list[dict[str, Any]]:
+def rows(study: Study) -> list[Row]:
     """The summary's rows; none where nothing is summarised yet."""
     return list((study.summary or {}).get("rows") or [])
 
 
 def sparsities(study: Study) -> dict[tuple[str, int], float]:
     """Sparsity by (arm, level), from whatever knows it."""
-    known = (*study.curves, *study.units, *rows(study))
     # A unit whose ticket is missing has measurements without a sparsity.
-    return {(r["arm"], r["level"]): r["sparsity"] for r in known if r.get("sparsity") is not None}
+    units = [u for u in study.units if u.get("sparsity") is not None]
+    return {(r["arm"], r["level"]): r["sparsity"] for r in (*study.curves, *units, *rows(study))}
 
 
 def chosen_levels(levels: set[int]) -> list[int]:

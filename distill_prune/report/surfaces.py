@@ -16,21 +16,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from distill_prune.study.records import Plane
     from distill_prune.study.study import Study
 
-Record = dict[str, Any]
 KINDS = {"copies": "the plane through three copies", "directions": "two filter-normalised random directions"}
 DATA = {"test": "test set", "train": "train set", "distilled": "distilled set"}
 SURFACES = [f"{data}_{what}" for what in ("error", "loss") for data in DATA]
 _BANDS = 7
 
 
-def drawn(study: Study, kind: str, surface: str) -> list[Record]:
+def drawn(study: Study, kind: str, surface: str) -> list[Plane]:
     """The planes that the figure shows: of one initialisation, the first that has any."""
-    held = [p for p in study.planes if p["kind"] == kind and p["surfaces"].get(surface)]
-    seed = min((p["seed"] for p in held), default=None)
-    shown = {a.name for a in shown_arms(study, {p["arm"] for p in held})}
-    return [p for p in held if p["seed"] == seed and p["arm"] in shown]
+    planes = [p for p in study.planes if p["kind"] == kind and p["surfaces"].get(surface)]
+    seed = min((p["seed"] for p in planes), default=None)
+    shown = {a.name for a in shown_arms(study, {p["arm"] for p in planes})}
+    return [p for p in planes if p["seed"] == seed and p["arm"] in shown]
 
 
 def surface(study: Study, kind: str, name: str) -> tuple[Figure, str] | None:
@@ -51,9 +51,9 @@ def surface(study: Study, kind: str, name: str) -> tuple[Figure, str] | None:
     for arm in arms:
         for level in levels:
             axes = cells[arm.name, level]
-            own = [p for p in planes if p["arm"] == arm.name and p["level"] == level]
-            if own:
-                filled = _contours(axes, own[0], name, scale, edges) or filled
+            of_arm = [p for p in planes if p["arm"] == arm.name and p["level"] == level]
+            if of_arm:
+                filled = _contours(axes, of_arm[0], name, scale, edges) or filled
             else:
                 absent(axes)
                 axes.set_xticks([])
@@ -63,14 +63,14 @@ def surface(study: Study, kind: str, name: str) -> tuple[Figure, str] | None:
     below(figure, f"axes: {planes[0]['unit']}")
     _color_bar(figure, filled, edges, f"{what} on the {DATA[data]} ({unit})")
     sign = " %" if scale == 100 else ""
-    said = []
+    ranges = []
     for arm in arms:
         for p in (p for p in planes if p["arm"] == arm.name and p["level"] == levels[-1]):
             low, high = (f(v for row in p["surfaces"][name] for v in row if finite(v)) for f in (min, max))
-            said.append(f"{arm.label}: {number(scale * low)} to {number(scale * high)}{sign}.")
+            ranges.append(f"{arm.label}: {number(scale * low)} to {number(scale * high)}{sign}.")
     return figure, (
         f"{what.capitalize()} on the {DATA[data]} over {KINDS[kind]}, of {len(arms)} arms and {len(levels)} levels. At the "
-        "sparsest level, " + " ".join(said)
+        "sparsest level, " + " ".join(ranges)
     )
 
 
@@ -109,7 +109,7 @@ def _norm(edges: Sequence[float]) -> Any:
     return BoundaryNorm(edges, 256)
 
 
-def _contours(axes: Axes, plane: Record, name: str, scale: float, edges: Sequence[float]) -> Any:
+def _contours(axes: Axes, plane: Plane, name: str, scale: float, edges: Sequence[float]) -> Any:
     """Filled and labelled contours with the marks of the plane; a point without a finite value stays empty."""
     z = np.array([[float(v) if finite(v) else np.nan for v in row] for row in plane["surfaces"][name]]) * scale
     at, by_ratio = list(edges), spaced_by_ratio(edges)

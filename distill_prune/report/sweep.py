@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.metric import Metric
+from distill_prune.analyze.records import value
 from distill_prune.analyze.verdict import MATCHING, STABLE, STABLE_BELOW
-from distill_prune.report.axes import Points, estimates, fit, known, legend, line, log_scale, panels, sparsity_axis
+from distill_prune.report.axes import Points, estimates, fit, interval, known, legend, line, log_scale, panels, sparsity_axis
 from distill_prune.report.formats import estimate, finite, sparsity
 from distill_prune.report.style import GREY, Arm, arms, metrics, sides
 
@@ -18,6 +21,15 @@ if TYPE_CHECKING:
     from distill_prune.study.study import Study
 
 
+@dataclass(frozen=True)
+class Dot:
+    """One initialisation; `value` is in the metric's unit."""
+
+    arm: str
+    sparsity: float
+    value: float
+
+
 def metric(study: Study, name: str) -> tuple[Figure, str] | None:
     """The metric `name` against sparsity, and its alternative text; None where it was not measured.
 
@@ -26,37 +38,38 @@ def metric(study: Study, name: str) -> tuple[Figure, str] | None:
     what = metrics(study)[name]
     lines = estimates(study, name)
     listed = {a.name for a in arms(study)}
-    dots = [u for u in study.units if finite(u.get(name)) and finite(u.get("sparsity")) and u["arm"] in listed]
+    units = [u for u in study.units if u["arm"] in listed and finite(u.get("sparsity"))]
+    dots = [Dot(u["arm"], u["sparsity"], v * what.scale) for u in units if finite(v := value(u, name))]
     if not lines and not dots:
         return None
     drawn = [(title, arms) for title, arms in sides(study) if any(_has(a, lines, dots) for a in arms)]
-    figure, found = panels(what.heading, [title for title, _ in drawn])
+    figure, cells = panels(what.heading, [title for title, _ in drawn])
     dense = ((study.summary or {}).get("dense") or {}).get(name)
-    values = [e["mean"] * what.scale for _, points in lines for _, e in points] + [u[name] * what.scale for u in dots]
+    values = [e["mean"] * what.scale for _, points in lines for _, e in points] + [d.value for d in dots]
     log = what.log and min(values) > 0
     bounds: list[float] = []
-    for axes, (_, shown) in zip(found, drawn, strict=True):
+    for axes, (_, shown) in zip(cells, drawn, strict=True):
         bounds += _panel(axes, shown, what, lines, dots)
-        if dense is not None and known(dense):
+        if known(dense):
             bounds += _dense(axes, what, dense)
         if name == STABLE.metric:
             axes.axhline(
                 100 * STABLE_BELOW, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label="stable below 2 points", zorder=1
             )
-        sparsity_axis(axes, [s for _, points in lines for s, _ in points] + [u["sparsity"] for u in dots])
+        sparsity_axis(axes, [s for _, points in lines for s, _ in points] + [d.sparsity for d in dots])
     if log:
-        log_scale(found[0], values)
-    fit(found[0], values + ([100 * STABLE_BELOW] if name == STABLE.metric else []), bounds, log)
-    legend(figure, found, reserve=len(arms(study)) + 2)
+        log_scale(cells[0], values)
+    fit(cells[0], values + ([100 * STABLE_BELOW] if name == STABLE.metric else []), bounds, log)
+    legend(figure, cells, reserve=len(arms(study)) + 2)
     return figure, _alt(what, lines, dense)
 
 
-def _has(arm: Arm, lines: Sequence[tuple[Arm, Points]], dots: Sequence[dict[str, Any]]) -> bool:
-    return any(a.name == arm.name for a, _ in lines) or any(u["arm"] == arm.name for u in dots)
+def _has(arm: Arm, lines: Sequence[tuple[Arm, Points]], dots: Sequence[Dot]) -> bool:
+    return any(a.name == arm.name for a, _ in lines) or any(d.arm == arm.name for d in dots)
 
 
 def _panel(
-    axes: Axes, shown: Sequence[Arm], what: Metric, lines: Sequence[tuple[Arm, Points]], dots: Sequence[dict[str, Any]]
+    axes: Axes, shown: Sequence[Arm], what: Metric, lines: Sequence[tuple[Arm, Points]], dots: Sequence[Dot]
 ) -> list[float]:
     """The arms of one panel; returns the interval bounds that were drawn."""
     bounds: list[float] = []
@@ -66,26 +79,26 @@ def _panel(
             bounds += line(axes, arm, points, what.scale)
     averaged = {arm.name for arm, _ in lines}
     for arm in shown:
-        own = [u for u in dots if u["arm"] == arm.name]
+        of_arm = [d for d in dots if d.arm == arm.name]
         axes.scatter(
-            [1 - u["sparsity"] for u in own],
-            [u[what.name] * what.scale for u in own],
+            [1 - d.sparsity for d in of_arm],
+            [d.value for d in of_arm],
             s=7 if arm.name in averaged else 16,
             color=arm.color,
             alpha=0.45 if arm.name in averaged else 0.9,
             linewidths=0,
             zorder=2,
-            label=None if arm.name in averaged or not own else f"{arm.label} (single runs)",
+            label=None if arm.name in averaged or not of_arm else f"{arm.label} (single runs)",
         )
     return bounds
 
 
-def _dense(axes: Axes, what: Metric, dense: dict[str, Any]) -> list[float]:
-    mean, sd = dense["mean"] * what.scale, dense.get("sd")
+def _dense(axes: Axes, what: Metric, dense: Estimate) -> list[float]:
+    mean, sd = dense["mean"] * what.scale, dense["sd"]
     axes.axhline(mean, color=GREY, linewidth=0.9, zorder=1, label="dense")
-    if finite(dense.get("low")) and finite(dense.get("high")):
-        axes.axhspan(dense["low"] * what.scale, dense["high"] * what.scale, color=GREY, alpha=0.10, linewidth=0, zorder=0)
-    if what.name == MATCHING.metric and sd is not None and finite(sd):
+    if ends := interval(dense, what.scale):
+        axes.axhspan(*ends, color=GREY, alpha=0.10, linewidth=0, zorder=0)
+    if what.name == MATCHING.metric and finite(sd):
         axes.axhline(
             mean - sd * what.scale,
             color=GREY,
@@ -103,7 +116,7 @@ def unit_of(what: Metric) -> str:
     return "number" if what.scale == 1 else "percent" if what.unit.startswith("%") else "points"
 
 
-def _alt(what: Metric, lines: Sequence[tuple[Arm, Points]], dense: Any) -> str:
+def _alt(what: Metric, lines: Sequence[tuple[Arm, Points]], dense: Estimate | None) -> str:
     unit = unit_of(what)
     parts = [f"{what.heading} against sparsity."]
     if known(dense):

@@ -7,18 +7,24 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from distill_prune.analyze.records import TransferRow
 from distill_prune.report.style import task_label
 
 if TYPE_CHECKING:
+    from distill_prune.study.records import Curve, Density, Plane
     from distill_prune.study.study import Study
 
+Record = dict[str, object]
 
-def tables(study: Study) -> dict[str, list[dict[str, Any]]]:
+
+def tables(study: Study) -> dict[str, list[Record]]:
     """Records by table name; tables without a record are left out."""
     summary = study.summary or {}
-    found: dict[str, Sequence[Mapping[str, Any]]] = {
+    records_of: dict[str, Sequence[Mapping[str, object]]] = {
         "arms": summary.get("arms") or [],
         "dense": [{"metric": k, "estimate": v} for k, v in (summary.get("dense") or {}).items()],
         "levels": summary.get("rows") or [],
@@ -44,27 +50,27 @@ def tables(study: Study) -> dict[str, list[dict[str, Any]]]:
         "provenance": study.provenance,
         "missing": study.missing,
     }
-    return {name: [clean(dict(r)) for r in records] for name, records in found.items() if records}
+    return {name: [cleaned(r) for r in records] for name, records in records_of.items() if records}
 
 
-def _moved(study: Study, row: Mapping[str, Any]) -> dict[str, Any]:
+def _moved(study: Study, row: TransferRow) -> Record:
     """A row of transfer with its target's name in words."""
     return {**row, "target": task_label(study, row["target"])}
 
 
-def _place(record: Mapping[str, Any]) -> dict[str, Any]:
+def _place(record: Mapping[str, object]) -> Record:
     """Which ticket, and which copy of it, a record is of."""
     return {k: record[k] for k in ("arm", "seed", "level", "sparsity", "copy") if k in record}
 
 
-def _points(curve: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _points(curve: Curve) -> list[Record]:
     """A curve as one record a point."""
     fixed = {k: v for k, v in curve.items() if k not in ("alphas", "test_error", "train_error")}
     points = zip(curve["alphas"], curve["test_error"], curve["train_error"], strict=True)
     return [{**fixed, "alpha": a, "test_error": test, "train_error": train} for a, test, train in points]
 
 
-def _plane(plane: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _plane(plane: Plane) -> list[Record]:
     """A plane as one record a point, its marks after the grid with their names."""
     place = {**_place(plane), "kind": plane["kind"]}
     surfaces, at_marks = plane["surfaces"], plane.get("at_marks") or {}
@@ -80,15 +86,15 @@ def _plane(plane: Mapping[str, Any]) -> list[dict[str, Any]]:
     return points + marks
 
 
-def _density(density: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _density(density: Density) -> list[Record]:
     """A spectral density as one record a point of its grid, with its standard error."""
     place = {**_place(density), "sigma": density["sigma"]}
-    errors = density.get("errors") or [None] * len(density["grid"])
+    errors: Sequence[float | None] = density.get("errors") or [None] * len(density["grid"])
     points = zip(density["grid"], density["values"], errors, strict=True)
     return [{**place, "eigenvalue": x, "density": y, "error": error} for x, y, error in points]
 
 
-def _eigenvalues(density: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _eigenvalues(density: Density) -> list[Record]:
     """The leading eigenvalues as one record each, the share of the eigenvector that lies in each layer beside them."""
     place = _place(density)
     return [
@@ -97,19 +103,24 @@ def _eigenvalues(density: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def clean(value: Any) -> Any:
+def cleaned(record: Mapping[str, object]) -> Record:
+    """A record as plain JSON."""
+    return {str(k): clean(v) for k, v in record.items()}
+
+
+def clean(value: object) -> object:
     """Plain JSON: numbers that JSON does not know become null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(k): clean(v) for k, v in value.items()}
+        return cleaned(value)
     if isinstance(value, list | tuple):
         return [clean(v) for v in value]
-    return value if value is None or isinstance(value, str | int | bool) else clean(value.item())
+    return clean(value.item()) if isinstance(value, np.generic) else value
 
 
-def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def _flat(record: Mapping[str, object]) -> Record:
+    flat: Record = {}
     for name, value in record.items():
         if isinstance(value, Mapping):
             flat |= {f"{name}_{part}": v for part, v in _flat(value).items()}
@@ -118,7 +129,7 @@ def _flat(record: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def to_csv(records: Sequence[Mapping[str, Any]]) -> str:
+def to_csv(records: Sequence[Mapping[str, object]]) -> str:
     """CSV text with a header line; a value that is not there is an empty cell."""
     flat = [_flat(r) for r in records]
     columns = dict.fromkeys(c for r in flat for c in r)
@@ -131,7 +142,7 @@ def to_csv(records: Sequence[Mapping[str, Any]]) -> str:
     return out.getvalue()
 
 
-def to_json(records: Sequence[Mapping[str, Any]]) -> str:
+def to_json(records: Sequence[Mapping[str, object]]) -> str:
     """JSON text, a line for each record."""
     lines = (json.dumps(r, ensure_ascii=False, allow_nan=False) for r in records)
     return "[\n" + ",\n".join(lines) + "\n]\n"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from distill_prune.analyze.records import value
 from distill_prune.report import formats
 from distill_prune.report.style import every_arm, metrics
 
 if TYPE_CHECKING:
+    from distill_prune.study.records import Ticket
     from distill_prune.study.study import Study
 
 
@@ -48,7 +50,7 @@ class Table:
     arms: list[tuple[str, str]]
 
 
-def _whole(x: Any) -> str:
+def _whole(x: int | None) -> str:
     return formats.NONE if x is None else f"{x:,}"
 
 
@@ -73,11 +75,11 @@ def table(study: Study) -> Table | None:
     """Every retrained ticket; None where there is none."""
     if not study.tickets:
         return None
-    measured = {n: m for n, m in metrics(study).items() if any(formats.finite(t.get(n)) for t in study.tickets)}
+    measured = {n: m for n, m in metrics(study).items() if any(formats.finite(value(t, n)) for t in study.tickets)}
     columns = [*PLACE, *(Column(n, m.heading, _metric(m.scale)) for n, m in measured.items()), *RECORD]
     absent = [m.heading for n, m in metrics(study).items() if n not in measured and not m.some_tasks]
     looks = {a.name: a for a in every_arm(study)}
-    labels = {t["arm"]: str(t.get("label") or t["arm"]) for t in study.tickets}
+    labels = {t["arm"]: t.get("label") or t["arm"] for t in study.tickets}
     rows = [
         Row(t["arm"], looks[t["arm"]].color if t["arm"] in looks else "", [_cell(c, t, labels) for c in columns])
         for t in study.tickets
@@ -85,8 +87,8 @@ def table(study: Study) -> Table | None:
     return Table(columns, rows, absent, list(labels.items()))
 
 
-def _cell(column: Column, ticket: dict[str, Any], labels: dict[str, str]) -> Cell:
-    value: Any = labels[ticket["arm"]] if column.name == "label" else ticket.get(column.name)
+def _cell(column: Column, ticket: Ticket, labels: dict[str, str]) -> Cell:
+    shown = labels[ticket["arm"]] if column.name == "label" else cast(Mapping[str, object], ticket).get(column.name)
     if not column.numeric:
-        return Cell(formats.NONE if value is None else column.show(value), None)
-    return Cell(column.show(value), repr(float(value))) if formats.finite(value) else Cell(formats.NONE, "")
+        return Cell(formats.NONE if shown is None else column.show(shown), None)
+    return Cell(column.show(shown), repr(float(shown))) if formats.finite(shown) else Cell(formats.NONE, "")

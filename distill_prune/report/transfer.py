@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from distill_prune.report.formats import NONE, estimate, finite, sparsity
+from distill_prune.analyze.estimate import Estimate
+from distill_prune.analyze.records import TransferRow
+from distill_prune.report.axes import known
+from distill_prune.report.formats import NONE, estimate, sparsity
 from distill_prune.report.multiples import SIZE, grid
 from distill_prune.report.style import AGAINST, EVEN, FOR, GREY, INK, Arm, arms, metrics, task_label
 
@@ -15,11 +19,10 @@ if TYPE_CHECKING:
 
     from distill_prune.study.study import Study
 
-Record = dict[str, Any]
 _ROW, _TOP, _BOTTOM = 0.62, 0.66, 0.72
 
 
-def rows(study: Study) -> list[Record]:
+def rows(study: Study) -> list[TransferRow]:
     """The summary's rows of transfer; none where no ticket is taken to another task."""
     return list((study.summary or {}).get("transfer") or [])
 
@@ -32,9 +35,9 @@ def sources(study: Study) -> list[Arm]:
 
 def targets(study: Study) -> list[tuple[str | None, str, str]]:
     """The tasks that tickets are trained on, the study's own first: the task, what to call it, and what it is scored by."""
-    found = {r["target"]: metrics(study)[r["metric"]].title for r in rows(study)}
-    ordered = sorted(found, key=lambda t: t is not None)
-    return [(t, task_label(study, t), found[t]) for t in ordered]
+    metric_of = {r["target"]: metrics(study)[r["metric"]].title for r in rows(study)}
+    ordered = sorted(metric_of, key=lambda t: t is not None)
+    return [(t, task_label(study, t), metric_of[t]) for t in ordered]
 
 
 def levels(study: Study) -> list[tuple[int, float]]:
@@ -44,9 +47,8 @@ def levels(study: Study) -> list[tuple[int, float]]:
 
 def matrix(study: Study) -> tuple[Figure, str] | None:
     """Score less that of the dense network: a row a source, a column a target, a panel a level; numbers stand in the cells."""
-    held = rows(study)
-    known = [100 * r["to_dense"]["mean"] for r in held if r["to_dense"] and finite(r["to_dense"]["mean"])]
-    if not known:
+    means = [100 * r["to_dense"]["mean"] for r in rows(study) if known(r["to_dense"])]
+    if not means:
         return None
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
@@ -54,14 +56,14 @@ def matrix(study: Study) -> tuple[Figure, str] | None:
     shown, columns, at = sources(study), targets(study), levels(study)
     each = _ROW * len(shown) + _TOP
     figure, panels = grid(len(at), 1, each * len(at) + _BOTTOM, top=_TOP, bottom=_BOTTOM, left=1.9, hspace=_TOP / (each - _TOP))
-    largest = max(map(abs, known)) or 1.0
+    largest = max(map(abs, means)) or 1.0
     colors = ScalarMappable(Normalize(-largest, largest), LinearSegmentedColormap.from_list("apart", [AGAINST, EVEN, FOR]))
     for axes, (level, s) in zip(panels[:, 0], at, strict=True):
-        own = {(r["source"], r["target"]): r for r in held if r["level"] == level}
+        by_place = {(r["source"], r["target"]): r for r in rows(study) if r["level"] == level}
         for y, arm in enumerate(shown):
             for x, (task, _, _) in enumerate(columns):
-                found = own.get((arm.name, task))
-                _cell(axes, x, y, found, colors, frame=bool(found and is_own(arm, found)))
+                row = by_place.get((arm.name, task))
+                _cell(axes, x, y, row, colors, frame=bool(row and is_own(arm, row)))
         axes.set_xticks(range(len(columns)), [f"on {name}\n({metric})" for _, name, metric in columns])
         axes.set_yticks(range(len(shown)), [a.label for a in shown])
         axes.tick_params(length=0, labelsize=SIZE, top=False, labeltop=True, bottom=False, labelbottom=False)
@@ -77,66 +79,78 @@ def matrix(study: Study) -> tuple[Figure, str] | None:
     bar.ax.tick_params(labelsize=SIZE, length=2)
     bar.outline.set_linewidth(0.5)
     bar.ax.set_title("score less that of the dense network (points)", loc="left", fontsize=8.5, color=GREY, pad=3)
-    return figure, _said(held, shown, columns, at)
+    return figure, _alt(rows(study), shown, columns, at)
 
 
-def is_own(arm: Arm, row: Record) -> bool:
-    """Whether the masks were found on the target: a control's know no task."""
+def is_own(arm: Arm, row: TransferRow) -> bool:
+    """Whether the masks come from the target itself: a control's come from no task."""
     return bool(row["own"]) and arm.role != "control"
 
 
-def _cell(axes: Axes, x: int, y: int, row: Record | None, colors: Any, frame: bool) -> None:
+def _cell(axes: Axes, x: int, y: int, row: TransferRow | None, colors: Any, frame: bool) -> None:
     """Mean, 95 % interval and count on the colour of the mean."""
     from matplotlib.patches import Rectangle
 
-    there = row is not None and row["to_dense"] is not None and finite(row["to_dense"]["mean"])
-    color = colors.to_rgba(100 * row["to_dense"]["mean"]) if row is not None and there else "none"
+    difference = row["to_dense"] if row else None
+    color: Any = colors.to_rgba(100 * difference["mean"]) if known(difference) else "none"
     edge: dict[str, Any] = {"edgecolor": INK, "linewidth": 1.6} if frame else {"edgecolor": GREY, "linewidth": 0.4}
     inset = 0.02
     axes.add_patch(Rectangle((x - 0.5 + inset, y - 0.5 + inset), 1 - 2 * inset, 1 - 2 * inset, facecolor=color, **edge))
-    if row is None or not there:
+    if not known(difference):
         axes.text(x, y, "not measured", ha="center", va="center", fontsize=SIZE, color=GREY)
         return
-    text = estimate(row["to_dense"], "signed")
+    text = estimate(difference, "signed")
     axes.text(x, y - 0.16, text["mean"], ha="center", va="center", fontsize=10, fontweight="bold", color=INK)
     axes.text(x, y + 0.2, f"{text['range']}, n = {text['n']}", ha="center", va="center", fontsize=SIZE, color=INK)
 
 
-def _said(
-    held: Sequence[Record],
+def _alt(
+    rows: Sequence[TransferRow],
     shown: Sequence[Arm],
     columns: Sequence[tuple[str | None, str, str]],
     at: Sequence[tuple[int, float]],
 ) -> str:
     level, s = at[-1]
-    own = {(r["source"], r["target"]): r for r in held if r["level"] == level}
-    said = [
-        f"{arm.label} on {name}: {estimate(found['to_dense'], 'signed')['mean']}."
+    by_place = {(r["source"], r["target"]): r for r in rows if r["level"] == level}
+    sentences = [
+        f"{arm.label} on {name}: {estimate(row['to_dense'], 'signed')['mean']}."
         for arm in shown
         for task, name, _ in columns
-        if (found := own.get((arm.name, task))) and found["to_dense"]
+        if (row := by_place.get((arm.name, task))) and row["to_dense"]
     ]
     return (
         f"Score less that of the dense network, in points, for {len(shown)} sources of masks and {len(columns)} tasks. At "
-        f"{sparsity(s)} % sparsity, " + " ".join(said)
+        f"{sparsity(s)} % sparsity, " + " ".join(sentences)
     )
 
 
-def beside_own(study: Study) -> list[dict[str, Any]]:
-    """A row a level and source: its difference to each target's own ticket, and on how many targets it is at least as good."""
-    held, columns = rows(study), targets(study)
-    made = []
+@dataclass(frozen=True)
+class Cell:
+    """A source on one target: the target's own ticket, or the difference from it."""
+
+    own: bool
+    estimate: Estimate | None
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A source at a level, a cell a target, and in words on how many targets it is at least as good as their own."""
+
+    arm: Arm
+    sparsity: float
+    cells: list[Cell]
+    at_least: str
+
+
+def beside_own(study: Study) -> list[Beside]:
+    """A row a level and source."""
+    lines = []
     for level, s in levels(study):
         for arm in sources(study):
-            own = {r["target"]: r for r in held if (r["level"], r["source"]) == (level, arm.name)}
-            found = [own.get(task) for task, _, _ in columns]
-            means = [r["to_own"]["mean"] for r in found if r and r["to_own"] and finite(r["to_own"]["mean"])]
-            made.append(
-                {
-                    "arm": arm,
-                    "sparsity": s,
-                    "cells": [{"own": bool(r and is_own(arm, r)), "estimate": r["to_own"] if r else None} for r in found],
-                    "at_least": f"{sum(m >= 0 for m in means)} of {len(means)}" if means else NONE,
-                }
-            )
-    return made
+            by_target = {r["target"]: r for r in rows(study) if (r["level"], r["source"]) == (level, arm.name)}
+            of_source = [by_target.get(task) for task, _, _ in targets(study)]
+            means = [r["to_own"]["mean"] for r in of_source if r and known(r["to_own"])]
+            cells = [Cell(bool(r and is_own(arm, r)), r["to_own"] if r else None) for r in of_source]
+            at_least = f"{sum(m >= 0 for m in means)} of {len(means)}" if means else NONE
+            lines.append(Beside(arm, s, cells, at_least))
+    return lines

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from distill_prune.analyze.estimate import Estimate
+from distill_prune.analyze.metric import ACCURACY
+from distill_prune.analyze.records import (
+    ArmRecord,
+    OnsetRow,
+    ReachOf,
+    Row,
+    ScanRow,
+    estimate_of,
+    onset_of,
+    reach_of,
+    verdict_on,
+)
 from distill_prune.analyze.verdict import MATCHING, PROPERTIES, STABLE, Property, Verdict
 from distill_prune.prune import CRITERIA
 from distill_prune.report import formats
@@ -13,7 +27,6 @@ from distill_prune.report.style import Arm, arms, every_arm, is_text, rows
 if TYPE_CHECKING:
     from distill_prune.study.study import Study
 
-Record = Mapping[str, Any]
 # Share of the variance of a diagonal's entries that is their error: from here on a reader must know.
 NOISY = 0.1
 CONTROLS = {
@@ -25,131 +38,170 @@ CONTROLS = {
 }
 
 
-def described(arm: Record, labels: Mapping[str, str], noun: str = "images") -> str:
+def described(arm: ArmRecord, labels: Mapping[str, str], noun: str = "images") -> str:
     """Where the arm's masks come from; `noun` is what a set's examples are called."""
     if control := arm.get("control"):
         of = labels.get(control["of"], control["of"])
-        return CONTROLS.get(str(control["kind"]), "{of}, " + str(control["kind"])).format(of=of)
-    criterion = str(arm.get("criterion") or "magnitude")
-    said = CRITERIA[criterion].WORDS if criterion in CRITERIA else ""
-    said = said or f"weights chosen by the criterion {criterion}"
+        return CONTROLS.get(control["kind"], "{of}, " + control["kind"]).format(of=of)
+    criterion = arm.get("criterion") or "magnitude"
+    text = CRITERIA[criterion].WORDS if criterion in CRITERIA else ""
+    text = text or f"weights chosen by the criterion {criterion}"
     if criterion == "magnitude":
-        images = str(arm.get("images") or "real")
+        images = arm.get("images") or "real"
         whose = f"learned {noun}" if arm.get("learned") else noun
         on = "all training data" if images == "real" else f"the {whose} of the set {images}"
-        said += f" on {on}"
+        text += f" on {on}"
         if images == "real" and arm.get("recipe") == "prune":
-            said += ", with the recipe of small sets"
-    said += ", without rewinding" if arm.get("rewind") == "none" else ""
-    said += ", pruned at once" if arm.get("one_shot") else ", level by level"
+            text += ", with the recipe of small sets"
+    text += ", without rewinding" if arm.get("rewind") == "none" else ""
+    text += ", pruned at once" if arm.get("one_shot") else ", level by level"
     if begins := arm.get("begins"):
-        said += f"; up to level {begins['level']} the tickets of {labels.get(begins['arm'], begins['arm'])}"
-    return said
+        text += f"; up to level {begins['level']} the tickets of {labels.get(begins['arm'], begins['arm'])}"
+    return text
 
 
 def noisy(study: Study) -> list[str]:
     """Of the diagonals shown, those that are largely the error of their estimate, worst first: arm, sparsity and share."""
     labels = {a.name: a.label for a in arms(study)}
     first = {(d["arm"], d["seed"], d["level"]): d for d in reversed(study.diagonals) if d["arm"] in labels}
-    worst: dict[tuple[str, int], Record] = {}
+    worst: dict[tuple[str, int], tuple[float, float]] = {}
     for d in first.values():
-        at = d["arm"], d["level"]
-        if formats.finite(d.get("noise")) and d["noise"] > NOISY and d["noise"] > worst.get(at, d | {"noise": 0})["noise"]:
-            worst[at] = d
-    ordered = sorted(worst.values(), key=lambda d: -float(d["noise"]))
+        at, noise = (d["arm"], d["level"]), d.get("noise")
+        if formats.finite(noise) and noise > max(NOISY, worst.get(at, (0.0, 0.0))[0]):
+            worst[at] = noise, d["sparsity"]
+    ordered = sorted(worst.items(), key=lambda item: -item[1][0])
     return [
-        f"{labels[d['arm']]} at {formats.sparsity(d['sparsity'])} % sparsity ({formats.fixed(d['noise'], 0, 100)} %)"
-        for d in ordered
+        f"{labels[arm]} at {formats.sparsity(sparsity)} % sparsity ({formats.fixed(noise, 0, 100)} %)"
+        for (arm, _), (noise, sparsity) in ordered
     ]
 
 
-def reach(study: Study) -> list[dict[str, Any]]:
-    """How far each arm carries: the largest matching and stable sparsity, over all and by initialisation."""
-    found = {r["arm"]: r for r in (study.summary or {}).get("reach") or []}
+@dataclass(frozen=True)
+class Largest:
+    """The largest sparsity with a property: `value` and `remark` of the means, `mean`, `range` and `note` over units."""
+
+    value: str
+    remark: str
+    mean: str
+    range: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Reach:
+    arm: Arm
+    matching: Largest
+    stable: Largest
+
+
+def reach(study: Study) -> list[Reach]:
+    """The largest matching and the largest stable sparsity of each arm, over all and by initialisation."""
+    by_arm = {r["arm"]: r for r in (study.summary or {}).get("reach") or []}
     return [
-        {"arm": a, **{p.name: _carried(p, found[a.name][p.name], _measured(study, a, p.metric)) for p in PROPERTIES}}
+        Reach(a, *(_largest(p, reach_of(by_arm[a.name], p), _measured(study, a, p.metric)) for p in PROPERTIES))
         for a in arms(study)
-        if a.name in found
+        if a.name in by_arm
     ]
 
 
 def _measured(study: Study, arm: Arm, metric: str) -> bool:
-    return any(r["arm"] == arm.name and r["level"] > 0 and r.get(metric) for r in rows(study))
+    return any(r["arm"] == arm.name and r["level"] > 0 and estimate_of(r, metric) for r in rows(study))
 
 
-def _carried(prop: Property, r: Record, measured: bool) -> dict[str, str]:
-    """`value` and `remark` of the mean's verdict; `mean`, `range` and `note` over initialisations."""
-    units = r.get("units")
+def _largest(prop: Property, r: ReachOf, measured: bool) -> Largest:
+    units = r["units"]
     undecided = prop.open if measured else Verdict.NOT_MEASURED.value
-    if r.get("last") is not None:
+    if r["last"] is not None:
         value, remark = f"{formats.sparsity(r['last'])} %", ""
-    elif r.get("known"):
+    elif r["known"]:
         value, remark = "none", "at no pruned level"
     else:
         value, remark = formats.NONE, undecided
     if units is None:
-        return {"value": value, "remark": remark, "mean": formats.NONE, "range": "", "note": undecided}
+        return Largest(value, remark, formats.NONE, "", undecided)
     text = formats.estimate(units, "percent")
-    held, n = int(r.get("at_least") or 0), text["n"]
+    censored, n = r["at_least"], text["n"]
     note = f"n = {n}"
-    if held:
+    if censored:
         note += (
-            f"; {held} of {n} still hold{'s' if held == 1 else ''} at the sparsest level measured, so the mean is a lower bound"
+            f"; {censored} of {n} still hold{'s' if censored == 1 else ''} at the sparsest level measured, so the mean is a "
+            "lower bound"
         )
-    return {"value": value, "remark": remark, "mean": f"{text['mean']} %", "range": text["range"], "note": note}
+    return Largest(value, remark, f"{text['mean']} %", text["range"], note)
 
 
-def onsets(study: Study) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Onset:
+    """From which rewinding step on an arm is stable and matching at a level, in words; `label` stands for the arm."""
+
+    arm: Arm
+    label: str
+    sparsity: float
+    level: int
+    stable: str
+    matching: str
+    ks: list[str]
+
+
+def onsets(study: Study) -> list[Onset]:
     """Where in the scan each arm becomes stable and matching: one row an arm and level, in the order of arms."""
     summary = study.summary or {}
     scan = summary.get("scan") or []
-    found = summary.get("onset") or []
-    shared = sum(o["level"] == 0 for o in found) == 1
+    onset_rows = summary.get("onset") or []
+    shared = sum(o["level"] == 0 for o in onset_rows) == 1
     return [
-        {
-            "arm": a,
-            "label": "Dense networks" if shared and o["level"] == 0 else "",
-            "sparsity": o["sparsity"],
-            "level": o["level"],
-            **{p.name: _onset(o, p, scan) for p in (STABLE, MATCHING)},
-            "ks": o["ks"],
-        }
+        Onset(
+            a,
+            "Dense networks" if shared and o["level"] == 0 else "",
+            o["sparsity"],
+            o["level"],
+            _onset(o, STABLE, scan),
+            _onset(o, MATCHING, scan),
+            o["ks"],
+        )
         for a in arms(study)
-        for o in found
+        for o in onset_rows
         if o["arm"] == a.name
     ]
 
 
-def _onset(onset: Record, prop: Property, scan: Sequence[Record]) -> str:
-    if (k := onset.get(f"{prop.name}_at")) is not None:
+def _onset(onset: OnsetRow, prop: Property, scan: Sequence[ScanRow]) -> str:
+    if (k := onset_of(onset, prop)) is not None:
         return f"k = {k}"
     rows = [e for e in scan if e["arm"] == onset["arm"] and e["level"] == onset["level"]]
-    verdicts = [Verdict(e[prop.name]) for e in rows if e.get(prop.name)]
+    verdicts = [v for e in rows if (v := verdict_on(e, prop))]
     if not any(v.decided for v in verdicts):
         return next(iter(verdicts), Verdict.NOT_MEASURED).value
     return f"not at the last k ({onset['ks'][-1]})" if Verdict.YES in verdicts else "at no k of the scan"
 
 
-def compared(study: Study) -> list[tuple[str, list[dict[str, Any]]]]:
-    """Sources, then controls: what each arm is, its row at its sparsest level, and its difference in accuracy there."""
-    listed = arms(study)
+@dataclass(frozen=True)
+class Kept:
+    """An arm: what it keeps, its row at its sparsest level, and its difference in accuracy there."""
+
+    arm: Arm
+    what: str
+    row: Row | None
+    difference: Estimate | None
+
+
+def compared(study: Study) -> list[tuple[str, list[Kept]]]:
+    """Sources, then controls."""
     records = {a["name"]: a for a in (study.summary or {}).get("arms") or []}
     labels = {a.name: a.label for a in every_arm(study)}
     noun = "samples" if is_text(study) else "images"
-    paired = {(p["arm"], p["level"]): p for p in (study.summary or {}).get("paired") or [] if p["metric"] == "accuracy"}
+    paired = [p for p in (study.summary or {}).get("paired") or [] if p["metric"] == ACCURACY]
+    differences = {(p["arm"], p["level"]): p["difference"] for p in paired}
 
-    def told(arm: Arm) -> dict[str, Any]:
-        own = [r for r in rows(study) if r["arm"] == arm.name]
-        last = max(own, key=lambda r: float(r["sparsity"]), default=None)
-        return {
-            "arm": arm,
-            "what": described(records[arm.name], labels, noun),
-            "row": last or {},
-            "difference": (paired.get((arm.name, last["level"])) or {}).get("difference") if last else None,
-        }
+    def kept(arm: Arm) -> Kept:
+        of_arm = [r for r in rows(study) if r["arm"] == arm.name]
+        last = max(of_arm, key=lambda r: r["sparsity"], default=None)
+        difference = differences.get((arm.name, last["level"])) if last else None
+        return Kept(arm, described(records[arm.name], labels, noun), last, difference)
 
+    listed = [a for a in arms(study) if a.name in records]
     groups = (
-        ("Sources", [told(a) for a in listed if a.role != "control" and a.name in records]),
-        ("Controls", [told(a) for a in listed if a.role == "control" and a.name in records]),
+        ("Sources", [kept(a) for a in listed if a.role != "control"]),
+        ("Controls", [kept(a) for a in listed if a.role == "control"]),
     )
-    return [(title, found) for title, found in groups if found]
+    return [(title, of_role) for title, of_role in groups if of_role]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
+from distill_prune.analyze.declared import readings
 from distill_prune.analyze.inputs import Study
-from distill_prune.analyze.metric import readings
+from distill_prune.analyze.records import Costs, Pair, Search, Unit
 from distill_prune.artifacts import Cost
 from distill_prune.plan.jobs import CompareJob
 from distill_prune.store.store import Store
@@ -20,10 +22,21 @@ def record_of(kind: str, numbers: Mapping[str, Any]) -> dict[str, float | None]:
     return {"sparsity": numbers["sparsity"]} if kind == "ticket" else readings(kind, numbers)
 
 
-def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The records `units`, `pairs` and `costs` out of the artifacts' numbers by role; roles without numbers are skipped."""
+@dataclass(frozen=True)
+class Records:
+    """What a summary is made of."""
+
+    units: list[Unit]
+    pairs: list[Pair]
+    costs: Costs
+
+
+def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping[str, Any]]) -> Records:
+    """The records out of the artifacts' numbers by role; roles without numbers are skipped."""
     units: dict[tuple[str, int, int], dict[str, Any]] = {}
-    pairs, search, sets = [], [], {}
+    pairs: list[Pair] = []
+    search: list[Search] = []
+    sets: dict[str, dict[str, Any]] = {}
     experts: dict[str, int] | None = None
     measured = {(r["arm"], r["seed"], r["level"]) for r in roles.values() if r["kind"] not in (*STAGE_OF, "overlap")}
     for name, role in roles.items():
@@ -32,17 +45,10 @@ def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping
         kind, content = role["kind"], numbers[name]
         place = {k: role[k] for k in ("arm", "seed", "level") if k in role}
         if kind == "ticket" and role.get("counted", True):
-            search.append({**place, **content["cost"]})
+            search.append(cast(Search, {**place, **content["cost"]}))
         if kind == "overlap":
-            pairs.append(
-                {
-                    **place,
-                    "versus": role["versus"],
-                    "iou": content["iou"],
-                    "chance": content["chance"]["iou"],
-                    "z": content["z"],
-                }
-            )
+            overlap = {**place, "versus": role["versus"], "iou": content["iou"]}
+            pairs.append(cast(Pair, {**overlap, "chance": content["chance"]["iou"], "z": content["z"]}))
         elif kind == "set":
             sets[role["set"]] = {"distill": content["cost"], "by_experts": role["experts"]}
         elif kind == "expert":
@@ -50,12 +56,12 @@ def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping
         elif tuple(place.values()) in measured or not measured:
             units.setdefault((place["arm"], place["seed"], place["level"]), dict(place)).update(record_of(kind, content))
     # A stored set was made with experts that this study does not know: their cost is unknown, not nothing.
-    known = {True: experts, False: Cost().json(), None: None}
-    costs = {
+    known: dict[bool | None, Any] = {True: experts, False: Cost().json(), None: None}
+    costs: Costs = {
         "search": search,
         "sets": {n: {"distill": s["distill"], "experts": known[s["by_experts"]]} for n, s in sets.items()},
     }
-    return {"units": list(units.values()), "pairs": pairs, "costs": costs}
+    return Records(cast(list[Unit], list(units.values())), pairs, costs)
 
 
 def collected(job: CompareJob, inputs: Mapping[str, str], store: Store) -> Study:
@@ -68,4 +74,4 @@ def collected(job: CompareJob, inputs: Mapping[str, str], store: Store) -> Study
             seen[key] = store.numbers(STAGE_OF.get(roles[name]["kind"], "compare"), key)
         numbers[name] = seen[key]
     records = gather(roles, numbers)
-    return Study(records["units"], job.roles["arms"], records["pairs"], records["costs"])
+    return Study(records.units, job.roles["arms"], records.pairs, records.costs)

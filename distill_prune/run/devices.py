@@ -13,7 +13,7 @@ def cores() -> int:
 
 
 def check_device(device: str) -> None:
-    """Refuse a device that is not there.
+    """Check that this machine has the device.
 
     Raises:
         DeviceError: no such device on this machine.

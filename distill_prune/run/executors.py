@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 from distill_prune.plan.nodes import Node
 from distill_prune.plugins import Registered
@@ -71,7 +71,7 @@ def _work(store: str, device: str, registered: Registered, tasks: Connection, li
 
 @dataclass
 class _Process:
-    process: Any
+    process: BaseProcess
     pipe: Connection
     lifeline: Connection
     node: Node | None = None
@@ -122,29 +122,29 @@ class Processes:
         return [e for i, p in enumerate(self._pool) if p.node is not None and p.pipe in ready for e in self._receive(i, p.node)]
 
     def _receive(self, index: int, node: Node) -> Iterator[Event]:
-        held = self._pool[index]
+        worker = self._pool[index]
         try:
-            event: Event = held.pipe.recv()
+            event: Event = worker.pipe.recv()
         except (EOFError, OSError):
-            held.process.join()
-            code = held.process.exitcode
-            held.pipe.close()
-            held.lifeline.close()
+            worker.process.join()
+            code = worker.process.exitcode
+            worker.pipe.close()
+            worker.lifeline.close()
             self._pool[index] = self._start()
             yield Died(node.key, f"exit code {code}")
             return
         if not isinstance(event, MEANWHILE):
-            held.node = None
+            worker.node = None
         yield event
 
     def close(self) -> None:
         """End all workers at once: what they were making is kept as far as its last snapshot."""
-        for held in self._pool:
-            held.process.kill()
-        for held in self._pool:
-            held.process.join()
-            held.pipe.close()
-            held.lifeline.close()
+        for worker in self._pool:
+            worker.process.kill()
+        for worker in self._pool:
+            worker.process.join()
+            worker.pipe.close()
+            worker.lifeline.close()
         self._pool = []
 
 

@@ -99,8 +99,8 @@ def _connect(ray: Any, where: str | None, cpus: int, gpus: int | None) -> None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             os.environ.setdefault("RAY_worker_niceness", str(os.nice(0)))  # as worker processes have; Ray's default is 15
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray leaves one in the home folder
-            own = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-            ray.init("local", logging_level=logging.ERROR, **own, **({} if gpus is None else {"num_gpus": gpus}))
+            options = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+            ray.init("local", logging_level=logging.ERROR, **options, **({} if gpus is None else {"num_gpus": gpus}))
         else:
             _knock(where)
             ray.init(where, logging_level=logging.ERROR)

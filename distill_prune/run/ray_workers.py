@@ -22,7 +22,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from distill_prune.errors import DistillPruneError, RunError, StoreError, UserError
 from distill_prune.plan.nodes import Node
@@ -30,6 +30,9 @@ from distill_prune.plugins import Registered
 from distill_prune.run.events import Died, Event, Failed, Line, make, received
 from distill_prune.run.ray_cluster import connection, resources, share
 from distill_prune.store.store import Store
+
+if TYPE_CHECKING:
+    from distill_prune.run.worker import Worker
 
 STARTS = 3
 """Times that a worker may die as it starts, one after the other."""
@@ -89,7 +92,7 @@ class Maker:
 
     def __init__(self, setup: _Setup, mailbox: Any) -> None:
         self._setup, self._mailbox = setup, mailbox
-        self._worker: Any = None  # made by `begin`
+        self._worker: Worker  # set by `begin`
 
     def begin(self) -> str | DistillPruneError:
         """The node's name once everything is found to be right on it."""
@@ -190,7 +193,7 @@ def _mailbox() -> type:
 
 
 @dataclass
-class _Held:
+class _Worker:
     """An actor; `where` is empty until it has begun, `heard` counts the printed lines of its node that have arrived."""
 
     actor: Any
@@ -215,7 +218,7 @@ class RayWorkers:
 
         self._arrived: queue.SimpleQueue[tuple[Callable[[Future[Any]], None], Future[Any]]] = queue.SimpleQueue()
         self._events: list[Event] = []
-        self._pool: list[_Held] = []
+        self._pool: list[_Worker] = []
         self._alive = time.monotonic()
         self._open = contextlib.ExitStack()
         try:
@@ -245,50 +248,50 @@ class RayWorkers:
     def _expect(self, reply: Any, then: Callable[[Future[Any]], None]) -> None:
         reply.future().add_done_callback(lambda future: self._arrived.put((then, future)))
 
-    def _start(self, starts: int = 1) -> _Held:
-        held = _Held(self._maker.remote(self._setup, self._mailbox), starts)
-        self._expect(held.actor.begin.remote(), partial(self._began, held))
-        return held
+    def _start(self, starts: int = 1) -> _Worker:
+        worker = _Worker(self._maker.remote(self._setup, self._mailbox), starts)
+        self._expect(worker.actor.begin.remote(), partial(self._began, worker))
+        return worker
 
-    def _replace(self, held: _Held, starts: int) -> None:
+    def _replace(self, worker: _Worker, starts: int) -> None:
         with contextlib.suppress(self._ray.exceptions.RayError):
-            self._ray.kill(held.actor)  # Ray may have lost it while it lives
-        self._pool[self._pool.index(held)] = self._start(starts)
+            self._ray.kill(worker.actor)  # Ray may have lost it while it lives
+        self._pool[self._pool.index(worker)] = self._start(starts)
 
-    def _began(self, held: _Held, reply: Future[Any]) -> None:
+    def _began(self, worker: _Worker, reply: Future[Any]) -> None:
         try:
-            found = reply.result()
+            answer = reply.result()
         except self._ray.exceptions.RayTaskError as problem:
             got = str(problem).strip().splitlines()[-1]
             raise UserError("a Ray worker cannot start", got=got, mend="the same environment on every node") from None
         except self._ray.exceptions.RayError as problem:
-            if held.starts == STARTS:
+            if worker.starts == STARTS:
                 raise RunError(f"a Ray worker died as it started, {STARTS} times", got=problem) from None
-            self._replace(held, held.starts + 1)
+            self._replace(worker, worker.starts + 1)
             return
-        if isinstance(found, DistillPruneError):
-            raise found
-        held.where = found
+        if isinstance(answer, DistillPruneError):
+            raise answer
+        worker.where = answer
 
-    def _made(self, held: _Held, node: Node, reply: Future[Any]) -> None:
+    def _made(self, worker: _Worker, node: Node, reply: Future[Any]) -> None:
         key, label = node.key, node.label
         try:
             answer: Answer = reply.result()
-            self._events += [Line(key, text) for text in answer.printed.since(held.heard)]
+            self._events += [Line(key, text) for text in answer.printed.since(worker.heard)]
             self._events.append(answer.outcome)
         except self._ray.exceptions.RayTaskError as problem:
             self._events.append(Failed(key, RunError(f"{label} failed: {str(problem).strip().splitlines()[-1]}")))
         except self._ray.exceptions.RayError:
-            self._events.append(Died(key, f"on the Ray node {held.where}"))
-            self._replace(held, 1)
-        held.node = None
+            self._events.append(Died(key, f"on the Ray node {worker.where}"))
+            self._replace(worker, 1)
+        worker.node = None
 
     def _ticked(self, reply: Future[Any]) -> None:
         try:
             events: list[Event] = [pickle.loads(event) for event in reply.result()]
         except self._ray.exceptions.RayError:
             return  # progress is late, and nothing else
-        flying = {held.node.key: held for held in self._pool if held.node is not None}
+        flying = {worker.node.key: worker for worker in self._pool if worker.node is not None}
         for event in events:
             if event.key in flying:
                 flying[event.key].heard += isinstance(event, Line)
@@ -306,27 +309,27 @@ class RayWorkers:
 
     def room(self) -> int:
         self._hear(0)
-        if any(held.where for held in self._pool):
+        if any(worker.where for worker in self._pool):
             self._alive = time.monotonic()
         elif time.monotonic() - self._alive > PATIENCE_SECONDS:
             raise RunError(f"no worker of the Ray cluster for {PATIENCE_SECONDS:.0f} s", mend="`ray status` on a node of it")
-        return sum(bool(held.where) and held.node is None for held in self._pool)
+        return sum(bool(worker.where) and worker.node is None for worker in self._pool)
 
     def submit(self, node: Node) -> None:
-        idle = next(held for held in self._pool if held.where and held.node is None)
+        idle = next(worker for worker in self._pool if worker.where and worker.node is None)
         idle.node, idle.heard = node, 0
         self._expect(idle.actor.make.remote(node.key, node.label, pickle.dumps(node)), partial(self._made, idle, node))
 
     def events(self, timeout: float) -> list[Event]:
         if not self._events:
             self._hear(timeout)
-        found, self._events = self._events, []
-        return found
+        events, self._events = self._events, []
+        return events
 
     def close(self) -> None:
         """End all workers at once: what they were making is kept as far as its last snapshot."""
-        for held in self._pool:
+        for worker in self._pool:
             with contextlib.suppress(self._ray.exceptions.RayError):
-                self._ray.kill(held.actor)
+                self._ray.kill(worker.actor)
         self._pool = []
         self._open.close()

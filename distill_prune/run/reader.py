@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from distill_prune.artifacts import Examples, Images, Sentences, SyntheticSet, Ticket, Weights
 from distill_prune.errors import UserError
 from distill_prune.models import Model, build_model, predicting
+from distill_prune.models.encoder import EncoderSettings
 from distill_prune.settings import Entry, digest
 from distill_prune.store.store import Store
-from distill_prune.tree import select, to
+from distill_prune.tree import State, select, to
 
 KEPT = 4
 """Data sets that a worker keeps in memory at most: the tasks of a study."""
@@ -21,7 +21,7 @@ READY_BYTES = 256 * 2**20
 
 @dataclass
 class Reader:
-    """Nouns out of a store, on a device; prepared data are kept between the artifacts that one worker makes."""
+    """Nouns out of a store, on a device. Prepared data stay in memory between the artifacts that one worker makes."""
 
     store: Store
     device: str
@@ -33,8 +33,8 @@ class Reader:
         if key not in self._images:
             if len(self._images) == KEPT:
                 self._images, self._parts = {}, {}
-            found = self.store.read("data", key)
-            self._images[key] = (Sentences if found.numbers["transform"] == "text" else Images).of(found)
+            parts = self.store.read("data", key)
+            self._images[key] = (Sentences if parts.numbers["transform"] == "text" else Images).of(parts)
         return self._images[key]
 
     def part(self, key: str, name: str) -> Examples:
@@ -72,30 +72,30 @@ class Reader:
             UserError: the tokenizer of a text data set has word pieces that the network lacks, or there is no such head.
         """
         images = self.images(data)
-        known = (getattr(settings, "config", None) or {}).get("vocab_size")
-        if isinstance(images, Sentences) and known and images.vocabulary > known:
+        embedded = settings.config["vocab_size"] if isinstance(settings, EncoderSettings) and settings.config else None
+        if isinstance(images, Sentences) and embedded and images.vocabulary > embedded:
             raise UserError(
                 "the tokenizer has more word pieces than the network",
                 got=images.vocabulary,
-                expected=f"at most {known}",
+                expected=f"at most {embedded}",
                 mend="data.tokenizer: the directory of the network",
             )
         if isinstance(images, Sentences) and images.heads:
             settings = settings.model_copy(update={"heads": images.heads})
         if isinstance(images, Sentences) and images.masked:
-            return self.model(predicting(settings), images.shape, known or images.vocabulary)
+            return self.model(predicting(settings), images.shape, embedded or images.vocabulary)
         return self.model(settings, images.shape, max(len(images.classes), 1))
 
     def ticket(self, key: str) -> Ticket:
-        """A ticket with its full state: what a level does not hold itself comes from its chain's level 0."""
+        """A ticket with its full state. Tensors that its artifact does not have are those of its chain's level 0."""
         dense = self.store.manifest("prune", key).inputs.get("dense")
         base = None if dense is None else Ticket.of(self.store.read("prune", dense), None).state
         return Ticket.of(self.store.read("prune", key), base)
 
-    def state(self, key: str) -> dict[str, Any]:
-        """The full state of a copy: tensors that no training changes are its ticket's."""
-        held = Weights.of(self.store.read("retrain", key))
-        state = dict(held.state)
-        if frozen := held.numbers.get("frozen"):
+    def state(self, key: str) -> State:
+        """The full state of a copy. Tensors that no training changes are those of its ticket."""
+        weights = Weights.of(self.store.read("retrain", key))
+        state = dict(weights.state)
+        if frozen := weights.numbers.get("frozen"):
             state |= select(self.ticket(self.store.manifest("retrain", key).inputs["ticket"]).state, frozen)
         return to(state, self.device)

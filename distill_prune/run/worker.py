@@ -107,11 +107,11 @@ def conditions(threads: int) -> Iterator[None]:
 @cache
 def versions() -> dict[str, str]:
     """Versions of what decides bits."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in VERSIONED:
         with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+            installed[name] = metadata.version(name)
+    return installed
 
 
 @cache
@@ -163,9 +163,9 @@ class Worker:
             try:
                 with conditions(node.job.threads):
                     parts = compute(node, self._reader, WorkProgress(self.store.work(node.key), tick, self.device))
-            except DamagedArtifact as found:
-                self._set_aside(found)
-                return Damaged(node.key, found.stage, found.key, found.reason)
+            except DamagedArtifact as damage:
+                self._set_aside(damage)
+                return Damaged(node.key, damage.stage, damage.key, damage.reason)
             seconds = time.perf_counter() - began
             self.store.write(
                 Provenance(
@@ -173,7 +173,7 @@ class Worker:
                     stage=node.stage,
                     version=VERSIONS[node.stage],
                     label=node.label,
-                    settings=node.job.identity(),
+                    settings={**node.job.identity()},
                     inputs=dict(node.inputs),
                     versions=versions(),
                     device=self._device_name(),
@@ -186,15 +186,15 @@ class Worker:
             )
             return Made(node.key, seconds)
 
-    def _set_aside(self, found: DamagedArtifact) -> None:
+    def _set_aside(self, damage: DamagedArtifact) -> None:
         """Move a damaged input away, unless another worker that met it has, or is making it again. One whose hashes are
         right may have been made again meanwhile: it goes only if it cannot be read a second time."""
-        with self.store.lock(found.key) as mine:
-            if not mine or not self.store.exists(found.stage, found.key):
+        with self.store.lock(damage.key) as mine:
+            if not mine or not self.store.exists(damage.stage, damage.key):
                 return
-            if not self.store.sound(found.stage, found.key) or found.key in self._suspects:
-                self.store.set_aside(found.stage, found.key)
-            self._suspects ^= {found.key}
+            if not self.store.sound(damage.stage, damage.key) or damage.key in self._suspects:
+                self.store.set_aside(damage.stage, damage.key)
+            self._suspects ^= {damage.key}
 
     def _device_name(self) -> str:
         if self.device.startswith("cuda"):

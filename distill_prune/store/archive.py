@@ -68,13 +68,16 @@ class Index(Settings):
 
     def members(self) -> dict[str, File]:
         """Every file but the index by its path in the archive, in order."""
-        own = {f"{a.stage}/{a.key}/{name}": file for a in self.artifacts for name, file in a.files.items()}
-        return own | self.files
+        members = {f"{a.stage}/{a.key}/{name}": file for a in self.artifacts for name, file in a.files.items()}
+        return members | self.files
 
 
 def needed(store: Store, ref: Ref, *, with_inputs: bool) -> tuple[list[Ref], list[str]]:
-    """What goes with an artifact, and the keys of what should and is not in the store: all that it was made from; or the
-    level 0 that holds a ticket's weights, and no more."""
+    """(the artifacts to pack for `ref`, the keys of those that the store lacks).
+
+    With inputs, these are the artifact and all its ancestors; else the artifact, and of a ticket the level 0 that has its
+    weights.
+    """
     inputs = store.check(ref.stage, ref.key, sizes_only=True).inputs
     if with_inputs:
         lineage = Lineage(store)
@@ -127,14 +130,14 @@ def pack(
 
 def _packed(store: Store, ref: Ref, names: Sequence[str]) -> Packed:
     manifest = store.check(ref.stage, ref.key)
-    own = (store.path(ref.stage, ref.key) / MANIFEST).read_bytes()
+    content = (store.path(ref.stage, ref.key) / MANIFEST).read_bytes()
     try:
         return Packed(
             stage=ref.stage,
             key=ref.key,
             label=manifest.label,
             names=tuple(n for n in names if _is_name(n)),
-            files={MANIFEST: _file(own), **dict(sorted(manifest.files.items()))},
+            files={MANIFEST: _file(content), **dict(sorted(manifest.files.items()))},
         )
     except ValidationError as problem:
         raise DamagedArtifact(ref.stage, ref.key, f"manifest: {problem}") from problem
@@ -156,7 +159,7 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 
 @contextlib.contextmanager
 def aside(target: Path) -> Iterator[IO[bytes]]:
-    """A file beside `target`, flushed and renamed to it at the end, or deleted where something fails."""
+    """A temporary file beside `target`. It is flushed and renamed at the end, and deleted on an error."""
     path = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         if target.is_dir():

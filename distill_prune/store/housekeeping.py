@@ -1,7 +1,7 @@
-"""What leaves a store: artifacts that are asked or needed no longer, and what dead runs left lying.
+"""What can be removed from a store: artifacts that nobody needs, and files that dead runs left.
 
-An artifact goes under its key's lock: renamed into `<store>/.work/<key>/` first and deleted there, so that whatever dies
-on the way leaves it whole or gone. What was made from it goes before it.
+An artifact is removed under its key's lock. It is renamed into `<store>/.work/<key>/` and deleted there, so that a removal
+that is interrupted leaves it whole or removed. Artifacts that were computed from it are removed before it.
 """
 
 from __future__ import annotations
@@ -19,13 +19,19 @@ from distill_prune.store.disk import flush_folder, replace_json
 from distill_prune.store.store import Ref, Store
 
 LEFT_SECONDS = 3600.0
-"""Files that no lock guards are taken for left behind when nothing has touched them for this long."""
+"""Half-written files without a lock count as left behind after this time without a change."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """Something that can be removed: an `artifact`, the `unfinished` work on one, a `damaged` one that was moved aside, a
-    `lock` that nobody holds, or a half-written `file`."""
+    """Something that can be removed. Its `kind` is one of
+
+    - `artifact`
+    - `unfinished`: work on an artifact
+    - `damaged`: an artifact that was moved to `.damaged/`
+    - `lock`: an unused lock file
+    - `file`: a half-written file
+    """
 
     kind: str
     path: Path
@@ -42,7 +48,7 @@ def size(path: Path) -> int:
 
 
 class Lineage:
-    """Which artifacts of a store were made from which, by their manifests; one that cannot be read came from nothing."""
+    """Which artifacts of a store were computed from which, by their manifests. One that cannot be read has no inputs."""
 
     def __init__(self, store: Store) -> None:
         self.refs = {r.key: r for r in store.all()}
@@ -61,15 +67,15 @@ class Lineage:
                 self._used_by.setdefault(used, set()).add(key)
 
     def behind(self, keys: Iterable[str]) -> set[str]:
-        """`keys`, and everything that they were made from, in the store or not, as far as manifests in it say."""
+        """`keys` and all their ancestors that the store's manifests name, whether the store has them or not."""
         return _closure(keys, self._made_from)
 
     def after(self, keys: Iterable[str]) -> set[str]:
-        """`keys`, and everything in the store that was made from them."""
+        """`keys` and all their descendants in the store."""
         return _closure(keys, self._used_by)
 
     def last_first(self, keys: Iterable[str]) -> list[Ref]:
-        """The artifacts in an order in which they can go: each before what it was made from, which has less behind it."""
+        """The artifacts in an order of removal: each before its ancestors, which have fewer ancestors themselves."""
         return [self.refs[k] for k in sorted(keys, key=lambda k: (-len(self.behind([k])), k)) if k in self.refs]
 
     def item(self, store: Store, ref: Ref) -> Item:
@@ -78,19 +84,19 @@ class Lineage:
 
 
 def _closure(keys: Iterable[str], step: dict[str, set[str]]) -> set[str]:
-    found, stack = set(), list(keys)
+    reached, stack = set(), list(keys)
     while stack:
-        if (key := stack.pop()) not in found:
-            found.add(key)
+        if (key := stack.pop()) not in reached:
+            reached.add(key)
             stack += step.get(key, ())
-    return found
+    return reached
 
 
 def removable(store: Store, refs: Collection[Ref], *, with_dependents: bool) -> list[Item]:
-    """The artifacts to remove for `refs` to be gone, those that were made from others first.
+    """The artifacts to remove so that `refs` can be removed, in an order of removal.
 
     Raises:
-        StoreError: something in the store was made from them, and is not to go too; or somebody is working on one.
+        StoreError: they have descendants, which are not to be removed; or another process is working on one.
     """
     lineage, asked = Lineage(store), {r.key for r in refs}
     after = lineage.after(asked)
@@ -115,7 +121,7 @@ def _busy_error(item: Item) -> StoreError:
 
 
 def busy(store: Store, key: str) -> bool:
-    """Whether somebody holds the key's lock now. Looks without leaving a lock file behind."""
+    """Whether another process has the key's lock now. Leaves no lock file behind."""
     if not (store.root / ".locks" / key).exists():
         return False
     with store.lock(key) as mine:
@@ -123,21 +129,21 @@ def busy(store: Store, key: str) -> bool:
 
 
 def litter(store: Store, spared: Collection[str] = ()) -> list[Item]:
-    """What dead runs left: unfinished work that nobody holds, unless its key is spared; damaged artifacts; half-written
-    files; free locks."""
-    found = [
+    """What dead runs left: unfinished work without a process, unless its key is `spared`; damaged artifacts; half-written
+    files; unused lock files."""
+    items = [
         Item("unfinished", path, size(path), label="resumes where its run was stopped" if _saved(path) else "")
         for path in _inside(store.root / ".work")
         if path.name not in spared and not busy(store, path.name)
     ]
-    found += [Item("damaged", p, size(p)) for p in _inside(store.root / ".damaged")]
+    items += [Item("damaged", p, size(p)) for p in _inside(store.root / ".damaged")]
     now = time.time()
-    found += [Item("file", p, size(p)) for p in _half_written(store.root) if now - _touched(p) > LEFT_SECONDS]
-    theirs = {p.path.name for p in found if p.kind == "unfinished"}
+    items += [Item("file", p, size(p)) for p in _half_written(store.root) if now - _touched(p) > LEFT_SECONDS]
+    theirs = {p.path.name for p in items if p.kind == "unfinished"}
     for path in _inside(store.root / ".locks"):
         if path.name not in theirs and not busy(store, path.name):
-            found.append(Item("lock", path, size(path)))
-    return found
+            items.append(Item("lock", path, size(path)))
+    return items
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -149,7 +155,7 @@ def _saved(work: Path) -> bool:
 
 
 def _half_written(root: Path) -> Iterator[Path]:
-    """Files and folders that are written aside and renamed when they are whole: the store's own, and those of reports."""
+    """Files and folders of the store and of reports that were never renamed to their final names."""
     for name in ("tags.json", "fingerprints.json"):
         yield from root.glob(f".{name}.*")
     for report in _inside(root / "reports"):
@@ -159,7 +165,7 @@ def _half_written(root: Path) -> Iterator[Path]:
 
 
 def _touched(path: Path) -> float:
-    """When something in it was last changed, in seconds since the epoch; now, where it is changing under our eyes."""
+    """The time of the last change inside, in seconds since the epoch; now, if files disappear while we look."""
     try:
         return max(p.lstat().st_mtime for p in (path, *path.rglob("*")))
     except OSError:
@@ -167,34 +173,36 @@ def _touched(path: Path) -> float:
 
 
 def unneeded(store: Store, kept: Iterable[str], stages: Collection[str]) -> list[Item]:
-    """Artifacts of `stages` that are neither `kept` nor named by a tag, and from which nothing of those was made."""
+    """Artifacts of `stages` that are not `kept`, have no name, and are no ancestors of such artifacts."""
     lineage = Lineage(store)
     needed = lineage.behind([*kept, *store.tags().values()])
     return [lineage.item(store, r) for r in lineage.last_first(lineage.refs.keys() - needed) if r.stage in stages]
 
 
-def remove(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda _: None) -> list[Item]:
-    """Remove the items in their order, and names that stood on removed artifacts; returns those that somebody has begun to
-    work on, which stay. `said` hears of each that is gone."""
+def remove(store: Store, items: Iterable[Item], on_removed: Callable[[Item], None] = lambda _: None) -> list[Item]:
+    """Remove the items in order, and the names of removed artifacts.
+
+    `on_removed` is called with each removed item. Items that another process is working on stay, and are returned.
+    """
     left = []
     for item in items:
         if _remove(store, item):
-            said(item)
+            on_removed(item)
         else:
             left.append(item)
     return left
 
 
-def remove_all(store: Store, items: Iterable[Item], said: Callable[[Item], None] = lambda _: None) -> None:
-    """Remove artifacts in their order, stopping at the first that somebody has begun to work on.
+def remove_all(store: Store, items: Iterable[Item], on_removed: Callable[[Item], None] = lambda _: None) -> None:
+    """Remove artifacts in order, and stop at the first that another process is working on.
 
     Raises:
-        StoreError: naming it; what went before it is gone, what it was made from is not.
+        StoreError: names that artifact. Those before it are removed; its ancestors are not.
     """
     for item in items:
         if not _remove(store, item):
             raise _busy_error(item)
-        said(item)
+        on_removed(item)
 
 
 def _remove(store: Store, item: Item) -> bool:

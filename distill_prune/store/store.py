@@ -25,13 +25,15 @@ from distill_prune.store.disk import file_digest, flush_folder, replace_json, wr
 from distill_prune.store.manifest import File, Manifest, Provenance
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from distill_prune.artifacts import Parts, Trajectory
 
 STAGES = ("data", "experts", "distill", "prune", "retrain", "compare")
 MANIFEST, TENSORS, NUMBERS = "manifest.json", "tensors.safetensors", "numbers.json"
 
 
-def identity(stage: str, version: int, settings: Any, inputs: Mapping[str, str]) -> str:
+def identity(stage: str, version: int, settings: object, inputs: Mapping[str, str]) -> str:
     """The key: sha256 over the canonical JSON of stage, VERSION, settings and input keys, and nothing else."""
     return digest({"stage": stage, "version": version, "settings": settings, "inputs": dict(inputs)})
 
@@ -112,7 +114,7 @@ class Store:
         return True
 
     def exists(self, stage: str, key: str) -> bool:
-        """Whether something stands under the key, whole or damaged."""
+        """Whether the key has a folder, whole or damaged."""
         return self.path(stage, key).exists()
 
     def manifest(self, stage: str, key: str) -> Manifest:
@@ -202,7 +204,7 @@ class Store:
 
     @contextlib.contextmanager
     def lock(self, key: str) -> Iterator[bool]:
-        """Hold the key's lock, or yield False at once where somebody else holds it.
+        """Lock the key and yield True, or yield False at once if another process has the lock.
 
         Raises:
             StoreError: the store's folder is not there.
@@ -256,7 +258,7 @@ class Store:
         shutil.rmtree(self.work(key), ignore_errors=True)
 
     def set_aside(self, stage: str, key: str) -> Path:
-        """Move a damaged artifact to `.damaged/` and say where it went."""
+        """Move a damaged artifact to `.damaged/`, and return its new folder."""
         folder = self.root / ".damaged"
         folder.mkdir(exist_ok=True)
         n = 0
@@ -279,29 +281,29 @@ class Store:
             ) from problem
 
     def tag(self, ref: str, name: str) -> Ref:
-        """Give a name to an artifact; a name moves where it stood on another."""
+        """Give a name to an artifact. A name of another artifact moves to this one."""
         if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise StoreError("a name is made of letters, digits, '-', '_' and '.'", got=name)
-        found = self.find(ref)
+        target = self.find(ref)
         with FileLock(self.root / ".locks" / "tags"):
-            replace_json(self.root / "tags.json", {**self.tags(), name: found.key})
-        return found
+            replace_json(self.root / "tags.json", {**self.tags(), name: target.key})
+        return target
 
     def find(self, ref: str) -> Ref:
-        """The artifact that a name or the beginning of a key stands for.
+        """The artifact with this name, or whose key begins with `ref`.
 
         Raises:
-            StoreError: none, or more than one.
+            StoreError: no artifact matches, or several do.
         """
         tags = self.tags()
         prefix = tags.get(ref, ref)
-        found = [r for r in self.all() if r.key.startswith(prefix)] if len(prefix) >= 4 else []
-        if len(found) == 1:
-            return found[0]
-        if found:
+        matches = [r for r in self.all() if r.key.startswith(prefix)] if len(prefix) >= 4 else []
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
             raise StoreError(
-                f"'{ref}' stands for {len(found)} artifacts of '{self.root}'",
-                got=", ".join(f"{r.stage}/{r.key[:12]}" for r in found[:5]),
+                f"'{ref}' stands for {len(matches)} artifacts of '{self.root}'",
+                got=", ".join(f"{r.stage}/{r.key[:12]}" for r in matches[:5]),
                 mend="more digits of the key",
             )
         raise StoreError(
@@ -325,5 +327,6 @@ class _FileRows:
     def __len__(self) -> int:
         return int(self._slice.get_shape()[0])
 
-    def __getitem__(self, index: int) -> Any:
-        return self._slice[index].clone()
+    def __getitem__(self, index: int) -> Tensor:
+        row: Tensor = self._slice[index]
+        return row.clone()

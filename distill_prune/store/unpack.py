@@ -47,8 +47,11 @@ class Archive:
 
 @dataclass
 class Unpacked:
-    """What became of an archive: keys that were written, that were there, that somebody was working on; names given,
-    and names that stand on another key."""
+    """What became of an archive's artifacts and names.
+
+    Keys are `written`, `present` (in the store before) or `busy` (another process works on them). `names` were given;
+    `taken` are names of other keys.
+    """
 
     written: list[str] = field(default_factory=list)
     present: list[str] = field(default_factory=list)
@@ -59,7 +62,7 @@ class Unpacked:
 
 
 class _Refused(Exception):
-    """Why an archive is not unpacked."""
+    """An archive is not what `pack` writes; the message says why."""
 
 
 def examine(path: Path) -> Archive:
@@ -70,16 +73,16 @@ def examine(path: Path) -> Archive:
     """
     try:
         with path.open("rb") as file:
-            found = _members(file)
-            index = _index(file, found)
-            _agree(index, found)
+            members = _members(file)
+            index = _index(file, members)
+            _agree(index, members)
             for name, known in index.members().items():
-                if _digest(file, *found[name]) != known.sha256:
+                if _digest(file, *members[name]) != known.sha256:
                     raise _Refused(f"'{name}' has the wrong sha256")
             for artifact in index.artifacts:
                 place = f"{artifact.stage}/{artifact.key}"
-                _vouched(artifact, _object(file, found, f"{place}/{MANIFEST}"))
-                _object(file, found, f"{place}/{NUMBERS}")
+                _vouched(artifact, _object(file, members, f"{place}/{MANIFEST}"))
+                _object(file, members, f"{place}/{NUMBERS}")
     except OSError as problem:
         raise UserError(f"'{path}' cannot be read", got=problem.strerror or problem) from problem
     except (_Refused, tarfile.TarError, ValueError, RecursionError) as problem:
@@ -89,7 +92,7 @@ def examine(path: Path) -> Archive:
             expected="a whole file that `distill-prune pack` wrote",
             mend="fetch or pack it again",
         ) from problem
-    return Archive(path, index, {name: start for name, (start, _) in found.items()})
+    return Archive(path, index, {name: start for name, (start, _) in members.items()})
 
 
 def _why(problem: Exception) -> str:
@@ -102,7 +105,7 @@ def _why(problem: Exception) -> str:
 def _members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
     """Where each member begins, and its size. One plain header a member: no links, devices, sparse files or extensions."""
     end, at = file.seek(0, os.SEEK_END), 0
-    found: dict[str, tuple[int, int]] = {}
+    members: dict[str, tuple[int, int]] = {}
     while True:
         file.seek(at)
         block = file.read(_BLOCK)
@@ -114,11 +117,11 @@ def _members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
             raise _Refused(f"{header.name!r} is not a plain file")
         if not _MEMBER.fullmatch(header.name):
             raise _Refused(f"{header.name!r} is no name of a file in an archive")
-        if header.name in found:
+        if header.name in members:
             raise _Refused(f"{header.name!r} stands twice")
         if not 0 <= header.size <= end - start:
             raise _Refused(f"{header.name!r} is {header.size} bytes, of which {max(end - start, 0)} are there")
-        found[header.name] = start, header.size
+        members[header.name] = start, header.size
         file.seek(start + header.size)
         at = start + -(-header.size // _BLOCK) * _BLOCK
         if file.read(at - start - header.size).strip(b"\0"):
@@ -126,34 +129,34 @@ def _members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
     file.seek(at)
     if end - at > tarfile.RECORDSIZE + 2 * _BLOCK or file.read().strip(b"\0"):
         raise _Refused("something stands behind the end")
-    return found
+    return members
 
 
-def _content(file: IO[bytes], found: Mapping[str, tuple[int, int]], name: str) -> bytes:
-    start, size = found[name]
+def _content(file: IO[bytes], members: Mapping[str, tuple[int, int]], name: str) -> bytes:
+    start, size = members[name]
     if size > _SMALL:
         raise _Refused(f"'{name}' is {size} bytes large")
     file.seek(start)
     return file.read(size)
 
 
-def _object(file: IO[bytes], found: Mapping[str, tuple[int, int]], name: str) -> dict[str, object]:
-    content = json.loads(_content(file, found, name))
+def _object(file: IO[bytes], members: Mapping[str, tuple[int, int]], name: str) -> dict[str, object]:
+    content = json.loads(_content(file, members, name))
     if not isinstance(content, dict):
         raise _Refused(f"'{name}' is not a JSON object")
     return content
 
 
-def _index(file: IO[bytes], found: Mapping[str, tuple[int, int]]) -> Index:
-    if next(iter(found), "") != INDEX:
+def _index(file: IO[bytes], members: Mapping[str, tuple[int, int]]) -> Index:
+    if next(iter(members), "") != INDEX:
         raise _Refused(f"it does not begin with {INDEX}")
-    return Index.model_validate_json(_content(file, found, INDEX))
+    return Index.model_validate_json(_content(file, members, INDEX))
 
 
-def _agree(index: Index, found: Mapping[str, tuple[int, int]]) -> None:
+def _agree(index: Index, members: Mapping[str, tuple[int, int]]) -> None:
     """The index lists every member, with its size, and nothing else; every artifact has a manifest and numbers."""
     listed = {name: f.size for name, f in index.members().items()}
-    there = {name: size for name, (_, size) in found.items() if name != INDEX}
+    there = {name: size for name, (_, size) in members.items() if name != INDEX}
     if wrong := sorted(n for n in listed.keys() | there.keys() if listed.get(n) != there.get(n)):
         raise _Refused(f"'{wrong[0]}' is not as the index says")
     if lacking := [a for a in index.artifacts if not {MANIFEST, NUMBERS} <= a.files.keys()]:
@@ -225,7 +228,7 @@ def unpack(archive: Archive, store: Store) -> Unpacked:
 
 
 def _publish(file: IO[bytes], archive: Archive, artifact: Packed, store: Store) -> str:
-    """`written`, `present` or `busy`. Something damaged that stands under the key is moved aside first."""
+    """`written`, `present` or `busy`. A damaged artifact of the same key is moved aside first."""
     stage, key = artifact.stage, artifact.key
     if store.sound(stage, key):
         return "present"
@@ -263,7 +266,7 @@ def _publish(file: IO[bytes], archive: Archive, artifact: Packed, store: Store) 
 
 
 def _name(index: Index, store: Store, done: Unpacked) -> None:
-    """Give the names of artifacts that are there; a name that stands on another key stays where it is."""
+    """Give the names of artifacts that are in the store. A name of another key is left alone."""
     wanted = {name: a.key for a in index.artifacts if a.key not in done.busy for name in a.names}
     if not wanted:
         return

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from distill_prune.analyze import ANALYSES, overlap
+from distill_prune.analyze.declared import beside
 from distill_prune.analyze.inputs import Pair
-from distill_prune.analyze.metric import beside
 from distill_prune.artifacts import Cost, Mask, SyntheticSet, decode
 from distill_prune.errors import DamagedArtifact, StoreError, UserError
 from distill_prune.plan.roles import keys_of, numbered
@@ -60,31 +60,31 @@ def difference(store: Store, a: str, b: str, other: Store | None = None) -> Reco
         StoreError: a reference names nothing, or the two are not of one kind.
         UserError: the networks of the tickets, or the classes or shapes of the sets, are different.
     """
-    found = _meant(store, a), _meant(other or store, b)
-    stages = {ref.stage for ref in found}
+    sides = _meant(store, a), _meant(other or store, b)
+    stages = {ref.stage for ref in sides}
     if len(stages) > 1 or not stages <= {"prune", "distill"}:
         raise StoreError(
             f"'{a}' and '{b}' cannot be laid side by side",
-            got=" and ".join(f"{r.stage}/{r.key[:12]}" for r in found),
+            got=" and ".join(f"{r.stage}/{r.key[:12]}" for r in sides),
             expected="two tickets (or retrained copies of them), or two synthetic sets",
             mend="`distill-prune ls prune` and `distill-prune ls distill` list them",
         )
     tickets = stages == {"prune"}
     return {
         "kind": "tickets" if tickets else "sets",
-        **{name: _about(side) for name, side in zip("ab", found, strict=True)},
-        **(_tickets(found) if tickets else _sets(found)),
-        "measured": _measured(found, "ticket" if tickets else "set"),
-        "differing": list(_differing_artifacts(found[0], found[1], "", set())),
+        **{name: _about(side) for name, side in zip("ab", sides, strict=True)},
+        **(_tickets(sides) if tickets else _sets(sides)),
+        "measured": _measured(sides, "ticket" if tickets else "set"),
+        "differing": list(_differing_artifacts(sides[0], sides[1], "", set())),
     }
 
 
 def _meant(store: Store, ref: str) -> Side:
     """The artifact, or the ticket that a retrained copy is of."""
-    found = store.find(ref)
-    if found.stage != "retrain":
-        return Side(store, found.stage, found.key)
-    ticket = store.check("retrain", found.key).inputs["ticket"]
+    target = store.find(ref)
+    if target.stage != "retrain":
+        return Side(store, target.stage, target.key)
+    ticket = store.check("retrain", target.key).inputs["ticket"]
     if not store.exists("prune", ticket):
         raise StoreError(f"the ticket of '{ref}', prune/{ticket[:12]}, is not in the store '{store.root}'")
     return Side(store, "prune", ticket)
@@ -141,14 +141,14 @@ def _apart(a: Tensor, b: Tensor) -> float:
 
 def _costs(store: Store, key: str) -> Record:
     """What the ticket's own level cost, and its whole chain; None where that is not known."""
-    own = store.numbers("prune", key).get("cost")
+    level = store.numbers("prune", key).get("cost")
     total: Cost | None = Cost()
     at: str | None = key
     while at is not None and total is not None:
         cost = store.numbers("prune", at).get("cost") if store.exists("prune", at) else None
         total = None if cost is None else total + Cost(**cost)
         at = None if total is None else store.manifest("prune", at).inputs.get("previous")
-    return {"level": own, "chain": None if total is None else total.json()}
+    return {"level": level, "chain": None if total is None else total.json()}
 
 
 # -- synthetic sets
@@ -189,11 +189,11 @@ def _sets(sides: Sides) -> Record:
     }
 
 
-def _means(made: SyntheticSet) -> list[Tensor]:
+def _means(synthetic: SyntheticSet) -> list[Tensor]:
     """The mean image of each class (C, H, W), in pixels and as training sees it; of no images where it has none."""
-    x = decode(made.images, made.factor, fill=0.5 if made.transform.kind == "pixels" else 0.0)
-    x, hard = made.transform.invert(x).double(), made.hard.repeat(made.factor**2)
-    return [x[hard == i].mean(0) for i in range(len(made.classes))]
+    x = decode(synthetic.images, synthetic.factor, fill=0.5 if synthetic.transform.kind == "pixels" else 0.0)
+    x, hard = synthetic.transform.invert(x).double(), synthetic.hard.repeat(synthetic.factor**2)
+    return [x[hard == i].mean(0) for i in range(len(synthetic.classes))]
 
 
 def _rms(a: Tensor, b: Tensor) -> float:
@@ -211,13 +211,16 @@ def _spread(means: list[Tensor]) -> float | None:
 
 
 def _measured(sides: Sides, role: str) -> Record:
-    """Estimates by name, of each where there are any. Of several measurements of one thing, the newest that was made in the
-    same way for both; `alike` is false where there is none such, so that the two cannot be compared."""
-    by_analysis = [_ways(side, role) for side in sides]
+    """The estimates of both sides by name.
+
+    Of several measurements of one quantity, this takes the newest that was made in the same way for both sides. Where there
+    is none, `alike` is false: the two estimates cannot be compared.
+    """
+    newest = [_ways(side, role) for side in sides]
     out: Record = {}
-    plugins = [n for n in {**by_analysis[0], **by_analysis[1]} if n in ANALYSES and n not in ANALYSES.own]
+    plugins = [n for n in {**newest[0], **newest[1]} if n in ANALYSES and n not in ANALYSES.own]
     for name, (analysis, metric) in beside(plugins).items():
-        ways_a, ways_b = (ways.get(analysis, {}) for ways in by_analysis)
+        ways_a, ways_b = (ways.get(analysis, {}) for ways in newest)
         alike = sorted(ways_a.keys() & ways_b.keys(), key=lambda w: ways_a[w].created)
         chosen = [w[alike[-1]] if alike else max(w.values(), key=_CREATED, default=None) for w in (ways_a, ways_b)]
         if any(chosen):
@@ -254,39 +257,42 @@ def _way(store: Store, manifest: Manifest) -> str:
 
 
 def _estimate(store: Store, key: str, place: tuple[str, ...]) -> Record | None:
-    found: Any = store.numbers("compare", key)
+    value: object = store.numbers("compare", key)
     for part in place:
-        found = found.get(part) if isinstance(found, dict) else None
-    if isinstance(found, int | float):
-        found = {"mean": found}
-    return {"key": key, **found} if isinstance(found, dict) else None
+        value = value.get(part) if isinstance(value, dict) else None
+    if isinstance(value, int | float):
+        value = {"mean": value}
+    return {"key": key, **value} if isinstance(value, dict) else None
 
 
 def _differing_artifacts(a: Side, b: Side, path: str, seen: set[tuple[str, str]]) -> Iterator[Record]:
-    """Every setting in which the two differ, and every input, with what it differs in in turn, the first time that it is
-    met. Of the levels before a ticket only the keys are looked at: a chain's levels have the same settings. Of several
-    experts, the first that differs."""
+    """Every setting and every input in which the two artifacts differ.
+
+    The differences of an input's own settings and inputs follow it, the first time that the input is met. Of the levels
+    before a ticket only keys are compared, for a chain's levels have the same settings; of several experts, the first that
+    differs.
+    """
     one, other = a.manifest(), b.manifest()
     yield from _differing(one.settings, other.settings, f"{path}settings")
     inputs = [m.inputs for m in (one, other)]
     experts = [numbered("expert", keys_of("expert", i)) for i in inputs]
     if len(experts[0]) != len(experts[1]):
         yield {"path": f"{path}inputs.experts", "a": len(experts[0]), "b": len(experts[1])}
-    expert_told = False
+    expert_named = False
     for name in [*inputs[0], *(n for n in inputs[1] if n not in inputs[0])]:
         x, y = (i.get(name) for i in inputs)
         expert = any(name in names for names in experts)
-        if x == y or (expert and (expert_told or None in (x, y))):
+        if x == y or (expert and (expert_named or None in (x, y))):
             continue
-        expert_told |= expert
-        held = _where(a.store, x), _where(b.store, y)
-        yield {"path": f"{path}inputs.{name}", "a": _told(x, held[0]), "b": _told(y, held[1])}
-        if name != "previous" and held[0] and held[1] and held[0].stage == held[1].stage and (x, y) not in seen:
-            seen.add((held[0].key, held[1].key))
-            yield from _differing_artifacts(held[0], held[1], f"{path}inputs.{name}.", seen)
+        expert_named |= expert
+        places = _where(a.store, x), _where(b.store, y)
+        yield {"path": f"{path}inputs.{name}", "a": _told(x, places[0]), "b": _told(y, places[1])}
+        if name != "previous" and places[0] and places[1] and places[0].stage == places[1].stage and (x, y) not in seen:
+            seen.add((places[0].key, places[1].key))
+            yield from _differing_artifacts(places[0], places[1], f"{path}inputs.{name}.", seen)
 
 
-def _differing(a: Any, b: Any, path: str) -> Iterator[Record]:
+def _differing(a: object, b: object, path: str) -> Iterator[Record]:
     if isinstance(a, dict) and isinstance(b, dict):
         for name in [*a, *(n for n in b if n not in a)]:
             yield from _differing(a.get(name), b.get(name), f"{path}.{name}")

@@ -25,25 +25,24 @@ def bfloat16() -> str:
 
 def examine(store: Path) -> dict[str, str]:
     """Versions, devices, cores, memory, Ray and the store, in words."""
-    found = dict(versions())
+    facts = dict(versions())
     try:
-        found["torchvision"] = str(torchvision().__version__)
+        facts["torchvision"] = str(torchvision().__version__)
     except (ImportError, RuntimeError) as problem:
-        found["torchvision"] = f"cannot be imported: {problem}"
+        facts["torchvision"] = f"cannot be imported: {problem}"
     gpus = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
-    found["devices"] = ", ".join(["cpu", *gpus])
-    found["cores"] = str(cores())
+    facts["devices"] = ", ".join(["cpu", *gpus])
+    facts["cores"] = str(cores())
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
-    found["bfloat16"] = bfloat16()
-    found["ray"] = describe()
-    found["system"] = f"{platform.system()} {platform.machine()}"
+        facts["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
+    facts["bfloat16"] = bfloat16()
+    facts["ray"] = describe()
+    facts["system"] = f"{platform.system()} {platform.machine()}"
     try:
-        held = Store(store)
-        inside = sum(1 for _ in held.all())
+        inside = sum(1 for _ in Store(store).all())
         folder = next(p for p in (store.resolve(), *store.resolve().parents) if p.exists())
         state = "writable" if os.access(folder, os.W_OK) else "NOT writable"
-        found["store"] = f"{store}: {inside} artifacts, {state}, {shutil.disk_usage(folder).free / 2**30:.1f} GiB free"
+        facts["store"] = f"{store}: {inside} artifacts, {state}, {shutil.disk_usage(folder).free / 2**30:.1f} GiB free"
     except DistillPruneError as problem:
-        found["store"] = str(problem)
-    return found
+        facts["store"] = str(problem)
+    return facts

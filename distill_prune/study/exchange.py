@@ -18,8 +18,8 @@ import torch
 from distill_prune.artifacts import Parts, SyntheticSet, Ticket, Trajectory, Transform, Weights
 from distill_prune.data import cifar10, cifar100
 from distill_prune.errors import ConfigError, DataError, StoreError, UserError
-from distill_prune.interop import FORMATS, Held, Origin
-from distill_prune.interop.footprint import footprint
+from distill_prune.interop import FORMATS, Export, Origin
+from distill_prune.interop.footprint import Footprint, footprint
 from distill_prune.models import MODELS, build_model, resolved
 from distill_prune.plan.files import override
 from distill_prune.plan.jobs import VERSIONS
@@ -78,10 +78,10 @@ def bring_in(store: Store, form: str, paths: Sequence[Path], assignments: Sequen
     out = []
     for i, noun in enumerate(nouns):
         label = f"imported {form} {paths[0].name}" + (f" {i}" if len(nouns) > 1 else "")
-        made = _publish(store, stage, form, _parts(noun), inputs, label, model)
+        imported = _publish(store, stage, form, _parts(noun), inputs, label, model)
         if tag:
-            store.tag(made.ref.key, tag if len(nouns) == 1 else f"{tag}-{i}")
-        out.append(made)
+            store.tag(imported.ref.key, tag if len(nouns) == 1 else f"{tag}-{i}")
+        out.append(imported)
     return out
 
 
@@ -94,22 +94,22 @@ def _origin(store: Store, dataset: object) -> tuple[Origin, str]:
         mean, std, shape, classes = KNOWN[name]
         transform = Transform("normalize", {"mean": torch.tensor(mean), "std": torch.tensor(std)})
         return Origin(classes, transform, shape), ""
-    found = store.find(name)
-    if found.stage != "data":
+    ref = store.find(name)
+    if ref.stage != "data":
         raise StoreError(
             f"dataset '{name}' is not a prepared data set",
-            got=f"{found.stage}/{found.key[:12]}",
+            got=f"{ref.stage}/{ref.key[:12]}",
             expected=f"an artifact of stage data, or one of {', '.join(KNOWN)}",
             mend="`distill-prune data PIPELINE` makes one, `distill-prune ls data` lists them",
         )
-    images = Reader(store, "cpu").images(found.key)
-    return Origin(images.classes, images.transform, images.shape), found.key
+    images = Reader(store, "cpu").images(ref.key)
+    return Origin(images.classes, images.transform, images.shape), ref.key
 
 
 def _parts(noun: SyntheticSet | Trajectory | Ticket) -> Parts:
     """The noun's parts; what it cost is not known."""
     parts = noun.parts(None) if isinstance(noun, Ticket) else noun.parts()
-    more: dict[str, Any] = {"record": {}} if isinstance(noun, SyntheticSet) else {}
+    more: dict[str, object] = {"record": {}} if isinstance(noun, SyntheticSet) else {}
     return Parts(parts.tensors, {**parts.numbers, "cost": None, **more})
 
 
@@ -153,7 +153,7 @@ def _publish(
     return Imported(Ref(stage, key), label, False)
 
 
-def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path], dict[str, Any] | None]:
+def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path], Footprint | None]:
     """Write an artifact in a foreign format: the files written, and of networks that the store knows their footprint. Where
     the format holds experts and the artifact is a set, its experts are written.
 
@@ -163,41 +163,41 @@ def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path],
     module = FORMATS[form]
     if module.write is None:
         raise UserError(f"format '{form}' can be imported only", mend="`distill-prune export --help` lists the formats")
-    held = _held(store, ref, module.KIND)
-    found = None
-    if isinstance(held.noun, Ticket | Weights) and held.model is not None and held.ticket is not None:
+    export = _export(store, ref, module.KIND)
+    measured = None
+    if isinstance(export.noun, Ticket | Weights) and export.model is not None and export.ticket is not None:
         # Measured first: torch's exporter of ONNX leaves the process slow.
-        found = footprint(held.model, held.noun.state, held.ticket.mask, held.model.shape)
-    return list(module.write(held, path)), found
+        measured = footprint(export.model, export.noun.state, export.ticket.mask, export.model.shape)
+    return list(module.write(export, path)), measured
 
 
-def _held(store: Store, ref: str, kind: str) -> Held:
-    found = store.find(ref)
-    reader, manifest = Reader(store, "cpu"), store.manifest(found.stage, found.key)
-    if found.stage == "distill" and kind == "experts":
+def _export(store: Store, ref: str, kind: str) -> Export:
+    target = store.find(ref)
+    reader, manifest = Reader(store, "cpu"), store.manifest(target.stage, target.key)
+    if target.stage == "distill" and kind == "experts":
         experts = keys_of("expert", manifest.inputs)
         if not experts:
             raise UserError(f"the set '{ref}' was made without experts")
-        return Held(tuple(store.trajectory(key) for key in experts))
-    if found.stage == "distill":
-        return Held(reader.set(found.key))
-    if found.stage == "experts":
-        return Held((store.trajectory(found.key),))
-    if found.stage == "prune":
-        ticket = reader.ticket(found.key)
-        dense = manifest.inputs.get("dense", found.key)
+        return Export(tuple(store.trajectory(key) for key in experts))
+    if target.stage == "distill":
+        return Export(reader.set(target.key))
+    if target.stage == "experts":
+        return Export((store.trajectory(target.key),))
+    if target.stage == "prune":
+        ticket = reader.ticket(target.key)
+        dense = manifest.inputs.get("dense", target.key)
         return _network(store, reader, ticket, ticket, store.manifest("prune", dense))
-    if found.stage == "retrain":
+    if target.stage == "retrain":
         ticket = reader.ticket(manifest.inputs["ticket"])
-        return _network(store, reader, Weights(reader.state(found.key)), ticket, manifest)
+        return _network(store, reader, Weights(reader.state(target.key)), ticket, manifest)
     raise UserError(
         f"'{ref}' cannot be exported",
-        got=f"{found.stage}/{found.key[:12]}",
+        got=f"{target.stage}/{target.key[:12]}",
         expected="a synthetic set, an expert, a ticket or a retrained network",
     )
 
 
-def _network(store: Store, reader: Reader, noun: Ticket | Weights, ticket: Ticket, manifest: Manifest) -> Held:
+def _network(store: Store, reader: Reader, noun: Ticket | Weights, ticket: Ticket, manifest: Manifest) -> Export:
     """A ticket or weights with their network, where the store knows it: `manifest` is that of the
     artifact that names both."""
     data, settings = manifest.inputs.get("data"), manifest.settings.get("model") or manifest.model
@@ -207,6 +207,6 @@ def _network(store: Store, reader: Reader, noun: Ticket | Weights, ticket: Ticke
                 f"the data {str(data)[:12]} that the network was trained on are not in the store",
                 mend="`distill-prune data PIPELINE` makes them",
             )
-        return Held(noun, None, ticket)
+        return Export(noun, None, ticket)
     model = reader.model_for(entry(MODELS, settings, "model", "the manifest"), data)
-    return Held(noun, model, ticket, model.shape)
+    return Export(noun, model, ticket, model.shape)
