@@ -43,7 +43,7 @@ def count(y: Tensor) -> int:
 
 
 def loss(outputs: Tensor, y: Tensor, *, reduction: str = "mean", smoothing: float = 0.0) -> Tensor:
-    """The loss of outputs (N, K) for labels `y`, reduced by `mean` or `sum`."""
+    """The loss of outputs (N, K) for labels `y`, reduced by `mean` or `sum`, or not (`none`: (N,))."""
     if is_regression(y):
         return F.mse_loss(outputs.squeeze(1), y.to(outputs.dtype), reduction=reduction)
     y = y.to(outputs.dtype) if y.is_floating_point() else truth(y)

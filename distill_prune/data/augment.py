@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -222,3 +222,26 @@ def augment(x: Tensor, strategy: str, noise: Streams, step: int) -> Tensor:
     if strategy == "none":
         return x
     return apply(x, draw(strategy, tuple(x.shape), noise("augment", step=step)))
+
+
+def augment_lanes(x: Tensor, strategy: str, noise: Sequence[Streams], step: int) -> Tensor:
+    """Batches `x` (R, N, C, H, W), each augmented by the draw of its own stream, as `augment` does one of them. Those that drew
+    the same families are augmented together: parameters are of one sample each."""
+    if strategy == "none":
+        return x
+    draws = [draw(strategy, tuple(x.shape[1:]), streams("augment", step=step)) for streams in noise]
+    by_families: dict[tuple[str, ...], list[int]] = {}
+    for index, drawn in enumerate(draws):
+        by_families.setdefault(drawn.families, []).append(index)
+    batches: list[Tensor] = list(x)
+    for families, members in by_families.items():
+        joined = {name: _joined([draws[i].parameters[name] for i in members]) for name in families}
+        images = apply(torch.cat([batches[i] for i in members]), Draw(families, joined))
+        for i, batch in zip(members, torch.split(images, x.shape[1]), strict=True):
+            batches[i] = batch
+    return torch.stack(batches)
+
+
+def _joined(parameters: Sequence[Parameters]) -> Parameters:
+    """The parameters of several batches as those of one."""
+    return {key: torch.cat([p[key] for p in parameters]) for key in parameters[0]}

@@ -3,7 +3,7 @@
 from distill_prune.recipe import Recipe
 from distill_prune.training.costs import CountFlops, flops_of_examples, flops_of_step, input_of, training_cost
 from distill_prune.training.evaluation import Score, evaluate, outputs
-from distill_prune.training.loop import Trained, train
+from distill_prune.training.loop import Trained, Training, train, train_group
 from distill_prune.training.order import epoch_order
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "Recipe",
     "Score",
     "Trained",
+    "Training",
     "epoch_order",
     "evaluate",
     "flops_of_examples",
@@ -18,5 +19,6 @@ __all__ = [
     "input_of",
     "outputs",
     "train",
+    "train_group",
     "training_cost",
 ]

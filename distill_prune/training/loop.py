@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from distill_prune import objective
 from distill_prune.arithmetic import ceil_div
 from distill_prune.artifacts import Cost, Examples, Mask
-from distill_prune.data import cutmix
-from distill_prune.data.augment import augment
-from distill_prune.errors import UserError
+from distill_prune.errors import NonFiniteError, UserError
 from distill_prune.models import Model
-from distill_prune.progress import SILENT, Progress
+from distill_prune.progress import SILENT, Progress, Snapshot
 from distill_prune.recipe import Recipe
 from distill_prune.rng import Streams
 from distill_prune.training.costs import input_of, training_cost
-from distill_prune.training.order import batches
+from distill_prune.training.feeds import Feeds
 from distill_prune.training.run import Run
 from distill_prune.tree import State
 
@@ -37,6 +35,35 @@ class Trained:
     checkpoints: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class Training:
+    """One training before it begins: from `start` over the steps first..last-1 of the recipe's schedule, with zero optimizer
+    state at `first`.
+
+    Epoch e visits the examples in an order of the stream noise("order", epoch=e), the last batch short where need be; step i
+    draws its augmentation from noise("augment", step=i) and its CutMix from noise("cutmix", step=i). Where a mask is given,
+    pruned weights are set to exactly zero after every step, so neither momentum nor weight decay brings one back. With
+    `keep_epochs` the parameters are copied at the start and at every epoch's end.
+    """
+
+    model: Model
+    start: State
+    examples: Examples
+    recipe: Recipe
+    noise: Streams
+    mask: Mask | None = None
+    first: int = 0
+    last: int | None = None
+    keep_epochs: bool = False
+
+    @property
+    def signature(self) -> tuple[object, ...]:
+        """What is equal in trainings that can share their steps."""
+        masked = None if self.mask is None else tuple(self.mask.kept)
+        size = len(self.examples), self.examples.shape, self.examples.y.dtype, self.examples.y.shape[1:]
+        return self.model.identity, self.recipe, size, masked, self.first, self.last, self.keep_epochs
+
+
 def train(
     model: Model,
     start: State,
@@ -51,56 +78,89 @@ def train(
     progress: Progress = SILENT,
     keep_epochs: bool = False,
 ) -> Trained:
-    """Train from `start` over the steps first..last-1 of the recipe's schedule, with zero optimizer state at `first`.
-
-    Epoch e visits the examples in an order of the stream noise("order", epoch=e), the last batch short where need be;
-    step i draws its augmentation from noise("augment", step=i) and its CutMix from noise("cutmix", step=i). Where a mask
-    is given, pruned weights are set to exactly zero after every step, so neither momentum nor weight decay brings one
-    back. With `keep_epochs` the parameters are copied at the start and at every epoch's end.
+    """Train one network as `Training` says.
 
     Raises:
         NonFiniteError: the training loss became infinite or NaN.
         UserError: `first` lies beyond the end, or the recipe asks for what network or examples do not have.
     """
-    n = len(examples)
-    last = _end(recipe.steps(n), first, last)
-    _check(recipe, examples, model)
-    examples, per_epoch = examples.to(device), ceil_div(n, recipe.batch)
-    run = Run.begin(model, start, recipe, first, mask=mask, device=device, keep_epochs=keep_epochs)
-    run.resume(progress)
-    for rows in batches(examples, recipe, noise, run.step, last):
+    training = Training(model, start, examples, recipe, noise, mask, first, last, keep_epochs)
+    outcome = train_group([training], 1, device, [progress])[0]
+    if isinstance(outcome, NonFiniteError):
+        raise outcome
+    return outcome
+
+
+def train_group(
+    trainings: Sequence[Training], lanes: int, device: str | torch.device = "cpu", progress: Sequence[Progress] = ()
+) -> list[Trained | NonFiniteError]:
+    """Train networks of one signature, at most `lanes` of them, in shared steps. Lanes that are left over hold copies. What
+    each network becomes depends on `lanes`, but neither on its place nor on the others.
+
+    Trainings that have snapshots of several steps go on in several groups.
+
+    Raises:
+        UserError: `first` lies beyond the end, or the recipe asks for what network or examples do not have.
+    """
+    listeners = list(progress) or [SILENT] * len(trainings)
+    snapshots = [listener.load() for listener in listeners]
+    by_step: dict[int, list[int]] = {}
+    for index, snapshot in enumerate(snapshots):
+        by_step.setdefault(-1 if snapshot is None else snapshot.numbers["step"], []).append(index)
+    outcomes: dict[int, Trained | NonFiniteError] = {}
+    for members in by_step.values():
+        chosen = [trainings[i] for i in members]
+        resumed = [s for i in members if (s := snapshots[i]) is not None]
+        results = _train_abreast(chosen, lanes, device, [listeners[i] for i in members], resumed)
+        outcomes.update(zip(members, results, strict=True))
+    return [outcomes[i] for i in range(len(trainings))]
+
+
+def _train_abreast(
+    trainings: Sequence[Training],
+    lanes: int,
+    device: str | torch.device,
+    progress: Sequence[Progress],
+    snapshots: Sequence[Snapshot],
+) -> list[Trained | NonFiniteError]:
+    """Train networks of one signature from one step on. There is a snapshot of each, or of none."""
+    one, count = trainings[0], len(trainings)
+    model, recipe, n = one.model, one.recipe, len(one.examples)
+    last = _end(recipe.steps(n), one.first, one.last)
+    _check(recipe, one.examples, model)
+    copies = [0] * (lanes - count)
+    everyone = [*trainings, *(trainings[i] for i in copies)]
+    run = Run.begin(
+        model,
+        [t.start for t in everyone],
+        recipe,
+        one.first,
+        masks=[t.mask for t in everyone],
+        abreast=lanes > 1,
+        device=device,
+        keep_epochs=one.keep_epochs,
+    )
+    if snapshots:
+        run.resume([*snapshots, *(snapshots[i] for i in copies)])
+    feeds = Feeds.of([t.examples for t in everyone], recipe, [t.noise for t in everyone], device, abreast=lanes > 1)
+    per_epoch = ceil_div(n, recipe.batch)
+    while run.step < last and len(run.failures) < lanes:
         epoch, position = divmod(run.step, per_epoch)
         run.set_rate(recipe.lr_at(run.step, n))
-        run.update(step_loss(run.module, examples, rows, recipe, noise, run.step), recipe.clip)
+        run.update(feeds.losses(run.module, run.step), recipe.clip)
         if position == per_epoch - 1 or run.step == last:
             run.end_epoch(epoch, whole=position == per_epoch - 1)
-            progress.tick(run.step - first, last - first, f"loss {run.losses[-1]:.3f}")
-        if run.step < last and progress.due():
-            run.save(progress)
-    shape, kind = input_of(examples)
-    cost = training_cost(model, n, shape, recipe.batch, first, last, kind)
-    return Trained(run.state(), cost, tuple(run.losses), run.checkpoints())
-
-
-def step_loss(
-    module: torch.nn.Module, examples: Examples, rows: Tensor, recipe: Recipe, noise: Streams, step: int
-) -> Tensor:
-    """The loss of one step on `rows` (B,), augmented and mixed, a scalar.
-
-    The network computes in the recipe's precision, and the loss in that of the weights.
-    """
-    x, y = augment(examples.inputs(rows), recipe.augment, noise, step), examples.y[rows]
-    cut = cutmix.draw(recipe.cutmix, recipe.cutmix_beta, x.shape, noise("cutmix", step=step)) if recipe.cutmix else None
-    if cut is not None:
-        x = cutmix.apply(x, cut)
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-        logits = module(x)
-    logits = logits.to(next(module.parameters()).dtype)
-    loss = objective.loss(logits, y, smoothing=recipe.label_smoothing)
-    if cut is None:
-        return loss
-    paired_loss = objective.loss(logits, y[cut.pairs.to(y.device)], smoothing=recipe.label_smoothing)
-    return cut.share * loss + (1 - cut.share) * paired_loss
+            for index, listener in enumerate(progress):
+                listener.tick(run.step - one.first, last - one.first, f"loss {run.losses[index][-1]:.3f}")
+        for index, listener in enumerate(progress):
+            if run.step < last and index not in run.failures and listener.due():
+                run.save(listener, index)
+    shape, kind = input_of(one.examples)
+    cost = training_cost(model, n, shape, recipe.batch, one.first, last, kind)
+    return [
+        run.failures.get(index) or Trained(run.state(index), cost, tuple(run.losses[index]), run.checkpoints(index))
+        for index in range(count)
+    ]
 
 
 def _end(total: int, first: int, last: int | None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -15,26 +15,29 @@ SLOTS = "optimizer/"
 """What the names of an optimizer's tensors begin with."""
 
 
-def optimizer_of(recipe: Recipe, model: Model, module: nn.Module) -> torch.optim.Optimizer:
-    """The recipe's optimizer over the trained parameters of `module`; a group's learning rate is the recipe's times `times`.
+def groups_of(recipe: Recipe, model: Model, module: nn.Module) -> list[tuple[float, list[nn.Parameter]]]:
+    """The trained parameters of `module` in groups, each with its learning rate over the recipe's.
 
     Raises:
         UserError: the recipe has a rate for a head that the network does not name.
     """
-    lr, decay = recipe.lr, recipe.weight_decay
     trained = {n: p for n, p in module.named_parameters() if p.requires_grad}
-    groups: list[dict[str, object]] = [{"params": list(trained.values()), "times": 1.0}]
-    if recipe.head_lr is not None:
-        if not model.head:
-            raise UserError(
-                "head_lr is a learning rate of the task's head, and this network names none",
-                got=recipe.head_lr,
-                mend="leave head_lr out of the recipe",
-            )
-        groups = [
-            {"params": [p for n, p in trained.items() if n not in model.head], "times": 1.0},
-            {"params": [p for n, p in trained.items() if n in model.head], "times": recipe.head_lr / lr},
-        ]
+    if recipe.head_lr is None:
+        return [(1.0, list(trained.values()))]
+    if not model.head:
+        raise UserError(
+            "head_lr is a learning rate of the task's head, and this network names none",
+            got=recipe.head_lr,
+            mend="leave head_lr out of the recipe",
+        )
+    body, head = ([p for n, p in trained.items() if (n in model.head) is inside] for inside in (False, True))
+    return [(1.0, body), (recipe.head_lr / recipe.lr, head)]
+
+
+def optimizer_of(recipe: Recipe, parameters: Sequence[tuple[float, Sequence[nn.Parameter]]]) -> torch.optim.Optimizer:
+    """The recipe's optimizer over groups of parameters; a group's learning rate is the recipe's times its first number."""
+    lr, decay = recipe.lr, recipe.weight_decay
+    groups: list[dict[str, object]] = [{"params": list(ps), "times": times} for times, ps in parameters]
     if recipe.optimizer == "sgd":
         momentum, nesterov = recipe.momentum, recipe.nesterov
         return torch.optim.SGD(groups, lr, momentum, weight_decay=decay, nesterov=nesterov, fused=True)

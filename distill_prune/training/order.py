@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
-from distill_prune.arithmetic import ceil_div
 from distill_prune.artifacts import Examples
 from distill_prune.errors import UserError
 from distill_prune.recipe import Recipe
-from distill_prune.rng import Streams
 
 TOKENS = 8192
 """The most word pieces, padding included, of one batch in evaluation: this bounds the memory that long sentences take."""
@@ -40,18 +36,6 @@ def epoch_order(examples: Examples, recipe: Recipe, generator: torch.Generator) 
     grouped = torch.split(torch.cat(pools), size)
     full = len(order) // size
     return torch.cat([grouped[i] for i in torch.randperm(full, generator=generator).tolist()] + list(grouped[full:]))
-
-
-def batches(examples: Examples, recipe: Recipe, noise: Streams, first: int, last: int) -> Iterator[Tensor]:
-    """The rows (B,) of each of the steps first..last-1, on the examples' device; the last batch of an epoch may be short."""
-    per_epoch = ceil_div(len(examples), recipe.batch)
-    step = first
-    while step < last:
-        epoch, position = divmod(step, per_epoch)
-        order = epoch_order(examples, recipe, noise("order", epoch=epoch)).to(examples.x.device)
-        for rows in torch.split(order, recipe.batch)[position : position + last - step]:
-            yield rows
-            step += 1
 
 
 def by_length(lengths: Tensor, batch: int) -> list[Tensor]:

@@ -1,0 +1,157 @@
+"""R replicas of one network in one step: lanes.
+
+    state      R states, every tensor with a first dimension of R
+    inputs     (R, N, C, H, W) -> (N, R C, H, W): the channels of lane r are r C .. (r + 1) C - 1
+    conv       one convolution with R times its groups
+    norm       over R C channels, with R times its groups; batch norm keeps running statistics by lane
+    linear     (N, R F) -> (R, N, F); y_r = b_r + x_r W_r^T, one batched product
+    outputs    (N, R K) -> (R, N, K)
+
+Everything else acts on one channel at a time, or keeps the order of channels when it flattens, and stays as it is: pooling,
+ReLU, means over pixels, sums of residual blocks. The gradient of a sum of the lanes' losses is, lane by lane, the gradient of
+each. What a lane computes does not depend on its neighbours: `check` measures it, for torch promises it nowhere.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from distill_prune.errors import UserError
+from distill_prune.models import Model
+from distill_prune.tree import State
+
+WAY_OUT = "lanes: 1 trains networks of this kind one by one"
+
+
+class _Lanes(nn.Module):
+    """A layer of R replicas in place of `layer`: its tensors, each with a first dimension of R."""
+
+    def __init__(self, layer: nn.Module, lanes: int) -> None:
+        super().__init__()
+        self.lanes = lanes
+        for name, parameter in layer.named_parameters(recurse=False):
+            stacked = parameter.detach().expand(lanes, *parameter.shape).clone()
+            self.register_parameter(name, nn.Parameter(stacked, requires_grad=parameter.requires_grad))
+        for name, buffer in layer.named_buffers(recurse=False):
+            self.register_buffer(name, buffer.expand(lanes, *buffer.shape).clone())
+
+    def flat(self, name: str) -> Tensor | None:
+        """A tensor of the layer with the lanes' first dimensions joined, as a view; None where the layer has none."""
+        tensor = self._parameters.get(name, self._buffers.get(name))
+        return None if tensor is None else tensor.flatten(0, 1)
+
+
+class Conv2d(_Lanes):
+    def __init__(self, layer: nn.Conv2d, lanes: int) -> None:
+        super().__init__(layer, lanes)
+        self.stride, self.padding, self.dilation, self.groups = layer.stride, layer.padding, layer.dilation, layer.groups
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.flat("weight")
+        assert weight is not None  # every convolution has one
+        return F.conv2d(x, weight, self.flat("bias"), self.stride, self.padding, self.dilation, self.groups * self.lanes)
+
+
+class GroupNorm(_Lanes):
+    def __init__(self, layer: nn.GroupNorm, lanes: int) -> None:
+        super().__init__(layer, lanes)
+        self.groups, self.eps = layer.num_groups, layer.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.group_norm(x, self.groups * self.lanes, self.flat("weight"), self.flat("bias"), self.eps)
+
+
+class BatchNorm2d(_Lanes):
+    num_batches_tracked: Tensor
+
+    def __init__(self, layer: nn.BatchNorm2d, lanes: int) -> None:
+        super().__init__(layer, lanes)
+        self.momentum, self.eps = layer.momentum, layer.eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.num_batches_tracked.add_(1)
+        # Running means are flat views, which torch updates in place.
+        means, variances = self.flat("running_mean"), self.flat("running_var")
+        momentum = 0.0 if self.momentum is None else self.momentum
+        return F.batch_norm(x, means, variances, self.flat("weight"), self.flat("bias"), self.training, momentum, self.eps)
+
+
+class Linear(_Lanes):
+    weight: Tensor
+
+    def forward(self, x: Tensor) -> Tensor:
+        by_lane, weight = x.view(len(x), self.lanes, -1).transpose(0, 1), self.weight.transpose(1, 2)
+        bias = self._parameters.get("bias")
+        if bias is None:
+            return torch.bmm(by_lane, weight).transpose(0, 1).flatten(1)
+        # 1 b: the sum over examples in the bias's gradient is a product too. A plain sum adds up in another order by lane.
+        rows = torch.bmm(x.new_ones(self.lanes, len(x), 1), bias.unsqueeze(1))
+        return torch.baddbmm(rows, by_lane, weight).transpose(0, 1).flatten(1)
+
+
+_LAYERS: Mapping[type[nn.Module], Callable[[nn.Module, int], nn.Module]] = {
+    nn.Conv2d: Conv2d,  # type: ignore[dict-item]
+    nn.GroupNorm: GroupNorm,  # type: ignore[dict-item]
+    nn.BatchNorm2d: BatchNorm2d,  # type: ignore[dict-item]
+    nn.Linear: Linear,
+}
+
+
+def laned(module: nn.Module, lanes: int) -> nn.Module:
+    """A network of `lanes` replicas of `module`, each at its state: (N, lanes C, H, W) to (N, lanes K).
+
+    Raises:
+        UserError: a layer with tensors of its own is of a kind that has no laned form.
+    """
+    network = copy.deepcopy(module)
+    for name, layer in list(network.named_modules()):
+        tensors = [*layer.named_parameters(recurse=False), *layer.named_buffers(recurse=False)]
+        make = _LAYERS.get(type(layer))
+        if make is None and tensors:
+            raise UserError(
+                f"the layer '{name}' of the network has no form for several lanes",
+                got=type(layer).__name__,
+                expected=", ".join(kind.__name__ for kind in _LAYERS),
+                mend=WAY_OUT,
+            )
+        if make is not None:
+            parent, _, last = name.rpartition(".")
+            if not name:
+                return make(layer, lanes)
+            setattr(network.get_submodule(parent), last, make(layer, lanes))
+    return network
+
+
+def stacked(states: Sequence[State]) -> State:
+    """One state of all lanes from a state of each: every tensor with a first dimension of R."""
+    return {name: torch.stack([state[name] for state in states]) for name in states[0]}
+
+
+def lane(state: Mapping[str, Tensor], index: int) -> State:
+    """The state of one lane, copied."""
+    return {name: tensor[index].clone() for name, tensor in state.items()}
+
+
+def side_by_side(x: Tensor) -> Tensor:
+    """Inputs (R, N, C, ...) of R lanes as the laned network takes them: (N, R C, ...)."""
+    return x.transpose(0, 1).flatten(1, 2)
+
+
+def outputs(y: Tensor, lanes: int) -> Tensor:
+    """Outputs (R, N, K) from those of the laned network, (N, R K)."""
+    return y.view(len(y), lanes, -1).transpose(0, 1)
+
+
+def network(model: Model, states: Sequence[State], device: str | torch.device = "cpu") -> nn.Module:
+    """A laned network of a model at the given states, one a lane."""
+    module = laned(model.module, len(states))
+    first = next(t for t in states[0].values() if t.is_floating_point())
+    module.to(device=device, dtype=first.dtype)
+    module.load_state_dict(stacked(states), strict=True)
+    return module
