@@ -30,6 +30,8 @@ _PUBLIC = {
     "Recipe": "recipe",
     "PRESETS": "recipe",
     "train": "training",
+    "Training": "training",
+    "train_group": "training",
     "evaluate": "training",
     "build_model": "models",
     # the methods themselves

@@ -90,7 +90,8 @@ PRESETS: Mapping[str, Mapping[str, object]] = {
     # The same: training on a distilled set. There the rate is the one that was distilled; 0.01 stands in for it.
     "mtt-evaluation": {**_ON_SYNTHETIC, "length": "1000ep", "batch": 256},
     # Linear Mode Connectivity in Sparse Neural Networks, https://arxiv.org/abs/2310.18769, from its code and that of IDC,
-    # https://arxiv.org/abs/2205.14959: CIFAR, real data; 1000ep on distilled data.
+    # https://arxiv.org/abs/2205.14959: CIFAR, real data; 1000ep on distilled data. Its box of CutMix is a pixel smaller where
+    # its side is odd (cutmix.py).
     "idc": {
         "length": "300ep",
         "batch": 64,

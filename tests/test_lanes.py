@@ -200,7 +200,9 @@ def test_a_layer_without_a_laned_form_is_refused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x * self.scale
 
-    with pytest.raises(UserError, match=r"(?s)the layer '1' of the network has no form.*got: +Scaled.*Conv2d.*mend: +lanes: 1"):
+    with pytest.raises(
+        UserError, match=r"(?s)the layer '1' of the network has no form.*got: +Scaled.*Conv2d.*mend: +train such"
+    ):
         laned(nn.Sequential(nn.Conv2d(1, 1, 1), Scaled()), 4)
 
 
@@ -211,3 +213,12 @@ def test_outputs_are_those_of_each_replica() -> None:
     together = outputs(network(model, starts).eval()(side_by_side(x)), 2)
     for index, start in enumerate(starts):
         assert torch.allclose(together[index], model(start, x[index]), rtol=1e-10, atol=1e-12)
+
+
+def test_trainings_that_are_not_alike_are_refused() -> None:
+    model = model_of("lenet")
+    one, other = training(model, 0, SMALL), training(model, 1, RECIPES["nesterov"])
+    with pytest.raises(UserError, match=r"(?s)must be alike\n  got: +2 trainings of 2 signatures\n  expected: at most 4 of"):
+        train_group([one, other], 4)
+    with pytest.raises(UserError, match=r"got: +5 trainings of 1 signatures"):
+        train_group([one] * 5, 4)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from distill_prune.errors import DeviceError, NonFiniteError, RunError
 from distill_prune.plan.graph import Graph, build
+from distill_prune.progress import SILENT
 from distill_prune.run import run as module
 from distill_prune.run.devices import check_device
 from distill_prune.run.events import Made
@@ -275,3 +276,21 @@ def test_a_broken_snapshot_begins_again(store: Store, graph: Graph, content: byt
     (store.work(node.key) / "snapshot.safetensors").write_bytes(content)
     assert isinstance(Worker(store, "cpu").make(node, lambda *_: None), Made)
     assert tiny.contents(store) == before
+
+
+@pytest.mark.parametrize("label", ["set synthetic", "synthetic seed 0 level 1", "curvature of dense seed 0"])
+def test_bits_do_not_depend_on_what_fresh_memory_holds(store: Store, graph: Graph, label: str) -> None:
+    """Fresh memory is not filled under the conditions of a run, and filling it changes no bit."""
+    import torch
+
+    memory, node = torch.utils.deterministic, tiny.node_of(graph, label)
+    results = []
+    for filled in (False, True):
+        with conditions(1):
+            assert not memory.fill_uninitialized_memory
+            memory.fill_uninitialized_memory = filled
+            results.append(compute(node, Reader(store, "cpu"), SILENT))
+        assert memory.fill_uninitialized_memory, "what was before is put back"
+    one, other = results
+    assert one.numbers == other.numbers and one.tensors.keys() == other.tensors.keys()
+    assert all(torch.equal(t, other.tensors[n]) for n, t in one.tensors.items())

@@ -23,12 +23,12 @@ from distill_prune.training import (
     evaluate,
     flops_of_examples,
     flops_of_step,
-    loop,
     outputs,
     train,
     training_cost,
 )
 from distill_prune.training import run as training_run
+from distill_prune.training.feeds import Feeds
 
 pytest.importorskip("transformers")
 
@@ -94,8 +94,8 @@ def test_batches_are_the_stream_s_and_another_epoch_s_are_others():
 
 def test_training_visits_batches_by_length(model, monkeypatch):
     examples, seen = tiny_text.many(N), []
-    real = loop.step_loss
-    monkeypatch.setattr(loop, "step_loss", lambda m, e, rows, *rest: (seen.append(rows.tolist()), real(m, e, rows, *rest))[1])
+    real = Feeds._of_one
+    monkeypatch.setattr(Feeds, "_of_one", lambda f, m, rows, step: (seen.append(rows.tolist()), real(f, m, rows, step))[1])
     train(model, start_of(model), examples, SORTED.model_copy(update={"length": "2ep"}), NOISE)
     orders = [epoch_order(examples, SORTED, NOISE("order", epoch=e)) for e in (0, 1)]
     assert seen == [rows.tolist() for order in orders for rows in torch.split(order, 4)]

@@ -9,7 +9,8 @@
 
 Everything else acts on one channel at a time, or keeps the order of channels when it flattens, and stays as it is: pooling,
 ReLU, means over pixels, sums of residual blocks. The gradient of a sum of the lanes' losses is, lane by lane, the gradient of
-each. What a lane computes does not depend on its neighbours: `check` measures it, for torch promises it nowhere.
+each. What a lane computes does not depend on its neighbours, to the bit where `training.flat` updates the parameters: that is
+measured (tests/test_lanes.py), for torch promises it nowhere.
 """
 
 from __future__ import annotations
@@ -24,8 +25,6 @@ from torch import Tensor, nn
 from distill_prune.errors import UserError
 from distill_prune.models import Model
 from distill_prune.tree import State
-
-WAY_OUT = "lanes: 1 trains networks of this kind one by one"
 
 
 class _Lanes(nn.Module):
@@ -118,7 +117,7 @@ def laned(module: nn.Module, lanes: int) -> nn.Module:
                 f"the layer '{name}' of the network has no form for several lanes",
                 got=type(layer).__name__,
                 expected=", ".join(kind.__name__ for kind in _LAYERS),
-                mend=WAY_OUT,
+                mend="train such networks one by one",
             )
         if make is not None:
             parent, _, last = name.rpartition(".")
@@ -131,11 +130,6 @@ def laned(module: nn.Module, lanes: int) -> nn.Module:
 def stacked(states: Sequence[State]) -> State:
     """One state of all lanes from a state of each: every tensor with a first dimension of R."""
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}
-
-
-def lane(state: Mapping[str, Tensor], index: int) -> State:
-    """The state of one lane, copied."""
-    return {name: tensor[index].clone() for name, tensor in state.items()}
 
 
 def side_by_side(x: Tensor) -> Tensor:
