@@ -62,8 +62,8 @@ def measure(settings: Settings, given: SetInput) -> Measurements:
             "ranking chooses among several rates by validation accuracy, and the data have no validation part",
             mend="data.validation: 0.1, or a single rate in compare.ranking.rates",
         )
-    own = synthetic.examples(given.transform)
-    hard = Examples(own.x, synthetic.hard.repeat(synthetic.factor**2))
+    soft = synthetic.examples(given.transform)
+    hard = Examples(soft.x, synthetic.hard.repeat(synthetic.factor**2))
     recipe = settings.recipe(synthetic)
     lengths = {"real_hard": settings.real_length, "synthetic_hard": settings.length}
     runs = len(settings.rates) * 2 + settings.nets * len(ARMS) - 2
@@ -73,10 +73,10 @@ def measure(settings: Settings, given: SetInput) -> Measurements:
         nonlocal done, cost
         noise = streams.under(kind, net=net)
         start = model.fresh(seed_of(noise.seed, *noise.names, "init", **dict(noise.parts)))
-        found = train(model, start, examples, how, noise, device=device, progress=TicksOnly(given.progress, done, runs))
-        done, cost = done + 1, cost + found.cost
+        outcome = train(model, start, examples, how, noise, device=device, progress=TicksOnly(given.progress, done, runs))
+        done, cost = done + 1, cost + outcome.cost
         given.progress.tick(done, runs, kind)
-        return to(found.state, device)
+        return to(outcome.state, device)
 
     def score(state: State, part: str) -> float:
         return 1 - evaluate(model, state, parts[part].to(device)).error
@@ -93,7 +93,7 @@ def measure(settings: Settings, given: SetInput) -> Measurements:
         how = recipe.model_copy(update={"lr": rate, "length": lengths[kind]})
         later = [trained(kind, examples, how, net) for net in range(1, settings.nets)]
         accuracy[kind] = [score(state, "test") for state in (tried[rate], *later)]
-    accuracy["synthetic_own"] = [score(trained("synthetic_own", own, recipe, net), "test") for net in range(settings.nets)]
+    accuracy["synthetic_own"] = [score(trained("synthetic_own", soft, recipe, net), "test") for net in range(settings.nets)]
     accuracy["random_own"] = [
         score(trained("random_own", _random(parts["train"], hard, streams, net), recipe, net), "test")
         for net in range(settings.nets)
@@ -125,8 +125,8 @@ def _random(train: Examples, like: Examples, streams: Streams, net: int) -> Exam
     """As many random real images of every class as `like` has, with their classes."""
     rows = []
     for label in sorted(set(like.y.tolist())):
-        own = (train.y == label).nonzero().squeeze(1).cpu()
-        order = torch.randperm(len(own), generator=streams("random", net=net, label=label))
-        rows.append(own[order[: int((like.y == label).sum())]])
+        of_class = (train.y == label).nonzero().squeeze(1).cpu()
+        order = torch.randperm(len(of_class), generator=streams("random", net=net, label=label))
+        rows.append(of_class[order[: int((like.y == label).sum())]])
     index = torch.cat(rows).to(train.x.device)
     return replace(train.take(index), x=train.inputs(index), transform=None)

@@ -92,8 +92,8 @@ class Feeds:
         if not any(cuts):
             return losses
         # A lane without a box is its own pair, at the full share.
-        own = torch.arange(y.shape[1])
-        pairs = torch.stack([own if cut is None else cut.pairs for cut in cuts]).to(y.device)
+        alone = torch.arange(y.shape[1])
+        pairs = torch.stack([alone if cut is None else cut.pairs for cut in cuts]).to(y.device)
         shares = losses.new_tensor([1.0 if cut is None else cut.share for cut in cuts])
         paired = torch.stack([labels[pair] for labels, pair in zip(y, pairs, strict=True)])
         return shares * losses + (1 - shares) * self._means(logits, paired)
