@@ -24,6 +24,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _enabled: ContextVar[bool] = ContextVar("compiled steps", default=False)
+_functions: dict[tuple[object, ...], object] = {}
 
 
 @contextlib.contextmanager
@@ -53,6 +54,13 @@ def compiled(function: Callable[P, T]) -> Callable[P, T]:
         copy.__kwdefaults__ = f.__kwdefaults__
         function = cast(Callable[P, T], copy)
     return torch.compile(function, fullgraph=True, dynamic=False, options={"deterministic": True})
+
+
+def once(key: tuple[object, ...], build: Callable[[], Callable[P, T]]) -> Callable[P, T]:
+    """The compiled function of `key`, which says all that its graph depends on; built at its first use in this process."""
+    if key not in _functions:
+        _functions[key] = compiled(build())
+    return cast(Callable[P, T], _functions[key])
 
 
 def compiler() -> str | None:
