@@ -42,12 +42,13 @@ def main() -> None:
             evaluation = json.dumps(load(a.pipeline)[1].compare["evaluation"].model_dump(mode="json", exclude_defaults=True))
             _, pipeline = load(a.pipeline, [*BARE, f"compare={{evaluation: {evaluation}}}", f"data.split_seed={split}", *given])
             graph = build(pipeline, store)
-            run(graph, store, "serial", "cpu", 1, "compare", Lines(1), lambda node: 1.0)
+            run(graph, store, "serial", "cpu", 1, "compare", Lines(1), lambda _: 1.0)
             numbers = store.numbers("compare", graph.evaluations["synthetic"])
             seconds = store.manifest("distill", graph.sets["synthetic"]).seconds
             accuracies.append(numbers["accuracy"]["validation"]["mean"])
-            print(f"{settings or 'as it is'}; split {split}: validation {accuracies[-1]:.4f}; distilled in {seconds:.0f} s", flush=True)
-        print(f"{settings or 'as it is'}: validation {statistics.mean(accuracies):.4f} (n = {len(accuracies)})", flush=True)
+            print(f"split {split}: validation {accuracies[-1]:.4f}; distilled in {seconds:.0f} s", flush=True)
+        mean = statistics.mean(accuracies)
+        print(f"{settings or 'as it is'}: validation {mean:.4f} (n = {len(accuracies)})", flush=True)
 
 
 if __name__ == "__main__":
