@@ -3,8 +3,8 @@
     python bench/agree.py STORE --device cuda [--set A.B=C]...
 
 A study of seconds, with every stage, method for images, criterion, control and analysis, is made on the CPU in STORE, unless
-it is there. Then each artifact is computed once more on the device from the CPU's own inputs, so that no difference is carried
-from stage to stage, and nothing is written. Distances are
+it is there. Then each artifact is made once more on the device from the CPU's own inputs, so that no difference is carried from
+stage to stage. Distances are
 
     floats      |a - b| / |b| of every tensor, and of every number or list of numbers (|b| at least FLOOR)
     masks, choices   the share of entries that differ
@@ -16,7 +16,9 @@ processor shows what rounding alone does: ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CP
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -26,17 +28,19 @@ from torch import Tensor
 from distill_prune.artifacts import Parts
 from distill_prune.plan.config import load
 from distill_prune.plan.graph import build
-from distill_prune.plan.nodes import Graph
-from distill_prune.progress import SILENT
-from distill_prune.run.reader import Reader
+from distill_prune.plan.nodes import Graph, Node
+from distill_prune.run.events import Failed
 from distill_prune.run.run import run
-from distill_prune.run.stages import compute
-from distill_prune.run.worker import conditions
+from distill_prune.run.worker import Worker
 from distill_prune.store.store import Store
 from distill_prune.terminal import watcher
 
 FLOOR = 0.01
 TOLERANCES = {"floats": 2e-3, "choices": 0.02, "numbers": 0.05}
+ADAM = 0.3
+"""Of the floats of the set with inner Adam: its first step is g / |g|, and there the rounding of small entries of g is not
+small (0.03 from one arithmetic of a processor to another, where other sets differ by 2e-7)."""
+
 STUDY = (
     *("seeds=[0]", "prune.levels=3", "levels=[3]", "arms.continued.begins.level=1", "retrain.copies=2"),
     *("only.layerwise.seeds=[0]", "only.between.seeds=[0]", "only.spectrum.seeds=[0]", "only.diagonal.seeds=[0]"),
@@ -113,6 +117,17 @@ def distances(again: Parts, first: Parts) -> Iterator[Distance]:
             yield "numbers", float("inf"), place
 
 
+def again(worker: Worker, node: Node, first: Store) -> Parts:
+    """The artifact as the worker makes it from the first store's inputs. Afterwards the first store's lies in its place."""
+    (outcome,) = worker.make([node], lambda _: None)
+    if isinstance(outcome, Failed):
+        raise outcome.error
+    parts, place = worker.store.read(node.stage, node.key), worker.store.path(node.stage, node.key)
+    shutil.rmtree(place)
+    shutil.copytree(first.path(node.stage, node.key), place)
+    return parts
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("store", type=Path)
@@ -120,21 +135,24 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], dest="sets", metavar="A.B=C")
     a = parser.parse_args()
     store = Store(a.store, create=True)
-    graph, reader = made(store, a.sets), Reader(store, a.device)
-    largest: dict[tuple[str, str], tuple[float, str]] = {}
-    for key, node in graph.nodes.items():
-        with conditions(node.job.threads):
-            again = compute(node, reader, SILENT)
-        for kind, distance, place in distances(again, store.read(node.stage, key)):
-            if distance >= largest.get((node.kind, kind), (0.0, ""))[0]:
-                largest[node.kind, kind] = distance, f"{node.label}: {place}"
-    beyond = 0
-    print(f"{len(graph.nodes)} artifacts on {a.device} against the CPU")
-    for (what, kind), (distance, where) in largest.items():
-        bad = not distance <= TOLERANCES[kind]
-        beyond += bad
-        print(f"{what:20} {kind:8} {distance:9.1e} of {TOLERANCES[kind]:.0e}  {'BEYOND' if bad else 'agrees'}  {where}")
-    sys.exit(beyond > 0)
+    graph = made(store, a.sets)
+    largest: dict[str, dict[str, tuple[float, str]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        worker = Worker(Store(Path(folder), create=True), a.device)
+        for node in graph.nodes.values():
+            kinds = largest.setdefault(node.kind, {})
+            for kind, distance, place in distances(again(worker, node, store), store.read(node.stage, node.key)):
+                if distance >= kinds.get(kind, (0.0, ""))[0]:
+                    kinds[kind] = distance, f"{node.label}: {place}"
+    print(f"{len(graph.nodes)} artifacts on {a.device} against the CPU, largest distance of each kind and its tolerance")
+    beyond = False
+    for what, kinds in largest.items():
+        tolerances = {**TOLERANCES, **({"floats": ADAM} if what == "distill adam" else {})}
+        bad = [kind for kind, (distance, _) in kinds.items() if not distance <= tolerances[kind]]
+        beyond |= bool(bad)
+        columns = "  ".join(f"{kind} {distance:.0e}/{tolerances[kind]:.0e}" for kind, (distance, _) in sorted(kinds.items()))
+        print(f"{what:24} {columns:60}", "agrees" if not bad else "BEYOND " + "; ".join(kinds[kind][1] for kind in bad))
+    sys.exit(beyond)
 
 
 if __name__ == "__main__":
