@@ -10,7 +10,6 @@ import ctypes
 import gc
 import os
 import platform
-import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -108,7 +107,7 @@ def peak_mb(run: Callable[[], object], device: str) -> float:
         run()
         return (torch.cuda.max_memory_allocated(device) - before) / 2**20
     if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)  # workers keep freed pages, which would count as there
+        ctypes.CDLL(None).malloc_trim(0)  # pages that were freed and kept would count as there
     _reset_peak()
     before = _peak_mb()
     run()
@@ -125,7 +124,7 @@ def product_flops(device: str, threads: int, side: int | None = None, rounds: in
 
 
 def measure(row: Row, repeats: int, *, device: str = "cpu", clock: str = "wall", quick: bool = False) -> RowRecord:
-    """Run every side once, then `repeats` rounds of all, then at most three times for memory where it counts."""
+    """Run every side once, then `repeats` rounds of all. Memory is measured by `peak_mb`, in a process for each side."""
     keep_pages()
     torch.set_num_threads(row.threads)
     tick = time.perf_counter if clock == "wall" else cpu_seconds
@@ -135,7 +134,6 @@ def measure(row: Row, repeats: int, *, device: str = "cpu", clock: str = "wall",
     for index in range(repeats):
         for side in row.sides if index % 2 == 0 else row.sides[::-1]:
             seconds[side.name].append(timed(side.run, tick, device))
-    passes = range(min(3, repeats) if row.memory else 0)
     return {
         "work": row.work,
         "threads": row.threads,
@@ -149,7 +147,7 @@ def measure(row: Row, repeats: int, *, device: str = "cpu", clock: str = "wall",
                 "memory_goal": side.memory_goal,
                 "first_seconds": first[side.name],
                 "seconds": seconds[side.name],
-                "mb": [peak_mb(side.run, device) for _ in passes],
+                "mb": [],
             }
             for side in row.sides
         ],
@@ -174,12 +172,3 @@ def machine(device: str) -> dict[str, str | int | float]:
     if device.startswith("cuda"):
         facts["gpu"] = torch.cuda.get_device_name(device)
     return facts
-
-
-def commit(tree: Path) -> str:
-    """The commit of a checkout, with a plus sign where files differ from it."""
-
-    def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", str(tree), *words], capture_output=True, text=True, check=False).stdout.strip()
-
-    return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")

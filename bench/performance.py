@@ -127,30 +127,45 @@ def studies_section(records: Sequence[StudyRecord]) -> str:
     """What every shipped study took on the hardware that it was run on."""
     lines = [["study", "hardware", "time", "memory of a worker", "disk"]]
     for path in sorted(PIPELINES.glob("*.yaml")):
-        ran = [r for r in records if r["pipeline"] == path.stem]
-        lines += [[path.name, *cost(r)] for r in ran] or [[path.name, "", "not yet run", "", ""]]
+        runs: dict[str, list[StudyRecord]] = {}
+        for record in records:
+            if record["pipeline"] == path.stem:
+                runs.setdefault(hardware(record), []).append(record)
+        lines += [[path.name, where, *cost(some)] for where, some in runs.items()] or [[path.name, "", "not yet run", "", ""]]
     return markdown(lines)
 
 
-def cost(record: StudyRecord) -> list[str]:
-    minutes, disk = record["core_seconds_total"] / 60, record.get("disk_mb")
-    unit = "core" if all(d.startswith("cpu") for d in record["devices"]) else "device"
+def hardware(record: StudyRecord) -> str:
+    return f"{', '.join(record['devices'])}, torch {record['versions']['torch']}"
+
+
+def cost(runs: Sequence[StudyRecord]) -> list[str]:
+    """Time, memory and disk of one run, or of the dearest of several."""
+    minutes, disk = max(r["core_seconds_total"] for r in runs) / 60, [r["disk_mb"] for r in runs if "disk_mb" in r]
+    unit = "core" if all(d.startswith("cpu") for r in runs for d in r["devices"]) else "worker"
+    time = f"{minutes:.0f} {unit}-minutes" if minutes < 120 else f"{minutes / 60:.1f} {unit}-hours"
     return [
-        f"{', '.join(record['devices'])}, torch {record['versions']['torch']}",
-        f"{minutes:.0f} {unit}-minutes" if minutes < 120 else f"{minutes / 60:.1f} {unit}-hours",
-        f"{record['peak_mb'] / 1024:.1f} GiB",
-        "not recorded" if disk is None else f"{disk:.0f} MiB",
+        time + (f", the longest of {len(runs)} runs" if len(runs) > 1 else ""),
+        f"{max(r['peak_mb'] for r in runs) / 1024:.1f} GiB",
+        f"{max(disk):.0f} MiB" if disk else "not recorded",
     ]
 
 
-def read(folder: Path) -> list[dict[str, object]]:
-    return [json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))]
+def tables() -> list[TableRecord]:
+    """The runs of the table, earliest first."""
+    read: list[TableRecord] = [json.loads(p.read_text(encoding="utf-8")) for p in TABLES.glob("*.json")]
+    return sorted(read, key=lambda record: str(record["machine"]["date"]))
+
+
+def studies() -> list[StudyRecord]:
+    """The finished studies, but for those that were run with settings of their own (gpu.sh)."""
+    paths = [p for p in sorted(RESULTS.glob("*.json")) if not p.stem.endswith("-part")]
+    return [json.loads(p.read_text(encoding="utf-8")) for p in paths]
 
 
 def page(text: str) -> str:
     """The page with the text between its markers written anew."""
-    tables = sorted(read(TABLES), key=lambda r: r["machine"]["date"])
-    for name, section in (("table", table_section(tables)), ("studies", studies_section(read(RESULTS)))):
+    for name, section in (("table", table_section(tables())), ("studies", studies_section(studies()))):
         begin, end = f"<!-- {name}: bench/performance.py -->\n", f"<!-- end of {name} -->"
         text, count = re.subn(f"(?s)({re.escape(begin)}).*?({end})", lambda m: f"{m[1]}\n{section}\n{m[2]}", text)  # noqa: B023
         if count != 1:

@@ -41,6 +41,7 @@ class Asked(argparse.Namespace):
     markdown: bool
     quick: bool
     row: str | None
+    side: str
 
 
 class Measured(TypedDict):
@@ -48,7 +49,6 @@ class Measured(TypedDict):
 
     row: RowRecord
     machine: dict[str, str | int | float]
-    commit: str
 
 
 def parsed(words: list[str] | None) -> Asked:
@@ -65,57 +65,85 @@ def parsed(words: list[str] | None) -> Asked:
     parser.add_argument("--markdown", action="store_true", help="print the table as Markdown")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--row", choices=NAMES, help=argparse.SUPPRESS)
+    parser.add_argument("--side", help=argparse.SUPPRESS)
     return parser.parse_args(words, Asked())
 
 
 def measured(a: Asked, name: str) -> Measured:
-    """One row, in this process."""
-    from measure import Scene, commit, machine, measure
+    """One row, in this process; the memory of each side in one of its own."""
+    from measure import Scene, machine, measure
     from ratios import row
 
     around = machine(a.device)
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
         ready = row(name, Scene(Path(scratch), a.device, a.quick, a.data))
         done = measure(ready, a.repeats, device=a.device, clock=a.clock, quick=a.quick)
-    return {"row": done, "machine": around, "commit": commit(a.tree)}
+    for side in done["sides"] if ready.memory else ():
+        alone = [in_a_process(a, name, side["name"]) for _ in range(a.repeats)]
+        side["mb"] = [float(mb) for mb in alone if mb is not None]
+    return {"row": done, "machine": around}
 
 
-def in_a_process(a: Asked, name: str) -> Measured | None:
-    """One row in a process of its own, with the package of the asked checkout; None where it fails, which is shown."""
-    words = [str(HERE), "--row", name, "--repeats", str(a.repeats), "--device", a.device, "--clock", a.clock]
+def memory(a: Asked, name: str, side: str) -> float:
+    """MiB of one side of a row, in this process. A small run goes before it, or a whole one where no small one has the side."""
+    from measure import Scene, keep_pages, peak_mb
+    from ratios import row
+
+    keep_pages()
+    with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
+        scenes = [Scene(Path(scratch), a.device, quick, a.data) for quick in (True, a.quick)]
+        small, whole = ({s.name: s.run for s in row(name, scene).sides} for scene in scenes)
+        small.get(side, whole[side])()
+        return peak_mb(whole[side], a.device)
+
+
+def in_a_process(a: Asked, name: str, side: str = "") -> str | None:
+    """What a process of its own prints of a row, or of the memory of its side, with the package of the asked checkout; None
+    where it fails, which is shown."""
+    words = [str(HERE), "--row", name, "--side", side, "--repeats", str(a.repeats), "--device", a.device, "--clock", a.clock]
     words += ["--tree", str(a.tree.resolve()), *(["--quick"] if a.quick else []), *(["--data", str(a.data)] if a.data else [])]
     environment = {**os.environ, "PYTHONPATH": str(a.tree.resolve())}
     done = subprocess.run([sys.executable, *words], env=environment, stdout=subprocess.PIPE, text=True, check=False)
-    return json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
+    return done.stdout.splitlines()[-1] if done.returncode == 0 else None
 
 
-def begun(a: Asked) -> TableRecord | None:
-    """The record that the file has, where it is to go on."""
+def commit(tree: Path) -> str:
+    """The commit of a checkout, with a plus sign where files differ from it."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", "-C", str(tree), *words], capture_output=True, text=True, check=False).stdout.strip()
+
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if git("status", "--porcelain", "-uno") else "")
+
+
+def begun(a: Asked, at: str) -> TableRecord | None:
+    """The record that the file has from this commit, where it is to go on."""
     if not (a.resume and a.json and a.json.exists()):
         return None
     record: TableRecord = json.loads(a.json.read_text(encoding="utf-8"))
-    return record
+    return record if record["commit"] == at else None
 
 
 def main(words: list[str] | None = None) -> None:
     a = parsed(words)
     if a.row:
-        print(json.dumps(measured(a, a.row)))
+        print(memory(a, a.row, a.side) if a.side else json.dumps(measured(a, a.row)))
         return
-    record, failed = begun(a), list[str]()
+    at = commit(a.tree)
+    record, failed = begun(a, at), list[str]()
     for name in a.rows:
         if record and name in record["rows"]:
             continue
         print(name, file=sys.stderr, flush=True)
-        found = in_a_process(a, name)
-        if found is None:
+        printed = in_a_process(a, name)
+        if printed is None:
             failed.append(name)
             continue
-        if record is None or record["commit"] != found["commit"]:
-            label = a.label or (a.json.stem if a.json else found["commit"])
+        found: Measured = json.loads(printed)
+        if record is None:
             record = {
-                "label": label,
-                "commit": found["commit"],
+                "label": a.label or (a.json.stem if a.json else at),
+                "commit": at,
                 "machine": found["machine"],
                 "device": a.device,
                 "clock": a.clock,
