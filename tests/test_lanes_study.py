@@ -41,7 +41,7 @@ def test_only_what_shares_steps_has_lanes_in_its_key(laned: tuple[Store, Graph])
         assert node.label == before.label
         if isinstance(node.job, DataJob | ControlJob | MaskLevelJob) or node.stage == "distill":
             assert key == other and node.job.lanes == 1, node.label
-        if node.stage == "retrain" or "level" in node.label and node.stage == "prune":
+        if node.stage == "retrain" or ("level" in node.label and node.stage == "prune"):
             assert key != other and node.job.identity()["lanes"] == 4, node.label
         if isinstance(node.job, CompareJob) and node.job.analysis.name in ("overlap", "summary"):
             assert node.job.lanes == 1
