@@ -103,9 +103,9 @@ def peak_mb(run: Callable[[], object], device: str) -> float:
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
+        there = torch.cuda.memory_allocated(device)
         run()
-        return (torch.cuda.max_memory_allocated(device) - before) / 2**20
+        return (torch.cuda.max_memory_allocated(device) - there) / 2**20
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)  # pages that were freed and kept would count as there
     _reset_peak()
@@ -155,11 +155,11 @@ def measure(row: Row, repeats: int, *, device: str = "cpu", clock: str = "wall",
     }
 
 
-def machine(device: str) -> dict[str, str | int | float]:
+def machine(device: str) -> dict[str, str | float]:
     """What figures depend on besides the code."""
     info = Path("/proc/cpuinfo")
     models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
-    facts: dict[str, str | int | float] = {
+    facts: dict[str, str | float] = {
         "processor": models[0] if models else platform.processor() or platform.machine(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": cores(),

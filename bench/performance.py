@@ -83,13 +83,19 @@ def columns(lines: Sequence[Sequence[str]]) -> str:
 
 
 def conditions(record: TableRecord) -> str:
-    """Where, when and how a table was measured, in a sentence."""
-    m, peaks = record["machine"], sorted({(r["threads"], round(r["peak_gflops"])) for r in record["rows"].values()})
+    """Where, when and how a table was measured, in two sentences."""
+    m, peaks = record["machine"], dict[int, list[float]]()
+    for row in record["rows"].values():
+        peaks.setdefault(row["threads"], []).append(row["peak_gflops"])
     where = m.get("gpu") or f"{m['processor']}, {m['cores']} cores, {m['instructions']}"
-    speeds = ", ".join(f"{gflops} GFLOP/s with {threads} thread{'s' * (threads > 1)}" for threads, gflops in peaks)
+    speeds = [
+        f"{min(seen):.0f} to {max(seen):.0f} GFLOP/s with {threads} thread{'s' * (threads > 1)}"
+        for threads, seen in sorted(peaks.items())
+    ]
     return (
-        f"{where}, {m['memory_gib']} GiB, torch {m['torch']}, commit {record['commit']}, {m['date'][:10]}. {record['repeats']} "
-        f"rounds, {record['clock']} time, load {m['load']} before. Products of matrices in float32: {speeds}."
+        f"{where}, {m['memory_gib']} GiB, torch {m['torch']}, commit {record['commit']}, {str(m['date'])[:10]}; "
+        f"{record['repeats']} rounds, {record['clock']} time, load {m['load']} before. "
+        f"Products of float32 matrices: {', '.join(speeds)}."
     )
 
 

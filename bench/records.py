@@ -35,7 +35,7 @@ class TableRecord(TypedDict):
 
     label: str
     commit: str
-    machine: dict[str, str | int | float]
+    machine: dict[str, str | float]
     device: str
     clock: str
     repeats: int

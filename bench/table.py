@@ -48,7 +48,7 @@ class Measured(TypedDict):
     """What the process of one row prints."""
 
     row: RowRecord
-    machine: dict[str, str | int | float]
+    machine: dict[str, str | float]
 
 
 def parsed(words: list[str] | None) -> Asked:
@@ -86,8 +86,10 @@ def measured(a: Asked, name: str) -> Measured:
 
 def memory(a: Asked, name: str, side: str) -> float:
     """MiB of one side of a row, in this process. A small run goes before it, or a whole one where no small one has the side."""
-    from measure import Scene, keep_pages, peak_mb
+    from measure import Scene, peak_mb
     from ratios import row
+
+    from distill_prune.run.worker import keep_pages
 
     keep_pages()
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
@@ -108,12 +110,13 @@ def in_a_process(a: Asked, name: str, side: str = "") -> str | None:
 
 
 def commit(tree: Path) -> str:
-    """The commit of a checkout, with a plus sign where files differ from it."""
+    """The commit of a checkout, with a plus sign where its code differs from it."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", str(tree), *words], capture_output=True, text=True, check=False).stdout.strip()
 
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if git("status", "--porcelain", "-uno") else "")
+    changed = git("status", "--porcelain", "-uno", "distill_prune", "pipelines", "bench")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if changed else "")
 
 
 def begun(a: Asked, at: str) -> TableRecord | None:
@@ -124,11 +127,8 @@ def begun(a: Asked, at: str) -> TableRecord | None:
     return record if record["commit"] == at else None
 
 
-def main(words: list[str] | None = None) -> None:
-    a = parsed(words)
-    if a.row:
-        print(memory(a, a.row, a.side) if a.side else json.dumps(measured(a, a.row)))
-        return
+def measure_rows(a: Asked) -> tuple[TableRecord | None, list[str]]:
+    """The rows that are asked for, written to the file as they end, and the names of those that failed."""
     at = commit(a.tree)
     record, failed = begun(a, at), list[str]()
     for name in a.rows:
@@ -139,21 +139,32 @@ def main(words: list[str] | None = None) -> None:
         if printed is None:
             failed.append(name)
             continue
-        found: Measured = json.loads(printed)
+        measurement: Measured = json.loads(printed)
         if record is None:
             record = {
                 "label": a.label or (a.json.stem if a.json else at),
                 "commit": at,
-                "machine": found["machine"],
+                "machine": measurement["machine"],
                 "device": a.device,
                 "clock": a.clock,
                 "repeats": a.repeats,
                 "rows": {},
             }
-        record["rows"][name] = found["row"]
+        record["rows"][name] = measurement["row"]
         if a.json:
             a.json.parent.mkdir(parents=True, exist_ok=True)
             a.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    return record, failed
+
+
+def main(words: list[str] | None = None) -> None:
+    a = parsed(words)
+    if a.row:
+        print(memory(a, a.row, a.side) if a.side else json.dumps(measured(a, a.row)))
+        return
+    with tempfile.TemporaryDirectory(prefix="bench-") as cache:
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", cache)  # what one process has compiled, the next one need not
+        record, failed = measure_rows(a)
     if record:
         lines = performance.rows(record)
         print(performance.markdown(lines) if a.markdown else performance.columns(lines))

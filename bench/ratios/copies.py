@@ -8,20 +8,16 @@ import torch
 import torch.nn.functional as F
 from measure import Row, Scene, Side
 
-from distill_prune.artifacts import Examples, Mask
-from distill_prune.models import MODELS, Model, build_model
+from distill_prune.artifacts import Mask
+from distill_prune.models import Model
 from distill_prune.recipe import Recipe
-from distill_prune.rng import Streams, stream
+from distill_prune.rng import Streams
 from distill_prune.run.worker import conditions
 from distill_prune.training import Training, flops_of_step, train_group
 from distill_prune.tree import State
+from ratios.made_up import images, network
 
 COUNT, GOAL = 24, 0.30
-
-
-def images(scene: Scene, count: int, shape: tuple[int, ...]) -> Examples:
-    draws = stream(0, "bench")
-    return Examples(torch.randn(count, *shape, generator=draws), torch.randint(10, (count,), generator=draws)).to(scene.device)
 
 
 def half(model: Model, state: State) -> Mask:
@@ -45,17 +41,17 @@ def plain(scene: Scene, training: Training, seeds: range) -> None:
     steps = recipe.steps(len(x))
     for seed in seeds:
         draws = torch.Generator().manual_seed(seed)
-        network = training.model.instance(training.start, scene.device).train()
-        weights = dict(network.named_parameters())
+        module = training.model.instance(training.start, scene.device).train()
+        weights = dict(module.named_parameters())
         kept = [(weights[n], k.to(weights[n])) for n, k in training.mask.kept.items()]
-        optimizer = torch.optim.SGD(network.parameters(), recipe.lr, recipe.momentum, fused=True)
+        optimizer = torch.optim.SGD(module.parameters(), recipe.lr, recipe.momentum, fused=True)
         rate = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         batches: list[torch.Tensor] = []
         for _ in range(steps):
             if not batches:
                 batches = list(torch.randperm(len(x), generator=draws).to(x.device).split(recipe.batch))
             rows = batches.pop()
-            loss = F.cross_entropy(network(x[rows]), y[rows])
+            loss = F.cross_entropy(module(x[rows]), y[rows])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -67,9 +63,9 @@ def plain(scene: Scene, training: Training, seeds: range) -> None:
 
 def trainings(scene: Scene, count: int, steps: int, **fields: object) -> list[Training]:
     """Trainings of ConvNet-2 of width 16 on 8x8 images, each with half of its weights."""
-    model = build_model(MODELS["convnet"].Settings(depth=2, width=scene.size(16, 4), norm="instance"), (1, 8, 8), 10)
+    model = network(2, scene.size(16, 4), (1, 8, 8))
     recipe = Recipe.model_validate({"length": f"{steps}it", "momentum": 0.9, **fields})
-    examples = images(scene, count, model.shape)
+    examples = images(count, model.shape, scene.device)
     starts = [model.fresh(seed) for seed in range(scene.size(COUNT, 4))]
     return [Training(model, s, examples, recipe, Streams(i), half(model, s)) for i, s in enumerate(starts)]
 

@@ -13,13 +13,13 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from distill_prune.artifacts import Examples, Transform
-from distill_prune.models import MODELS, Model, build_model
+from distill_prune.models import Model
 from distill_prune.recipe import Recipe
 from distill_prune.rng import Streams
-from distill_prune.run.worker import conditions
 from distill_prune.training import train, training_cost
 from distill_prune.vision import torchvision
-from ratios.optional import compiling
+from ratios.made_up import network
+from ratios.optional import ways
 
 BATCH, RATE, MOMENTUM, THREADS = 64, 0.06, 0.9, 2
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
@@ -48,11 +48,11 @@ def loader(scene: Scene, pixels: np.ndarray, labels: list[int]) -> DataLoader[tu
 
 
 def plain(scene: Scene, model: Model, batches: DataLoader[tuple[torch.Tensor, int]]) -> None:
-    network = model.instance(model.fresh(0), scene.device).train()
-    optimizer = torch.optim.SGD(network.parameters(), RATE, MOMENTUM, fused=True)
+    module = model.instance(model.fresh(0), scene.device).train()
+    optimizer = torch.optim.SGD(module.parameters(), RATE, MOMENTUM, fused=True)
     for x, y in batches:
         x, y = x.to(scene.device, non_blocking=True), y.to(scene.device, non_blocking=True)
-        loss = F.cross_entropy(network(x), y)
+        loss = F.cross_entropy(module(x), y)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -62,7 +62,7 @@ def epoch(scene: Scene) -> Row:
     count, width = scene.size((5000, 32), (96, 4))
     draws = np.random.default_rng(0)
     pixels, labels = draws.integers(0, 256, (count, 32, 32, 3), np.uint8), draws.integers(0, 10, count).tolist()
-    model = build_model(MODELS["convnet"].Settings(depth=3, width=width, norm="instance"), (3, 32, 32), 10)
+    model = network(3, width, (3, 32, 32))
     transform = Transform("normalize", {"mean": torch.tensor(MEAN), "std": torch.tensor(STD)})
     bytes_of_pixels = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
     examples = Examples(bytes_of_pixels, torch.tensor(labels), transform, 255.0).ready().to(scene.device)
@@ -70,14 +70,13 @@ def epoch(scene: Scene) -> Row:
     batches = loader(scene, pixels, labels)
 
     def ours() -> None:
-        with conditions(THREADS):
-            train(model, model.fresh(0), examples, recipe, Streams(0, ("bench",)), device=scene.device)
+        train(model, model.fresh(0), examples, recipe, Streams(0, ("bench",)), device=scene.device)
 
-    compiled, absent = compiling(scene, ours)
+    eager, compiled, absent = ways(scene, THREADS, ours)
     return Row(
         f"one epoch, {count:,} images 3x32x32, ConvNet-3 w{width}, crop + flip, batch {BATCH}, 2 threads",
         Side("DataLoader + torchvision, 2 workers", lambda: plain(scene, model, batches)),
-        [Side("eager", ours), *(Side("compiled", run, 0.35) for run in compiled)],
+        [Side("eager", eager), *(Side("compiled", run, 0.35) for run in compiled)],
         threads=THREADS,
         flops=training_cost(model, count, examples.shape, BATCH, 0, recipe.steps(count)).flops,
         absent=absent,

@@ -3,6 +3,8 @@ published with (Cazenavette et al., 2022): every step on torch.func.functional_c
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from measure import Row, Scene, Side
@@ -10,32 +12,33 @@ from torch import Tensor
 from torch.func import functional_call
 
 from distill_prune.distill.unroll import Batch, Inner, matching_gradient
-from distill_prune.models import MODELS, Model, build_model
+from distill_prune.models import Model
 from distill_prune.rng import stream
-from distill_prune.run.worker import conditions
 from distill_prune.training import CountFlops
 from distill_prune.tree import flatten, shapes, to, unflatten
-from ratios.optional import compiling
+from ratios.made_up import network
+from ratios.optional import ways
 
 STEPS = 10
 
 
 def unrolled(model: Model, inner: Inner, start: Tensor, target: Tensor) -> tuple[Tensor, ...]:
     """The gradient with respect to pixels and the logarithm of the rate."""
-    network, layout = model.module, shapes(model.module.state_dict())
+    module, layout = model.module, shapes(model.module.state_dict())
     x, log_lr = inner.pixels.detach().requires_grad_(), inner.log_lr.detach().requires_grad_()
     theta = start.detach().requires_grad_()
     for _ in inner.batches:
-        loss = F.cross_entropy(functional_call(network, unflatten(theta, layout), (x,)), inner.labels)
+        loss = F.cross_entropy(functional_call(module, unflatten(theta, layout), (x,)), inner.labels)
         (step,) = torch.autograd.grad(loss, theta, create_graph=True)
         theta = theta - log_lr.exp() * step
     loss = (theta - target).square().sum() / (start - target).square().sum()
     return torch.autograd.grad(loss, (x, log_lr))
 
 
-def gradient(scene: Scene) -> Row:
+def problem(scene: Scene) -> tuple[Model, Inner, Tensor, Tensor]:
+    """A network, the inner problem of N steps on some images, and the weights that it begins at and has to match."""
     width, count = scene.size((64, 100), (4, 10))
-    model = build_model(MODELS["convnet"].Settings(depth=3, width=width, norm="instance"), (3, 32, 32), 10)
+    model = network(3, width, (3, 32, 32))
     start, target = (flatten(to(model.fresh(seed), scene.device)) for seed in range(2))
     layout = shapes(model.module.state_dict())
     inner = Inner(
@@ -45,18 +48,18 @@ def gradient(scene: Scene) -> Row:
         torch.tensor(-3.0, device=scene.device),
         [Batch(None, None)] * STEPS,
     )
+    return model, inner, start, target
 
-    def ours() -> None:
-        with conditions(1):
-            matching_gradient(inner, start, target, segment=1)
 
+def gradient(scene: Scene) -> Row:
+    model, inner, start, target = problem(scene)
     with CountFlops() as counter:
-        unrolled(model, Inner(inner.forward, inner.pixels, inner.labels, inner.log_lr, inner.batches[:1]), start, target)
-    compiled, absent = compiling(scene, ours)
+        unrolled(model, replace(inner, batches=inner.batches[:1]), start, target)
+    eager, compiled, absent = ways(scene, 1, lambda: matching_gradient(inner, start, target, segment=1))
     return Row(
-        f"matching gradient, N = {STEPS}, ConvNet-3 w{width}, {count} images 3x32x32",
+        f"matching gradient, N = {STEPS}, ConvNet-3 w{scene.size(64, 4)}, {len(inner.pixels)} images 3x32x32",
         Side("full unroll", lambda: unrolled(model, inner, start, target)),
-        [Side("adjoint, s = 1", ours, 0.65, 0.15), *(Side("adjoint, s = 1, compiled", run, 0.40, 0.15) for run in compiled)],
+        [Side("adjoint, s = 1", eager, 0.65, 0.15), *(Side("adjoint, s = 1, compiled", run, 0.40, 0.15) for run in compiled)],
         flops=STEPS * counter.total,
         memory=True,
         absent=absent,

@@ -2,28 +2,40 @@
 
 from __future__ import annotations
 
-import importlib
+import inspect
 from collections.abc import Callable
+from typing import NamedTuple
 
 from measure import Scene
 
 from distill_prune.plan.config import Pipeline
+from distill_prune.run.worker import conditions
+
+Run = Callable[[], object]
 
 
-def compiling(scene: Scene, run: Callable[[], object]) -> tuple[list[Callable[[], object]], dict[str, str]]:
-    """The same run with compiled steps, and why there is none where this version has no such steps."""
-    if scene.quick:
-        return [], {"compiled": "not in a quick run"}
-    try:
-        switch = importlib.import_module("distill_prune.compiled").compiling
-    except ImportError:
-        return [], {"compiled": "this version has no compiled steps"}
+class Ways(NamedTuple):
+    """The same work with eager steps and with compiled ones, and why there is none of these where there is none."""
 
-    def compiled() -> None:
-        with switch(True):
-            run()
+    eager: Run
+    compiled: list[Run]
+    absent: dict[str, str]
 
-    return [compiled], {}
+
+def ways(scene: Scene, threads: int, run: Run) -> Ways:
+    """`run` under the conditions that a worker computes artifacts under."""
+
+    def under(**options: bool) -> Run:
+        def conditioned() -> None:
+            with conditions(threads, **options):
+                run()
+
+        return conditioned
+
+    known = "compile" in inspect.signature(conditions).parameters
+    if known and not scene.quick:
+        return Ways(under(), [under(compile=True)], {})
+    return Ways(under(), [], {"compiled": "not in a quick run" if known else "this version has no compiled steps"})
 
 
 def lacking(side: str, key: str) -> dict[str, str]:

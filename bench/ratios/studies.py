@@ -58,12 +58,12 @@ def sets(assignments: Iterable[str]) -> list[str]:
 
 
 def from_empty(scene: Scene, pipeline: str, assignments: Iterable[str]) -> Callable[[], None]:
-    """A run on a store that holds nothing but what compiled steps have left in its work folder."""
+    """A run on a store that holds nothing but the code that was compiled in the runs before."""
     options, store = sets(assignments), Path(tempfile.mkdtemp(dir=scene.scratch))
 
     def run() -> None:
         for place in store.iterdir():
-            if place.name != ".work":
+            if place.name != ".compiled":
                 shutil.rmtree(place) if place.is_dir() else place.unlink()
         command("run", pipeline, *options, "--store", str(store), "--device", scene.device)
 
