@@ -59,7 +59,7 @@ def seconds(executor: Executor, nodes: Sequence[Node]) -> float:
     began = time.perf_counter()
     while heard < len(nodes):
         while waiting and executor.room():
-            executor.submit(waiting.pop())
+            executor.submit([waiting.pop()])
         for event in executor.events(0.5):
             assert isinstance(event, Hit), event
             heard += 1

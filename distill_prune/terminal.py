@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Quiet:
     def begin(self, total: int, hits: int, cost_s: float) -> None:
         self._total, self._done = total, hits
 
-    def started(self, node: Node) -> None:
+    def started(self, nodes: Sequence[Node]) -> None:
         pass
 
     def ticked(self, node: Node, done: int, total: int, note: str) -> None:
@@ -72,7 +73,7 @@ class Lines(Quiet):
 
 
 class Live(Quiet):
-    """A bar for the whole run and one for every artifact in the making."""
+    """A bar for the whole run and one for every group of artifacts in the making, named by its first."""
 
     def __init__(self, workers: int = 1) -> None:
         from rich.console import Console
@@ -100,17 +101,21 @@ class Live(Quiet):
                 "[bold]artifacts", total=total, completed=hits, note=f"about {duration(cost_s / self._workers)} left"
             )
 
-    def started(self, node: Node) -> None:
-        if node.key in self._rows:  # tried again
+    def started(self, nodes: Sequence[Node]) -> None:
+        first = nodes[0]
+        if first.key in self._rows:  # tried again
             return
-        self._rows[node.key] = self._bars.add_task(f"  {node.stage}: {node.label}", total=None, note="")
+        more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+        self._rows[first.key] = self._bars.add_task(f"  {first.stage}: {first.label}{more}", total=None, note="")
 
     def ticked(self, node: Node, done: int, total: int, note: str) -> None:
-        self._bars.update(self._rows[node.key], completed=done, total=total, note=note)
+        if node.key in self._rows:
+            self._bars.update(self._rows[node.key], completed=done, total=total, note=note)
 
     def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None:
         super().finished(node, status, seconds, left_s)
-        self._bars.remove_task(self._rows.pop(node.key))
+        if node.key in self._rows:
+            self._bars.remove_task(self._rows.pop(node.key))
         self._bars.update(self._whole, completed=self._done, note=f"about {duration(self.left(left_s))} left")
 
     def printed(self, node: Node, line: str) -> None:

@@ -14,7 +14,6 @@ from distill_prune.plan.jobs import VERSIONS
 from distill_prune.plan.nodes import Graph
 from distill_prune.progress import SILENT
 from distill_prune.run.reader import Reader
-from distill_prune.run.stages import compute
 from distill_prune.run.worker import conditions
 from distill_prune.store.store import STAGES, Store
 
@@ -99,7 +98,7 @@ def test_numbers_have_not_moved(finished: tuple[Store, Graph], stage: str) -> No
     pinned = PINNED.get((stage, VERSIONS[stage]))
     assert pinned is not None, f"pin the numbers of {stage} version {VERSIONS[stage]} here"
     with conditions(1):
-        parts = compute(tiny.node_of(graph, LABELS[stage]), Reader(store, "cpu"), SILENT)
+        parts = tiny.computed(tiny.node_of(graph, LABELS[stage]), Reader(store, "cpu"), SILENT)
     found = {name: read(parts) for name, read in NUMBERS[stage].items()}
     moved = {n: (found[n], v) for n, v in pinned.items() if found[n] != pytest.approx(v, rel=TOLERANCE.get(stage, 2e-6))}
     assert found.keys() == pinned.keys()

@@ -23,7 +23,6 @@ from distill_prune.run import run as module
 from distill_prune.run.devices import check_device
 from distill_prune.run.events import Made
 from distill_prune.run.reader import Reader
-from distill_prune.run.stages import compute
 from distill_prune.run.worker import Worker, WorkProgress, conditions
 from distill_prune.store.store import Store
 
@@ -59,8 +58,8 @@ def test_a_worker_that_always_dies_ends_the_run(empty: Store, monkeypatch: pytes
         def room(self) -> int:
             return int(self.node is None)
 
-        def submit(self, node: Any) -> None:
-            self.node = node
+        def submit(self, nodes: Any) -> None:
+            (self.node,) = nodes
 
         def events(self, timeout: float) -> list[Any]:
             node, self.node = self.node, None
@@ -258,13 +257,13 @@ def test_interrupted_work_goes_on_bit_by_bit(store: Store, graph: Graph, label: 
     with conditions(1):
         for times in (1, 2):
             with pytest.raises(Interrupted):
-                compute(node, Reader(store, "cpu"), Stops(store.work(node.key), times))
+                tiny.computed(node, Reader(store, "cpu"), Stops(store.work(node.key), times))
         assert (store.work(node.key) / "snapshot.safetensors").exists()
         last = Stops(store.work(node.key), 0)
-        compute(node, Reader(store, "cpu"), last)
+        tiny.computed(node, Reader(store, "cpu"), last)
         assert last.loaded
     shutil.rmtree(store.path(node.stage, node.key))
-    assert isinstance(Worker(store, "cpu").make(node, lambda *_: None), Made)  # from the snapshot, through the store
+    assert isinstance(Worker(store, "cpu").make([node], lambda event: None)[0], Made)  # from the snapshot, through the store
     assert tiny.contents(store) == before and not store.work(node.key).exists()
 
 
@@ -274,7 +273,7 @@ def test_a_broken_snapshot_begins_again(store: Store, graph: Graph, content: byt
     shutil.rmtree(store.path(node.stage, node.key))
     store.work(node.key).mkdir()
     (store.work(node.key) / "snapshot.safetensors").write_bytes(content)
-    assert isinstance(Worker(store, "cpu").make(node, lambda *_: None), Made)
+    assert isinstance(Worker(store, "cpu").make([node], lambda event: None)[0], Made)
     assert tiny.contents(store) == before
 
 
@@ -289,7 +288,7 @@ def test_bits_do_not_depend_on_what_fresh_memory_holds(store: Store, graph: Grap
         with conditions(1):
             assert not memory.fill_uninitialized_memory
             memory.fill_uninitialized_memory = filled
-            results.append(compute(node, Reader(store, "cpu"), SILENT))
+            results.append(tiny.computed(node, Reader(store, "cpu"), SILENT))
         assert memory.fill_uninitialized_memory, "what was before is put back"
     one, other = results
     assert one.numbers == other.numbers and one.tensors.keys() == other.tensors.keys()

@@ -125,7 +125,7 @@ def test_an_artifact_is_never_overwritten(store: Store, graph: Graph) -> None:
     node = tiny.node_of(graph, "set subset")
     folder = store.path("distill", node.key)
     before = {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.iterdir()}
-    assert Worker(store, "cpu").make(node, lambda *_: None) == Hit(node.key)
+    assert Worker(store, "cpu").make([node], lambda event: None)[0] == Hit(node.key)
     assert {p.name: (p.stat().st_ino, p.stat().st_mtime_ns) for p in folder.iterdir()} == before
 
 
@@ -143,8 +143,8 @@ def test_a_busy_key_is_not_computed(store: Store, graph: Graph) -> None:
     node = tiny.node_of(graph, "set subset")
     shutil.rmtree(store.path("distill", node.key))
     with Store(store.root).lock(node.key):
-        assert Worker(store, "cpu").make(node, lambda *_: None) == Busy(node.key)
-    assert isinstance(Worker(store, "cpu").make(node, lambda *_: None), Made)
+        assert Worker(store, "cpu").make([node], lambda event: None)[0] == Busy(node.key)
+    assert isinstance(Worker(store, "cpu").make([node], lambda event: None)[0], Made)
 
 
 def test_the_lock_of_a_killed_owner_is_free(empty: Store) -> None:

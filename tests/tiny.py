@@ -17,13 +17,19 @@ from typing import Any
 
 import yaml
 
+from distill_prune.artifacts import Parts
 from distill_prune.plan.config import Pipeline, parse
 from distill_prune.plan.files import override
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph, Node
+from distill_prune.progress import Progress
+from distill_prune.run.reader import Reader
 from distill_prune.run.run import Report, run
+from distill_prune.run.stages import compute
+from distill_prune.run.trainings import task_of
 from distill_prune.store.manifest import Provenance
 from distill_prune.store.store import Ref, Store, identity
+from distill_prune.training import train_alone
 
 EXECUTED = Path(tempfile.gettempdir(), "distill-prune-was-executed")
 """What a hostile file would make, were it executed."""
@@ -87,7 +93,7 @@ class Watch:
         self._after = after
 
     def begin(self, total: int, hits: int, cost_s: float) -> None: ...
-    def started(self, node: Node) -> None: ...
+    def started(self, nodes: Sequence[Node]) -> None: ...
     def ticked(self, node: Node, done: int, total: int, note: str) -> None: ...
     def printed(self, node: Node, line: str) -> None: ...
 
@@ -223,3 +229,9 @@ def gone(pids: Sequence[int], within: float = 15.0) -> bool:
     while any(alive(p) for p in pids) and time.monotonic() < end:
         time.sleep(0.05)
     return not any(alive(p) for p in pids)
+
+
+def computed(node: Node, reader: Reader, progress: Progress) -> Parts:
+    """An artifact's parts, made alone."""
+    task = task_of(node, reader)
+    return compute(node, reader, progress) if task is None else task.parts(train_alone(task.training, progress=progress))

@@ -27,6 +27,8 @@ class Analysis(EntryModule, Protocol):
     """The fewest copies of a ticket that it can be asked for."""
     DISTILLED: bool = False
     """Whether it looks at the learned images of the study, `copies.distilled`."""
+    LANES: bool = False
+    """Whether it lets networks share their steps where a pipeline asks for lanes, and reads `lanes` of its record."""
     METRICS: tuple[Metric, ...] = ()
     """The numbers of a ticket or set that studies compare."""
 
@@ -47,7 +49,8 @@ def check_takes(entry: Analysis, what: str) -> None:
     kinds = [kind for kind in INPUTS if kind != "study"]
     if entry.TAKES not in kinds:
         raise ConfigError(f"{what}: TAKES", got=repr(entry.TAKES), expected=" or ".join(kinds))
-    undeclared = {} if entry.DISTILLED else {"distilled": "DISTILLED"}
+    flags = {"distilled": ("DISTILLED", entry.DISTILLED), "lanes": ("LANES", entry.LANES)}
+    undeclared = {name: flag for name, (flag, declared) in flags.items() if not declared}
     check_argument("measure", entry.measure, INPUTS[entry.TAKES], what, undeclared)
 
 

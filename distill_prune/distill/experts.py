@@ -11,7 +11,7 @@ from distill_prune.errors import needed
 from distill_prune.models import Model
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
-from distill_prune.training import Recipe, train
+from distill_prune.training import Recipe, Trained, Training, train_alone
 from distill_prune.tree import select, shapes
 
 
@@ -19,8 +19,18 @@ def train_expert(
     model: Model, examples: Examples, recipe: Recipe, streams: Streams, device: str, progress: Progress
 ) -> tuple[Trajectory, Cost]:
     """One teacher from its own initialisation and SGD noise; row t of its trajectory is the end of epoch t."""
+    training = teaching(model, examples, recipe, streams)
+    return expert(training, train_alone(training, device, progress))
+
+
+def teaching(model: Model, examples: Examples, recipe: Recipe, streams: Streams) -> Training:
+    """The training of a teacher."""
     start = model.fresh(streams.seed, *streams.names, "init", **dict(streams.parts))
-    trained = train(model, start, examples, recipe, streams, device=device, progress=progress, keep_epochs=True)
+    return Training(model, start, examples, recipe, streams, keep_epochs=True)
+
+
+def expert(training: Training, trained: Trained) -> tuple[Trajectory, Cost]:
+    """A trained teacher's trajectory, and what it cost."""
     checkpoints = needed(trained.checkpoints, "checkpoints", "an expert")
     record = tuple({"epoch": e + 1.0, "train_loss": loss} for e, loss in enumerate(trained.losses))
-    return Trajectory(checkpoints, shapes(select(start, model.parameters)), record), trained.cost
+    return Trajectory(checkpoints, shapes(select(training.start, training.model.parameters)), record), trained.cost

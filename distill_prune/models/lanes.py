@@ -117,7 +117,7 @@ def laned(module: nn.Module, lanes: int) -> nn.Module:
                 f"the layer '{name}' of the network has no form for several lanes",
                 got=type(layer).__name__,
                 expected=", ".join(kind.__name__ for kind in _LAYERS),
-                mend="train such networks one by one",
+                mend="lanes: 1",
             )
         if make is not None:
             parent, _, last = name.rpartition(".")

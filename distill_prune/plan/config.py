@@ -17,6 +17,7 @@ from distill_prune.errors import nearest
 from distill_prune.models import MODELS
 from distill_prune.plan.arms import AnyCriterion, Arm, Placed, check, placed
 from distill_prune.plan.files import find_pipeline, override, read_raw
+from distill_prune.plan.jobs import Lanes
 from distill_prune.plan.validate import validated
 from distill_prune.prune.imp import Rewind
 from distill_prune.prune.select import Share
@@ -101,6 +102,9 @@ class Pipeline(Settings):
     question: str = ""
     device: str = Field("cpu", description="cpu, cuda or cuda:N; not part of any key")
     threads: int = Field(1, ge=1, description="threads of one worker; part of every key")
+    lanes: Lanes = Field(
+        1, description="small networks that share a training step, for speed; part of the keys of what is trained so"
+    )
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="one initialisation each: the statistical unit")
     data: AnyData
     tasks: dict[str, AnyData] = Field(
@@ -141,6 +145,8 @@ class Pipeline(Settings):
     def _consistent(self) -> Pipeline:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} are not all different")
+        if self.lanes > 1 and any(source.is_text for source in (self.data, *self.tasks.values())):
+            raise ValueError(f"lanes is {self.lanes}, and networks of text are trained one by one: leave lanes out")
         check(self.arms, self.distill, self.tasks, self.prune.levels)
         if self.prune.share == "original" and self.prune.rate * self.prune.levels >= 1:
             raise ValueError(f"prune.levels {self.prune.levels} of {self.prune.rate:g} of the original weights leave none")

@@ -56,7 +56,7 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyse
         chosen = {key: value for key, value in raw.items() if key in fields[analysis]}
         settings = validated(ANALYSES[analysis].Settings, chosen, "", "--set")
         for name, tested in {"": network, **(further if analysis == "evaluation" else {})}.items():
-            job = CompareJob(analysis=settings, model=tested, threads=manifest.threads)
+            job = CompareJob(analysis=settings, model=tested)
             label = f"{analysis} of {ref}" + (f" with {name}" if name else "")
             key = graph.add("compare", job, {"data": data, "set": synthetic.key}, label, f"compare {analysis}")
             graph.set_measures.append(SetMeasure(ref, analysis, name, key))

@@ -44,7 +44,7 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
             continue
         entry = METHODS[method.name]
         check_kind(method.name, p.data.is_text)
-        job = DistillJob(method=method, model=p.teacher if needs_model(entry) else None, seed=p.distill_seed, threads=p.threads)
+        job = DistillJob(method=method, model=p.teacher if needs_model(entry) else None, seed=p.distill_seed)
         inputs = {"data": g.data, **(experts if entry.NEEDS_EXPERTS else {})}
         g.sets[name], g.methods[name] = g.add("distill", job, inputs, f"set {name}", f"distill {name}"), method.name
     for arm in p.placed().values():
@@ -66,7 +66,7 @@ def _experts(g: Graph, store: Store) -> dict[str, str]:
         return numbered("expert", (_stored_expert(ref, store, needy) for ref in p.experts.stored))
     keys = []
     for i in range(p.experts.count):
-        teacher = ExpertsJob(model=p.teacher, recipe=p.experts.recipe, seed=p.experts.seed, index=i, threads=p.threads)
+        teacher = ExpertsJob(model=p.teacher, recipe=p.experts.recipe, seed=p.experts.seed, index=i)
         keys.append(g.add("experts", teacher, {"data": g.data}, f"expert {i}"))
     return numbered("expert", keys)
 
@@ -83,9 +83,7 @@ def _stored_expert(ref: str, store: Store, needy: list[Entry]) -> str:
 
 
 def _data(g: Graph, source: Source, known: Remembered, label: str) -> str:
-    return g.add(
-        "data", DataJob(source=source, fingerprint=fingerprint(source, known), threads=g.pipeline.threads), {}, label, "data"
-    )
+    return g.add("data", DataJob(source=source, fingerprint=fingerprint(source, known)), {}, label, "data")
 
 
 def _resolved(p: Pipeline, known: Remembered) -> Pipeline:

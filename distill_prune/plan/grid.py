@@ -32,9 +32,7 @@ def _dense(g: Graph, placed: Placed, seed: int, recipe: Recipe | None = None, im
     label += f" of {placed.task}" if placed.task else ""
     return g.add(
         "prune",
-        DenseJob(
-            model=g.pipeline.model, k=k, recipe=None if zero else recipe, threads=g.pipeline.threads, seed=seed, draw=draw
-        ),
+        DenseJob(model=g.pipeline.model, k=k, recipe=None if zero else recipe, seed=seed, draw=draw),
         {"data": data} | ({} if zero or images == data else {"images": images}),
         label,
         "dense",
@@ -50,7 +48,7 @@ def _control(g: Graph, placed: Placed, control: ControlOf, seed: int) -> dict[in
     if control.kind == "reinitialised":
         dense = _dense(g, placed, seed, draw=1)
     for level in p.compared()[1:]:
-        job = ControlJob(seed=seed, level=level, control=Control(kind=control.kind), threads=p.threads)
+        job = ControlJob(seed=seed, level=level, control=Control(kind=control.kind))
         label = f"{placed.name} seed {seed} level {level}"
         tickets[level] = g.add("prune", job, {"of": parent[level], "dense": dense}, label, "prune control")
     return tickets
@@ -84,13 +82,11 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
         )
         job: LevelJob
         if entry.NEEDS_TRAINING:
-            job = TrainedLevelJob(
-                seed=seed, level=level, step=step, model=p.model, recipe=recipe, first=first, threads=p.threads
-            )
+            job = TrainedLevelJob(seed=seed, level=level, step=step, model=p.model, recipe=recipe, first=first)
         elif needs_model(entry) or step.head:
-            job = ScoredLevelJob(seed=seed, level=level, step=step, model=p.model, threads=p.threads)
+            job = ScoredLevelJob(seed=seed, level=level, step=step, model=p.model)
         else:
-            job = MaskLevelJob(seed=seed, level=level, step=step, threads=p.threads)
+            job = MaskLevelJob(seed=seed, level=level, step=step)
         inputs = {"previous": tickets[0 if arm.one_shot else level - 1], "dense": tickets[0], **looks}
         tickets[level] = g.add("prune", job, inputs, f"{placed.name} seed {seed} level {level}", f"prune {placed.name}")
     return tickets

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, GetPydanticSchema, SerializeAsAny
 from pydantic_core import core_schema
 
+from distill_prune.analyze import ANALYSES
 from distill_prune.data.source import Source
 from distill_prune.duration import NONE, Duration
 from distill_prune.plan.records import Roles
@@ -22,10 +23,41 @@ VERSIONS = {"data": 1, "experts": 1, "distill": 1, "prune": 1, "retrain": 1, "co
 """Raised by one where the meaning of a stage's artifacts changes, so that no old artifact is taken for a new one."""
 
 
-class Job(Settings):
-    """Base of the stages' settings. `threads` is part of every key: it decides the order of additions."""
+Lanes = Literal[1, 4, 8, 16]
+"""The numbers of lanes of which it was measured that what a lane computes depends on none of the others."""
+
+PLACES = frozenset({"seed", "index", "level", "copy_index", "draw", "step"})
+"""Fields of jobs that say which of many trainings it is, not what the training is like."""
+
+
+class Conditions(NamedTuple):
+    """What of a pipeline decides the order of additions, and so the bits of all that is computed."""
 
     threads: int = 1
+    lanes: Lanes = 1
+
+
+class Job(Settings):
+    """Base of the stages' settings. `threads` is part of every key, and `lanes` of those where it decides bits."""
+
+    threads: int = 1
+    lanes: Lanes = Later(1)
+
+    def under(self, conditions: Conditions) -> Self:
+        """The job under a pipeline's conditions."""
+        return self.model_copy(update={"threads": conditions.threads, "lanes": conditions.lanes if self.in_lanes() else 1})
+
+    def trains(self) -> bool:
+        """Whether it is one training, which can share its steps with those of other jobs."""
+        return False
+
+    def in_lanes(self) -> bool:
+        """Whether networks share steps where a pipeline asks for lanes."""
+        return self.trains()
+
+    def company(self) -> Json:
+        """What jobs have in common whose trainings can share their steps."""
+        return {name: value for name, value in canonical(self).items() if name not in PLACES}
 
     def identity(self) -> dict[str, Json]:
         """What of the settings enters the key: of the network, its identity."""
@@ -51,6 +83,9 @@ class ExpertsJob(Job):
     seed: int
     index: int
 
+    def trains(self) -> bool:
+        return True
+
 
 class DistillJob(Job):
     """One synthetic set; `model` only where the method trains one."""
@@ -70,6 +105,9 @@ class DenseJob(Job):
     level: int = 0
     draw: int = Later(0, description="another draw of the initialisation, for controls")
 
+    def trains(self) -> bool:
+        return self.recipe is not None
+
 
 class LevelJob(Job):
     """Base of a further level of a chain. All three kinds enter keys with the same fields."""
@@ -85,6 +123,9 @@ class TrainedLevelJob(LevelJob):
     model: SerializeAsAny[Entry]
     recipe: Recipe
     first: Duration
+
+    def trains(self) -> bool:
+        return True
 
 
 class ScoredLevelJob(LevelJob):
@@ -120,6 +161,9 @@ class RetrainJob(Job):
     recipe: Recipe
     first: Duration
 
+    def trains(self) -> bool:
+        return True
+
 
 class CompareJob(Job):
     """One analysis; `seed` names its random streams, `model` is absent where it looks at masks or numbers alone."""
@@ -128,3 +172,6 @@ class CompareJob(Job):
     model: SerializeAsAny[Entry] | None = None
     seed: int | None = None
     roles: Annotated[Roles, _AS_BUILT] = Field(default_factory=Roles)
+
+    def in_lanes(self) -> bool:
+        return ANALYSES[self.analysis.name].LANES

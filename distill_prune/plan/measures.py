@@ -31,7 +31,7 @@ def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Un
     copies = tuple(
         g.add(
             "retrain",
-            RetrainJob(model=p.model, seed=seed, copy_index=c, recipe=recipe, first=first, threads=p.threads),
+            RetrainJob(model=p.model, seed=seed, copy_index=c, recipe=recipe, first=first),
             {"ticket": ticket, "data": data},
             f"{label} copy {c}",
         )
@@ -41,7 +41,7 @@ def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Un
     analyses = {
         name: g.add(
             "compare",
-            CompareJob(analysis=settings, model=p.model, seed=seed, threads=p.threads),
+            CompareJob(analysis=settings, model=p.model, seed=seed),
             inputs | (_images(g, name) if placed.task is None else {}),
             f"{name} of {label}",
             f"compare {name}",
@@ -90,9 +90,9 @@ def betweens(g: Graph) -> None:
             what = other.arm if kind == "arms" else f"level {other.level}"
             label = f"{name} of {u.arm} and {what} seed {u.seed} level {u.level}"
             if takes == "pair":
-                job, inputs = CompareJob(analysis=settings, threads=p.threads), {"a": u.ticket, "b": other.ticket}
+                job, inputs = CompareJob(analysis=settings), {"a": u.ticket, "b": other.ticket}
             else:
-                job = CompareJob(analysis=settings, threads=p.threads, seed=u.seed, model=p.model)
+                job = CompareJob(analysis=settings, seed=u.seed, model=p.model)
                 inputs = {"data": g.real(arms[u.arm].task), "a": u.ticket, "b": other.ticket}
                 inputs |= numbered("a_copy", u.copies) | numbered("b_copy", other.copies)
             g.betweens.append(Between(kind, name, u, other, g.add("compare", job, inputs, label, f"compare {name}")))
@@ -111,7 +111,7 @@ def measure_sets(g: Graph) -> None:
             if ANALYSES[analysis].TAKES != "set":
                 continue
             for architecture, model in {"": p.teacher, **(p.architectures if analysis == "evaluation" else {})}.items():
-                job = CompareJob(analysis=settings, model=model, threads=p.threads)
+                job = CompareJob(analysis=settings, model=model)
                 label = f"{analysis} of set {name}" + (f" with {architecture}" if architecture else "")
                 measure = g.add("compare", job, {"data": g.data, "set": key, **rate}, label, f"compare {analysis}")
                 g.set_measures.append(SetMeasure(name, analysis, architecture, measure))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from distill_prune.distill import METHODS
 from distill_prune.plan.config import Pipeline
-from distill_prune.plan.jobs import VERSIONS, Job
+from distill_prune.plan.jobs import VERSIONS, Conditions, Job
 from distill_prune.store.store import STAGES, identity
 
 
@@ -93,6 +93,8 @@ class Graph:
         return {m.set: m.key for m in self.set_measures if m.analysis == "evaluation" and not m.architecture}
 
     def add(self, stage: str, job: Job, inputs: Mapping[str, str], label: str, kind: str = "") -> str:
+        """Add the artifact of a job under the pipeline's conditions, unless it is there; its key."""
+        job = job.under(Conditions(self.pipeline.threads, self.pipeline.lanes))
         key = identity(stage, VERSIONS[stage], job.identity(), inputs)
         self.nodes.setdefault(key, Node(stage, key, job, dict(inputs), label, kind or stage))
         return key

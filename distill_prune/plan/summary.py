@@ -26,7 +26,6 @@ def summary(g: Graph) -> str:
         analysis=ANALYSES["summary"].Settings.model_validate(
             {"versus": p.versus, "margin": p.margin, "claim_p": p.claim_p, "plugins": foreign(p.compare)}
         ),
-        threads=p.threads,
         roles={"arms": [_arm(g, placed) for placed in p.placed().values()], "inputs": roles},
     )
     return g.add("compare", job, inputs, "summary", "compare summary")

@@ -26,7 +26,7 @@ from distill_prune.prune.inputs import LevelImages, LevelNetwork, LevelWeights
 from distill_prune.prune.select import Criterion, Iterative, Share, groups, keep, remaining, schedule, survivors
 from distill_prune.rng import Streams
 from distill_prune.settings import Later, Settings
-from distill_prune.training import Recipe, train
+from distill_prune.training import Recipe, Trained, Training, train_alone
 from distill_prune.tree import State, select
 
 Tensors = Literal["all", "prunable", "none"]
@@ -70,6 +70,29 @@ class Step(Settings):
     head: Head | None = Later(None)
 
 
+def initial(model: Model, seed: int, draw: int = 0) -> State:
+    """W_0 of every chain of `seed`.
+
+    Draw 0 is that of the chains. Another draw of the same seed has its own initialisation, for controls; it takes no
+    pre-trained weights.
+    """
+    start = model.drawn(seed, "init", draw=draw) if draw else model.fresh(seed, "init")
+    if draw and model.frozen:  # what is never trained is no part of what is drawn anew
+        start |= select(model.fresh(seed, "init"), model.frozen)
+    return start
+
+
+def rewinding(model: Model, seed: int, examples: Examples, recipe: Recipe, steps: int, draw: int = 0) -> Training:
+    """The training from W_0 to W_k, `steps` steps of the schedule; another draw has its own SGD noise."""
+    noise = Streams(seed, ("rewind",)).under(**({"draw": draw} if draw else {}))
+    return Training(model, initial(model, seed, draw), examples, recipe, noise, last=steps)
+
+
+def level_zero(model: Model, start: State, cost: Cost) -> Ticket:
+    """Level 0 of a chain: all weights, at W_k; `cost` is that of the way there."""
+    return Ticket(Mask.dense(start, model.prunable), start, 0, {"cost": cost.json()})
+
+
 def dense_ticket(
     model: Model,
     seed: int,
@@ -82,22 +105,14 @@ def dense_ticket(
 ) -> Ticket:
     """Level 0 of every chain of `seed`: all weights, at W_k after `steps` steps of the retraining schedule.
 
-    Draw 0 is that of the chains. Another draw of the same seed has its own initialisation and SGD noise, for controls; it
-    takes no pre-trained weights.
-
     Raises:
         RunError: there are steps to train, and no examples or no recipe.
     """
-    other = {"draw": draw} if draw else {}
-    start, cost = model.drawn(seed, "init", **other) if draw else model.fresh(seed, "init"), Cost()
-    if draw and model.frozen:  # what is never trained is no part of what is drawn anew
-        start |= select(model.fresh(seed, "init"), model.frozen)
-    if steps:
-        examples, recipe = needed(examples, "examples", "k"), needed(recipe, "a recipe", "k")
-        noise = Streams(seed, ("rewind",)).under(**other)
-        trained = train(model, start, examples, recipe, noise, last=steps, device=device, progress=progress)
-        start, cost = trained.state, trained.cost
-    return Ticket(Mask.dense(start, model.prunable), start, 0, {"cost": cost.json()})
+    if not steps:
+        return level_zero(model, initial(model, seed, draw), Cost())
+    examples, recipe = needed(examples, "examples", "k"), needed(recipe, "a recipe", "k")
+    trained = train_alone(rewinding(model, seed, examples, recipe, steps, draw), device, progress)
+    return level_zero(model, trained.state, trained.cost)
 
 
 def score(settings: Criterion, level: LevelWeights) -> State:
@@ -176,19 +191,38 @@ def next_level(
         UserError: the step says what becomes of the head of a network without one.
         NonFiniteError: the training loss, or the score of a surviving weight, is not a number.
     """
-    criterion, state, cost, loss = step.criterion, previous.state, Cost(), None
-    if CRITERIA[criterion.name].NEEDS_TRAINING:
-        trained = train(
-            needed(model, "a network", criterion.name),
-            previous.state,
-            needed(examples, "examples", criterion.name),
-            needed(recipe, "a recipe", criterion.name),
-            streams,
-            mask=previous.mask,
-            first=first,
-            device=device,
-            progress=progress,
+    criterion, trained = step.criterion.name, None
+    if CRITERIA[criterion].NEEDS_TRAINING:
+        network, images = needed(model, "a network", criterion), needed(examples, "examples", criterion)
+        training = Training(
+            network, previous.state, images, needed(recipe, "a recipe", criterion), streams, previous.mask, first
         )
+        trained = train_alone(training, device, progress)
+    return level_after(model, previous, dense, step, streams, trained, examples=examples, device=device, level=level)
+
+
+def level_after(
+    model: Model | None,
+    previous: Ticket,
+    dense: Ticket,
+    step: Step,
+    streams: Streams,
+    trained: Trained | None,
+    *,
+    examples: Examples | None,
+    device: str,
+    level: int | None = None,
+) -> Ticket:
+    """The ticket that `next_level` makes once the weights of `previous` are `trained`; None where the criterion trains
+    nothing.
+
+    Raises:
+        RunError: the criterion needs what is not given, or no weight is left.
+        UserError: the step says what becomes of the head of a network without one.
+        NonFiniteError: the score of a surviving weight is not a number.
+    """
+    criterion, state, cost, loss = step.criterion, previous.state, Cost(), None
+    if trained is not None:
         state, cost, loss = trained.state, trained.cost, trained.losses[-1] if trained.losses else None
     placed = examples.to(device) if examples is not None and needs_images(CRITERIA[criterion.name]) else None
     mask, spent = _pruned(step, recorded(criterion, LevelWeights(state, previous.mask, streams), model, placed))

@@ -1,12 +1,15 @@
-"""What happens to a node in the making, and making it: the same in this process, in another, on Ray."""
+"""What happens to nodes in the making, and making them: the same in this process, in another, on Ray.
+
+Nodes come in groups: trainings that can share their steps, or one node alone. Every event is of one node.
+"""
 
 from __future__ import annotations
 
 import pickle
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from distill_prune.errors import DistillPruneError, RunError, UserError
 from distill_prune.plan.jobs import VERSIONS
@@ -37,7 +40,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Made:
-    """The artifact was made, in `seconds` of wall time."""
+    """The artifact was made, in `seconds` of wall time; trainings that shared their steps share the time."""
 
     key: str
     seconds: float
@@ -83,38 +86,64 @@ class Died:
     where: str
 
 
-Outcome = Made | Hit | Busy | Damaged
-"""What a worker answers."""
+Outcome = Made | Hit | Busy | Damaged | Failed
+"""What a worker answers for a node."""
 
-Event = Tick | Line | Outcome | Failed | Died
-MEANWHILE = (Tick, Line)
-"""Events that leave a node in the making."""
+Event = Tick | Line | Outcome | Died
+Hear = Callable[[Event], None]
 
 
 # -- making it
 
 
 class Executor(Protocol):
-    """Makes nodes. `submit` only while `room()`; `events` waits for at least one event."""
+    """Makes nodes. `submit` takes a group of nodes for one worker, only while `room()`; `events` waits for at least one
+    event."""
 
     def room(self) -> int: ...
-    def submit(self, node: Node) -> None: ...
+    def submit(self, nodes: Sequence[Node]) -> None: ...
     def events(self, timeout: float) -> list[Event]: ...
     def close(self) -> None: ...
 
 
 class Makes(Protocol):
-    """Makes one node's artifact, and calls `tick` with (done, total, note) meanwhile."""
+    """Makes the artifacts of a group of nodes. Answers for each, in order; `hear` hears of ticks and lines meanwhile."""
 
-    def make(self, node: Node, tick: Callable[[int, int, str], None], /) -> Outcome: ...
+    def make(self, nodes: Sequence[Node], hear: Hear, /) -> list[Outcome]: ...
 
 
-def make(worker: Makes, key: str, label: str, node: Callable[[], Node], hear: Callable[[Event], None]) -> Event:
-    """Make a node's artifact and answer with what became of it. Ticks and printed lines go to `hear` meanwhile, all of them
-    before this returns."""
+@dataclass(frozen=True)
+class Parcel:
+    """A node on its way to a worker."""
+
+    key: str
+    label: str
+    pickled: bytes
+
+    @classmethod
+    def of(cls, node: Node) -> Parcel:
+        return cls(node.key, node.label, pickle.dumps(node))
+
+    def open(self) -> Node:
+        """The node; the modules of its plugins are imported by this.
+
+        Raises:
+            UserError: a plugin is another one here than where the key was made.
+        """
+        node: Node = pickle.loads(self.pickled)
+        if identity(node.stage, VERSIONS[node.stage], node.job.identity(), node.inputs) != node.key:
+            raise UserError("the code of a plugin changed while it was being used", mend="run again")
+        return node
+
+
+Result = TypeVar("Result")
+
+
+def attempt(key: str, label: str, hear: Hear, work: Callable[[], Result]) -> Result | Failed:
+    """What `work` for a node returns, or why it failed. Printed lines go to `hear`, all of them before this returns."""
     try:
         with heard(lambda text: hear(Line(key, text))):
-            return worker.make(node(), lambda done, total, note: hear(Tick(key, done, total, note)))
+            return work()
     except DistillPruneError as error:
         error.label = label
         return Failed(key, error)
@@ -127,13 +156,8 @@ def make(worker: Makes, key: str, label: str, node: Callable[[], Node], hear: Ca
         return Failed(key, failure)
 
 
-def received(pickled: bytes) -> Node:
-    """A node that the driver sent; the modules of its plugins are imported by this.
-
-    Raises:
-        UserError: a plugin is another one here than where the key was made.
-    """
-    node: Node = pickle.loads(pickled)
-    if identity(node.stage, VERSIONS[node.stage], node.job.identity(), node.inputs) != node.key:
-        raise UserError("the code of a plugin changed while it was being used", mend="run again")
-    return node
+def make(worker: Makes, parcels: Sequence[Parcel], hear: Hear) -> list[Outcome]:
+    """Make the artifacts of nodes that the driver sent; what became of each, in order."""
+    opened = [attempt(parcel.key, parcel.label, hear, parcel.open) for parcel in parcels]
+    outcomes = iter(worker.make([node for node in opened if isinstance(node, Node)], hear))
+    return [node if isinstance(node, Failed) else next(outcomes) for node in opened]

@@ -9,12 +9,10 @@ from __future__ import annotations
 import contextlib
 import multiprocessing as mp
 import os
-import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -22,28 +20,27 @@ from pathlib import Path
 
 from distill_prune.plan.nodes import Node
 from distill_prune.plugins import Registered
-from distill_prune.run.events import MEANWHILE, Died, Event, Executor, make, received
+from distill_prune.run.events import Died, Event, Executor, Hear, Parcel, make
 from distill_prune.store.store import Store
 
 
 class Serial:
-    """One artifact after the other, in this process."""
+    """One group of artifacts after the other, in this process."""
 
-    def __init__(self, store: Path, device: str, hear: Callable[[Event], None]) -> None:
+    def __init__(self, store: Path, device: str, hear: Hear) -> None:
         from distill_prune.run.worker import Worker
 
         self._worker, self._hear = Worker(Store(store), device), hear
-        self._queue: list[Node] = []
+        self._queue: list[Sequence[Node]] = []
 
     def room(self) -> int:
         return 1 - len(self._queue)
 
-    def submit(self, node: Node) -> None:
-        self._queue.append(node)
+    def submit(self, nodes: Sequence[Node]) -> None:
+        self._queue.append(nodes)
 
     def events(self, timeout: float) -> list[Event]:
-        node = self._queue.pop()
-        return [make(self._worker, node.key, node.label, lambda: node, self._hear)]
+        return [*self._worker.make(self._queue.pop(), self._hear)]
 
     def close(self) -> None:
         pass
@@ -57,16 +54,15 @@ def _leave_with(lifeline: Connection) -> None:
 
 
 def _work(store: str, device: str, registered: Registered, tasks: Connection, lifeline: Connection) -> None:
-    """A worker process: nodes in, events out, until the driver closes the pipe or dies."""
+    """A worker process: groups of nodes in, events and then their outcomes out, until the driver closes the pipe or dies."""
     threading.Thread(target=_leave_with, args=(lifeline,), daemon=True).start()
     from distill_prune.run.worker import Worker
 
     registered.restore()
     worker = Worker(Store(store), device)
     with contextlib.suppress(EOFError, OSError):
-        while (task := tasks.recv()) is not None:
-            key, label, node = task
-            tasks.send(make(worker, key, label, partial(received, node), tasks.send))
+        while (parcels := tasks.recv()) is not None:
+            tasks.send(make(worker, parcels, tasks.send))
 
 
 @dataclass
@@ -74,11 +70,11 @@ class _Process:
     process: BaseProcess
     pipe: Connection
     lifeline: Connection
-    node: Node | None = None
+    nodes: Sequence[Node] = field(default_factory=list)
 
 
 class Processes:
-    """Ready artifacts in parallel, one worker process each. A dead worker is replaced; its node gets a `died` event."""
+    """Ready artifacts in parallel, a worker process each group. A dead worker is replaced; its nodes get `Died` events."""
 
     def __init__(self, store: Path, device: str, workers: int) -> None:
         self._store, self._device = str(store), device
@@ -109,33 +105,35 @@ class Processes:
         return _Process(process, ours, ours_alive)
 
     def room(self) -> int:
-        return sum(p.node is None for p in self._pool)
+        return sum(not p.nodes for p in self._pool)
 
-    def submit(self, node: Node) -> None:
-        idle = next(p for p in self._pool if p.node is None)
-        idle.node = node
+    def submit(self, nodes: Sequence[Node]) -> None:
+        idle = next(p for p in self._pool if not p.nodes)
+        idle.nodes = nodes
         with contextlib.suppress(OSError):  # a worker that is dead shows up as such in events()
-            idle.pipe.send((node.key, node.label, pickle.dumps(node)))
+            idle.pipe.send([Parcel.of(node) for node in nodes])
 
     def events(self, timeout: float) -> list[Event]:
-        ready = wait([p.pipe for p in self._pool if p.node is not None], timeout)
-        return [e for i, p in enumerate(self._pool) if p.node is not None and p.pipe in ready for e in self._receive(i, p.node)]
+        ready = wait([p.pipe for p in self._pool if p.nodes], timeout)
+        return [e for i, p in enumerate(self._pool) if p.nodes and p.pipe in ready for e in self._receive(i)]
 
-    def _receive(self, index: int, node: Node) -> Iterator[Event]:
+    def _receive(self, index: int) -> Iterator[Event]:
         worker = self._pool[index]
         try:
-            event: Event = worker.pipe.recv()
+            message: Event | list[Event] = worker.pipe.recv()
         except (EOFError, OSError):
             worker.process.join()
             code = worker.process.exitcode
             worker.pipe.close()
             worker.lifeline.close()
             self._pool[index] = self._start()
-            yield Died(node.key, f"exit code {code}")
+            yield from (Died(node.key, f"exit code {code}") for node in worker.nodes)
             return
-        if not isinstance(event, MEANWHILE):
-            worker.node = None
-        yield event
+        if not isinstance(message, list):
+            yield message
+            return
+        worker.nodes = []
+        yield from message
 
     def close(self) -> None:
         """End all workers at once: what they were making is kept as far as its last snapshot."""
@@ -148,7 +146,7 @@ class Processes:
         self._pool = []
 
 
-def make_executor(name: str, store: Store, device: str, workers: int, threads: int, hear: Callable[[Event], None]) -> Executor:
+def make_executor(name: str, store: Store, device: str, workers: int, threads: int, hear: Hear) -> Executor:
     if name == "ray":
         from distill_prune.run.ray_workers import RayWorkers
 

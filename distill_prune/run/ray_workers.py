@@ -16,8 +16,8 @@ import queue
 import secrets
 import socket
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from distill_prune.errors import DistillPruneError, RunError, StoreError, UserError
 from distill_prune.plan.nodes import Node
 from distill_prune.plugins import Registered
-from distill_prune.run.events import Died, Event, Failed, Line, make, received
+from distill_prune.run.events import Died, Event, Failed, Line, Outcome, Parcel, make
 from distill_prune.run.ray_cluster import connection, resources, share
 from distill_prune.store.store import Store
 
@@ -80,11 +80,11 @@ class Lines:
 
 @dataclass(frozen=True)
 class Answer:
-    """What an actor answers: the outcome, and what was printed. The mailbox brings lines at once, but nobody waits for it:
-    those that the driver has not had from it by now, it takes from here."""
+    """What an actor answers: the outcomes, and what was printed, by node. The mailbox brings lines at once, but nobody waits
+    for it: those that the driver has not had from it by now, it takes from here."""
 
-    outcome: Event
-    printed: Lines
+    outcomes: list[Outcome]
+    printed: Mapping[str, Lines]
 
 
 class Maker:
@@ -112,16 +112,16 @@ class Maker:
             return error
         return node
 
-    def make(self, attempt: int, key: str, label: str, node: bytes) -> Answer:
-        """Make a node's artifact. `attempt` numbers what the driver submits: events of one that died are nobody's."""
-        lines = Lines()
+    def make(self, attempt: int, parcels: Sequence[Parcel]) -> Answer:
+        """Make the artifacts of a group. `attempt` numbers what the driver submits: events of one that died are nobody's."""
+        printed = {parcel.key: Lines() for parcel in parcels}
 
         def hear(event: Event) -> None:
             if isinstance(event, Line):
-                lines.add(event.text)
+                printed[event.key].add(event.text)
             self._mailbox.put.remote(pickle.dumps((attempt, event)))
 
-        return Answer(make(self._worker, key, label, partial(received, node), hear), lines)
+        return Answer(make(self._worker, parcels, hear), printed)
 
 
 def check_versions(node: str, here: Mapping[str, str], there: Mapping[str, str]) -> None:
@@ -195,18 +195,18 @@ def _mailbox() -> type:
 
 @dataclass
 class _Worker:
-    """An actor; `where` is empty until it has begun, `heard` counts the printed lines of its node that have arrived."""
+    """An actor; `where` is empty until it has begun, `heard` counts the printed lines that have arrived, by node."""
 
     actor: Any
     starts: int
     where: str = ""
-    node: Node | None = None
+    nodes: Sequence[Node] = field(default_factory=list)
     attempt: int = 0
-    heard: int = 0
+    heard: Counter[str] = field(default_factory=Counter)
 
 
 class RayWorkers:
-    """Ready artifacts in parallel, an actor each. A dead actor is replaced; its node gets a `died` event.
+    """Ready artifacts in parallel, an actor each group. A dead actor is replaced; each of its nodes gets a `Died` event.
 
     Replies come by callbacks into a queue, on which alone the driver waits: Ray's own waiting answers no interrupt but
     Python's.
@@ -276,28 +276,29 @@ class RayWorkers:
             raise answer
         worker.where = answer
 
-    def _made(self, worker: _Worker, node: Node, reply: Future[Any]) -> None:
-        key, label = node.key, node.label
+    def _made(self, worker: _Worker, nodes: Sequence[Node], reply: Future[Any]) -> None:
         try:
             answer: Answer = reply.result()
-            self._events += [Line(key, text) for text in answer.printed.since(worker.heard)]
-            self._events.append(answer.outcome)
+            for key, lines in answer.printed.items():
+                self._events += [Line(key, text) for text in lines.since(worker.heard[key])]
+            self._events += answer.outcomes
         except self._ray.exceptions.RayTaskError as problem:
-            self._events.append(Failed(key, RunError(f"{label} failed: {str(problem).strip().splitlines()[-1]}")))
+            last = str(problem).strip().splitlines()[-1]
+            self._events += [Failed(node.key, RunError(f"{node.label} failed: {last}")) for node in nodes]
         except self._ray.exceptions.RayError:
-            self._events.append(Died(key, f"on the Ray node {worker.where}"))
+            self._events += [Died(node.key, f"on the Ray node {worker.where}") for node in nodes]
             self._replace(worker, 1)
-        worker.node = None
+        worker.nodes = []
 
     def _ticked(self, reply: Future[Any]) -> None:
         try:
             events: list[tuple[int, Event]] = [pickle.loads(event) for event in reply.result()]
         except self._ray.exceptions.RayError:
             return  # progress is late, and nothing else
-        flying = {worker.attempt: worker for worker in self._pool if worker.node is not None}
+        flying = {worker.attempt: worker for worker in self._pool if worker.nodes}
         for attempt, event in events:
             if attempt in flying:
-                flying[attempt].heard += isinstance(event, Line)
+                flying[attempt].heard[event.key] += isinstance(event, Line)
                 self._events.append(event)
         self._expect(self._mailbox.take.remote(), self._ticked)
 
@@ -316,14 +317,14 @@ class RayWorkers:
             self._alive = time.monotonic()
         elif time.monotonic() - self._alive > PATIENCE_SECONDS:
             raise RunError(f"no worker of the Ray cluster for {PATIENCE_SECONDS:.0f} s", mend="`ray status` on a node of it")
-        return sum(bool(worker.where) and worker.node is None for worker in self._pool)
+        return sum(bool(worker.where) and not worker.nodes for worker in self._pool)
 
-    def submit(self, node: Node) -> None:
-        idle = next(worker for worker in self._pool if worker.where and worker.node is None)
+    def submit(self, nodes: Sequence[Node]) -> None:
+        idle = next(worker for worker in self._pool if worker.where and not worker.nodes)
         self._attempts += 1
-        idle.node, idle.attempt, idle.heard = node, self._attempts, 0
-        reply = idle.actor.make.remote(idle.attempt, node.key, node.label, pickle.dumps(node))
-        self._expect(reply, partial(self._made, idle, node))
+        idle.nodes, idle.attempt, idle.heard = nodes, self._attempts, Counter()
+        reply = idle.actor.make.remote(idle.attempt, [Parcel.of(node) for node in nodes])
+        self._expect(reply, partial(self._made, idle, nodes))
 
     def events(self, timeout: float) -> list[Event]:
         if not self._events:

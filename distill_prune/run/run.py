@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,7 +23,7 @@ class Watcher(Protocol):
     """Hears of everything: the terminal's progress, or a plain log."""
 
     def begin(self, total: int, hits: int, cost_s: float) -> None: ...
-    def started(self, node: Node) -> None: ...
+    def started(self, nodes: Sequence[Node]) -> None: ...
     def ticked(self, node: Node, done: int, total: int, note: str) -> None: ...
     def printed(self, node: Node, line: str) -> None: ...
     def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None: ...
@@ -91,9 +91,10 @@ class _Run:
 
     def submit_to(self, executor: Executor) -> None:
         """Hand out ready artifacts, most urgent first, while there is room."""
-        while executor.room() and not self.failure and (key := self.schedule.take(time.monotonic())) is not None:
-            self.watcher.started(self.graph.nodes[key])
-            executor.submit(self.graph.nodes[key])
+        while executor.room() and not self.failure and (keys := self.schedule.take(time.monotonic())):
+            nodes = [self.graph.nodes[key] for key in keys]
+            self.watcher.started(nodes)
+            executor.submit(nodes)
 
     def hear(self, event: Event) -> None:
         node = self.graph.nodes[event.key]

@@ -1,8 +1,10 @@
-"""Which artifact is made next, and how much work is left.
+"""Which artifacts are made next, and how much work is left.
 
 An artifact is open until it is made: it waits, or a worker is making it. It is ready once none of its inputs is open. The
 counts of open inputs, a heap of ready artifacts and sums of what is left are kept up to date event by event, so that a run
 takes time in proportion to the edges of its graph, and not to its artifacts squared.
+
+Where a pipeline asks for lanes, the most urgent artifact takes along those that are ready and can share its training steps.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from distill_prune.plan.nodes import Node
+from distill_prune.settings import canonical_json
 
 
 @dataclass
@@ -45,6 +48,8 @@ class Schedule:
         self.flying: set[str] = set()
         self._open_inputs: dict[str, int] = {}  # of waiting artifacts
         self._ready: list[tuple[float, str]] = []  # a heap; entries that hold no longer are passed over
+        self._companies: dict[str, list[tuple[float, str]]] = {}  # such a heap of each company
+        self._company = {key: company for key, node in nodes.items() if (company := _company(node)) is not None}
         self._not_before: dict[str, float] = {}
         self._delayed: list[tuple[float, str]] = []  # a heap by time
         self._kinds: dict[str, _Kind] = {}
@@ -60,17 +65,26 @@ class Schedule:
     def __len__(self) -> int:
         return len(self._waiting) + len(self.flying)
 
-    def take(self, now: float) -> str | None:
-        """The next artifact to be made, which is flying from now on; None where none is ready at time `now`."""
+    def take(self, now: float) -> list[str]:
+        """The next artifacts to be made, by one worker, which are flying from now on: the most urgent one, and as many more
+        as its lanes hold. Empty where none is ready at time `now`."""
         while self._delayed and self._delayed[0][0] <= now:
             self._offer(heapq.heappop(self._delayed)[1])
-        while self._ready:
-            _, key = heapq.heappop(self._ready)
+        keys = self._pop(self._ready, now, 1)
+        for company in [self._company[key] for key in keys if key in self._company]:
+            keys += self._pop(self._companies[company], now, self._nodes[keys[0]].job.lanes - 1)
+        return keys
+
+    def _pop(self, heap: list[tuple[float, str]], now: float, most: int) -> list[str]:
+        """The ready artifacts at the top of a heap, at most so many."""
+        keys: list[str] = []
+        while heap and len(keys) < most:
+            _, key = heapq.heappop(heap)
             if key in self._waiting and not self._open_inputs[key] and self._not_before.get(key, now) <= now:
                 self._waiting.discard(key)
                 self.flying.add(key)
-                return key
-        return None
+                keys.append(key)
+        return keys
 
     def put_back(self, key: str, not_before: float = 0.0) -> None:
         """A flying artifact waits again, until the time `not_before` at least."""
@@ -113,8 +127,18 @@ class Schedule:
     def _offer(self, key: str) -> None:
         if key in self._waiting and not self._open_inputs[key]:
             heapq.heappush(self._ready, (-self._urgency[key], key))
+            if (company := self._company.get(key)) is not None:
+                heapq.heappush(self._companies.setdefault(company, []), (-self._urgency[key], key))
 
     def _count(self, key: str, number: int) -> None:
         kind = self._kinds.setdefault(self._nodes[key].kind, _Kind())
         kind.open += number
         kind.guessed = kind.guessed + number * self._cost(self._nodes[key]) if kind.open else 0.0
+
+
+def _company(node: Node) -> str | None:
+    """What artifacts have in common that can share their steps, as far as jobs tell; None where nothing is shared."""
+    if node.job.lanes == 1 or not node.job.trains():
+        return None
+    examples = node.inputs.get("images", node.inputs.get("data", ""))
+    return canonical_json([node.stage, type(node.job).__name__, node.job.company(), examples])

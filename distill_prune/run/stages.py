@@ -1,4 +1,4 @@
-"""How each stage computes one artifact from its job and its inputs."""
+"""How each stage computes one artifact from its job and its inputs; those that are one training are in `trainings`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from dataclasses import replace
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.analyze.inputs import Copies, Input, Pair, Retrained, SetInput, Tickets
-from distill_prune.artifacts import SPLITS, Examples, Mask, Parts, Sentences, Ticket, Weights
+from distill_prune.artifacts import SPLITS, Cost, Examples, Mask, Parts, Sentences
 from distill_prune.data import fingerprint, prepare
 from distill_prune.distill import METHODS, Source
-from distill_prune.distill.experts import train_expert
 from distill_prune.errors import RunError, UserError, needed
 from distill_prune.models import Model
 from distill_prune.plan.jobs import (
@@ -19,43 +18,35 @@ from distill_prune.plan.jobs import (
     DataJob,
     DenseJob,
     DistillJob,
-    ExpertsJob,
     LevelJob,
-    RetrainJob,
     ScoredLevelJob,
-    TrainedLevelJob,
 )
 from distill_prune.plan.nodes import Node
 from distill_prune.plan.roles import keys_of
 from distill_prune.progress import Progress
 from distill_prune.prune.controls import control_ticket
-from distill_prune.prune.imp import dense_ticket, next_level
+from distill_prune.prune.imp import initial, level_after, level_zero
 from distill_prune.rng import Streams
 from distill_prune.run.collect import collected
 from distill_prune.run.reader import Reader
-from distill_prune.settings import Entry
-from distill_prune.training import train
+from distill_prune.run.trainings import chain_data, fitting, streams_of
 from distill_prune.tree import to
 
 
 def compute(node: Node, reader: Reader, progress: Progress) -> Parts:
-    """The artifact's tensors and numbers."""
+    """The tensors and numbers of an artifact that is not one training."""
     inputs = node.inputs
     match node.job:
         case DataJob() as job:
             return _data(job)
-        case ExpertsJob() as job:
-            return _experts(job, inputs, reader, progress)
         case DistillJob() as job:
             return _distill(job, inputs, reader, progress)
         case DenseJob() as job:
-            return _dense(job, inputs, reader, progress)
+            return _dense(job, inputs, reader)
         case LevelJob() as job:
-            return _level(job, inputs, reader, progress)
+            return _level(job, inputs, reader)
         case ControlJob() as job:
             return _control(job, inputs, reader)
-        case RetrainJob() as job:
-            return _retrain(job, inputs, reader, progress)
         case CompareJob() as job:
             return _compare(job, inputs, reader, progress)
         case job:
@@ -69,14 +60,6 @@ def _data(job: DataJob) -> Parts:
     return prepare(job.source).parts()
 
 
-def _experts(job: ExpertsJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
-    model, train_part = reader.model_for(job.model, inputs["data"]), reader.part(inputs["data"], "train")
-    streams = Streams(job.seed, ("experts",)).under(index=job.index)
-    trajectory, cost = train_expert(model, train_part, job.recipe, streams, reader.device, progress)
-    parts = trajectory.parts()
-    return Parts(parts.tensors, {**parts.numbers, "cost": cost.json()})
-
-
 def _distill(job: DistillJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
     images = reader.images(inputs["data"])
     experts = [reader.store.trajectory(key) for key in keys_of("expert", inputs)]
@@ -88,88 +71,31 @@ def _distill(job: DistillJob, inputs: Mapping[str, str], reader: Reader, progres
     return Parts(parts.tensors, {**parts.numbers, "cost": distilled.cost.json(), "record": distilled.record})
 
 
-def _dense(job: DenseJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
+def _dense(job: DenseJob, inputs: Mapping[str, str], reader: Reader) -> Parts:
+    """Level 0 at W_0, for which nothing is trained."""
     model = reader.model_for(job.model, inputs["data"])
-    examples, steps = None, 0
-    if job.recipe is not None:
-        examples = reader.examples(inputs.get("images", inputs["data"]), inputs["data"])
-        steps = job.k.steps(len(examples), job.recipe.batch)
-    return dense_ticket(model, job.seed, examples, job.recipe, steps, reader.device, progress, job.draw).parts(None)
+    return level_zero(model, initial(model, job.seed, job.draw), Cost()).parts(None)
 
 
-def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
+def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader) -> Parts:
+    """A level whose criterion trains nothing."""
     previous, dense = reader.ticket(inputs["previous"]), reader.ticket(inputs["dense"])
-    data = reader.store.manifest("prune", inputs["dense"]).inputs["data"]
+    data = chain_data(inputs, reader)
     model: Model | None = None
     examples: Examples | None = None
-    recipe, first = None, 0
-    if isinstance(job, TrainedLevelJob):
-        model, examples = _fitting(job.model, inputs["images"], data, previous, reader)
-        recipe, first = job.recipe, job.first.steps(len(examples), job.recipe.batch)
-    elif isinstance(job, ScoredLevelJob) and "images" in inputs:
-        model, examples = _fitting(job.model, inputs["images"], data, previous, reader)
-    elif isinstance(job, ScoredLevelJob):
-        model = reader.model_for(job.model, data)
-    ticket = next_level(
-        model,
-        previous,
-        dense,
-        job.step,
-        # One-shot levels come out of one training, so that their masks nest.
-        Streams(job.seed, ("prune",)).under(level=job.level if job.step.rounds == 1 else 1),
-        level=job.level,
-        examples=examples,
-        recipe=recipe,
-        first=first,
-        device=reader.device,
-        progress=progress,
-    )
+    if isinstance(job, ScoredLevelJob):
+        if "images" in inputs:
+            model, examples = fitting(job.model, inputs["images"], data, previous, reader)
+        else:
+            model = reader.model_for(job.model, data)
+    streams, device = streams_of(job), reader.device
+    ticket = level_after(model, previous, dense, job.step, streams, None, examples=examples, device=device, level=job.level)
     return ticket.parts(dense.state)
-
-
-def _fitting(settings: Entry, images: str, data: str, previous: Ticket, reader: Reader) -> tuple[Model, Examples]:
-    """The network and the examples that a chain on `data` prunes with: those of `data`, or of a synthetic set beside it.
-
-    Raises:
-        UserError: the set has other classes than the data, or its images make a network of another shape than the ticket's.
-    """
-    examples, classes = reader.examples(images, data), reader.classes(images)
-    same = images == data or examples.tokens
-    model = reader.model_for(settings, data) if same else reader.model(settings, tuple(examples.shape), classes)
-    shapes = {n: model.module.get_parameter(n).shape for n in model.prunable}
-    expected = max(len(reader.images(data).classes), 1)
-    if max(classes, 1) != expected or any(previous.mask.kept[n].shape != shape for n, shape in shapes.items()):
-        raise UserError(
-            "the set that a chain prunes with does not fit its network",
-            got=f"examples {tuple(examples.shape)}, {classes} classes",
-            expected=f"examples of the arm's own task, {expected} classes",
-        )
-    return model, examples
 
 
 def _control(job: ControlJob, inputs: Mapping[str, str], reader: Reader) -> Parts:
     ticket, dense = reader.ticket(inputs["of"]), reader.ticket(inputs["dense"])
     return control_ticket(job.control.kind, ticket, dense, Streams(job.seed, ("control",))).parts(dense.state)
-
-
-def _retrain(job: RetrainJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
-    model, ticket = reader.model_for(job.model, inputs["data"]), reader.ticket(inputs["ticket"])
-    examples = reader.part(inputs["data"], "train")
-    trained = train(
-        model,
-        ticket.state,
-        examples,
-        job.recipe,
-        Streams(job.seed, ("retrain",)).under(copy=job.copy_index),
-        mask=ticket.mask,
-        first=job.first.steps(len(examples), job.recipe.batch),
-        device=reader.device,
-        progress=progress,
-    )
-    numbers = {"cost": trained.cost.json(), "train_loss": list(trained.losses)}
-    if model.frozen:
-        numbers["frozen"] = list(model.frozen)
-    return Weights({n: t for n, t in trained.state.items() if n not in model.frozen}, numbers).parts()
 
 
 def _compare(job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:

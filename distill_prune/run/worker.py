@@ -1,4 +1,8 @@
-"""Making one artifact: lock, look again, compute under fixed conditions, publish. The same under every executor."""
+"""Making artifacts: lock, look again, compute under fixed conditions, publish. The same under every executor.
+
+Artifacts that are one training each share their steps where their jobs say so: what each becomes does not depend on which
+others are made beside it.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +13,10 @@ import os
 import platform
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,17 +26,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from distill_prune.errors import DamagedArtifact
+from distill_prune.artifacts import Parts
+from distill_prune.errors import DamagedArtifact, NonFiniteError
 from distill_prune.plan.jobs import VERSIONS
 from distill_prune.plan.nodes import Node
 from distill_prune.progress import Progress, Snapshot
-from distill_prune.run.events import Busy, Damaged, Hit, Made, Outcome
+from distill_prune.run.events import Busy, Damaged, Failed, Hear, Hit, Made, Outcome, Tick, attempt
 from distill_prune.run.reader import Reader
 from distill_prune.run.stages import compute
+from distill_prune.run.trainings import Task, task_of
 from distill_prune.store.manifest import Provenance
 from distill_prune.store.store import Store
+from distill_prune.training import Trained, check_independence, train_group
 
-Tick = Callable[[int, int, str], None]
 SAVE_SECONDS = 30.0
 VERSIONED = (
     "distill-prune",
@@ -52,7 +59,9 @@ VERSIONED = (
 class WorkProgress(Progress):
     """Ticks to the driver, snapshots into the artifact's working folder."""
 
-    def __init__(self, folder: Path, tick: Tick, device: str = "cpu", save_seconds: float = SAVE_SECONDS) -> None:
+    def __init__(
+        self, folder: Path, tick: Callable[[int, int, str], None], device: str = "cpu", save_seconds: float = SAVE_SECONDS
+    ) -> None:
         self._made_by = json.dumps([device.split(":")[0], versions()])
         self._file, self._tick, self._every = folder / "snapshot.safetensors", tick, save_seconds
         self._saved = self._ticked = time.monotonic()
@@ -133,6 +142,10 @@ def keep_pages() -> None:
         libc.mallopt(trim_threshold, 2**31 - 1)
 
 
+def _hear_tick(key: str, hear: Hear, done: int, total: int, note: str) -> None:
+    hear(Tick(key, done, total, note))
+
+
 def _reset_peak() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
@@ -146,6 +159,21 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+@dataclass
+class _Work:
+    """A node whose artifact is being made, and the seconds of wall time that it took so far."""
+
+    node: Node
+    progress: WorkProgress
+    seconds: float = 0.0
+
+    @contextlib.contextmanager
+    def timed(self) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - began
+
+
 class Worker:
     """Makes artifacts of one store on one device, keeping prepared data between them."""
 
@@ -154,45 +182,99 @@ class Worker:
         self.store, self.device = store, device
         self._reader = Reader(store, device)
         self._suspects: set[str] = set()
+        self._independent: set[Hashable] = set()  # signatures of trainings whose lanes were checked
 
-    def make(self, node: Node, tick: Tick) -> Outcome:
-        """Make the node's artifact unless it is there or being made.
+    def make(self, nodes: Sequence[Node], hear: Hear) -> list[Outcome]:
+        """Make the artifacts of a group of nodes under equal conditions, but for those that are there or are being made. What
+        became of each, in order."""
+        with contextlib.ExitStack() as locks:
+            outcomes = [attempt(node.key, node.label, hear, partial(self._claimed, node, locks)) for node in nodes]
+            mine = [node for node, outcome in zip(nodes, outcomes, strict=True) if outcome is None]
+            results = iter(self._made(mine, hear) if mine else ())
+            return [next(results) if outcome is None else outcome for outcome in outcomes]
 
-        Raises:
-            DistillPruneError: the computation failed or cannot be done.
-        """
-        with self.store.lock(node.key) as mine:
-            if not mine:
-                return Busy(node.key)
-            if self.store.sound(node.stage, node.key):
-                return Hit(node.key)
-            began = time.perf_counter()
-            _reset_peak()
-            try:
-                with conditions(node.job.threads):
-                    parts = compute(node, self._reader, WorkProgress(self.store.work(node.key), tick, self.device))
-            except DamagedArtifact as damage:
-                self._set_aside(damage)
-                return Damaged(node.key, damage.stage, damage.key, damage.reason)
-            seconds = time.perf_counter() - began
-            self.store.write(
-                Provenance(
-                    key=node.key,
-                    stage=node.stage,
-                    version=VERSIONS[node.stage],
-                    label=node.label,
-                    settings={**node.job.identity()},
-                    inputs=dict(node.inputs),
-                    versions=versions(),
-                    device=self._device_name(),
-                    threads=node.job.threads,
-                    seconds=round(seconds, 4),
-                    peak_mb=round(_peak_mb(), 1),
-                    created=datetime.now(UTC).isoformat(timespec="seconds"),
-                ),
-                parts,
-            )
-            return Made(node.key, seconds)
+    def _claimed(self, node: Node, locks: contextlib.ExitStack) -> Hit | Busy | None:
+        """Lock a node; None where its artifact has to be made."""
+        if not locks.enter_context(self.store.lock(node.key)):
+            return Busy(node.key)
+        return Hit(node.key) if self.store.sound(node.stage, node.key) else None
+
+    def _made(self, nodes: Sequence[Node], hear: Hear) -> list[Outcome]:
+        """Make the artifacts of locked nodes."""
+        outcomes: dict[str, Outcome] = {}
+        groups: dict[Hashable, list[tuple[_Work, Task]]] = {}
+        _reset_peak()
+        with conditions(nodes[0].job.threads):
+            for node in nodes:
+                progress = WorkProgress(self.store.work(node.key), partial(_hear_tick, node.key, hear), self.device)
+                work = _Work(node, progress)
+                result = attempt(node.key, node.label, hear, partial(self._begun, work))
+                if isinstance(result, Task):
+                    groups.setdefault(result.training.signature, []).append((work, result))
+                else:
+                    outcomes[node.key] = result
+            for group in groups.values():
+                outcomes |= self._trained(group, hear)
+        return [outcomes[node.key] for node in nodes]
+
+    def _begun(self, work: _Work) -> Outcome | Task:
+        """Make the artifact of a node; of one that is a training, read what that takes."""
+        try:
+            with work.timed():
+                begun = task_of(work.node, self._reader) or compute(work.node, self._reader, work.progress)
+        except DamagedArtifact as damage:
+            self._set_aside(damage)
+            return Damaged(work.node.key, damage.stage, damage.key, damage.reason)
+        return begun if isinstance(begun, Task) else self._published(work, begun)
+
+    def _trained(self, group: Sequence[tuple[_Work, Task]], hear: Hear) -> dict[str, Outcome]:
+        """Train networks of one signature in shared steps, and make an artifact of each."""
+        works, tasks = [work for work, _ in group], [task for _, task in group]
+        first, began = works[0].node, time.perf_counter()
+        trained = attempt(first.key, first.label, hear, partial(self._train, works, tasks))
+        if isinstance(trained, Failed):
+            return {work.node.key: replace(trained, key=work.node.key) for work in works}
+        for work in works:
+            work.seconds += (time.perf_counter() - began) / len(works)
+        return {
+            work.node.key: attempt(work.node.key, work.node.label, hear, partial(self._finished, work, task, result))
+            for work, task, result in zip(works, tasks, trained, strict=True)
+        }
+
+    def _train(self, works: Sequence[_Work], tasks: Sequence[Task]) -> list[Trained | NonFiniteError]:
+        trainings, lanes = [task.training for task in tasks], works[0].node.job.lanes
+        if lanes > 1 and trainings[0].signature not in self._independent:
+            check_independence(trainings[0], lanes, self.device)
+            self._independent.add(trainings[0].signature)
+        return train_group(trainings, lanes, self.device, [work.progress for work in works])
+
+    def _finished(self, work: _Work, task: Task, trained: Trained | NonFiniteError) -> Made:
+        if isinstance(trained, NonFiniteError):
+            raise trained
+        with work.timed():
+            parts = task.parts(trained)
+        return self._published(work, parts)
+
+    def _published(self, work: _Work, parts: Parts) -> Made:
+        node = work.node
+        self.store.write(
+            Provenance(
+                key=node.key,
+                stage=node.stage,
+                version=VERSIONS[node.stage],
+                label=node.label,
+                settings={**node.job.identity()},
+                inputs=dict(node.inputs),
+                versions=versions(),
+                device=self._device_name(),
+                threads=node.job.threads,
+                seconds=round(work.seconds, 4),
+                peak_mb=round(_peak_mb(), 1),
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+            ),
+            parts,
+        )
+        return Made(node.key, work.seconds)
 
     def _set_aside(self, damage: DamagedArtifact) -> None:
         """Move a damaged input away, unless another worker that met it has, or is making it again. One whose hashes are

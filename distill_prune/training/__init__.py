@@ -3,7 +3,8 @@
 from distill_prune.recipe import Recipe
 from distill_prune.training.costs import CountFlops, flops_of_examples, flops_of_step, input_of, training_cost
 from distill_prune.training.evaluation import Score, evaluate, outputs
-from distill_prune.training.loop import Trained, Training, train, train_group
+from distill_prune.training.independence import check_independence
+from distill_prune.training.loop import Trained, Training, train, train_alone, train_group
 from distill_prune.training.order import epoch_order
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Score",
     "Trained",
     "Training",
+    "check_independence",
     "epoch_order",
     "evaluate",
     "flops_of_examples",
@@ -19,6 +21,7 @@ __all__ = [
     "input_of",
     "outputs",
     "train",
+    "train_alone",
     "train_group",
     "training_cost",
 ]

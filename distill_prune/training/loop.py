@@ -84,7 +84,16 @@ def train(
         NonFiniteError: the training loss became infinite or NaN.
         UserError: `first` lies beyond the end, or the recipe asks for what network or examples do not have.
     """
-    training = Training(model, start, examples, recipe, noise, mask, first, last, keep_epochs)
+    return train_alone(Training(model, start, examples, recipe, noise, mask, first, last, keep_epochs), device, progress)
+
+
+def train_alone(training: Training, device: str | torch.device = "cpu", progress: Progress = SILENT) -> Trained:
+    """Train one network.
+
+    Raises:
+        NonFiniteError: the training loss became infinite or NaN.
+        UserError: as `train`.
+    """
     outcome = train_group([training], 1, device, [progress])[0]
     if isinstance(outcome, NonFiniteError):
         raise outcome

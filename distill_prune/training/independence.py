@@ -1,0 +1,89 @@
+"""Whether what a lane computes depends on no other lane, measured for one kind of training before it is relied on.
+
+One training stands in two lanes among different neighbours, a few steps each, the last batch of an epoch among them:
+
+    lanes 0 .. R-1:      it, other, other, ...        and        other', ..., other', it
+
+Both must end at equal bits, and where the same steps alone end, to rounding.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from distill_prune.arithmetic import ceil_div
+from distill_prune.errors import NonFiniteError, UserError
+from distill_prune.rng import stream
+from distill_prune.training.loop import Trained, Training, train_group
+from distill_prune.tree import State
+
+STEPS = 3
+TOLERANCE = 1e-2
+"""Of the largest number of a tensor: rounding is far below it, numbers of other lanes and of other layouts are far above."""
+
+
+def check_independence(training: Training, lanes: int, device: str | torch.device = "cpu") -> None:
+    """Refuse lanes for a kind of training where they are not independent.
+
+    Raises:
+        UserError: a lane ends elsewhere among other neighbours, or elsewhere than alone; or the network has no form for
+            several lanes.
+    """
+    short = _short(training)
+    first, last = _beside(short, lanes, 0, device), _beside(short, lanes, lanes - 1, device)
+    alone = train_group([short], 1, device)[0]
+    results = [outcome for outcome in (first, last, alone) if isinstance(outcome, Trained)]
+    if len(results) < 3:
+        return  # it diverges at once, which its artifact will say
+    one, other, single = (result.state for result in results)
+    got = None
+    if any(not torch.equal(tensor, other[name]) for name, tensor in one.items()):
+        got = "one network ends at different bits beside different neighbours"
+    elif not all(_near(tensor, single[name]) for name, tensor in one.items()):
+        got = "a network in lanes ends elsewhere than alone"
+    if got is not None:
+        raise UserError(
+            f"{lanes} lanes of this network are not independent of each other",
+            got=got,
+            expected="layers that act on one channel at a time, or are convolutions, norms or linear layers of torch",
+            mend="lanes: 1",
+        )
+
+
+def _short(training: Training) -> Training:
+    """The same training for a few steps around the end of an epoch, or what there is of it."""
+    size, recipe = len(training.examples), training.recipe
+    end = recipe.steps(size) if training.last is None else training.last
+    first = min(max(training.first, ceil_div(size, recipe.batch) - STEPS + 1), max(training.first, end - STEPS))
+    return replace(training, first=first, last=min(first + STEPS, end), keep_epochs=False)
+
+
+def _beside(training: Training, lanes: int, place: int, device: str | torch.device) -> Trained | NonFiniteError:
+    """The outcome of a training in the lane `place`; the neighbours begin elsewhere and have other noise."""
+    group = [
+        replace(
+            training, start=_moved(training.start, place, lane), noise=training.noise.under("neighbour", place=place, lane=lane)
+        )
+        for lane in range(lanes)
+    ]
+    group[place] = training
+    return train_group(group, lanes, device)[place]
+
+
+def _moved(state: State, *place: int) -> State:
+    """A state at another point, about as far from zero."""
+    draws = stream(0, "independence", place=place[0], lane=place[1])
+    moved = {}
+    for name, tensor in state.items():
+        noise = torch.rand(tensor.shape, generator=draws) if tensor.is_floating_point() else None
+        moved[name] = tensor if noise is None else tensor * (0.5 + noise).to(tensor)
+    return moved
+
+
+def _near(a: torch.Tensor, b: torch.Tensor) -> bool:
+    """Whether two tensors are equal to rounding."""
+    if not a.is_floating_point() or not a.numel():
+        return torch.equal(a, b)
+    return bool((a - b).abs().max() <= TOLERANCE * b.abs().max().clamp(min=1e-3))
