@@ -41,7 +41,7 @@ FLOORS = (
     {"artifacts", "entries"},
     {"tree", "rng", "progress", "table", "argument", "fingerprints", "objective", "vision"},
     {"settings"},
-    {"duration"},
+    {"duration", "compiled"},
     {"errors", "arithmetic"},
 )
 """From the top down. A room imports from itself and from the floors below it; rooms of one floor do not know each other."""

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+from torch.func import functional_call
 
-from distill_prune import objective
+from distill_prune import compiled, objective
 from distill_prune.artifacts import Examples
 from distill_prune.models import Model
 from distill_prune.training.order import by_length
 from distill_prune.tree import State
+
+COMPILED_BATCH = 128
+"""Inputs of a compiled forward pass."""
 
 
 @dataclass(frozen=True)
@@ -50,13 +56,33 @@ def outputs(model: Model, state: State, examples: Examples, *, batch: int = 512,
     """
 
     def of_batch(rows: Tensor | slice) -> Tensor:
-        logits = model(state, examples.inputs(rows))
+        x = examples.inputs(rows)
+        logits = _compiled(model, state, x) if fast else model(state, x)
         return logits.argmax(1) if arg_max else logits
 
     lengths = examples.lengths
+    fast = compiled.enabled() and lengths is None
     if lengths is None:
+        batch = COMPILED_BATCH if fast else batch
         return torch.cat([of_batch(slice(begin, begin + batch)) for begin in range(0, len(examples), batch)])
     batches = by_length(lengths, batch)
     sorted_outputs, order = torch.cat([of_batch(rows) for rows in batches]), torch.cat(batches)
     per_example = objective.counts(examples.y)[order]
     return sorted_outputs[torch.argsort(order.repeat_interleave(per_example), stable=True)]
+
+
+def _compiled(model: Model, state: State, x: Tensor) -> Tensor:
+    """Outputs for at most COMPILED_BATCH inputs. Fewer are filled up with zeros, so that a network has one graph."""
+    weight = state[model.parameters[0]]
+    function = compiled.once(("outputs", model.identity, x.shape[1:], x.dtype, weight.dtype, x.device), lambda: _outputs(model))
+    return function(dict(state), F.pad(x, [0, 0] * (x.dim() - 1) + [0, COMPILED_BATCH - len(x)]))[: len(x)]
+
+
+def _outputs(model: Model) -> Callable[[State, Tensor], Tensor]:
+    module = model.module
+
+    def outputs(state: State, x: Tensor) -> Tensor:
+        logits: Tensor = functional_call(module, state, (x,))
+        return logits
+
+    return outputs

@@ -1,4 +1,4 @@
-"""What each step of trainings sees: batches in the order of their epochs, augmented and mixed, and the loss on them."""
+"""What each step of trainings sees: batches in the order of their epochs, augmented and mixed."""
 
 from __future__ import annotations
 
@@ -6,17 +6,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from distill_prune import objective
 from distill_prune.arithmetic import ceil_div
 from distill_prune.artifacts import Examples
 from distill_prune.data import cutmix
 from distill_prune.data.augment import augment, augment_lanes
-from distill_prune.models import lanes
 from distill_prune.recipe import Recipe
 from distill_prune.rng import Streams
 from distill_prune.training.order import epoch_order
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What trainings see at a step: inputs `x` (lanes, B, C, ...) and labels `y` (lanes, B, ...), without the first dimension
+    where there is one training. With CutMix each input also has the label `paired`, and `shares` (lanes,) in float64 are what
+    `y` counts for.
+    """
+
+    x: Tensor
+    y: Tensor
+    paired: Tensor | None = None
+    shares: Tensor | None = None
 
 
 @dataclass
@@ -47,13 +58,10 @@ class Feeds:
         placed = {id(e): e.to(device) for e in examples}
         return cls([placed[id(e)] for e in examples], recipe, noise, abreast)
 
-    def losses(self, network: nn.Module, step: int) -> Tensor:
-        """The loss of each training at a step: (lanes,), or a scalar where there is one training.
-
-        The network computes in the recipe's precision, and the loss in that of the weights.
-        """
+    def batch(self, step: int) -> Batch:
+        """What the trainings see at a step."""
         rows = self._rows(step)
-        return self._of_lanes(network, rows, step) if self.abreast else self._of_one(network, rows[0], step)
+        return self._of_lanes(rows, step) if self.abreast else self._of_one(rows[0], step)
 
     def _rows(self, step: int) -> Tensor:
         """The rows (lanes, B) of a step; the last batch of an epoch may be short."""
@@ -65,38 +73,32 @@ class Feeds:
             self.orders, self.epoch = torch.stack(orders).to(self.examples[0].x.device), epoch
         return self.orders[:, position * size : (position + 1) * size]
 
-    def _of_one(self, network: nn.Module, rows: Tensor, step: int) -> Tensor:
+    def _of_one(self, rows: Tensor, step: int) -> Batch:
         recipe, examples, noise = self.recipe, self.examples[0], self.noise[0]
         x, y = augment(examples.inputs(rows), recipe.augment, noise, step), examples.y[rows]
         cut = cutmix.draw(recipe.cutmix, recipe.cutmix_beta, x.shape, noise("cutmix", step=step)) if recipe.cutmix else None
-        if cut is not None:
-            x = cutmix.apply(x, cut)
-        logits = self._logits(network, x)
-        loss = objective.loss(logits, y, smoothing=recipe.label_smoothing)
         if cut is None:
-            return loss
-        paired_loss = objective.loss(logits, y[cut.pairs.to(y.device)], smoothing=recipe.label_smoothing)
-        return cut.share * loss + (1 - cut.share) * paired_loss
+            return Batch(x, y)
+        share = torch.tensor(cut.share, dtype=torch.float64, device=x.device)
+        return Batch(cutmix.apply(x, cut), y, y[cut.pairs.to(y.device)], share)
 
-    def _of_lanes(self, network: nn.Module, rows: Tensor, step: int) -> Tensor:
-        recipe, count = self.recipe, len(rows)
+    def _of_lanes(self, rows: Tensor, step: int) -> Batch:
+        recipe = self.recipe
         x, y = self._batches(rows)
         x = augment_lanes(x, recipe.augment, self.noise, step)
-        cuts: list[cutmix.Cut | None] = []
-        if recipe.cutmix:
-            streams = [noise("cutmix", step=step) for noise in self.noise]
-            cuts = [cutmix.draw(recipe.cutmix, recipe.cutmix_beta, x.shape[1:], stream) for stream in streams]
-            x = torch.stack([images if cut is None else cutmix.apply(images, cut) for images, cut in zip(x, cuts, strict=True)])
-        logits = lanes.outputs(self._logits(network, lanes.side_by_side(x)), count)
-        losses = self._means(logits, y)
+        if not recipe.cutmix:
+            return Batch(x, y)
+        streams = [noise("cutmix", step=step) for noise in self.noise]
+        cuts = [cutmix.draw(recipe.cutmix, recipe.cutmix_beta, x.shape[1:], stream) for stream in streams]
         if not any(cuts):
-            return losses
+            return Batch(x, y)
+        x = torch.stack([images if cut is None else cutmix.apply(images, cut) for images, cut in zip(x, cuts, strict=True)])
         # A lane without a box is its own pair, at the full share.
         alone = torch.arange(y.shape[1])
         pairs = torch.stack([alone if cut is None else cut.pairs for cut in cuts]).to(y.device)
-        shares = losses.new_tensor([1.0 if cut is None else cut.share for cut in cuts])
         paired = torch.stack([labels[pair] for labels, pair in zip(y, pairs, strict=True)])
-        return shares * losses + (1 - shares) * self._means(logits, paired)
+        shares = torch.tensor([1.0 if cut is None else cut.share for cut in cuts], dtype=torch.float64, device=x.device)
+        return Batch(x, y, paired, shares)
 
     def _batches(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """Inputs (lanes, B, C, H, W) and labels (lanes, B) or (lanes, B, K)."""
@@ -106,13 +108,3 @@ class Feeds:
             return first.x[flat].view(*rows.shape, *first.shape), first.y[flat].view(*rows.shape, *first.y.shape[1:])
         pairs = list(zip(self.examples, rows, strict=True))
         return torch.stack([e.inputs(r) for e, r in pairs]), torch.stack([e.y[r] for e, r in pairs])
-
-    def _logits(self, network: nn.Module, x: Tensor) -> Tensor:
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            logits: Tensor = network(x)
-        return logits.to(next(network.parameters()).dtype)
-
-    def _means(self, logits: Tensor, y: Tensor) -> Tensor:
-        """The mean loss (lanes,) of logits (lanes, B, K)."""
-        terms = objective.loss(logits.flatten(0, 1), y.flatten(0, 1), reduction="none", smoothing=self.recipe.label_smoothing)
-        return terms.view(y.shape[:2]).mean(1)

@@ -17,6 +17,7 @@ from distill_prune.recipe import Recipe
 from distill_prune.rng import Streams
 from distill_prune.training.costs import input_of, training_cost
 from distill_prune.training.feeds import Feeds
+from distill_prune.training.losses import Losses
 from distill_prune.training.run import Run
 from distill_prune.tree import State
 
@@ -160,11 +161,12 @@ def _train_abreast(
     if snapshots:
         run.resume([*snapshots, *(snapshots[i] for i in copies)])
     feeds = Feeds.of([t.examples for t in everyone], recipe, [t.noise for t in everyone], device, abreast=lanes > 1)
+    losses = Losses(model, run.module, recipe, run.lanes, n)
     per_epoch = ceil_div(n, recipe.batch)
     while run.step < last and len(run.failures) < lanes:
         epoch, position = divmod(run.step, per_epoch)
         run.set_rate(recipe.lr_at(run.step, n))
-        run.update(feeds.losses(run.module, run.step), recipe.clip)
+        run.update(losses(feeds.batch(run.step)), recipe.clip)
         if position == per_epoch - 1 or run.step == last:
             run.end_epoch(epoch, whole=position == per_epoch - 1)
             for index, listener in enumerate(progress):

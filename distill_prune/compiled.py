@@ -1,0 +1,110 @@
+"""Compiled steps: whether the work of now is compiled, our one set of options, the compiler and its cache.
+
+Whether steps are compiled is a condition of the work, as the number of threads is: it decides the order of additions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from types import FunctionType
+from typing import ParamSpec, TypeVar, cast
+
+from distill_prune.errors import UserError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_enabled: ContextVar[bool] = ContextVar("compiled steps", default=False)
+_functions: dict[tuple[object, ...], object] = {}
+
+
+@contextlib.contextmanager
+def compiling(on: bool) -> Iterator[None]:
+    """Compile the steps of the work in the block, or do not."""
+    before = _enabled.set(on)
+    try:
+        yield
+    finally:
+        _enabled.reset(before)
+
+
+def enabled() -> bool:
+    """Whether the steps of the work of now are compiled."""
+    return _enabled.get()
+
+
+def compiled(function: Callable[P, T]) -> Callable[P, T]:
+    """`function`, of tensors alone, as code that torch compiles at the first call: one graph, its shapes fixed. An argument of
+    another shape compiles it again; torch allows eight such graphs of one result of `compiled`."""
+    import torch
+
+    if isinstance(function, FunctionType):
+        # torch counts the graphs of a code object, and closures of one `def` share theirs: each gets a copy.
+        f = function
+        copy = FunctionType(f.__code__.replace(), f.__globals__, f.__name__, f.__defaults__, f.__closure__)
+        copy.__kwdefaults__ = f.__kwdefaults__
+        function = cast(Callable[P, T], copy)
+    return torch.compile(function, fullgraph=True, dynamic=False, options={"deterministic": True})
+
+
+def once(key: tuple[object, ...], build: Callable[[], Callable[P, T]]) -> Callable[P, T]:
+    """The compiled function of `key`, which says all that its graph depends on; built at its first use in this process."""
+    if key not in _functions:
+        _functions[key] = compiled(build())
+    return cast(Callable[P, T], _functions[key])
+
+
+def compiler() -> str | None:
+    """The C++ compiler that torch takes on a CPU: $CXX, else the system's; None where there is none."""
+    return shutil.which(_command())
+
+
+def check_compiler() -> None:
+    """Refuse to compile steps where torch could not.
+
+    Raises:
+        UserError: there is no C++ compiler, or Python's headers are missing.
+    """
+    if compiler() is None:
+        raise UserError(
+            "compile: true needs a C++ compiler, and there is none",
+            got=f"no program '{_command()}'" + (" (from $CXX)" if "CXX" in os.environ else ""),
+            expected="g++ or clang++",
+            mend="compile: false; or install one (apt install g++), and name it in $CXX where it is not g++",
+        )
+    if not (headers := Path(sysconfig.get_path("include"), "Python.h")).exists():
+        raise UserError(
+            "compile: true needs the headers of Python, and they are missing",
+            got=f"no file '{headers}'",
+            mend="compile: false; or install them (apt install python3-dev)",
+        )
+
+
+def cache(folder: Path) -> None:
+    """Keep what is compiled from now on in a part of `folder` for processors of this machine's kind. It may be removed at any
+    time: it is compiled again then."""
+    here = folder / _processor()
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(here.absolute())
+    os.environ["TRITON_CACHE_DIR"] = str((here / "triton").absolute())
+
+
+def _command() -> str:
+    return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+
+
+def _processor() -> str:
+    """A short name for the kind of processor: code is compiled for all its instructions, and another may not have them."""
+    kind = platform.machine() + platform.processor()
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        kind += "".join(dict.fromkeys(line for line in lines if line.startswith(("model name", "flags", "Features"))))
+    return hashlib.sha256(kind.encode()).hexdigest()[:12]
