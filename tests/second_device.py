@@ -37,6 +37,9 @@ import distill_prune
 DEVICE = "far:0"
 PACKAGE = str(Path(distill_prune.__file__).parent)
 
+READER = "run/reader.py"
+"""What it copies to the device is kept between artifacts."""
+
 aten = torch.ops.aten
 INDEXING = (aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_)
 """Operators that a GPU gives rows of the CPU, after copying these."""
@@ -84,11 +87,15 @@ REFUSED: list[str] = []
 
 
 def _place() -> str:
-    """The innermost line of the package; another thread's is of a backward pass."""
-    frame = sys._getframe(1)
-    while frame is not None and not frame.f_code.co_filename.startswith(PACKAGE):
+    """The innermost line of the package; a line of READER where one is further out. Another thread's is of a backward pass."""
+    frame, place = sys._getframe(1), ""
+    while frame is not None:
+        file, line = frame.f_code.co_filename, frame.f_lineno
+        if file.startswith(PACKAGE):
+            name = file[len(PACKAGE) + 1 :]
+            place = f"{name}:{line}" if name == READER or not place else place
         frame = frame.f_back  # type: ignore[assignment]
-    return "a backward pass" if frame is None else f"{frame.f_code.co_filename[len(PACKAGE) + 1 :]}:{frame.f_lineno}"
+    return place or "a backward pass"
 
 
 class Far(torch.Tensor):

@@ -34,10 +34,10 @@ class Loss:
     smoothing: float
     dtype: torch.dtype
 
-    def __call__(self, network: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
+    def __call__(self, network: Callable[..., Tensor], batch: Batch) -> Tensor:
         x = batch.x if self.lanes is None else lanes.side_by_side(batch.x)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
-            logits = network(x)
+            logits = network(x) if batch.layout is None else network(x, batch.layout)
         logits = logits.to(self.dtype)
         losses = self._mean(logits, batch.y)
         if batch.paired is None or batch.shares is None:
