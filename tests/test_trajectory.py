@@ -74,8 +74,8 @@ class Spy:
         self.spoil, self.spoiled = spoil, 0
         monkeypatch.setattr(trajectory, "matching_gradient", self)
 
-    def __call__(self, inner, start, target, *, segment):
-        matched = matching_gradient(inner, start, target, segment=segment)
+    def __call__(self, inner, start, target, **places):
+        matched = matching_gradient(inner, start, target, **places)
         if len(inner.batches) < TINY.inner_steps:  # the count of operations
             return matched
         self.inner.append(inner)

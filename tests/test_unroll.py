@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from reference import convnet, logits, unrolled
 
 from distill_prune.data.augment import apply, draw
+from distill_prune.distill.derivatives import Closed, derivatives
 from distill_prune.distill.inner_adam import unrolled_gradient
-from distill_prune.distill.unroll import Batch, Inner, graph_bytes, matching_gradient
-from distill_prune.models import Model
+from distill_prune.distill.unroll import Batch, Inner, matching_gradient, record_bytes
+from distill_prune.models import MODELS, Model, build_model
 from distill_prune.rng import stream
-from distill_prune.tree import flatten, select, shapes, unflatten
+from distill_prune.tree import clone, flatten, select, shapes, unflatten
 
 STEPS = 5
 ROUNDING = 1e-10
@@ -40,7 +43,8 @@ def problem(norm="instance", depth=1, rows=False, augment="none", momentum=0.0, 
     def forward(theta, x):
         return model({**buffers, **unflatten(theta, layout)}, x, train=True)
 
-    inner = Inner(forward, pixels, torch.arange(images) % 3, torch.tensor(-1.5, dtype=torch.float64), batches, momentum)
+    rate, network = torch.tensor(-1.5, dtype=torch.float64), derivatives(model, layout, forward)
+    inner = Inner(forward, pixels, torch.arange(images) % 3, rate, batches, momentum, network)
     return model, inner, start, target
 
 
@@ -56,6 +60,15 @@ def naive(model: Model, inner: Inner, start, target, *, adam=False, norm="instan
         inner.momentum,
         adam,
     )
+
+
+def after(inner: Inner, theta):
+    """Where plain SGD takes the parameters in the inner problem's steps."""
+    for batch in inner.batches:
+        leaf = theta.detach().requires_grad_()
+        loss = inner.loss(inner.forward(leaf, inner.inputs(batch)), batch)
+        theta = theta - inner.log_lr.exp() * torch.autograd.grad(loss, leaf)[0]
+    return theta
 
 
 def distance(a, b) -> float:
@@ -86,16 +99,81 @@ def test_adjoint_is_the_full_unroll_at_every_segment(rows, augment, momentum):
     assert_same(oracle, expected)
     for segment in range(1, STEPS + 1):
         assert_same(matching_gradient(inner, flatten(start), flatten(target), segment=segment), expected)
+    for chunk in (1, 3, 4):
+        assert_same(matching_gradient(inner, flatten(start), flatten(target), segment=2, chunk=chunk), expected)
 
 
-@pytest.mark.parametrize(("norm", "depth"), [("none", 1), ("batch", 1), ("instance", 2)])
-@pytest.mark.parametrize("segment", [1, 2])
-def test_adjoint_under_every_norm(norm, depth, segment):
-    model, inner, start, target = problem(norm, depth, rows=True, momentum=0.5)
-    assert_same(
-        matching_gradient(inner, flatten(start), flatten(target), segment=segment),
-        naive(model, inner, start, target, norm=norm, depth=depth),
-    )
+@pytest.mark.parametrize(("norm", "depth"), [("none", 1), ("batch", 2), ("layer", 2), ("group", 2), ("instance", 2)])
+@pytest.mark.parametrize("closed", [True, False])
+def test_adjoint_under_every_norm(norm, depth, closed):
+    model, inner, start, target = problem(norm, depth, rows=True, momentum=0.5, width=4, side=8)
+    assert isinstance(inner.derivatives, Closed) and inner.derivatives.by_example == (norm != "batch")
+    if norm in ("layer", "group"):
+        by_higher = unrolled_gradient(model, inner, flatten(start), flatten(target), adam=False)
+        expected = by_higher.loss, by_higher.pixels, by_higher.log_lr
+    else:
+        expected = naive(model, inner, start, target, norm=norm, depth=depth)
+    inner = inner if closed else replace(inner, derivatives=None)
+    for segment in (1, 2):
+        assert_same(matching_gradient(inner, flatten(start), flatten(target), segment=segment), expected)
+
+
+@pytest.mark.parametrize("norm", ["batch", "group"])
+def test_segments_of_closed_forms_have_equal_bits(norm):
+    _, inner, start, target = problem(norm, momentum=0.5, width=4)
+    one, *others = (matching_gradient(inner, flatten(start), flatten(target), segment=s) for s in (1, 2, STEPS))
+    for other in others:
+        assert torch.equal(one.pixels, other.pixels) and torch.equal(one.log_lr, other.log_lr)
+
+
+def test_statistics_of_a_batch_have_no_chunks():
+    _, inner, start, target = problem("batch", width=4)
+    with pytest.raises(ValueError, match="chunk must be None, not 3"):
+        matching_gradient(inner, flatten(start), flatten(target), segment=1, chunk=3)
+
+
+NETWORKS = {
+    "lenet": (MODELS["lenet"].Settings(hidden=(7, 5)), (1, 4, 4)),
+    "lenet5": (MODELS["lenet5"].Settings(), (1, 12, 12)),
+    "alexnet": (MODELS["alexnet"].Settings(), (2, 9, 8)),
+    "convnet of odd sides": (MODELS["convnet"].Settings(depth=2, width=4, norm="group"), (2, 7, 5)),
+    "resnet": (MODELS["cifar_resnet"].Settings(depth=8, width=4, norm="group"), (2, 4, 4)),
+    "vgg": (MODELS["vgg"].Settings(depth=11, width=4), (1, 4, 4)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("soft", [False, True])
+def test_products_are_those_of_autograd(name, soft):
+    """Of one step: the gradient, and its products along a direction with parameters, inputs and labels."""
+    settings, shape = NETWORKS[name]
+    model = build_model(settings, shape, 3)
+    state = {n: t.double() for n, t in model.fresh(0, "init").items()}
+    parameters, draw = select(state, model.parameters), stream(0, "numbers")
+    layout = shapes(parameters)
+
+    def forward(theta, x):
+        return model({**clone(state), **unflatten(theta, layout)}, x, train=True)
+
+    theta = flatten(parameters)
+    theta = theta + 0.1 * torch.randn(theta.shape, generator=draw, dtype=torch.float64)
+    direction = torch.randn(theta.shape, generator=draw, dtype=torch.float64)
+    x = torch.randn(4, *shape, generator=draw, dtype=torch.float64)
+    y = torch.rand(4, 3, generator=draw, dtype=torch.float64).softmax(1) if soft else torch.arange(4) % 3
+    network = derivatives(model, layout, forward)
+    assert isinstance(network, Closed) == (name not in ("resnet", "vgg"))
+    leaves = [t.clone().requires_grad_() for t in (theta, x, *([y] if soft else []))]
+    loss = F.cross_entropy(forward(leaves[0], leaves[1]), leaves[2] if soft else y)
+    (g,) = torch.autograd.grad(loss, leaves[0], create_graph=True)
+    expected = torch.autograd.grad(g, leaves, direction)
+    recorded = network.record(theta, x, y, 4)
+    assert distance(recorded.gradient, g.detach()) < ROUNDING
+    assert distance(network.gradient(theta, x, y, 4), g.detach()) < ROUNDING
+    for got, want in zip(recorded.product(direction), expected, strict=False):
+        if got is not None and want.abs().max() > 0:
+            if got.shape == y.shape:  # sums of probabilities are one: a number that all classes share is of no meaning
+                got, want = (t - t.mean(1, keepdim=True) for t in (got, want))
+            assert distance(got, want) < 1e-9
 
 
 def test_gradient_is_the_difference_quotient():
@@ -128,8 +206,8 @@ def test_rate_gradient_of_plain_sgd_is_a_sum_of_inner_products():
     """At s = 1: d log eta = -eta sum_i <lambda_{i+1}, g_i>, lambda_i = lambda_{i+1} - eta H_i lambda_{i+1}."""
     _, inner, start, target = problem(rows=True, augment="crop+flip")
     eta, thetas = inner.log_lr.exp(), [flatten(start)]
-    for i in range(STEPS):
-        thetas.append(inner.run(thetas[-1], torch.zeros_like(thetas[-1]), i, i + 1)[0])
+    for batch in inner.batches:
+        thetas.append(after(replace(inner, batches=[batch]), thetas[-1]))
     adjoint = 2 * (thetas[-1] - flatten(target)) / (flatten(start) - flatten(target)).square().sum()
     total = torch.zeros(())
     for i in reversed(range(STEPS)):
@@ -170,8 +248,8 @@ def test_inputs_are_left_as_they_were():
 
 def test_a_target_already_reached_is_zero_loss_and_no_gradient():
     _, inner, start, _ = problem()
-    theta, velocity = flatten(start), torch.zeros_like(flatten(start))
-    reached, _ = inner.run(theta, velocity, 0, STEPS)
+    theta = flatten(start)
+    reached = after(inner, theta)
     found = matching_gradient(inner, theta, reached, segment=2)
     assert float(found.loss) < 1e-28 and float(found.pixels.abs().max()) < 1e-14 and abs(float(found.log_lr)) < 1e-14
 
@@ -199,19 +277,20 @@ def peak_bytes(task) -> int:
 
 def test_memory_of_the_graphs_is_that_of_one_segment():
     _, inner, start, target = problem(steps=8, images=12, side=8, width=8)
+    inner = replace(inner, derivatives=None)
     theta, goal = flatten(start), flatten(target)
     peaks = {s: peak_bytes(lambda s=s: matching_gradient(inner, theta, goal, segment=s)) for s in (1, 2, 4, 8)}
     for s in (2, 4, 8):
         assert peaks[s] == pytest.approx(s * peaks[1], rel=0.15)
 
 
-def test_graph_bytes_grow_with_the_batch_and_not_with_the_steps():
+def test_record_bytes_grow_with_the_batch_and_not_with_the_steps():
     def count(**more):
         _, inner, start, _ = problem(side=8, width=8, **more)
-        return graph_bytes(inner, flatten(start))
+        return record_bytes(inner, flatten(start))
 
     one = count(images=16)
     assert count(images=16, steps=2) == one
     assert 1.6 * one < count(images=32) < 2.4 * one
-    # at least every activation that the backward pass of the backward pass needs
+    # at least four maps: what a norm takes and what a ReLU gives, and the gradients of what the norm gives and takes
     assert one > 16 * 8 * 8 * 8 * 8 * 4

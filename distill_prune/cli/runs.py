@@ -136,11 +136,14 @@ def plan(pipeline: PipelineArg, sets: Sets = None, folder: StoreDir = None, json
 
     Example:  distill-prune plan digits.yaml
     """
+    from distill_prune.compiled import check_compiler
     from distill_prune.study.study import cost_of
     from distill_prune.terminal import duration
 
     store = open_store(folder)
     _, graph = open_graph(pipeline, sets, store)
+    if graph.pipeline.compile and graph.pipeline.device == "cpu":
+        check_compiler()
     costs = cost_of(graph, store)
     rows: list[dict[str, Any]] = [
         {

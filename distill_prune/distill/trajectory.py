@@ -27,13 +27,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from distill_prune import compiled
 from distill_prune.artifacts import Cost, SyntheticSet, Trajectory, decode
 from distill_prune.data.augment import Augment, draw
 from distill_prune.distill import Distilled, Source
+from distill_prune.distill.derivatives import derivatives
 from distill_prune.distill.formation import Init, initial
 from distill_prune.distill.inner_adam import unrolled_gradient
 from distill_prune.distill.outer import Run
-from distill_prune.distill.unroll import Batch, Inner, Matched, graph_bytes, matching_gradient
+from distill_prune.distill.unroll import Batch, Inner, Matched, matching_gradient, record_bytes
 from distill_prune.errors import DataError
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
@@ -66,8 +68,10 @@ class Settings(Base):
     lr_log_lr: float = Field(0.1, ge=0)
     momentum: float = Field(0.5, ge=0, lt=1)
     decay: Literal["none", "cosine"] = "none"
-    segment: int | Literal["auto"] = Field("auto", description="s of the adjoint; auto: what memory_gb holds")
-    memory_gb: float = Field(1.0, gt=0, description="memory for the graphs of the inner steps, where segment is auto")
+    segment: int | Literal["auto"] = Field(
+        "auto", description="the last steps that keep what the adjoint needs; auto: what memory_gb holds"
+    )
+    memory_gb: float = Field(1.0, gt=0, description="memory for what inner steps keep, where segment is auto")
     labels: Literal["hard", "soft"] = Later("hard", description="soft: learned, from an expert's logits on")
     lr_labels: float = Later(2.0, ge=0, description="step of the labels' logits")
     first_max_start: int | None = Later(None, ge=1, description="the range of start epochs at the beginning")
@@ -136,19 +140,26 @@ def _ends(
     return expert.checkpoints[t].to(device), expert.checkpoints[t + settings.expert_epochs].to(device)
 
 
-def _segment(settings: Settings, inner: Inner, theta: Tensor) -> int:
-    """s: as asked, or as many steps as fit into `memory_gb`. Read off the settings and not off the machine's free memory:
-    the segments decide the order of additions, and equal settings must give equal bits."""
+def _segment(settings: Settings, inner: Inner, theta: Tensor) -> tuple[int, int | None]:
+    """s, and the examples of a chunk: as asked, or as many steps as `memory_gb` holds, of a single one as many examples. Read
+    off the settings and not off the machine's free memory: chunks decide the order of additions, and equal settings must
+    give equal bits."""
     if settings.segment != "auto":
-        return settings.segment
-    return max(1, min(settings.inner_steps, int(settings.memory_gb * 1e9) // max(1, graph_bytes(inner, theta))))
+        return settings.segment, None
+    with compiled.compiling(False):
+        needed = max(1, record_bytes(inner, theta))
+    memory, derivatives = settings.memory_gb * 1e9, inner.derivatives
+    if needed <= memory or derivatives is None or not derivatives.by_example:
+        return max(1, min(settings.inner_steps, int(memory // needed))), None
+    rows = inner.batches[0].rows
+    return 1, max(1, int(memory / needed * len(inner.pixels if rows is None else rows)))
 
 
 def _flops(inner: Inner, start: Tensor, target: Tensor) -> int:
-    """Operations of one iteration: one differentiated inner step, counted, times N. What the adjoint computes again to
-    save memory (up to a third more) is left out, so that the count does not depend on the segment length."""
+    """Operations of one iteration: one inner step, differentiated by autograd and counted, times N. What the adjoint computes
+    again to save memory (up to a third more) and other forms of the same derivatives do not change the count."""
     with CountFlops() as counter:  # type: ignore[no-untyped-call]
-        matching_gradient(replace(inner, batches=inner.batches[:1]), start, target, segment=1)
+        matching_gradient(replace(inner, batches=inner.batches[:1], derivatives=None), start, target, segment=1)
     return int(counter.total) * len(inner.batches)
 
 
@@ -212,7 +223,8 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
     def forward(theta: Tensor, x: Tensor) -> Tensor:
         return model({**buffers, **unflatten(theta, shapes)}, x, train=True)
 
-    segment, rate = 0, run.learned["log_lr"]
+    network = derivatives(model, shapes, forward)
+    places, rate = None, run.learned["log_lr"]
     while run.iteration < settings.iterations:
         run.keep()
         start, target = _ends(settings, source.experts, streams, run.iteration, device)
@@ -220,13 +232,13 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         labels = run.learned.get("labels", classes)
         batches = _batches(settings, tuple(images.shape), streams, run.iteration, device)
         repeats = (settings.factor**2, *(1,) * (labels.dim() - 1))
-        inner = Inner(forward, images, labels.repeat(repeats), rate, batches, settings.inner_momentum)
-        segment = segment or _segment(settings, inner, start)
+        inner = Inner(forward, images, labels.repeat(repeats), rate, batches, settings.inner_momentum, network)
+        places = places or _segment(settings, inner, start)
         run.flops = run.flops or _flops(inner, start, target)
         matched = (
             unrolled_gradient(model, inner, start, target)
             if settings.inner == "adam"
-            else matching_gradient(inner, start, target, segment=segment)
+            else matching_gradient(inner, start, target, segment=places[0], chunk=places[1])
         )
         named = {"matching loss": matched.loss, "pixel gradient": matched.pixels, "gradient of log eta": matched.log_lr}
         if matched.labels is not None:

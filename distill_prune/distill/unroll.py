@@ -5,14 +5,14 @@
 
 where y are classes, or softmax(Y) of learned logits Y (N, K).
 
-Unrolling N steps keeps N graphs. Here the steps run without a graph, keeping only the states (theta, v) at the bounds
-of segments of s steps. Let F be s steps as a function of (theta, v, X, Y, log eta), rebuilt with the same batches and
-augmentation draws. From lambda = dL/dtheta_N backwards, segment by segment,
+Unrolling N steps keeps N graphs. Here the steps keep only their states; backwards from a = dL/dtheta_N, b = 0,
 
-    (lambda, dX, dY, dl) <- vjp of F at lambda,
+    b <- b - eta a;   dl <- dl - eta <a, v_{i+1}>;   a <- a + R{g},  dX <- dX + d<g, b>/dX,  dY likewise;   b <- mu b
 
-and dX, dY, dl are added to running sums. s = N is the full unroll, s = 1 the least memory; every s gives the same gradient
-to rounding.
+with g the gradient of step i and the products with b taken at theta_i (derivatives.py). What these need is recorded by the
+gradient: the last `segment` steps keep it, the others take their gradient again. A batch whose record is too large is taken in
+chunks, whose gradients and products add up, where no layer has statistics of a batch. Every choice gives the same gradient to
+rounding, and all of `segment` the same bits where the products have closed forms.
 
 References:
     | Dataset Distillation by Matching Training Trajectories (Cazenavette et al., 2022), equation 3
@@ -23,18 +23,16 @@ References:
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from distill_prune.arithmetic import ceil_div
 from distill_prune.data.augment import Draw, apply
-
-Forward = Callable[[Tensor, Tensor], Tensor]
-"""Logits (B, K) of a flat parameter vector (P,) and inputs (B, C, H, W)."""
+from distill_prune.distill.derivatives import Autograd, Derivatives, Forward, Recorded
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Matched:
 class Inner:
     """The inner problem: a network, a synthetic set, and the batches and draws of N steps of SGD on it.
 
-    `labels` are classes (N,) int64, or logits (N, K) of learned soft labels.
+    `labels` are classes (N,) int64, or logits (N, K) of learned soft labels. Without `derivatives` autograd gives them.
     """
 
     forward: Forward
@@ -69,6 +67,7 @@ class Inner:
     log_lr: Tensor
     batches: Sequence[Batch]
     momentum: float = 0.0
+    derivatives: Derivatives | None = None
 
     def learned(self) -> Inner:
         """The same with leaves of its own for what is learned, each requiring a gradient."""
@@ -92,73 +91,77 @@ class Inner:
 
     def inputs(self, batch: Batch) -> Tensor:
         """The batch's augmented images (B, C, H, W)."""
-        x = self.pixels if batch.rows is None else self.pixels[batch.rows]
+        x = self.pixels if batch.rows is None else self.pixels.index_select(0, batch.rows)
         return x if batch.draw is None else apply(x, batch.draw)
 
-    def step(self, theta: Tensor, velocity: Tensor, batch: Batch, *, graph: bool) -> tuple[Tensor, Tensor]:
-        """One step from (theta, velocity), differentiable where `graph`; theta must require a gradient."""
-        loss = self.loss(self.forward(theta, self.inputs(batch)), batch)
-        (gradient,) = torch.autograd.grad(loss, theta, create_graph=graph)
-        velocity = self.momentum * velocity + gradient if self.momentum else gradient
-        return theta - self.log_lr.exp() * velocity, velocity
-
-    def run(self, theta: Tensor, velocity: Tensor, begin: int, end: int) -> tuple[Tensor, Tensor]:
-        """The steps begin..end-1 without a graph."""
-        fixed = replace(self, pixels=self.pixels.detach(), log_lr=self.log_lr.detach(), labels=self.labels.detach())
-        for batch in self.batches[begin:end]:
-            theta, velocity = fixed.step(theta.detach().requires_grad_(), velocity, batch, graph=False)
-        return theta.detach(), velocity.detach()
-
-    def trace(self, theta: Tensor, velocity: Tensor, begin: int, end: int) -> tuple[Tensor, Tensor]:
-        """The steps begin..end-1 as a differentiable function of theta, velocity and the leaves."""
-        for batch in self.batches[begin:end]:
-            theta, velocity = self.step(theta, velocity, batch, graph=True)
-        return theta, velocity
+    def parts(self, batch: Batch, chunk: int | None) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+        """The batch's inputs, as a function of the pixels, and in equal chunks of at most so many examples the same without a
+        graph, with their labels: classes or probabilities."""
+        x = self.inputs(batch)
+        labels = self.labels.detach() if batch.rows is None else self.labels.detach()[batch.rows]
+        y, count = labels.softmax(1) if labels.is_floating_point() else labels, 1 if chunk is None else ceil_div(len(x), chunk)
+        return x, list(zip(x.detach().tensor_split(count), y.tensor_split(count), strict=True))
 
 
-def matching_gradient(inner: Inner, start: Tensor, target: Tensor, *, segment: int) -> Matched:
+def matching_gradient(inner: Inner, start: Tensor, target: Tensor, *, segment: int, chunk: int | None = None) -> Matched:
     """The matching loss of N = len(inner.batches) steps from `start` (P,) towards `target` (P,), and its exact gradient.
 
-    `segment` is s of the module's text, at least 1; the last segment may be shorter. Memory grows with s; s = 1 runs
-    every step but the last twice.
+    The last `segment` steps, at least one, keep what their products need; the others run twice. `chunk` is the most examples
+    that are taken at a time.
+
+    Raises:
+        ValueError: chunks are asked of a network with statistics of a batch.
     """
     inner = inner.learned()
-    steps = len(inner.batches)
-    *earlier, last = itertools.pairwise([*range(0, steps, segment), steps])
-    states = [(start.detach(), torch.zeros_like(start))]
-    for begin, end in earlier:
-        states.append(inner.run(*states[-1], begin, end))
+    network = inner.derivatives or Autograd(inner.forward)
+    if chunk is not None and not network.by_example:
+        raise ValueError(f"chunk must be None, not {chunk}: the network is not known to take examples one by one")
+    eta = inner.log_lr.detach().exp()
+    theta, velocity = start.detach(), torch.zeros_like(start)
+    thetas, velocities, kept = list[Tensor](), list[Tensor](), list[tuple[Tensor, list[Recorded]]]()
+    for i, batch in enumerate(inner.batches):
+        x, parts = inner.parts(batch, chunk)
+        if i < len(inner.batches) - segment:
+            gradients = [network.gradient(theta, *part, len(x)) for part in parts]
+        else:
+            kept.append((x, [network.record(theta, *part, len(x)) for part in parts]))
+            gradients = [recorded.gradient for recorded in kept[-1][1]]
+        velocity = inner.momentum * velocity + _sum(gradients) if inner.momentum else _sum(gradients)
+        thetas.append(theta)
+        velocities.append(velocity)
+        theta = theta - eta * velocity
 
-    sums = [torch.zeros_like(leaf) for leaf in inner.leaves]
-
-    def pull_back(outputs: Sequence[Tensor], adjoint: Sequence[Tensor], state: tuple[Tensor, Tensor]) -> Sequence[Tensor]:
-        """Add a segment's gradients to `sums`; the adjoint of the state (theta, and v with momentum) that it began from."""
-        inputs = state if inner.momentum else state[:1]
-        gradients = torch.autograd.grad(outputs, [*inner.leaves, *inputs], grad_outputs=adjoint)
-        for total, part in zip(sums, gradients[: len(sums)], strict=True):
-            total += part
-        return gradients[len(sums) :]
-
-    state = _leaves(states.pop())
-    theta = inner.trace(*state, *last)[0]  # the loss does not see v_N
-    gap, scale = theta.detach() - target, (start - target).square().sum()
-    adjoint = pull_back([theta], [2 * gap / scale], state)
-    del theta  # a segment's graph goes before the next one is built
-    for begin, end in reversed(earlier):
-        state = _leaves(states.pop())
-        outputs = inner.trace(*state, begin, end)
-        adjoint = pull_back(outputs[: len(adjoint)], adjoint, state)
-        del outputs
-    return Matched(gap.square().sum() / scale, *sums)
-
-
-def _leaves(state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
-    theta, velocity = state
-    return theta.requires_grad_(), velocity.requires_grad_()
+    gap, scale = theta - target, (start - target).square().sum()
+    pixels, log_lr, labels = torch.zeros_like(inner.pixels), torch.zeros_like(eta), torch.zeros_like(inner.labels)
+    of_theta, of_velocity = 2 * gap / scale, torch.zeros_like(theta)
+    for batch, place, velocity in zip(reversed(inner.batches), reversed(thetas), reversed(velocities), strict=True):
+        of_velocity = of_velocity - eta * of_theta
+        log_lr -= eta * of_theta.dot(velocity)
+        if kept:
+            x, records = kept.pop()
+            products = [recorded.product(of_velocity) for recorded in records]
+            del records  # before another is made
+        else:
+            x, parts = inner.parts(batch, chunk)
+            products = [network.record(place, *part, len(x)).product(of_velocity) for part in parts]
+        of_theta = of_theta + _sum([p.parameters for p in products])
+        pixels += torch.autograd.grad(x, inner.pixels, torch.cat([p.inputs for p in products]))[0]
+        if labels.is_floating_point():
+            of_labels = torch.cat([p.labels for p in products if p.labels is not None])
+            labels.index_add_(0, torch.arange(len(labels), device=x.device) if batch.rows is None else batch.rows, of_labels)
+        of_velocity = inner.momentum * of_velocity
+    if not labels.is_floating_point():
+        return Matched(gap.square().sum() / scale, pixels, log_lr)
+    (of_logits,) = torch.autograd.grad(inner.labels.softmax(1), inner.labels, labels)
+    return Matched(gap.square().sum() / scale, pixels, log_lr, of_logits)
 
 
-def graph_bytes(inner: Inner, theta: Tensor) -> int:
-    """Bytes that autograd keeps for the graph of one inner step, counted by running one."""
+def _sum(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.stack(list(parts)).sum(0)
+
+
+def record_bytes(inner: Inner, theta: Tensor) -> int:
+    """Bytes that one inner step keeps for its products, counted by running one."""
     saved: dict[int, torch.UntypedStorage] = {}  # holds each storage, so that no later one gets its address
 
     def count(tensor: Tensor) -> Tensor:
@@ -166,9 +169,10 @@ def graph_bytes(inner: Inner, theta: Tensor) -> int:
         saved[storage.data_ptr()] = storage
         return tensor
 
-    inner = inner.learned()
+    network = inner.derivatives or Autograd(inner.forward)
+    x, ((part, y),) = inner.parts(inner.batches[0], None)
     with torch.autograd.graph.saved_tensors_hooks(count, lambda tensor: tensor):
-        out = inner.trace(theta.detach().requires_grad_(), torch.zeros_like(theta), 0, 1)
-        total = sum(storage.nbytes() for storage in saved.values())
-    del out
-    return total
+        recorded = network.record(theta.detach(), part, y, len(x))
+        for tensor in recorded.tensors:
+            count(tensor)
+    return sum(storage.nbytes() for storage in saved.values())

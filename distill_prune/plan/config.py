@@ -106,6 +106,7 @@ class Pipeline(Settings):
         1, description="small networks that share a training step, for speed; part of the keys of what is trained so"
     )
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="one initialisation each: the statistical unit")
+    compile: bool = Field(False, description="compile the steps of networks, for speed; needs a C++ compiler; part of the keys")
     data: AnyData
     tasks: dict[str, AnyData] = Field(
         default_factory=dict,

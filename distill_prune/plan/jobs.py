@@ -9,6 +9,7 @@ from pydantic_core import core_schema
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.data.source import Source
+from distill_prune.distill import METHODS
 from distill_prune.duration import NONE, Duration
 from distill_prune.plan.records import Roles
 from distill_prune.prune.controls import Control
@@ -19,7 +20,7 @@ from distill_prune.training import Recipe
 _AS_BUILT = GetPydanticSchema(lambda *_: core_schema.any_schema())
 """A value that this package builds, not a file: its type is checked before anything runs."""
 
-VERSIONS = {"data": 1, "experts": 1, "distill": 1, "prune": 1, "retrain": 1, "compare": 1}
+VERSIONS = {"data": 1, "experts": 1, "distill": 2, "prune": 1, "retrain": 1, "compare": 1}
 """Raised by one where the meaning of a stage's artifacts changes, so that no old artifact is taken for a new one."""
 
 
@@ -35,17 +36,25 @@ class Conditions(NamedTuple):
 
     threads: int = 1
     lanes: Lanes = 1
+    compile: bool = False
 
 
 class Job(Settings):
-    """Base of the stages' settings. `threads` is part of every key, and `lanes` of those where it decides bits."""
+    """Base of the stages' settings. `threads` is part of every key, `lanes` and `compile` of those where they decide bits."""
 
     threads: int = 1
     lanes: Lanes = Later(1)
+    compile: bool = Later(False)
 
     def under(self, conditions: Conditions) -> Self:
         """The job under a pipeline's conditions."""
-        return self.model_copy(update={"threads": conditions.threads, "lanes": conditions.lanes if self.in_lanes() else 1})
+        return self.model_copy(
+            update={
+                "threads": conditions.threads,
+                "lanes": conditions.lanes if self.in_lanes() else 1,
+                "compile": conditions.compile and self.has_compiled(),
+            }
+        )
 
     def trains(self) -> bool:
         """Whether it is one training, which can share its steps with those of other jobs."""
@@ -53,6 +62,10 @@ class Job(Settings):
 
     def in_lanes(self) -> bool:
         """Whether networks share steps where a pipeline asks for lanes."""
+        return self.trains()
+
+    def has_compiled(self) -> bool:
+        """Whether it has steps that are compiled where a pipeline asks for that."""
         return self.trains()
 
     def company(self) -> Json:
@@ -93,6 +106,9 @@ class DistillJob(Job):
     method: SerializeAsAny[Entry]
     model: SerializeAsAny[Entry] | None
     seed: int
+
+    def has_compiled(self) -> bool:
+        return METHODS[self.method.name].COMPILES
 
 
 class DenseJob(Job):
@@ -175,3 +191,6 @@ class CompareJob(Job):
 
     def in_lanes(self) -> bool:
         return ANALYSES[self.analysis.name].LANES
+
+    def has_compiled(self) -> bool:
+        return self.model is not None

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from distill_prune.compiled import check_compiler
 from distill_prune.errors import DistillPruneError, RunError
 from distill_prune.plan.nodes import Graph, Node
 from distill_prune.run.devices import check_device
@@ -175,6 +176,8 @@ def run(
     store.require()
     if executor_name != "ray":  # whose workers look on their nodes
         check_device(device)
+    if graph.pipeline.compile and device == "cpu":
+        check_compiler()
     wanted, missing = needed(graph, store, until)
     schedule = Schedule(graph.nodes, missing, urgency(graph, wanted, cost), cost)
     state = _Run(graph, store, watcher, schedule)

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from distill_prune import compiled
 from distill_prune.artifacts import Parts
 from distill_prune.errors import DamagedArtifact, NonFiniteError
 from distill_prune.plan.jobs import VERSIONS
@@ -100,8 +101,9 @@ class WorkProgress(Progress):
 
 
 @contextlib.contextmanager
-def conditions(threads: int) -> Iterator[None]:
-    """Equal bits for equal keys: the pipeline's number of threads, deterministic algorithms; put back afterwards.
+def conditions(threads: int, compile: bool = False) -> Iterator[None]:
+    """Equal bits for equal keys: the pipeline's number of threads, deterministic algorithms, whether steps are compiled; put
+    back afterwards.
 
     Deterministic mode fills fresh memory, so that code which reads it uninitialised gives equal results, too. There is no such
     code here, and filling takes a tenth of an inner step of distillation.
@@ -114,7 +116,8 @@ def conditions(threads: int) -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     memory.fill_uninitialized_memory = False
     try:
-        yield
+        with compiled.compiling(compile):
+            yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
@@ -180,9 +183,9 @@ class Worker:
     def __init__(self, store: Store, device: str) -> None:
         keep_pages()
         self.store, self.device = store, device
+        compiled.cache(store.root / ".compiled")
         self._reader = Reader(store, device)
         self._suspects: set[str] = set()
-        self._independent: set[Hashable] = set()  # signatures of trainings whose lanes were checked
 
     def make(self, nodes: Sequence[Node], hear: Hear) -> list[Outcome]:
         """Make the artifacts of a group of nodes under equal conditions, but for those that are there or are being made. What
@@ -204,7 +207,7 @@ class Worker:
         outcomes: dict[str, Outcome] = {}
         groups: dict[Hashable, list[tuple[_Work, Task]]] = {}
         _reset_peak()
-        with conditions(nodes[0].job.threads):
+        with conditions(nodes[0].job.threads, nodes[0].job.compile):
             for node in nodes:
                 progress = WorkProgress(self.store.work(node.key), partial(_hear_tick, node.key, hear), self.device)
                 work = _Work(node, progress)
@@ -243,9 +246,8 @@ class Worker:
 
     def _train(self, works: Sequence[_Work], tasks: Sequence[Task]) -> list[Trained | NonFiniteError]:
         trainings, lanes = [task.training for task in tasks], works[0].node.job.lanes
-        if lanes > 1 and trainings[0].signature not in self._independent:
+        if lanes > 1:
             check_independence(trainings[0], lanes, self.device)
-            self._independent.add(trainings[0].signature)
         return train_group(trainings, lanes, self.device, [work.progress for work in works])
 
     def _finished(self, work: _Work, task: Task, trained: Trained | NonFiniteError) -> Made:
