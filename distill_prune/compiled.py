@@ -57,6 +57,13 @@ def compiled(function: Callable[P, T]) -> Callable[P, T]:
     return torch.compile(function, fullgraph=True, dynamic=False, options={"deterministic": True})
 
 
+def once(key: tuple[object, ...], build: Callable[[], Callable[P, T]]) -> Callable[P, T]:
+    """The compiled function of `key`, which says all that its graph depends on; built at its first use in this process."""
+    if key not in _code:
+        _code[key] = compiled(build())
+    return cast(Callable[P, T], _code[key])
+
+
 def call(key: tuple[object, ...], function: Callable[[*Ts], T], *args: *Ts) -> T:
     """The result of a `function` of tensors, gradients inside it included, by compiled code.
 

@@ -26,8 +26,8 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Cut:
-    """The cut of one batch: image i gets the box `rows` x `columns` of image `pairs[i]`, (N,) on the CPU, and keeps `share` of
-    its label."""
+    """The cut of one batch: image i gets the box `rows` x `columns` of image `pairs[i]`, (N,), and keeps `share` of its label.
+    Cuts are drawn on the CPU."""
 
     pairs: Tensor
     rows: slice
@@ -55,7 +55,7 @@ def _side(side: int, ratio: float, generator: torch.Generator) -> slice:
 
 
 def apply(x: Tensor, cut: Cut) -> Tensor:
-    """The batch `x` (N, C, H, W) with the box of each image taken from its pair."""
+    """The batch `x` (N, C, H, W) with the box of each image taken from its pair; the cut is on the images' device."""
     mixed = x.clone()
-    mixed[:, :, cut.rows, cut.columns] = x[:, :, cut.rows, cut.columns][cut.pairs.to(x.device)]
+    mixed[:, :, cut.rows, cut.columns] = x[:, :, cut.rows, cut.columns][cut.pairs]
     return mixed

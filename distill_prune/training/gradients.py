@@ -34,10 +34,10 @@ class Loss:
     smoothing: float
     dtype: torch.dtype
 
-    def __call__(self, network: Callable[[Tensor], Tensor], batch: Batch) -> Tensor:
+    def __call__(self, network: Callable[..., Tensor], batch: Batch) -> Tensor:
         x = batch.x if self.lanes is None else lanes.side_by_side(batch.x)
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
-            logits = network(x)
+            logits = network(x) if batch.layout is None else network(x, batch.layout)
         logits = logits.to(self.dtype)
         losses = self._mean(logits, batch.y)
         if batch.paired is None or batch.shares is None:
@@ -73,7 +73,8 @@ class Gradients:
             UserError: steps are to be compiled, and those of this network cannot be.
         """
         if batch.y.shape[0 if self._loss.lanes is None else 1] in self._compiled_sizes:
-            return self._compiled([t for t in (batch.x, batch.y, batch.paired, batch.shares) if t is not None])
+            mixed = [] if batch.paired is None or batch.shares is None else [batch.paired, batch.shares]
+            return self._compiled([batch.x, batch.y, *mixed])
         losses = self._loss(self._module, batch)
         losses.sum().backward() if self._loss.lanes else losses.backward()  # type: ignore[no-untyped-call]
         return losses.detach()
@@ -89,6 +90,10 @@ class Gradients:
         return losses
 
     def _losses_and_gradients(self, tensors: State, batch: list[Tensor]) -> tuple[Tensor, tuple[Tensor | None, ...]]:
-        losses = self._loss(lambda x: functional_call(self._module, tensors, (x,)), Batch(*batch))
+        losses = self._loss(lambda x: functional_call(self._module, tensors, (x,)), _batch(*batch))
         trained = [t for t in tensors.values() if t.requires_grad]
         return losses.detach(), torch.autograd.grad(losses.sum(), trained, allow_unused=True)
+
+
+def _batch(x: Tensor, y: Tensor, paired: Tensor | None = None, shares: Tensor | None = None) -> Batch:
+    return Batch(x, y, paired, shares)

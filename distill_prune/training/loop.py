@@ -12,6 +12,7 @@ from distill_prune.arithmetic import ceil_div
 from distill_prune.artifacts import Cost, Examples, Mask
 from distill_prune.errors import NonFiniteError, UserError
 from distill_prune.models import Model
+from distill_prune.models.encoder import Encoder
 from distill_prune.progress import SILENT, Progress, Snapshot
 from distill_prune.recipe import Recipe
 from distill_prune.rng import Streams
@@ -160,7 +161,15 @@ def _train_abreast(
     )
     if snapshots:
         run.resume([*snapshots, *(snapshots[i] for i in copies)])
-    feeds = Feeds.of([t.examples for t in everyone], recipe, [t.noise for t in everyone], device, abreast=lanes > 1)
+    feeds = Feeds.of(
+        [t.examples for t in everyone],
+        recipe,
+        [t.noise for t in everyone],
+        last,
+        device,
+        abreast=lanes > 1,
+        layouts=isinstance(model.module, Encoder),
+    )
     gradients = Gradients(model, run.module, recipe, run.lanes, n)
     per_epoch = ceil_div(n, recipe.batch)
     while run.step < last and len(run.failures) < lanes:
@@ -204,9 +213,12 @@ def _check(recipe: Recipe, examples: Examples, model: Model) -> None:
 
     Raises:
         UserError: the recipe augments or mixes text, or smooths labels over the classes of several tasks' heads.
+        DataError: there are sentences that the network cannot take.
     """
     for_images = {"augment": recipe.augment != "none", "cutmix": recipe.cutmix > 0}
     for name in (n for n, asked in for_images.items() if asked and examples.text):
         raise UserError(f"{name} is for images, and these examples are text", mend=f"leave {name} out of the recipe")
+    if examples.tokens and isinstance(model.module, Encoder):
+        model.module.check(examples.x)
     if model.heads and recipe.label_smoothing:
         raise UserError("label_smoothing would reach the classes of other tasks' heads", mend="leave it out of the recipe")
