@@ -21,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
@@ -243,13 +244,19 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         named = {"matching loss": matched.loss, "pixel gradient": matched.pixels, "gradient of log eta": matched.log_lr}
         if matched.labels is not None:
             named["gradient of the labels"] = matched.labels
-        about = f"eta {float(rate.detach().exp()):.3g}, pixel step {settings.lr_pixels * run.shrink:.3g}"
-        if run.refuse(named, about, "a smaller lr_pixels, lr_log_lr or inner_lr"):
+        shown = partial(_shown, settings, run)
+        loss = run.checked(named, shown, "a smaller lr_pixels, lr_log_lr or inner_lr")
+        if math.isnan(loss):
             continue
         run.update(_gradients(settings, run, images, matched), decay=settings.decay, average=settings.average)
-        eta = float(rate.detach().exp())
-        run.advance(float(matched.loss), progress, {"lr": eta}, f", eta {eta:.4f}")
+        eta = float(rate.detach().exp()) if run.recording else math.nan
+        run.advance(loss, progress, {"lr": eta}, f", eta {eta:.4f}")
     return _finish(settings, source, run, classes)
+
+
+def _shown(settings: Settings, run: Run) -> str:
+    """The sizes of the steps of now, for a message."""
+    return f"eta {float(run.learned['log_lr'].detach().exp()):.3g}, pixel step {settings.lr_pixels * run.shrink:.3g}"
 
 
 def _gradients(settings: Settings, run: Run, images: Tensor, matched: Matched) -> dict[str, Tensor]:
