@@ -2,9 +2,9 @@
 
     L = sum_b CE(f(theta, x_b), y_b) / count,   g = dL/dtheta;   along u: (d2L/dtheta2) u,  d<g, u>/dx,  d<g, u>/dy
 
-A chain of known layers has them in closed form (models/chain.py). Any other network is differentiated twice by autograd. Where
-steps are compiled, g and the products are a graph each. For autograd they are traced first, the double backward included, and
-the products begin anew at theta: nothing is kept for them.
+A chain of known layers has them in closed form (models/chain.py), and is not compiled. Any other network is differentiated twice
+by autograd. Where steps are compiled, its g and products are a graph each, traced with the double backward, and the products
+begin anew at theta: nothing is kept for them.
 
 References:
     | make_fx of PyTorch, https://docs.pytorch.org/docs/stable/fx.experimental.html
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from distill_prune import compiled
 from distill_prune.models import Model
-from distill_prune.models.chain import Chain, Product, Record, probabilities
+from distill_prune.models.chain import Chain, Product, probabilities
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 """Logits (B, K) of a flat parameter vector (P,) and inputs (B, C, H, W)."""
@@ -53,35 +53,21 @@ class Derivatives(Protocol):
 
 @dataclass(frozen=True)
 class Closed:
-    """Derivatives of a chain of layers; `identity` says which, for what is compiled."""
+    """Derivatives of a chain of layers."""
 
     chain: Chain
-    identity: str
 
     @property
     def by_example(self) -> bool:
         return self.chain.by_example
 
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor, count: int) -> Tensor:
-        return self.record(theta, x, y, count).gradient
+        return self.chain.gradient(theta, x, y, count)[0]
 
     def record(self, theta: Tensor, x: Tensor, y: Tensor, count: int) -> Recorded:
-        chain = self.chain
-
-        def gradient(theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Record]:
-            return chain.gradient(theta, x, y, count)
-
-        def product(direction: Tensor, record: Record) -> Product:
-            return chain.product(direction, record, count)
-
-        first, second = gradient, product
-        if compiled.enabled():
-            kind = self.identity, *_kind((theta, x, y)), count
-            first = compiled.once(("gradient", *kind), lambda: gradient)
-            second = compiled.once(("product", *kind), lambda: product)
-        g, record = first(theta, x, y)
+        g, record = self.chain.gradient(theta, x, y, count)
         kept = tuple(t for tensors in record.layers for t in tensors)
-        return Recorded(g, kept, lambda direction: second(direction, record))
+        return Recorded(g, kept, lambda direction: self.chain.product(direction, record, count))
 
 
 @dataclass(frozen=True)
@@ -156,5 +142,5 @@ def derivatives(model: Model, shapes: Mapping[str, torch.Size], forward: Forward
     names = [name for name, _ in model.module.named_parameters()]
     chain = Chain.of(model.module, model.shape) if names == list(shapes) else None
     if chain is not None:
-        return Closed(chain, model.identity)
+        return Closed(chain)
     return Autograd(forward, not model.batch_norms, model.identity)
