@@ -2,9 +2,9 @@
 
     L = sum_b CE(f(theta, x_b), y_b) / count,   g = dL/dtheta;   along u: (d2L/dtheta2) u,  d<g, u>/dx,  d<g, u>/dy
 
-A chain of known layers has them in closed form (models/chain.py), and is not compiled. Any other network is differentiated twice
-by autograd. Where steps are compiled, its g and products are a graph each, traced with the double backward, and the products
-begin anew at theta: nothing is kept for them.
+A chain of known layers has them in closed form (models/chain.py), and is not compiled. Any other network is differentiated
+twice by autograd. Where steps are compiled, its g and products are a graph each, traced with the double backward, and the
+products begin anew at theta: nothing is kept for them.
 
 References:
     | make_fx of PyTorch, https://docs.pytorch.org/docs/stable/fx.experimental.html
