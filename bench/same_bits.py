@@ -23,7 +23,7 @@ HERE = Path(__file__).resolve().parent.parent
 SHORT = ("retrain.recipe.length=60it", "prune.real.length=60it", "prune.recipe.length=60it")
 DIGITS = (
     *SHORT,
-    *("seeds=[0,1]", "prune.levels=3", "experts.count=2", "experts.recipe.length=4ep"),
+    *("seeds=[0,1]", "levels=null", "prune.levels=3", "experts.count=2", "experts.recipe.length=4ep"),
     *("distill.synthetic.iterations=15", "distill.synthetic.inner_steps=6", "distill.synthetic.max_start=2"),
     *("compare.evaluation.nets=2", "compare.evaluation.length=60it", "compare.connectivity.points=9"),
     "compare.curvature.rows=64",
@@ -56,13 +56,15 @@ def command(tree: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(full, cwd=tree, env=env, text=True, stdout=subprocess.PIPE, check=True)
 
 
-def settings(name: str, data: Path) -> list[str]:
-    return [part for s in STUDIES[name] for part in ("--set", s.format(data=data))]
+def settings(name: str, data: Path, tree: Path) -> list[str]:
+    """The options of a study; one network after the other where the tree knows lanes."""
+    alone = ("lanes=1",) if (tree / "distill_prune" / "models" / "lanes.py").exists() else ()
+    return [part for s in (*STUDIES[name], *alone) for part in ("--set", s.format(data=data))]
 
 
 def make(store: Path, data: Path, tree: Path, workers: int) -> None:
     for name in STUDIES:
-        arguments = [f"pipelines/{name}", *settings(name, data), "--store", str(store), "--workers", str(workers)]
+        arguments = [f"pipelines/{name}", *settings(name, data, tree), "--store", str(store), "--workers", str(workers)]
         print(name, command(tree, "run", *arguments).stdout.rpartition("\nreport:")[0].splitlines()[-1][:120], flush=True)
 
 
@@ -70,7 +72,7 @@ def hits(store: Path, data: Path, tree: Path) -> bool:
     """Print how many artifacts of every study are there; whether all are."""
     complete = True
     for name in STUDIES:
-        arguments = [f"pipelines/{name}", *settings(name, data), "--store", str(store), "--json"]
+        arguments = [f"pipelines/{name}", *settings(name, data, tree), "--store", str(store), "--json"]
         artifacts = json.loads(command(tree, "plan", *arguments).stdout)["artifacts"]
         count = sum(a["status"] == "hit" for a in artifacts)
         complete &= count == len(artifacts)

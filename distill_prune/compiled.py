@@ -16,15 +16,16 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from types import FunctionType
-from typing import ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar, TypeVarTuple, cast
 
-from distill_prune.errors import UserError
+from distill_prune.errors import DistillPruneError, UserError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _enabled: ContextVar[bool] = ContextVar("compiled steps", default=False)
-_functions: dict[tuple[object, ...], object] = {}
+_code: dict[tuple[object, ...], object] = {}
 
 
 @contextlib.contextmanager
@@ -58,9 +59,50 @@ def compiled(function: Callable[P, T]) -> Callable[P, T]:
 
 def once(key: tuple[object, ...], build: Callable[[], Callable[P, T]]) -> Callable[P, T]:
     """The compiled function of `key`, which says all that its graph depends on; built at its first use in this process."""
-    if key not in _functions:
-        _functions[key] = compiled(build())
-    return cast(Callable[P, T], _functions[key])
+    if key not in _code:
+        _code[key] = compiled(build())
+    return cast(Callable[P, T], _code[key])
+
+
+def call(key: tuple[object, ...], function: Callable[[*Ts], T], *args: *Ts) -> T:
+    """The result of a `function` of tensors, gradients inside it included, by compiled code.
+
+    `key` says all that the code depends on. At its first use in this process torch records the function's operations on
+    arguments of this kind and compiles them: no value may decide what is done.
+
+    Raises:
+        UserError: the function cannot be recorded or compiled.
+    """
+    import torch
+
+    code = cast(Callable[[*Ts], T] | None, _code.get(key))
+    with torch.no_grad():
+        if code is not None:
+            return code(*args)
+        try:
+            with torch.enable_grad():
+                code = compiled(_recorded(function, *args))
+            result = code(*args)
+        except DistillPruneError:
+            raise
+        except Exception as problem:
+            lines = str(problem).strip().splitlines() or [type(problem).__name__]
+            raise UserError("a step of this network cannot be compiled", got=lines[0], mend="compile: false") from problem
+    _code[key] = code
+    return result
+
+
+def _recorded(function: Callable[[*Ts], T], *args: *Ts) -> Callable[[*Ts], T]:
+    """The operations of a function as one graph, recorded without computing them."""
+    from torch._dispatch.python import enable_python_dispatcher
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    def operations(*given: *Ts) -> T:
+        return function(*given)
+
+    with enable_python_dispatcher():  # without it the graph does not say that batch norm changes its running statistics
+        graph = make_fx(operations, tracing_mode="fake", _allow_non_fake_inputs=True)(*args)
+    return cast(Callable[[*Ts], T], graph)
 
 
 def compiler() -> str | None:

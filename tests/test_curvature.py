@@ -43,10 +43,10 @@ def test_products_equal_the_dense_hessian(kind):
     model, state, mask, examples = scene(kind)
     products = Products(model, state, mask, examples)
     hessian, where = dense_hessian(model, state, examples)
-    probes = [products.probe(STREAMS("p", i=i)) for i in range(3)]
+    probes = products.probes([STREAMS("p", i=i) for i in range(3)])
     w = flat(model, state)
     for probe, row in zip(probes, products.quadratics(probes), strict=True):
-        v = flat(model, probe)
+        v = probe.double()
         terms = v * (hessian @ v)
         assert row[:-1].tolist() == pytest.approx([float(terms[s].sum()) for s in where.values()])
         assert float(row[-1]) == pytest.approx(float((w**2 * terms).sum()))
@@ -54,17 +54,18 @@ def test_products_equal_the_dense_hessian(kind):
 
 def test_probes_are_signs_on_survivors_and_zero_elsewhere():
     model, state, mask, examples = scene("none")
-    probe = Products(model, state, mask, examples).probe(STREAMS("p"))
-    for name, kept in mask.kept.items():
-        assert torch.equal(probe[name].abs(), kept.double())
-    assert {-1.0, 1.0} <= set(flat(model, probe).tolist())
+    (probe,) = Products(model, state, mask, examples).probes([STREAMS("p")])
+    assert torch.equal(probe.abs().double(), flat(model, mask.kept))
+    assert {-1, 1} <= set(probe.tolist())
+    drawn = torch.randint(0, 2, probe.shape, generator=STREAMS("p"))
+    assert torch.equal(probe > 0, (drawn > 0) & (probe != 0)), "another stream"
 
 
 def test_masks_in_another_order_give_the_same_probes():
     model, state, mask, examples = scene("none")
     turned = type(mask)(dict(reversed(mask.kept.items())))
-    one, two = (Products(model, state, m, examples).probe(STREAMS("p")) for m in (mask, turned))
-    assert all(torch.equal(one[n], two[n]) for n in model.prunable)
+    one, two = (Products(model, state, m, examples).probes([STREAMS("p")]) for m in (mask, turned))
+    assert torch.equal(one, two)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -101,7 +102,7 @@ def test_variance_is_hutchinsons():
     hessian = dense_hessian(model, state, examples)[0] * kept * kept[:, None]
     sd = math.sqrt(2 * float((hessian**2).sum() - (hessian.diagonal() ** 2).sum()))
     products = Products(model, state, mask, examples)
-    samples = products.quadratics([products.probe(STREAMS("v", i=i)) for i in range(500)])[:, :-1].sum(1)
+    samples = products.quadratics(products.probes([STREAMS("v", i=i) for i in range(500)]))[:, :-1].sum(1)
     assert float(samples.std()) == pytest.approx(sd, rel=0.12)
 
 
@@ -125,7 +126,7 @@ def test_chunks_change_nothing(monkeypatch):
     monkeypatch.setattr(hessian, "GRAPH_BYTES", 3 * whole._bytes_per_example())
     parts = Products(model, state, mask, examples)
     assert parts.chunk == 3
-    probes = [whole.probe(STREAMS("p", i=i)) for i in range(2)]
+    probes = whole.probes([STREAMS("p", i=i) for i in range(2)])
     torch.testing.assert_close(parts.quadratics(probes), whole.quadratics(probes))
     assert parts.loss == pytest.approx(whole.loss)
 

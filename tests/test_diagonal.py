@@ -94,7 +94,12 @@ def test_a_sketch_pays():
     products = Dense(torch.diag(torch.linspace(0.1, 1, 60).double()))
     direction = torch.ones(60, dtype=torch.float64) / math.sqrt(60)
     products.matrix = products.matrix + 30 * torch.outer(direction, direction)
-    products.signs = lambda drawn: torch.stack([torch.randint(0, 2, (60,), generator=g).double() * 2 - 1 for g in drawn])
+
+    def drawn(generators):
+        rows = [torch.randint(0, 2, (1, 60), generator=g) for g in generators]
+        return torch.cat([torch.zeros(0, 60, dtype=torch.int64), *rows]).double() * 2 - 1
+
+    products.signs = drawn
     errors = {k: estimated(Settings(probes=200 - 2 * k, sketch=k), products, STREAMS, 0, silent)[1].mean() for k in (0, 5)}
     assert float(errors[5]) < 0.1 * float(errors[0])
 

@@ -34,14 +34,10 @@ def test_products_equal_those_of_the_whole_matrix(kind):
 
 
 @pytest.mark.parametrize("kind", NETS)
-def test_flat_vectors_and_states_are_one_another(kind):
+def test_vectors_are_of_the_survivors_in_the_networks_order(kind):
     s = scene(kind)
     products = products_of(s)
     v = vectors_of(s, 1)[0]
-    lifted = products.lifted(v)
-    assert torch.equal(products.flat(lifted), v)
-    for name, kept in s.mask.kept.items():
-        assert lifted[name].shape == kept.shape and bool((lifted[name][~kept] == 0).all())
     assert torch.equal(products.weights(), s.weights)
     assert products.survivors == s.mask.remaining
     sums = products.by_layer(v[None])[0]
@@ -53,8 +49,11 @@ def test_flat_probes_are_the_probes():
     products = products_of(s)
     probes = products.signs([STREAMS("p", i=i) for i in range(2)])
     assert set(probes.flatten().tolist()) == {-1.0, 1.0}
-    by_states = products.quadratics([products.probe(STREAMS("p", i=i)) for i in range(2)])
-    torch.testing.assert_close(products.by_layer(probes * products.times(probes)), by_states[:, :-1])
+    over_all = products.probes([STREAMS("p", i=i) for i in range(2)])
+    assert torch.equal(over_all[:, s.kept].double(), probes) and not bool(over_all[:, ~s.kept].any())
+    terms = probes * products.times(probes)
+    expected = torch.cat([products.by_layer(terms), terms @ s.weights.square()[:, None]], 1)
+    torch.testing.assert_close(products.quadratics(over_all), expected)
 
 
 def test_masks_in_another_order_give_the_same_vectors():
@@ -82,7 +81,7 @@ def test_one_forward_serves_all_vectors(monkeypatch, chunk):
     hook = s.model.module.register_forward_hook(lambda *_: passes.append(1))
     try:
         products.times(vectors_of(s, 9))
-        products.quadratics([products.probe(STREAMS("p", i=i)) for i in range(9)])
+        products.quadratics(products.probes([STREAMS("p", i=i) for i in range(9)]))
     finally:
         hook.remove()
     assert len(passes) == (0 if chunk == 14 else 2 * 3)

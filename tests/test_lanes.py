@@ -200,9 +200,7 @@ def test_a_layer_without_a_laned_form_is_refused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x * self.scale
 
-    with pytest.raises(
-        UserError, match=r"(?s)the layer '1' of the network has no form.*got: +Scaled.*Conv2d.*mend: +lanes: 1"
-    ):
+    with pytest.raises(UserError, match=r"(?s)the layer '1' of the network has no form.*got: +Scaled.*Conv2d.*mend: +lanes: 1"):
         laned(nn.Sequential(nn.Conv2d(1, 1, 1), Scaled()), 4)
 
 
@@ -222,3 +220,24 @@ def test_trainings_that_are_not_alike_are_refused() -> None:
         train_group([one, other], 4)
     with pytest.raises(UserError, match=r"got: +5 trainings of 1 signatures"):
         train_group([one] * 5, 4)
+
+
+@pytest.mark.parametrize(("count", "lanes", "sizes"), [(5, 8, [8]), (3, 16, [4]), (6, 4, [4, 4]), (1, 8, [1]), (0, 8, [])])
+def test_several_are_trained_with_the_fewest_lanes_that_hold_them(
+    count: int, lanes: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distill_prune.training import several
+
+    asked: list[int] = []
+    group = several.train_group
+
+    def counted(trainings: Any, lanes: int, *more: Any) -> Any:
+        asked.append(lanes)
+        return group(trainings, lanes, *more)
+
+    monkeypatch.setattr(several, "train_group", counted)
+    model = model_of("convnet-instance")
+    trainings = [training(model, seed, SMALL) for seed in range(count)]
+    results = several.train_several(trainings, lanes)
+    assert asked == sizes and len(results) == count
+    assert all(furthest(alone(one), result) < 1e-9 for one, result in zip(trainings, results, strict=True))

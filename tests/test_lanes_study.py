@@ -124,8 +124,17 @@ def test_one_of_a_group_fails_alone(laned: tuple[Store, Graph], empty: Store, mo
 def test_lanes_are_checked_once_for_each_kind_of_training(
     laned: tuple[Store, Graph], empty: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from distill_prune.training import independence
+
     checks: list[int] = []
-    monkeypatch.setattr(module, "check_independence", lambda training, lanes, device: checks.append(lanes))
+    measured = independence._beside
+
+    def counted(training: Any, lanes: int, place: int, device: str) -> Any:
+        checks.extend([lanes] if place else [])
+        return measured(training, lanes, place, device)
+
+    monkeypatch.setattr(independence, "_beside", counted)
+    monkeypatch.setattr(independence, "_checked", set())
     tiny.execute(empty, *SMALL, until="retrain")
     assert checks == [4, 4]  # on real data, levels and copies alike; and levels on the set
 

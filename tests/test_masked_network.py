@@ -226,14 +226,16 @@ def test_products_with_the_hessian(kind: str, request: pytest.FixtureRequest) ->
     products = Products(model, state, mask, held)
     assert products.loss == pytest.approx(float(mean_loss(model, state, held)), rel=1e-12)
     v = torch.randn(1, products.survivors, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    along, h = products.lifted(v[0]), 1e-5
+    kept, h = [mask.kept[n] for n in model.prunable], 1e-5
+    along = dict(zip(model.prunable, [torch.zeros(k.shape, dtype=v.dtype) for k in kept], strict=True))
+    for name, part in zip(model.prunable, v[0].split([int(k.sum()) for k in kept]), strict=True):
+        along[name][mask.kept[name]] = part
 
     def gradient(step: float) -> Tensor:
         leaves = {n: (state[n] + step * along[n]).requires_grad_() for n in model.prunable}
         loss = mean_loss(model, {**state, **leaves}, held)
-        return products.flat(
-            dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True), strict=True))
-        )
+        gradients = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)
+        return torch.cat([g[k] for g, k in zip(gradients, kept, strict=True)])
 
     product = products.times(v)[0]
     torch.testing.assert_close(product, (gradient(h) - gradient(-h)) / (2 * h), rtol=1e-5, atol=1e-7)

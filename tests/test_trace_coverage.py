@@ -160,7 +160,7 @@ def test_a_pilot_decides_and_is_forgotten():
     settings = Settings(interval="calibrated", probes_max=400, relative_error=0.1)
     one = curvature.measure(settings, copies_of(s.model, [s.state], [s.mask], s.examples, STREAMS)).numbers["copies"][0]
     products = curvature.Products(s.model, s.state, s.mask, s.examples)
-    drawn = [products.probe(STREAMS("curvature", "probe", copy=0, index=i)) for i in range(400)]
+    drawn = products.probes([STREAMS("curvature", "probe", copy=0, index=i) for i in range(400)])
     values = products.quadratics(drawn)[:, :-1].sum(1)
     pilot = values[:16]
     asked = max(32, math.ceil(float(pilot.var() / (0.1 * pilot.mean()) ** 2)))

@@ -267,7 +267,7 @@ def quadratics(products: Products, sketch: Sketch | None, generators: Sequence[t
     With a sketch, its known part of H enters as it is, and probes estimate the rest.
     """
     if sketch is None:
-        return products.quadratics([products.probe(g) for g in generators])
+        return products.quadratics(products.probes(generators))
     entries = sketch.known + sketch.terms(products.signs(generators))
     return torch.cat([products.by_layer(entries), (entries @ products.weights().square())[:, None]], 1)
 

@@ -191,8 +191,7 @@ def estimated(
     """Estimates of the entries and their standard errors, (survivors,) each; that of their sum; the products taken."""
 
     def signs(what: str, indices: range) -> Tensor:
-        rows = [products.signs([streams("diagonal", what, copy=copy, index=i)]) for i in indices]
-        return torch.cat([torch.zeros(0, products.survivors, dtype=torch.float64), *rows])
+        return products.signs([streams("diagonal", what, copy=copy, index=i) for i in indices])
 
     sketch = Sketch(products, signs("sketch", range(settings.sketch)))
     mean, squares = torch.zeros_like(sketch.known), torch.zeros_like(sketch.known)

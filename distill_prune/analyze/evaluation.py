@@ -17,18 +17,19 @@ from pydantic import Field
 from distill_prune.analyze.estimate import estimate
 from distill_prune.analyze.inputs import SetInput
 from distill_prune.analyze.metric import Metric
-from distill_prune.artifacts import Cost, Measurements, SyntheticSet
+from distill_prune.artifacts import Cost, Examples, Measurements, SyntheticSet
 from distill_prune.data.augment import Augment
 from distill_prune.duration import Duration
 from distill_prune.errors import UserError
-from distill_prune.progress import TicksOnly
-from distill_prune.rng import seed_of
+from distill_prune.models import Model
+from distill_prune.rng import Streams, seed_of
 from distill_prune.settings import Entry as Base
 from distill_prune.settings import Later
-from distill_prune.training import Recipe, evaluate, train
+from distill_prune.training import Recipe, Training, evaluate, train_several
 from distill_prune.tree import to
 
 TAKES: Literal["set"] = "set"
+LANES = True
 SCORED = ("validation", "test")
 
 
@@ -88,6 +89,12 @@ def check_fits(given: SetInput) -> None:
         )
 
 
+def fresh(model: Model, examples: Examples, recipe: Recipe, noise: Streams) -> Training:
+    """The training of a fresh network, which has its initialisation and SGD noise from the streams."""
+    start = model.fresh(seed_of(noise.seed, *noise.names, "init", **dict(noise.parts)))
+    return Training(model, start, examples, recipe, noise)
+
+
 def measure(settings: Settings, given: SetInput) -> Measurements:
     """Accuracies, on the validation and test parts, of `nets` fresh networks trained on the set.
 
@@ -102,21 +109,10 @@ def measure(settings: Settings, given: SetInput) -> Measurements:
     trains_on = given.synthetic.examples(given.transform)
     filled = {name: e for name, e in given.parts.items() if len(e) and name in SCORED}
     recipe, cost = settings.recipe(given.synthetic), Cost()
-    steps = recipe.steps(len(trains_on))
     ready = {name: e.to(device).ready() for name, e in filled.items()}
     nets: list[dict[str, dict[str, Any]]] = []
-    for i in range(settings.nets):
-        noise = given.streams.under("evaluation", net=i)
-        start = model.fresh(seed_of(noise.seed, *noise.names, "init", **dict(noise.parts)))
-        trained = train(
-            model,
-            start,
-            trains_on,
-            recipe,
-            noise,
-            device=device,
-            progress=TicksOnly(given.progress, i * steps, settings.nets * steps),
-        )
+    trainings = [fresh(model, trains_on, recipe, given.streams.under("evaluation", net=i)) for i in range(settings.nets)]
+    for trained in train_several(trainings, given.lanes, device, given.progress):
         cost += trained.cost
         scores = {name: evaluate(model, to(trained.state, device), e) for name, e in ready.items()}
         nets.append({n: {"accuracy": 1 - s.error, "loss": s.loss, "count": s.count} for n, s in scores.items()})

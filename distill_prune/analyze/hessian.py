@@ -1,8 +1,8 @@
 """Products of the Hessian of the training loss with vectors on the surviving weights.
 
 H is the Hessian of the mean cross-entropy over a fixed, recorded set of unaugmented training examples, in evaluation
-mode and without the weight-decay term, restricted to surviving prunable weights. H v is the gradient of the gradient's
-product with v: a gradient with a graph, taken once a chunk of examples, serves every vector.
+mode and without the weight-decay term, restricted to surviving prunable weights. A product H v takes up what one gradient a
+chunk of examples leaves (derivatives.py), and is computed alone: it does not depend on what other vectors are asked for.
 
 A sketch Q (orthonormal columns in the range of H S, S random signs) splits H. With P = 1 - Q Q',
 
@@ -23,13 +23,13 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from distill_prune import objective
+from distill_prune.analyze.derivatives import Derivatives, DoubleBackward
 from distill_prune.analyze.rows import RecordedRows, draw_rows
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.errors import NonFiniteError, UserError
 from distill_prune.models import Model
 from distill_prune.rng import Streams
-from distill_prune.tree import State, flatten, select, shapes, unflatten
+from distill_prune.tree import State, flatten
 
 GRAPH_BYTES = 512 * 2**20
 """The most bytes of one chunk's graph. Fixed, not read from the machine: the chunks decide the order of summation."""
@@ -54,48 +54,45 @@ def recorded(
 
 
 class Products:
-    """Products of H with vectors at one state, by double backward, chunk by chunk of examples.
+    """Products of H with vectors at one state, chunk by chunk of examples.
 
-    One gradient with a graph serves many vectors; it is kept for all of them where one chunk holds every example. A vector
-    is a state of the prunable weights, zero where pruned, or flat: its entries at the `survivors`, in the network's order,
-    float64 on the CPU. `layers` are the slices of a flat vector that belong to each layer.
+    What a chunk's gradient leaves serves every vector; it is kept for all of them where one chunk holds every example. Vectors
+    are on the survivors, in the network's order: (survivors,), float64 on the CPU. `layers` are the slices of a vector that
+    belong to each layer. Sums are float64 on the device of the examples, and are read once a call.
     """
 
     def __init__(self, model: Model, state: State, mask: Mask, examples: Examples) -> None:
-        self._model, self._examples = model, examples
+        self._rows, device = len(examples), examples.x.device
         # In the network's order: a mask read from a file may list its tensors in another, and probes are drawn flat.
-        self._kept = {n: mask.kept[n].to(state[n].dtype) for n in model.prunable}
-        self._weights = {n: state[n].detach().clone().requires_grad_() for n in model.prunable}
-        self._state = {**state, **self._weights}
-        self._shapes = shapes(select(state, model.prunable))
-        self._index = flatten(mask.kept, model.prunable).nonzero()[:, 0].cpu()
-        counts = {n: int(mask.kept[n].sum()) for n in model.prunable}
+        self._weights = flatten(state, model.prunable).detach()
+        self._kept = flatten(mask.kept, model.prunable).to(device)
+        on_host = self._kept.cpu()
+        self._index = on_host.nonzero()[:, 0]
+        self._at = self._index.to(device)
+        self._sizes = [state[n].numel() for n in model.prunable]
         self.survivors, self.layers, end = len(self._index), dict[str, slice](), 0
-        for name, count in counts.items():
-            self.layers[name], end = slice(end, end + count), end + count
-        n, self._terms = len(examples), objective.count(examples.y)
-        self.chunk = min(n, max(1, GRAPH_BYTES // max(1, self._bytes_per_example())))
-        self._only = self._gradient(slice(0, n)) if self.chunk == n else None
-        self.loss = sum(float(loss) for loss, _ in self._gradients())
+        for name, kept in zip(model.prunable, torch.split(on_host, self._sizes), strict=True):
+            self.layers[name] = slice(end, end := end + int(kept.sum()))
+        self._derivatives: Derivatives = DoubleBackward(model, state, examples)
+        self.chunk = min(self._rows, max(1, GRAPH_BYTES // max(1, self._bytes_per_example())))
+        self._only = self._derivatives.gradient(slice(0, self._rows)) if self.chunk == self._rows else None
+        self.loss = float(torch.stack([loss for loss, _ in self._gradients()]).sum())
 
-    def probe(self, generator: torch.Generator) -> State:
-        """A Rademacher vector on the survivors, zero elsewhere; drawn flat over all prunable weights, on the CPU."""
-        signs = torch.randint(0, 2, (sum(s.numel() for s in self._shapes.values()),), generator=generator) * 2 - 1
-        return {n: part.to(self._kept[n]) * self._kept[n] for n, part in unflatten(signs, self._shapes).items()}
+    def probes(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """The Rademacher vector of each of K generators, over all prunable weights and zero where pruned; (K, P), int8."""
+        return self._draws(generators).to(self._kept.device) * self._kept
 
-    def quadratics(self, probes: Sequence[State]) -> Tensor:
-        """Per probe v: v_l' (H v)_l of every layer l, then sum_i w_i^2 v_i (H v)_i; (probes, L + 1), float64."""
-        total = torch.zeros(len(probes), len(self._weights) + 1, dtype=torch.float64)
-        for _, gradient in self._gradients():
-            for row, probe in enumerate(probes):
-                terms = [v * hv for v, hv in zip(probe.values(), self._product(gradient, probe), strict=True)]
-                layers = [t.sum(dtype=torch.float64) for t in terms]
-                weighted = [
-                    (w.detach().square() * t).sum(dtype=torch.float64)
-                    for w, t in zip(self._weights.values(), terms, strict=True)
-                ]
-                total[row] += torch.stack([*layers, torch.stack(weighted).sum()]).cpu()
-        return total
+    def quadratics(self, probes: Tensor) -> Tensor:
+        """Per probe v of (K, P): v_l' (H v)_l of every layer l, then sum_i w_i^2 v_i (H v)_i; (K, L + 1), float64."""
+        total = torch.zeros(len(probes), len(self.layers) + 1, dtype=torch.float64, device=probes.device)
+        squares = self._weights.square()
+        for _, record in self._gradients():
+            for row, signs in enumerate(probes):
+                vector = signs.to(squares.dtype)
+                terms = vector * self._derivatives.product(record, vector)
+                parts = *terms.split(self._sizes), squares * terms
+                total[row] += torch.stack([part.sum(dtype=torch.float64) for part in parts])
+        return total.cpu()
 
     def times(self, vectors: Tensor) -> Tensor:
         """H v of every row v of `vectors` (K, survivors), on the survivors; (K, survivors), float64.
@@ -105,76 +102,52 @@ class Products:
         Raises:
             NonFiniteError: a product is not finite.
         """
-        total = torch.zeros(len(vectors), self.survivors, dtype=torch.float64)
-        for _, gradient in self._gradients():
-            for row, vector in enumerate(vectors):
-                product = self._product(gradient, self.lifted(vector))
-                total[row] += torch.cat([part.reshape(-1) for part in product]).cpu()[self._index].double()
+        placed = vectors.to(self._weights)
+        total = torch.zeros(vectors.shape, dtype=torch.float64, device=placed.device)
+        for _, record in self._gradients():
+            for row, vector in enumerate(placed):
+                total[row] += self._derivatives.product(record, self._lifted(vector))[self._at]
         if not bool(torch.isfinite(total).all()):
             raise NonFiniteError("a product with the Hessian is not finite", got=f"training loss {self.loss:g}")
-        return total
-
-    def flat(self, state: State) -> Tensor:
-        """The surviving entries of the prunable weights of `state`; (survivors,), float64 on the CPU."""
-        return flatten(state, self._shapes).detach().cpu()[self._index].double()
-
-    def lifted(self, vector: Tensor) -> State:
-        """The state of a flat vector (survivors,): zero where pruned."""
-        whole = torch.zeros(sum(s.numel() for s in self._shapes.values()), dtype=vector.dtype)
-        whole[self._index] = vector
-        return {n: part.to(self._kept[n]) for n, part in unflatten(whole, self._shapes).items()}
+        return total.cpu()
 
     def signs(self, generators: Sequence[torch.Generator]) -> Tensor:
-        """The probe of each generator, flat; (K, survivors)."""
-        return torch.stack([self.flat(self.probe(g)) for g in generators])
+        """The probe of each of K generators, on the survivors; (K, survivors), float64."""
+        return self._draws(generators)[:, self._index].double()
 
     def weights(self) -> Tensor:
         """The surviving weights; (survivors,), float64."""
-        return self.flat(self._weights)
+        return self._weights[self._at].cpu().double()
 
     def weight_norm(self) -> float:
         """Euclidean norm of the surviving weights."""
-        squares = [(w.detach() * self._kept[n]).square().sum(dtype=torch.float64) for n, w in self._weights.items()]
-        return float(torch.stack(squares).sum().sqrt())
+        return float(self._weights[self._at].square().sum(dtype=torch.float64).sqrt())
 
     def by_layer(self, entries: Tensor) -> Tensor:
         """Sums over each layer of `entries` (..., survivors); (..., L)."""
         return torch.stack([entries[..., where].sum(-1) for where in self.layers.values()], -1)
 
-    def _product(self, gradient: tuple[Tensor, ...], vector: State) -> tuple[Tensor, ...]:
-        # A weight that the loss does not see has a gradient of zeros, without a graph.
-        seen = [(g, v) for g, v in zip(gradient, vector.values(), strict=True) if g.requires_grad]
-        graded, along = zip(*seen, strict=True)
-        return torch.autograd.grad(graded, list(self._weights.values()), along, retain_graph=True, materialize_grads=True)
+    def _draws(self, generators: Sequence[torch.Generator]) -> Tensor:
+        """Signs, drawn flat over all prunable weights on the CPU; (K, P), int8."""
+        signs = torch.empty(len(generators), len(self._kept), dtype=torch.int8)
+        for row, generator in zip(signs, generators, strict=True):
+            row.copy_(torch.randint(0, 2, row.shape, generator=generator))
+        return signs.mul_(2).sub_(1)
 
-    def _gradients(self) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+    def _lifted(self, vector: Tensor) -> Tensor:
+        """A vector on the survivors as one over all prunable weights (P,), zero where pruned."""
+        return torch.zeros_like(self._weights).index_copy_(0, self._at, vector)
+
+    def _gradients(self) -> Iterator[tuple[Tensor, Sequence[Tensor]]]:
         if self._only is not None:
             yield self._only
             return
-        for begin in range(0, len(self._examples), self.chunk):
-            yield self._gradient(slice(begin, begin + self.chunk))
-
-    def _gradient(self, rows: slice) -> tuple[Tensor, tuple[Tensor, ...]]:
-        """The rows' share of the mean loss, and its gradient with a graph."""
-        logits = self._model(self._state, self._examples.inputs(rows))
-        loss = objective.loss(logits, self._examples.y[rows], reduction="sum") / self._terms
-        return loss.detach(), torch.autograd.grad(loss, list(self._weights.values()), create_graph=True, materialize_grads=True)
+        for begin in range(0, self._rows, self.chunk):
+            yield self._derivatives.gradient(slice(begin, begin + self.chunk))
 
     def _bytes_per_example(self) -> int:
-        """What one more example adds to the graph; tensors saved by two operations count twice, on the safe side."""
-
-        def saved(rows: int) -> int:
-            sizes: list[int] = []
-
-            def pack(t: Tensor) -> Tensor:
-                sizes.append(t.numel() * t.element_size())
-                return t
-
-            with torch.autograd.graph.saved_tensors_hooks(pack, lambda t: t):
-                self._gradient(slice(0, rows))
-            return sum(sizes)
-
-        return saved(2) - saved(1) if len(self._examples) > 1 else 0
+        """What one more example adds to a record."""
+        return self._derivatives.size(2) - self._derivatives.size(1) if self._rows > 1 else 0
 
 
 class Sketch:

@@ -29,6 +29,7 @@ class Copies:
         parts: The data by part: train, validation (which may have no examples) and test.
         streams: Random streams of the analysis; nothing else draws.
         distilled: The learned images of the study, where it has some.
+        lanes: Networks that share their steps.
         progress: Told how far the analysis is.
     """
 
@@ -39,6 +40,7 @@ class Copies:
     parts: Mapping[str, Examples]
     streams: Streams
     distilled: Examples | None = None
+    lanes: int = 1
     progress: Progress = SILENT
 
     @property
@@ -92,7 +94,7 @@ class SetInput:
         parts: The real data by part: train, validation (which may have no examples) and test.
         transform: That of the real data.
         streams: Random streams of the analysis; nothing else draws.
-        device: Where networks are trained.
+        device: Where networks are trained; `lanes` of them share their steps.
         progress: Told how far the analysis is.
     """
 
@@ -104,6 +106,7 @@ class SetInput:
     device: str = "cpu"
     progress: Progress = SILENT
     network: str = ""
+    lanes: int = 1
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ References:
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -28,12 +29,12 @@ from distill_prune.analyze.inputs import SetInput
 from distill_prune.artifacts import Cost, Examples, Measurements
 from distill_prune.duration import Duration
 from distill_prune.errors import UserError
-from distill_prune.progress import TicksOnly
-from distill_prune.rng import Streams, seed_of
-from distill_prune.training import Recipe, evaluate, train
+from distill_prune.rng import Streams
+from distill_prune.training import Recipe, evaluate, train_several
 from distill_prune.tree import State, to
 
 TAKES: Literal["set"] = "set"
+LANES = True
 ARMS = ("real_hard", "synthetic_hard", "synthetic_own", "random_own")
 
 
@@ -69,14 +70,16 @@ def measure(settings: Settings, given: SetInput) -> Measurements:
     runs = len(settings.rates) * 2 + settings.nets * len(ARMS) - 2
     done, cost = 0, Cost()
 
-    def trained(kind: str, examples: Examples, how: Recipe, net: int) -> State:
+    def trained(kind: str, examples: Sequence[Examples], how: Recipe, first: int = 0) -> list[State]:
+        """Fresh networks from number `first` on, one for each of `examples`."""
         nonlocal done, cost
-        noise = streams.under(kind, net=net)
-        start = model.fresh(seed_of(noise.seed, *noise.names, "init", **dict(noise.parts)))
-        outcome = train(model, start, examples, how, noise, device=device, progress=TicksOnly(given.progress, done, runs))
-        done, cost = done + 1, cost + outcome.cost
+        trainings = [
+            evaluation.fresh(model, e, how, streams.under(kind, net=net)) for net, e in enumerate(examples, start=first)
+        ]
+        outcomes = train_several(trainings, given.lanes, device)
+        done, cost = done + len(outcomes), sum((outcome.cost for outcome in outcomes), cost)
         given.progress.tick(done, runs, kind)
-        return to(outcome.state, device)
+        return [to(outcome.state, device) for outcome in outcomes]
 
     def score(state: State, part: str) -> float:
         return 1 - evaluate(model, state, parts[part].to(device)).error
@@ -85,19 +88,19 @@ def measure(settings: Settings, given: SetInput) -> Measurements:
     chosen: dict[str, float] = {}
     for kind, examples in (("real_hard", parts["train"]), ("synthetic_hard", hard)):
         tried = {
-            rate: trained(kind, examples, recipe.model_copy(update={"lr": rate, "length": lengths[kind]}), 0)
+            rate: trained(kind, [examples], recipe.model_copy(update={"lr": rate, "length": lengths[kind]}))[0]
             for rate in settings.rates
         }
         by = {rate: score(state, "validation") for rate, state in tried.items()} if len(tried) > 1 else {}
         rate = chosen[kind] = max(tried, key=lambda r: by.get(r, 0.0))
         how = recipe.model_copy(update={"lr": rate, "length": lengths[kind]})
-        later = [trained(kind, examples, how, net) for net in range(1, settings.nets)]
+        later = trained(kind, [examples] * (settings.nets - 1), how, 1)
         accuracy[kind] = [score(state, "test") for state in (tried[rate], *later)]
-    accuracy["synthetic_own"] = [score(trained("synthetic_own", soft, recipe, net), "test") for net in range(settings.nets)]
-    accuracy["random_own"] = [
-        score(trained("random_own", _random(parts["train"], hard, streams, net), recipe, net), "test")
-        for net in range(settings.nets)
-    ]
+    own: dict[str, list[Examples]] = {
+        "synthetic_own": [soft] * settings.nets,
+        "random_own": [_random(parts["train"], hard, streams, net) for net in range(settings.nets)],
+    }
+    accuracy |= {kind: [score(state, "test") for state in trained(kind, sets, recipe)] for kind, sets in own.items()}
     hlr = [a - b for a, b in zip(accuracy["real_hard"], accuracy["synthetic_hard"], strict=True)]
     ior = [a - b for a, b in zip(accuracy["synthetic_own"], accuracy["random_own"], strict=True)]
     lrs = [label_robust_score(h, i, settings.weight) for h, i in zip(hlr, ior, strict=True)]

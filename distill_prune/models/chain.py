@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from distill_prune.models.passes import Conv, Layer, Linear, Patches, Tensors
 from distill_prune.models.passes_fixed import AvgPool, Flatten, MaxPool, ReLU
 from distill_prune.models.passes_norm import BatchNorm, GroupNorm
+from distill_prune.models.pooling import HalvingPool
 
 
 class Record(NamedTuple):
@@ -138,7 +139,11 @@ def _passes(layer: nn.Module, shape: torch.Size) -> Layer | None:
         return ReLU()
     if type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
         return Flatten(shape)
-    if type(layer) is nn.AvgPool2d and (layer.stride, layer.padding) == (layer.kernel_size, 0):
+    if (
+        isinstance(layer, nn.AvgPool2d)
+        and type(layer) in (nn.AvgPool2d, HalvingPool)
+        and (layer.stride, layer.padding) == (layer.kernel_size, 0)
+    ):
         plain = not layer.ceil_mode and layer.divisor_override is None
         return AvgPool(layer.kernel_size, shape) if plain and isinstance(layer.kernel_size, int) else None
     if type(layer) is nn.MaxPool2d and (layer.stride, layer.padding, layer.dilation) == (layer.kernel_size, 0, 1):

@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import nn
 
 from distill_prune.models.layers import Init, Norm, NormedSettings, NormInit, initialised, norm
+from distill_prune.models.pooling import HalvingPool
 from distill_prune.settings import Later
 
 
@@ -45,7 +46,7 @@ def build(settings: Settings, shape: tuple[int, int, int], classes: int) -> nn.M
         layers.append(nn.Conv2d(channels, settings.width, 3, padding=1 if i else settings.first_padding))
         if settings.norm != "none":  # an identity would move the numbers in the layers' names
             layers.append(norm(settings.norm, settings.width, height * width))
-        layers += [nn.ReLU(), nn.AvgPool2d(2)]
+        layers += [nn.ReLU(), HalvingPool()]
         channels, height, width = settings.width, height // 2, width // 2
     module = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, classes))
     return initialised(module, settings.init, settings.norm_init)

@@ -148,6 +148,8 @@ class Pipeline(Settings):
             raise ValueError(f"seeds {list(self.seeds)} are not all different")
         if self.lanes > 1 and any(source.is_text for source in (self.data, *self.tasks.values())):
             raise ValueError(f"lanes is {self.lanes}, and networks of text are trained one by one: leave lanes out")
+        if self.compile and any(source.is_text for source in (self.data, *self.tasks.values())):
+            raise ValueError("compile is true, and sentences have many lengths, each of which would be compiled: leave it out")
         check(self.arms, self.distill, self.tasks, self.prune.levels)
         if self.prune.share == "original" and self.prune.rate * self.prune.levels >= 1:
             raise ValueError(f"prune.levels {self.prune.levels} of {self.prune.rate:g} of the original weights leave none")

@@ -179,7 +179,7 @@ def run(
     if graph.pipeline.compile and device == "cpu":
         check_compiler()
     wanted, missing = needed(graph, store, until)
-    schedule = Schedule(graph.nodes, missing, urgency(graph, wanted, cost), cost)
+    schedule = Schedule(graph.nodes, missing, urgency(graph, wanted, cost) if missing else {}, cost)
     state = _Run(graph, store, watcher, schedule)
     state.report.hits = len(wanted) - len(missing)
     watcher.begin(len(wanted), state.report.hits, schedule.left())

@@ -127,6 +127,7 @@ def _copies(job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress
         {name: reader.part(data, name) for name in SPLITS},
         Streams(needed(job.seed, "a seed", job.analysis.name), ("compare",)),
         None if learned is None else learned.to(reader.device),
+        job.lanes,
         progress,
     )
 
@@ -171,4 +172,5 @@ def _set(job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: P
         reader.device,
         progress,
         settings.name,
+        job.lanes,
     )

@@ -186,7 +186,6 @@ class Worker:
         compiled.cache(store.root / ".compiled")
         self._reader = Reader(store, device)
         self._suspects: set[str] = set()
-        self._independent: set[Hashable] = set()  # signatures of trainings whose lanes were checked
 
     def make(self, nodes: Sequence[Node], hear: Hear) -> list[Outcome]:
         """Make the artifacts of a group of nodes under equal conditions, but for those that are there or are being made. What
@@ -247,9 +246,8 @@ class Worker:
 
     def _train(self, works: Sequence[_Work], tasks: Sequence[Task]) -> list[Trained | NonFiniteError]:
         trainings, lanes = [task.training for task in tasks], works[0].node.job.lanes
-        if lanes > 1 and trainings[0].signature not in self._independent:
+        if lanes > 1:
             check_independence(trainings[0], lanes, self.device)
-            self._independent.add(trainings[0].signature)
         return train_group(trainings, lanes, self.device, [work.progress for work in works])
 
     def _finished(self, work: _Work, task: Task, trained: Trained | NonFiniteError) -> Made:

@@ -9,11 +9,14 @@ Both must end at equal bits, and where the same steps alone end, to rounding.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 
 import torch
 
+from distill_prune import compiled
 from distill_prune.arithmetic import ceil_div
+from distill_prune.compiled import compiling
 from distill_prune.errors import NonFiniteError, UserError
 from distill_prune.rng import stream
 from distill_prune.training.loop import Trained, Training, train_group
@@ -24,16 +27,24 @@ TOLERANCE = 1e-2
 """Of the largest number of a tensor: rounding is far below it, numbers of other lanes and of other layouts are far above."""
 
 
+_checked: set[Hashable] = set()
+"""Kinds of training whose lanes were measured in this process."""
+
+
 def check_independence(training: Training, lanes: int, device: str | torch.device = "cpu") -> None:
-    """Refuse lanes for a kind of training where they are not independent.
+    """Refuse lanes for a kind of training where they are not independent. A kind is measured once in a process.
 
     Raises:
         UserError: a lane ends elsewhere among other neighbours, or elsewhere than alone; or the network has no form for
             several lanes.
     """
+    kind = training.signature, lanes, str(device), compiled.enabled()
+    if kind in _checked:
+        return
     short = _short(training)
     first, last = _beside(short, lanes, 0, device), _beside(short, lanes, lanes - 1, device)
-    alone = train_group([short], 1, device)[0]
+    with compiling(False):  # a graph of one network would take longer to compile than these steps
+        alone = train_group([short], 1, device)[0]
     results = [outcome for outcome in (first, last, alone) if isinstance(outcome, Trained)]
     if len(results) < 3:
         return  # it diverges at once, which its artifact will say
@@ -50,6 +61,7 @@ def check_independence(training: Training, lanes: int, device: str | torch.devic
             expected="layers that act on one channel at a time, or are convolutions, norms or linear layers of torch",
             mend="lanes: 1",
         )
+    _checked.add(kind)
 
 
 def _short(training: Training) -> Training:
