@@ -28,7 +28,6 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from distill_prune import compiled
 from distill_prune.artifacts import Cost, SyntheticSet, Trajectory, decode
 from distill_prune.data.augment import Augment, draw
 from distill_prune.distill import Distilled, Source
@@ -147,8 +146,7 @@ def _segment(settings: Settings, inner: Inner, theta: Tensor) -> tuple[int, int 
     give equal bits."""
     if settings.segment != "auto":
         return settings.segment, None
-    with compiled.compiling(False):
-        needed = max(1, record_bytes(inner, theta))
+    needed = max(1, record_bytes(inner, theta))
     memory, derivatives = settings.memory_gb * 1e9, inner.derivatives
     if needed <= memory or derivatives is None or not derivatives.by_example:
         return max(1, min(settings.inner_steps, int(memory // needed))), None
