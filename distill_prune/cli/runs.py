@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json as json_
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from distill_prune.cli.options import (
     open_graph,
     open_store,
 )
+from distill_prune.errors import UserError
 
 if TYPE_CHECKING:
     from distill_prune.plan.nodes import Graph
@@ -136,11 +138,17 @@ def plan(pipeline: PipelineArg, sets: Sets = None, folder: StoreDir = None, json
 
     Example:  distill-prune plan digits.yaml
     """
+    from distill_prune.compiled import check_compiler
     from distill_prune.study.study import cost_of
     from distill_prune.terminal import duration
 
     store = open_store(folder)
     _, graph = open_graph(pipeline, sets, store)
+    if graph.pipeline.compile and graph.pipeline.device == "cpu":
+        try:
+            check_compiler()
+        except UserError as problem:  # this machine need not be the one that runs it
+            print(problem, file=sys.stderr)
     costs = cost_of(graph, store)
     rows: list[dict[str, Any]] = [
         {

@@ -35,17 +35,20 @@ class Conditions(NamedTuple):
 
     threads: int = 1
     lanes: Lanes = 1
+    compile: bool = False
 
 
 class Job(Settings):
-    """Base of the stages' settings. `threads` is part of every key, and `lanes` of those where it decides bits."""
+    """Base of the stages' settings. `threads` is part of every key, `lanes` and `compile` of those where they decide bits."""
 
     threads: int = 1
     lanes: Lanes = Later(1)
+    compile: bool = Later(False)
 
     def under(self, conditions: Conditions) -> Self:
         """The job under a pipeline's conditions."""
-        return self.model_copy(update={"threads": conditions.threads, "lanes": conditions.lanes if self.in_lanes() else 1})
+        lanes, compiles = conditions.lanes if self.in_lanes() else 1, conditions.compile and self.compiles()
+        return self.model_copy(update={"threads": conditions.threads, "lanes": lanes, "compile": compiles})
 
     def trains(self) -> bool:
         """Whether it is one training, which can share its steps with those of other jobs."""
@@ -53,6 +56,10 @@ class Job(Settings):
 
     def in_lanes(self) -> bool:
         """Whether networks share steps where a pipeline asks for lanes."""
+        return self.trains()
+
+    def compiles(self) -> bool:
+        """Whether steps of a network are compiled where a pipeline asks for that."""
         return self.trains()
 
     def company(self) -> Json:
@@ -93,6 +100,9 @@ class DistillJob(Job):
     method: SerializeAsAny[Entry]
     model: SerializeAsAny[Entry] | None
     seed: int
+
+    def compiles(self) -> bool:
+        return self.model is not None
 
 
 class DenseJob(Job):
@@ -175,3 +185,6 @@ class CompareJob(Job):
 
     def in_lanes(self) -> bool:
         return ANALYSES[self.analysis.name].LANES
+
+    def compiles(self) -> bool:
+        return self.model is not None

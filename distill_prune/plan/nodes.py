@@ -94,7 +94,7 @@ class Graph:
 
     def add(self, stage: str, job: Job, inputs: Mapping[str, str], label: str, kind: str = "") -> str:
         """Add the artifact of a job under the pipeline's conditions, unless it is there; its key."""
-        job = job.under(Conditions(self.pipeline.threads, self.pipeline.lanes))
+        job = job.under(Conditions(self.pipeline.threads, self.pipeline.lanes, self.pipeline.compile))
         key = identity(stage, VERSIONS[stage], job.identity(), inputs)
         self.nodes.setdefault(key, Node(stage, key, job, dict(inputs), label, kind or stage))
         return key

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from distill_prune import compiled
 from distill_prune.artifacts import Parts
 from distill_prune.errors import DamagedArtifact, NonFiniteError
 from distill_prune.plan.jobs import VERSIONS
@@ -100,8 +101,9 @@ class WorkProgress(Progress):
 
 
 @contextlib.contextmanager
-def conditions(threads: int) -> Iterator[None]:
-    """Equal bits for equal keys: the pipeline's number of threads, deterministic algorithms; put back afterwards.
+def conditions(threads: int, compile_steps: bool = False) -> Iterator[None]:
+    """Equal bits for equal keys: the pipeline's number of threads, deterministic algorithms, steps compiled or not; put back
+    afterwards.
 
     Deterministic mode fills fresh memory, so that code which reads it uninitialised gives equal results, too. There is no such
     code here, and filling takes a tenth of an inner step of distillation.
@@ -114,7 +116,8 @@ def conditions(threads: int) -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     memory.fill_uninitialized_memory = False
     try:
-        yield
+        with compiled.compiling(compile_steps):
+            yield
     finally:
         torch.set_num_threads(before[0])
         torch.use_deterministic_algorithms(before[1])
@@ -204,7 +207,8 @@ class Worker:
         outcomes: dict[str, Outcome] = {}
         groups: dict[Hashable, list[tuple[_Work, Task]]] = {}
         _reset_peak()
-        with conditions(nodes[0].job.threads):
+        job = nodes[0].job
+        with compiled.cache(self.store.compiled), conditions(job.threads, job.compile):
             for node in nodes:
                 progress = WorkProgress(self.store.work(node.key), partial(_hear_tick, node.key, hear), self.device)
                 work = _Work(node, progress)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from distill_prune.compiled import compiler
 from distill_prune.errors import DistillPruneError
 from distill_prune.run.devices import cores
 from distill_prune.run.ray_cluster import describe
@@ -36,6 +37,7 @@ def examine(store: Path) -> dict[str, str]:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         facts["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
     facts["bfloat16"] = bfloat16()
+    facts["C++ compiler"] = compiler() or "none: `compile: true` cannot be used on a CPU"
     facts["ray"] = describe()
     facts["system"] = f"{platform.system()} {platform.machine()}"
     try:
