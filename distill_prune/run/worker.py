@@ -39,6 +39,7 @@ from distill_prune.run.trainings import Task, task_of
 from distill_prune.store.manifest import Provenance
 from distill_prune.store.store import Store
 from distill_prune.training import Trained, check_independence, train_group
+from distill_prune.training.precision import tf32
 
 SAVE_SECONDS = 30.0
 VERSIONED = (
@@ -102,8 +103,8 @@ class WorkProgress(Progress):
 
 @contextlib.contextmanager
 def conditions(threads: int, compile_steps: bool = False) -> Iterator[None]:
-    """Equal bits for equal keys: the pipeline's number of threads, deterministic algorithms, steps compiled or not; put back
-    afterwards.
+    """Equal bits for equal keys: the pipeline's number of threads, deterministic algorithms, whether steps are compiled, and no
+    TF32 but where a recipe asks for it; put back afterwards.
 
     Deterministic mode fills fresh memory, so that code which reads it uninitialised gives equal results, too. There is no such
     code here, and filling takes a tenth of an inner step of distillation.
@@ -116,7 +117,7 @@ def conditions(threads: int, compile_steps: bool = False) -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     memory.fill_uninitialized_memory = False
     try:
-        with compiled.compiling(compile_steps):
+        with tf32(False), compiled.compiling(compile_steps):
             yield
     finally:
         torch.set_num_threads(before[0])
