@@ -12,11 +12,9 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from second_device_cases import CASES, CASES_OF_TEXT
 
 Waits = Mapping[str, int]
 """How often the host waited, by what for and where: "reads training/run.py:129"."""

@@ -20,7 +20,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 
 
@@ -39,6 +38,8 @@ def draw(probability: float, beta: float, shape: tuple[int, ...], generator: tor
     """The cut of a batch of the given shape (N, C, H, W); None with the probability 1 - `probability`."""
     if float(torch.rand((), generator=generator, dtype=torch.float64)) >= probability:
         return None
+    from scipy.special import betaincinv
+
     n, _, height, width = shape
     # by inversion: torch draws a Beta from its global generator alone
     kept = float(betaincinv(beta, beta, float(torch.rand((), generator=generator, dtype=torch.float64))))
