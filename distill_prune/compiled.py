@@ -6,6 +6,7 @@ Whether steps are compiled is a condition of the work, as the number of threads 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import platform
@@ -16,15 +17,16 @@ from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from types import FunctionType
-from typing import ParamSpec, TypeVar, cast
+from typing import ParamSpec, TypeVar, TypeVarTuple, cast
 
-from distill_prune.errors import UserError
+from distill_prune.errors import DistillPruneError, UserError
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 _enabled: ContextVar[bool] = ContextVar("compiled steps", default=False)
-_functions: dict[tuple[object, ...], object] = {}
+_code: dict[tuple[object, ...], object] = {}
 
 
 @contextlib.contextmanager
@@ -58,9 +60,51 @@ def compiled(function: Callable[P, T]) -> Callable[P, T]:
 
 def once(key: tuple[object, ...], build: Callable[[], Callable[P, T]]) -> Callable[P, T]:
     """The compiled function of `key`, which says all that its graph depends on; built at its first use in this process."""
-    if key not in _functions:
-        _functions[key] = compiled(build())
-    return cast(Callable[P, T], _functions[key])
+    if key not in _code:
+        _code[key] = compiled(build())
+    return cast(Callable[P, T], _code[key])
+
+
+def call(key: tuple[object, ...], function: Callable[[*Ts], T], *args: *Ts) -> T:
+    """The result of a `function` of tensors, gradients inside it included, by compiled code.
+
+    `key` says all that the code depends on. At its first use in this process torch records the function's operations on
+    arguments of this kind and compiles them: no value may decide what is done.
+
+    Raises:
+        UserError: the function cannot be recorded or compiled, or there is no compiler.
+    """
+    import torch
+
+    code = cast(Callable[[*Ts], T] | None, _code.get(key))
+    with torch.no_grad():
+        if code is not None:
+            return code(*args)
+        try:
+            with torch.enable_grad():
+                code = compiled(_recorded(function, *args))
+            result = code(*args)
+        except DistillPruneError:
+            raise
+        except Exception as problem:
+            check_compiler()
+            lines = str(problem).strip().splitlines() or [type(problem).__name__]
+            raise UserError("a step of this network cannot be compiled", got=lines[0], mend="compile: false") from problem
+    _code[key] = code
+    return result
+
+
+def _recorded(function: Callable[[*Ts], T], *args: *Ts) -> Callable[[*Ts], T]:
+    """The operations of a function as one graph, recorded without computing them."""
+    from torch._dispatch.python import enable_python_dispatcher
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    def operations(*given: *Ts) -> T:
+        return function(*given)
+
+    with enable_python_dispatcher():  # without it the graph does not say that batch norm changes its running statistics
+        graph = make_fx(operations, tracing_mode="fake", _allow_non_fake_inputs=True)(*args)
+    return cast(Callable[[*Ts], T], graph)
 
 
 def compiler() -> str | None:
@@ -89,18 +133,28 @@ def check_compiler() -> None:
         )
 
 
-def cache(folder: Path) -> None:
-    """Keep what is compiled from now on in a part of `folder` for processors of this machine's kind. It may be removed at any
-    time: it is compiled again then."""
-    here = folder / _processor()
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(here.absolute())
-    os.environ["TRITON_CACHE_DIR"] = str((here / "triton").absolute())
+@contextlib.contextmanager
+def cache(folder: Path) -> Iterator[None]:
+    """Keep what is compiled in the block in a part of `folder` for processors of this machine's kind."""
+    here = (folder / _processor()).absolute()
+    places = {"TORCHINDUCTOR_CACHE_DIR": str(here), "TRITON_CACHE_DIR": str(here / "triton")}
+    before = {name: os.environ.get(name) for name in places}
+    os.environ.update(places)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _command() -> str:
     return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 
 
+@functools.cache
 def _processor() -> str:
     """A short name for the kind of processor: code is compiled for all its instructions, and another may not have them."""
     kind = platform.machine() + platform.processor()

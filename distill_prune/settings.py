@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, TypeVar, overload
 
@@ -121,11 +122,13 @@ def canonical(value: object) -> Json:
     Raises:
         TypeError: there is a value that JSON does not know.
     """
+    if value is None or isinstance(value, str | int | float):  # bool is an int; most values are plain, so they come first
+        return value
     if isinstance(value, BaseModel):
         fields = {}
-        for name, info in type(value).model_fields.items():
-            setting, extra = getattr(value, name), info.json_schema_extra
-            if not (isinstance(extra, dict) and extra.get("later") and setting == info.default):
+        for name, later, default in _fields(type(value)):
+            setting = getattr(value, name)
+            if not (later and setting == default):
                 fields[name] = canonical(setting)
         if isinstance(value, Entry) and foreign(type(value).__module__):
             fields["code"] = _code(type(value))
@@ -134,11 +137,17 @@ def canonical(value: object) -> Json:
         return {str(k): canonical(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [canonical(v) for v in value]
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
     if isinstance(value, Duration):
         return str(value)
     raise TypeError(f"{type(value).__name__} is no value that JSON knows: {value!r}")
+
+
+@cache
+def _fields(kind: type[BaseModel]) -> tuple[tuple[str, bool, object], ...]:
+    """Name, whether it is a `Later` one, and default of every field of a model."""
+    extras = {name: info.json_schema_extra for name, info in kind.model_fields.items()}
+    later = {name for name, extra in extras.items() if isinstance(extra, dict) and extra.get("later")}
+    return tuple((name, name in later, info.default) for name, info in kind.model_fields.items())
 
 
 def canonical_json(value: object) -> str:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
+
+from distill_prune.arithmetic import ceil_div
+
+_WORD = 16
+"""Bytes; every tensor of a shared piece of memory begins at a multiple of them."""
 
 State = dict[str, Tensor]
 """Every tensor of a network by dotted name: parameters and buffers."""
@@ -40,6 +46,18 @@ def clone(state: Mapping[str, Tensor]) -> State:
 def to(state: Mapping[str, Tensor], device: str | torch.device) -> State:
     """Every tensor on `device`."""
     return {n: t.to(device) for n, t in state.items()}
+
+
+def moved(tensors: Sequence[Tensor], device: str | torch.device) -> list[Tensor]:
+    """Small tensors of any types on `device`: those of the CPU are copied there all together, and share memory."""
+    if all(t.device == torch.device(device) for t in tensors):
+        return list(tensors)
+    starts = list(accumulate((ceil_div(t.nbytes, _WORD) * _WORD for t in tensors), initial=0))
+    together = torch.empty(starts.pop(), dtype=torch.uint8)
+    for start, tensor in zip(starts, tensors, strict=True):
+        together[start : start + tensor.nbytes] = tensor.contiguous().view(-1).view(torch.uint8)
+    there = together.to(device)
+    return [there[s : s + t.nbytes].view(t.dtype).view(t.shape) for s, t in zip(starts, tensors, strict=True)]
 
 
 def lerp(a: Mapping[str, Tensor], b: Mapping[str, Tensor], alpha: float) -> State:

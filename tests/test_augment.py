@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from pydantic import TypeAdapter, ValidationError
 from torch.autograd import gradcheck, gradgradcheck
 
-from distill_prune.data.augment import FAMILIES, Augment, apply, augment, draw
-from distill_prune.rng import Streams, stream
+from distill_prune.data.augment import FAMILIES, Augment, apply, apply_lanes, draw, draw_lanes
+from distill_prune.rng import stream
 
 DSA = "color_crop_cutout_flip_scale_rotate"
 
@@ -115,16 +115,17 @@ def test_ranges_are_those_of_dsa() -> None:
 
 def test_none_returns_the_batch_itself() -> None:
     x = images(2, 1, 4, 4)
-    assert augment(x, "none", Streams(0), 3) is x
     assert apply(x, draw("none", tuple(x.shape), stream(0, "test"))) is x
 
 
-def test_augment_draws_from_the_stream_of_the_step() -> None:
-    x, noise = images(4, 1, 8, 8), Streams(7, ("retrain",))
-    result = augment(x, "crop+rotate", noise, 5)
-    expected = apply(x, draw("crop+rotate", tuple(x.shape), stream(7, "retrain", "augment", step=5)))
-    assert torch.equal(result, expected)
-    assert not torch.equal(result, augment(x, "crop+rotate", noise, 6))
+@pytest.mark.parametrize("strategy", ["crop+rotate", DSA])
+def test_lanes_are_augmented_as_each_alone(strategy: str) -> None:
+    x = images(12, 4, 1, 8, 8)
+    drawn = draw_lanes(strategy, tuple(x.shape[1:]), [stream(i, "test") for i in range(len(x))])
+    assert sorted(i for members in drawn.members for i in members) == list(range(len(x)))
+    assert len({draw.families for draw in drawn.draws}) == len(drawn.draws)
+    for i, (batch, result) in enumerate(zip(x, apply_lanes(x, drawn), strict=True)):
+        assert torch.equal(result, apply(batch, draw(strategy, tuple(batch.shape), stream(i, "test"))))
 
 
 @pytest.mark.parametrize(

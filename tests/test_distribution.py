@@ -41,7 +41,7 @@ def test_both_batches_are_flipped_or_neither_and_each_class_and_step_draws_anew(
     for step in range(12):
         flipped = []
         for label in range(3):
-            found, before = pairs.pair(label, own, iteration=step), plain.pair(label, own, iteration=step)
+            found, before = (p.pair(own, p.drawn(iteration=step)[label]) for p in (pairs, plain))
             states = [
                 [bool(torch.equal(x, y.flip(2))) for x, y in zip(*both, strict=True)]
                 for both in zip(found, before, strict=True)
@@ -56,11 +56,12 @@ def test_real_batches_are_of_the_class_without_repeats_and_end_with_the_class(so
     for batch, size in ((5, 5), (8, 8), (100, 8)):
         pairs = pairs_of(source, batch=batch)
         for label in range(3):
-            real, _ = pairs.pair(label, torch.zeros(1, *source.train.shape), iteration=0)
+            real, _ = pairs.pair(torch.zeros(1, *source.train.shape), pairs.drawn(iteration=0)[label])
             own = source.train.x[source.train.y == label]
             where = [next(i for i, x in enumerate(own) if torch.equal(x, image)) for image in real]
             assert len(set(where)) == len(where) == size
-    one, two = (pairs_of(source).pair(0, torch.zeros(1, *source.train.shape), iteration=i)[0] for i in (0, 1))
+    pairs, own = pairs_of(source), torch.zeros(1, *source.train.shape)
+    one, two = (pairs.pair(own, pairs.drawn(iteration=i)[0])[0] for i in (0, 1))
     assert not torch.equal(one, two)
 
 
@@ -105,7 +106,7 @@ def test_distribution_gradient_equals_a_loop_over_classes(augment, factor, depth
     last = f"{distribution.last_linear(model)}.weight"
     leaf, total = pixels.clone().requires_grad_(), 0.0
     for label in range(3):
-        real, synthetic = pairs.pair(label, leaf[2 * label : 2 * label + 2], iteration=3)
+        real, synthetic = pairs.pair(leaf[2 * label : 2 * label + 2], pairs.drawn(iteration=3)[label])
         mean_real = sum(embedded(x[None])[0] for x in real) / len(real)
         mean_synthetic = sum(embedded(x[None])[0] for x in synthetic) / len(synthetic)
         total = total + sum((a - b) ** 2 for a, b in zip(mean_real, mean_synthetic, strict=True))

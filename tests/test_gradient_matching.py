@@ -46,7 +46,7 @@ def naive_matching(pairs, pixels, state, metric, depth, step):
     for label in range(3):
         w = {n: t.detach().clone().requires_grad_() for n, t in state.items()}
         slopes = []
-        for x in pairs.pair(label, leaf[ipc * label : ipc * (label + 1)], **step):
+        for x in pairs.pair(leaf[ipc * label : ipc * (label + 1)], pairs.drawn(**step)[label]):
             loss = cross_entropy(logits(w, x, depth), torch.full((len(x),), label))
             slopes.append(dict(zip(w, torch.autograd.grad(loss, list(w.values()), create_graph=True), strict=True)))
         total = total + naive_distance({n: g.detach() for n, g in slopes[0].items()}, slopes[1], metric, last)

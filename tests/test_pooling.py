@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_prune.models import pooling
+from distill_prune.models import MODELS, build_model, pooling
+from distill_prune.models.chain import Chain
 from distill_prune.models.pooling import HalvingPool
 from distill_prune.rng import stream
 from distill_prune.training import CountFlops
@@ -54,3 +55,9 @@ def test_odd_sides_transforms_and_counters_see_torchs_own(monkeypatch: pytest.Mo
     with CountFlops() as counter:
         HalvingPool()(x[0]).sum().backward()
     assert not counter.total
+
+
+def test_convolutional_networks_stay_chains_with_closed_forms() -> None:
+    model = build_model(MODELS["convnet"].Settings.model_validate({"depth": 2, "width": 4}), (1, 8, 8), 3)
+    assert any(isinstance(layer, HalvingPool) for layer in model.module)
+    assert Chain.of(model.module, model.shape) is not None

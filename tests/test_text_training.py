@@ -95,7 +95,7 @@ def test_batches_are_the_stream_s_and_another_epoch_s_are_others():
 def test_training_visits_batches_by_length(model, monkeypatch):
     examples, seen = tiny_text.many(N), []
     real = Feeds._of_one
-    monkeypatch.setattr(Feeds, "_of_one", lambda f, rows, step: (seen.append(rows.tolist()), real(f, rows, step))[1])
+    monkeypatch.setattr(Feeds, "_of_one", lambda f, drawn: (seen.append(drawn.rows[0].tolist()), real(f, drawn))[1])
     train(model, start_of(model), examples, SORTED.model_copy(update={"length": "2ep"}), NOISE)
     orders = [epoch_order(examples, SORTED, NOISE("order", epoch=e)) for e in (0, 1)]
     assert seen == [rows.tolist() for order in orders for rows in torch.split(order, 4)]

@@ -17,7 +17,7 @@ from distill_prune.rng import stream
 from distill_prune.training import CountFlops
 from distill_prune.tree import flatten, shapes, to, unflatten
 from ratios.made_up import network
-from ratios.optional import ways
+from ratios.optional import of_inner, takes, ways
 
 STEPS = 10
 
@@ -41,12 +41,17 @@ def problem(scene: Scene) -> tuple[Model, Inner, Tensor, Tensor]:
     model = network(3, width, (3, 32, 32))
     start, target = (flatten(to(model.fresh(seed), scene.device)) for seed in range(2))
     layout = shapes(model.module.state_dict())
+
+    def forward(theta: Tensor, x: Tensor) -> Tensor:
+        return model(unflatten(theta, layout), x, train=True)
+
     inner = Inner(
-        lambda theta, x: model(unflatten(theta, layout), x, train=True),
+        forward,
         torch.randn(count, 3, 32, 32, generator=stream(0, "bench")).to(scene.device),
         (torch.arange(count) % 10).to(scene.device),
         torch.tensor(-3.0, device=scene.device),
         [Batch(None, None)] * STEPS,
+        **of_inner(model, layout, forward),
     )
     return model, inner, start, target
 
@@ -56,10 +61,18 @@ def gradient(scene: Scene) -> Row:
     with CountFlops() as counter:
         unrolled(model, replace(inner, batches=inner.batches[:1]), start, target)
     eager, compiled, absent = ways(scene, 1, lambda: matching_gradient(inner, start, target, segment=1))
+    in_chunks = []
+    if takes(matching_gradient, "chunk"):
+        fourth = len(inner.pixels) // 4
+        in_chunks = [ways(scene, 1, lambda: matching_gradient(inner, start, target, segment=1, chunk=fourth)).eager]
     return Row(
         f"matching gradient, N = {STEPS}, ConvNet-3 w{scene.size(64, 4)}, {len(inner.pixels)} images 3x32x32",
         Side("full unroll", lambda: unrolled(model, inner, start, target)),
-        [Side("adjoint, s = 1", eager, 0.65, 0.15), *(Side("adjoint, s = 1, compiled", run, 0.40, 0.15) for run in compiled)],
+        [
+            Side("adjoint, s = 1", eager, 0.65, 0.15),
+            *(Side("adjoint, s = 1, in four chunks", run, None, 0.15) for run in in_chunks),
+            *(Side("adjoint, s = 1, compiled", run, 0.40, 0.15) for run in compiled),
+        ],
         flops=STEPS * counter.total,
         memory=True,
         absent=absent,

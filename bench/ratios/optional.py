@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import torch
 from measure import Scene
+from torch import Tensor
 
+from distill_prune.models import Model
 from distill_prune.plan.config import Pipeline
 from distill_prune.run.worker import conditions
 
@@ -32,10 +35,24 @@ def ways(scene: Scene, threads: int, run: Run) -> Ways:
 
         return conditioned
 
-    known = "compile" in inspect.signature(conditions).parameters
+    known = takes(conditions, "compile")
     if known and not scene.quick:
         return Ways(under(), [under(compile=True)], {})
     return Ways(under(), [], {"compiled": "not in a quick run" if known else "this version has no compiled steps"})
+
+
+def takes(function: Callable[..., object], parameter: str) -> bool:
+    """Whether a function of this version has a parameter of this name."""
+    return parameter in inspect.signature(function).parameters
+
+
+def of_inner(model: Model, layout: Mapping[str, torch.Size], forward: Callable[[Tensor, Tensor], Tensor]) -> dict[str, object]:
+    """The arguments of `Inner` with which trajectory matching takes derivatives in this version."""
+    try:
+        from distill_prune.distill.derivatives import derivatives
+    except ImportError:
+        return {}
+    return {"derivatives": derivatives(model, layout, forward)}
 
 
 def lacking(side: str, key: str) -> dict[str, str]:

@@ -17,7 +17,6 @@ from typing import NotRequired, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import stdtrit
 
 
 class Interval(TypedDict):
@@ -51,6 +50,8 @@ def estimate(values: Sequence[float]) -> Estimate:
 
 def interval(mean: float, se: float, freedom: float) -> Interval:
     """`mean`, `se` and the 95 % t-interval at so many degrees of freedom."""
+    from scipy.special import stdtrit
+
     half = float(stdtrit(freedom, 0.975)) * se
     return {"mean": mean, "se": se, "low": mean - half, "high": mean + half}
 

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from scipy.linalg import eigh_tridiagonal
 from torch import Tensor
 
 GROUP_BYTES = 1024 * 2**20
@@ -94,5 +93,7 @@ def _advance(r: _Recurrence, product: Tensor, outside: Tensor) -> None:
 
 
 def _nodes(r: _Recurrence) -> tuple[Tensor, Tensor]:
+    from scipy.linalg import eigh_tridiagonal
+
     values, vectors = eigh_tridiagonal(r.diagonal, r.beside)
     return torch.from_numpy(values), torch.from_numpy(vectors[0] ** 2)

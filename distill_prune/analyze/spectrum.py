@@ -36,7 +36,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import Field
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 from torch import Tensor
 
 from distill_prune.analyze.estimate import Estimate, combined, estimate
@@ -242,6 +241,7 @@ def leading(times: Callable[[Tensor], Tensor], first: Tensor, count: int, tolera
     Raises:
         RunError: they were not found.
     """
+    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
     def one(vector: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return times(torch.from_numpy(np.array(vector, dtype=np.float64).reshape(1, -1)))[0].numpy()

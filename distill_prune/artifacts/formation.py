@@ -22,10 +22,11 @@ from distill_prune.arithmetic import ceil_div
 
 
 @functools.cache
-def enlarging(small: int, large: int) -> Tensor:
-    """The matrix (large, small) of bilinear enlargement along one axis, float64."""
+def enlarging(small: int, large: int, dtype: torch.dtype = torch.float64, device: str | torch.device = "cpu") -> Tensor:
+    """The matrix (large, small) of bilinear enlargement along one axis."""
     unit = torch.eye(small, dtype=torch.float64).unsqueeze(1)
-    return F.interpolate(unit, size=large, mode="linear", align_corners=False).squeeze(1).T.contiguous()
+    matrix = F.interpolate(unit, size=large, mode="linear", align_corners=False).squeeze(1).T.contiguous()
+    return matrix.to(device, dtype)
 
 
 def decode(images: Tensor, factor: int, *, fill: float = 0.0) -> Tensor:
@@ -36,4 +37,5 @@ def decode(images: Tensor, factor: int, *, fill: float = 0.0) -> Tensor:
     rows, columns = ceil_div(height, factor), ceil_div(width, factor)
     padded = F.pad(images, (0, columns * factor - width, 0, rows * factor - height), value=fill)
     patches = torch.cat([p for band in torch.split(padded, rows, 2) for p in torch.split(band, columns, 3)])
-    return enlarging(rows, height).to(patches) @ patches @ enlarging(columns, width).T.to(patches)
+    kind = patches.dtype, patches.device
+    return enlarging(rows, height, *kind) @ patches @ enlarging(columns, width, *kind).T

@@ -41,6 +41,12 @@ class Transform:
         for name, tensor in self.tensors.items():
             finite(f"transform.{name}", tensor)
 
+    def to(self, device: str | torch.device) -> Transform:
+        """The same with its tensors on `device`."""
+        if all(t.device == torch.device(device) for t in self.tensors.values()):
+            return self
+        return Transform(self.kind, {n: t.to(device) for n, t in self.tensors.items()})
+
     def apply(self, x: Tensor) -> Tensor:
         """Pixels in [0, 1] (N, C, H, W) to network input of the same shape."""
         if not self.tensors:
@@ -116,7 +122,8 @@ class Examples:
         return x if self.transform is None else self.transform.apply(x.float() / self.scale)
 
     def to(self, device: str | torch.device) -> Examples:
-        return replace(self, x=self.x.to(device), y=self.y.to(device))
+        transform = None if self.transform is None else self.transform.to(device)
+        return replace(self, x=self.x.to(device), y=self.y.to(device), transform=transform)
 
     def take(self, index: Tensor) -> Examples:
         """The rows in `index`, as examples."""

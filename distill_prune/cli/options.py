@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from distill_prune.plan.nodes import Graph
     from distill_prune.store.store import Store
 
+USUAL = gc.get_threshold()
+"""Of the collector of garbage, as Python sets it; a command begins with a higher one."""
 ORDER = (
     *("run", "data", "experts", "distill", "prune", "retrain", "compare", "plan", "report"),
     *("evaluate", "diff", "import", "export", "pack", "unpack"),
@@ -126,6 +129,7 @@ def execute(
 ) -> dict[str, float]:
     """Make what is missing, with progress for this stream; what was done, as plain data."""
     from dataclasses import asdict
+    from functools import cache
 
     from distill_prune.run.devices import cores
     from distill_prune.run.run import run
@@ -144,9 +148,12 @@ def execute(
     else:
         count = 1 if executor == "serial" else workers or max(1, cores() // threads)
     watch = watcher(count, json=json)
-    costs = cost_of(graph, store)
+    costs = cache(lambda: cost_of(graph, store))  # nobody asks where nothing is missing
+    # What was planned is kept; what artifacts leave behind, tensors among it, is looked for as usual.
+    gc.freeze()
+    gc.set_threshold(*USUAL)
     try:
-        done = run(graph, store, executor, device, count, until, watch, lambda n: costs[n.key])
+        done = run(graph, store, executor, device, count, until, watch, lambda n: costs()[n.key])
     finally:
         watch.close()
     return asdict(done)

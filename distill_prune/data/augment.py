@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -38,7 +38,7 @@ from pydantic import AfterValidator
 from torch import Tensor
 
 from distill_prune.errors import nearest
-from distill_prune.rng import Streams
+from distill_prune.tree import moved
 
 CROP_RATIO, CUTOUT_RATIO, SCALE_RATIO, ROTATE_DEGREES = 0.125, 0.5, 1.2, 15.0
 
@@ -47,10 +47,18 @@ Parameters = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Draw:
-    """What one call does: families in order, and each family's parameters; every tensor is on the CPU and (N,)."""
+    """What one call does: families in order, and each family's parameters; every tensor is (N,). Draws are made on the CPU."""
 
     families: tuple[str, ...]
     parameters: Mapping[str, Parameters]
+
+    def tensors(self) -> list[Tensor]:
+        """All parameters, in one order."""
+        return [t for parameters in self.parameters.values() for t in parameters.values()]
+
+    def over(self, tensors: Iterator[Tensor]) -> Draw:
+        """The same with other parameters, in that order."""
+        return Draw(self.families, {name: {key: next(tensors) for key in p} for name, p in self.parameters.items()})
 
 
 def _part(side: int, ratio: float) -> int:
@@ -142,7 +150,7 @@ def _warp(x: Tensor, matrix: list[Tensor]) -> Tensor:
     theta = torch.stack([a, b, torch.zeros_like(a), c, d, torch.zeros_like(a)], 1).view(n, 2, 3)
     grid = F.affine_grid(theta, [n, channels, height, width], align_corners=True).view(n, -1, 2)
     # Positions (column, row) in an image with one more zero pixel before and two after; what lies further out is zero.
-    last = torch.tensor([width + 1, height + 1], dtype=x.dtype, device=x.device)
+    last = torch.stack([x.new_full((), width + 1), x.new_full((), height + 1)])  # filled there: nothing is copied from the host
     place = ((grid + 1) * ((last - 2) / 2) + 1).clamp_(min=0).minimum(last)
     corner = place.floor()
     share = place - corner
@@ -150,7 +158,8 @@ def _warp(x: Tensor, matrix: list[Tensor]) -> Tensor:
     weight = (shares[:, :, None, :, 1] * shares[:, None, :, :, 0]).view(n, 1, 4, -1)
     row = width + 3
     first = (corner[..., 1] * row + corner[..., 0]).long()
-    index = first.unsqueeze(1) + torch.tensor([0, 1, row, row + 1], device=x.device).view(1, 4, 1)
+    beside = torch.arange(2, device=x.device)
+    index = first.unsqueeze(1) + (row * beside.unsqueeze(1) + beside).view(1, 4, 1)
     padded = F.pad(x, (1, 2, 1, 2)).flatten(2)
     corners = padded.gather(2, index.view(n, 1, -1).expand(-1, channels, -1)).view(n, channels, 4, -1)
     return (corners * weight).sum(2).view_as(x)
@@ -217,26 +226,49 @@ def apply(x: Tensor, draw: Draw) -> Tensor:
     return x
 
 
-def augment(x: Tensor, strategy: str, noise: Streams, step: int) -> Tensor:
-    """The batch `x` (N, C, H, W), augmented by the draw of the stream noise("augment", step=step)."""
-    if strategy == "none":
-        return x
-    return apply(x, draw(strategy, tuple(x.shape), noise("augment", step=step)))
+def placed(draws: Sequence[Draw], device: str | torch.device) -> list[Draw]:
+    """The same draws on `device`, copied there all together."""
+    there = iter(moved([t for draw in draws for t in draw.tensors()], device))
+    return [draw.over(there) for draw in draws]
 
 
-def augment_lanes(x: Tensor, strategy: str, noise: Sequence[Streams], step: int) -> Tensor:
-    """Batches `x` (R, N, C, H, W), each augmented by the draw of its own stream, as `augment` does one of them. Those that drew
-    the same families are augmented together: parameters are of one sample each."""
-    if strategy == "none":
-        return x
-    draws = [draw(strategy, tuple(x.shape[1:]), streams("augment", step=step)) for streams in noise]
+@dataclass(frozen=True)
+class LaneDraw:
+    """What one step does to the batches of several trainings: those that drew the same families, by index, share a draw."""
+
+    members: Sequence[Sequence[int]]
+    draws: Sequence[Draw]
+
+    def tensors(self) -> list[Tensor]:
+        """All tensors, in one order."""
+        return [t for draw in self.draws for t in draw.tensors()]
+
+    def over(self, tensors: Iterator[Tensor]) -> LaneDraw:
+        """The same with other tensors, in that order."""
+        return LaneDraw(self.members, [draw.over(tensors) for draw in self.draws])
+
+
+def draw_lanes(strategy: str, shape: tuple[int, ...], streams: Sequence[torch.Generator]) -> LaneDraw:
+    """The draws of several streams, each for a batch of the given shape (N, C, H, W)."""
     by_families: dict[tuple[str, ...], list[int]] = {}
-    for index, drawn in enumerate(draws):
-        by_families.setdefault(drawn.families, []).append(index)
+    draws = [draw(strategy, shape, stream) for stream in streams]
+    for index, one in enumerate(draws):
+        by_families.setdefault(one.families, []).append(index)
+    joined = [
+        Draw(families, {name: _joined([draws[i].parameters[name] for i in members]) for name in families})
+        for families, members in by_families.items()
+    ]
+    return LaneDraw(list(by_families.values()), joined)
+
+
+def apply_lanes(x: Tensor, drawn: LaneDraw) -> Tensor:
+    """Batches `x` (R, N, C, H, W), each augmented as its stream drew. Those of the same families are augmented together:
+    parameters are of one sample each."""
+    if len(drawn.draws) == 1:
+        return apply(x.flatten(0, 1), drawn.draws[0]).reshape(x.shape)
     batches: list[Tensor] = list(x)
-    for families, members in by_families.items():
-        joined = {name: _joined([draws[i].parameters[name] for i in members]) for name in families}
-        images = apply(torch.cat([batches[i] for i in members]), Draw(families, joined))
+    for members, one in zip(drawn.members, drawn.draws, strict=True):
+        images = apply(torch.cat([batches[i] for i in members]), one)
         for i, batch in zip(members, torch.split(images, x.shape[1]), strict=True):
             batches[i] = batch
     return torch.stack(batches)

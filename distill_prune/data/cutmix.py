@@ -20,14 +20,13 @@ import math
 from dataclasses import dataclass
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Cut:
-    """The cut of one batch: image i gets the box `rows` x `columns` of image `pairs[i]`, (N,) on the CPU, and keeps `share` of
-    its label."""
+    """The cut of one batch: image i gets the box `rows` x `columns` of image `pairs[i]`, (N,), and keeps `share` of its label.
+    Cuts are drawn on the CPU."""
 
     pairs: Tensor
     rows: slice
@@ -39,6 +38,8 @@ def draw(probability: float, beta: float, shape: tuple[int, ...], generator: tor
     """The cut of a batch of the given shape (N, C, H, W); None with the probability 1 - `probability`."""
     if float(torch.rand((), generator=generator, dtype=torch.float64)) >= probability:
         return None
+    from scipy.special import betaincinv
+
     n, _, height, width = shape
     # by inversion: torch draws a Beta from its global generator alone
     kept = float(betaincinv(beta, beta, float(torch.rand((), generator=generator, dtype=torch.float64))))
@@ -55,7 +56,7 @@ def _side(side: int, ratio: float, generator: torch.Generator) -> slice:
 
 
 def apply(x: Tensor, cut: Cut) -> Tensor:
-    """The batch `x` (N, C, H, W) with the box of each image taken from its pair."""
+    """The batch `x` (N, C, H, W) with the box of each image taken from its pair; the cut is on the images' device."""
     mixed = x.clone()
-    mixed[:, :, cut.rows, cut.columns] = x[:, :, cut.rows, cut.columns][cut.pairs.to(x.device)]
+    mixed[:, :, cut.rows, cut.columns] = x[:, :, cut.rows, cut.columns][cut.pairs]
     return mixed

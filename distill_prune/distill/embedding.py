@@ -38,7 +38,7 @@ from distill_prune.progress import Progress
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
 from distill_prune.training import Recipe, input_of, train, training_cost
-from distill_prune.tree import State, to
+from distill_prune.tree import State, moved, to
 
 NEEDS_EXPERTS = False
 NEEDS_MODEL = True
@@ -99,21 +99,22 @@ def gradients(
     return torch.autograd.grad(loss, list(leaves.values()), create_graph=graph, materialize_grads=True)
 
 
-def _step(settings: Settings, source: Source, names: Sequence[str], run: Run, state: State, streams: Streams) -> float:
-    """One matching step with the network at `state`: the loss, after the samples have moved; NaN where the run went back."""
+def _step(settings: Settings, source: Source, names: Sequence[str], run: Run, state: State, rows: Tensor) -> float:
+    """One matching step with the network at `state`, on the real batch of `rows`: the loss, after the samples have moved; NaN
+    where the run went back."""
     model, train_part = source.network, source.train
-    rows = torch.randperm(len(train_part), generator=streams("real"))[: settings.batch_real].to(train_part.y.device)
     with counting(run):
         real = gradients(model, state, names, train_part.inputs(rows), train_part.y[rows])
         leaves = {n: t.detach().requires_grad_() for n, t in run.learned.items()}
         synthetic = gradients(model, state, names, leaves["embeddings"], leaves["labels"].softmax(1), graph=True)
         loss = distance(real, synthetic, settings.metric)
         leaf_gradients = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-    named = {"matching loss": loss, **{f"gradient of {n}": t for n, t in leaf_gradients.items()}}
-    if run.refuse(named, f"step {settings.lr_embeddings * run.shrink:.3g}", "a smaller lr_embeddings"):
+    named = {"matching loss": loss.detach(), **{f"gradient of {n}": t for n, t in leaf_gradients.items()}}
+    value = run.checked(named, f"step {settings.lr_embeddings * run.shrink:.3g}", "a smaller lr_embeddings")
+    if math.isnan(value):
         return math.nan
     run.update(leaf_gradients)
-    return float(loss.detach())
+    return value
 
 
 def _iterate(settings: Settings, source: Source, names: Sequence[str], run: Run, streams: Streams, device: str) -> float:
@@ -121,17 +122,16 @@ def _iterate(settings: Settings, source: Source, names: Sequence[str], run: Run,
     model = source.network
     here = streams.under(iteration=run.iteration)
     state = to(model.fresh(streams.seed, *here.names, "network", **dict(here.parts)), device)
-    total = 0.0
-    for inner in range(settings.inner_loop):
-        noise = here.under(inner=inner)
+    noises, count, total = [here.under(inner=inner) for inner in range(settings.inner_loop)], len(source.train), 0.0
+    batches = moved([torch.randperm(count, generator=noise("real"))[: settings.batch_real] for noise in noises], device)
+    for inner, (noise, rows) in enumerate(zip(noises, batches, strict=True)):
         if inner:
             try:
                 state = to(train(model, state, source.train, settings.recipe, noise.under("net"), device=device).state, device)
             except NonFiniteError:
                 named = {"training loss of the network": torch.tensor(math.nan)}
-                run.refuse(named, f"net_lr {settings.net_lr:.3g}", "a smaller net_lr")
-                return math.nan
-        total += _step(settings, source, names, run, state, noise)
+                return run.checked(named, f"net_lr {settings.net_lr:.3g}", "a smaller net_lr")
+        total += _step(settings, source, names, run, state, rows)
         if math.isnan(total):
             return math.nan
     return total / settings.inner_loop

@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from distill_prune.artifacts import Examples, decode
-from distill_prune.data.augment import Draw, apply, draw
+from distill_prune.data.augment import Draw, apply, draw, placed
 from distill_prune.distill import Source
 from distill_prune.distill.classes import class_rows
 from distill_prune.distill.outer import Run
 from distill_prune.models import Model
 from distill_prune.rng import Streams
 from distill_prune.training import CountFlops
-from distill_prune.tree import State, clone, to
+from distill_prune.tree import State, clone, moved, to
 
 Distance = Callable[[Tensor, Tensor, int], Tensor]
 """The distance, a scalar, of a real batch (B, C, H, W) and a synthetic one (f^2 ipc, C, H, W) of the class with that index."""
@@ -54,8 +54,17 @@ def counting(run: Run) -> Iterator[None]:
 
 
 @dataclass(frozen=True)
+class ClassDraw:
+    """What one class draws for a step: the `rows` of its real batch, and one augmentation for every image of both batches."""
+
+    rows: Tensor
+    augmentation: Draw
+
+
+@dataclass(frozen=True)
 class Siamese:
-    """`rows` holds the rows of `train` of every class; `batch` is the size of a real batch, less where a class has less."""
+    """`rows` holds the rows of `train` of every class, on the CPU; `batch` is the size of a real batch, less where a class has
+    less."""
 
     train: Examples
     rows: Sequence[Tensor]
@@ -72,29 +81,35 @@ class Siamese:
             DataError: a class has no example.
         """
         train = source.train.to(device)
-        return cls(train, class_rows(train.y, source.classes, 1), batch, augment, factor, streams)
+        return cls(train, class_rows(train.y.cpu(), source.classes, 1), batch, augment, factor, streams)
 
     def real(self, label: int, count: int, generator: torch.Generator) -> Tensor:
-        """Network inputs of `count` random real images of one class, or of all where there are fewer."""
+        """The rows of `count` random real images of one class, or of all where there are fewer, on the CPU."""
         rows = self.rows[label]
-        return self.train.inputs(rows[torch.randperm(len(rows), generator=generator)[:count].to(rows.device)])
+        return rows[torch.randperm(len(rows), generator=generator)[:count]]
 
-    def pair(self, label: int, stored: Tensor, **step: int) -> tuple[Tensor, Tensor]:
-        """The augmented real batch, and the augmented images that `own` (ipc, C, H, W) hold; `step` names its streams."""
-        real = self.real(label, self.batch, self.streams("real", label=label, **step))
-        synthetic = decode(stored, self.factor)
-        if self.augment == "none":
-            return real, synthetic
-        one = draw(self.augment, (1, *real.shape[1:]), self.streams("augment", label=label, **step))
+    def drawn(self, **step: int) -> list[ClassDraw]:
+        """What every class draws for a step, whose streams `step` names; on the images' device, copied there all together."""
+        labels = range(len(self.rows))
+        shape, device = (1, *self.train.shape), self.train.y.device
+        rows = [self.real(label, self.batch, self.streams("real", label=label, **step)) for label in labels]
+        draws = [draw(self.augment, shape, self.streams("augment", label=label, **step)) for label in labels]
+        return [ClassDraw(*both) for both in zip(moved(rows, device), placed(draws, device), strict=True)]
+
+    def pair(self, stored: Tensor, drawn: ClassDraw) -> tuple[Tensor, Tensor]:
+        """The augmented real batch, and the augmented images that `stored` (ipc, C, H, W) hold, of one class."""
+        real, synthetic = self.train.inputs(drawn.rows), decode(stored, self.factor)
+        one = drawn.augmentation
         return apply(real, shared(one, len(real))), apply(synthetic, shared(one, len(synthetic)))
 
     def gradient(self, pixels: Tensor, distance: Distance, **step: int) -> tuple[Tensor, Tensor]:
         """L at class-major `pixels` (N, C, H, W), a scalar, and its gradient; `step` names the streams of its draws."""
         losses: list[Tensor] = []
         gradients: list[Tensor] = []
-        for label, stored in enumerate(torch.split(pixels.detach(), len(pixels) // len(self.rows))):
+        of_class = torch.split(pixels.detach(), len(pixels) // len(self.rows))
+        for label, (stored, drawn) in enumerate(zip(of_class, self.drawn(**step), strict=True)):
             leaf = stored.clone().requires_grad_()
-            loss = distance(*self.pair(label, leaf, **step), label)
+            loss = distance(*self.pair(leaf, drawn), label)
             gradients += torch.autograd.grad(loss, leaf)
             losses.append(loss.detach())
         return torch.stack(losses).sum(), torch.cat(gradients)
@@ -111,8 +126,9 @@ class Siamese:
                 layer.reset_running_stats()
                 layer.momentum = None  # a plain mean over batches, of which there is one
         labels = range(len(self.rows))
+        rows = torch.cat([self.real(c, MIXED, self.streams("statistics", label=c, **step)) for c in labels])
         with torch.no_grad():
-            module(torch.cat([self.real(c, MIXED, self.streams("statistics", label=c, **step)) for c in labels]))
+            module(self.train.inputs(rows.to(device)))
         return clone(module.state_dict())
 
     def images(self, model: Model, stored: int) -> int:

@@ -29,7 +29,7 @@ class Settings(Base):
 
 
 def random_rows(labels: Tensor, classes: tuple[str, ...], ipc: int, streams: Streams) -> Tensor:
-    """Rows of `ipc` random examples of every class, class-major, shape (ipc * classes,).
+    """Rows of `ipc` random examples of every class, class-major, shape (ipc * classes,), on the labels' device.
 
     Raises:
         DataError: a class has fewer than `ipc` examples, or labels are no classes.
@@ -37,9 +37,9 @@ def random_rows(labels: Tensor, classes: tuple[str, ...], ipc: int, streams: Str
     if not classes:
         kind = "word pieces" if labels.dim() == 2 else "numbers"
         raise DataError(f"a set holds as many examples of every class, and the labels of these data are {kind}")
-    rows = []
+    rows, known = [], labels.cpu()
     for index, name in enumerate(classes):
-        of_class = (labels == index).nonzero().squeeze(1)
+        of_class = (known == index).nonzero().squeeze(1)
         if len(of_class) < ipc:
             raise DataError(
                 f"{ipc} examples per class are more than class '{name}' has",
@@ -48,7 +48,7 @@ def random_rows(labels: Tensor, classes: tuple[str, ...], ipc: int, streams: Str
                 mend="a smaller ipc",
             )
         rows.append(of_class[torch.randperm(len(of_class), generator=streams("rows", label=index))[:ipc]])
-    return torch.cat(rows)
+    return torch.cat(rows).to(labels.device)
 
 
 def real_images(train: Examples, classes: tuple[str, ...], ipc: int, streams: Streams) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,7 @@ from distill_prune.fingerprints import Remembered
 from distill_prune.rng import seed_of, seeded
 from distill_prune.settings import Entry, digest
 from distill_prune.table import EntryModule, Table
-from distill_prune.tree import State, clone
+from distill_prune.tree import State, clone, to
 
 
 class Network(EntryModule, Protocol):
@@ -117,10 +117,22 @@ class Model:
         """The state that training begins at: `drawn`, and where there are pre-trained weights, these in their places."""
         return {**self.drawn(seed, *names, **parts), **self.pretrained()}
 
+    @cached_property
+    def _constants(self) -> dict[torch.device, State]:
+        """The buffers that no state holds, on each device that the network was called on."""
+        saved = self.module.state_dict()
+        return {torch.device("cpu"): {n: t for n, t in self.module.named_buffers() if n not in saved}}
+
     def __call__(self, state: Mapping[str, Tensor], x: Tensor, *, train: bool = False) -> Tensor:
         """Outputs (N, K) for inputs `x` (N, C, H, W) at `state`; with `train`, batch statistics, updated in `state`."""
         module = self._training_module if train else self.module
-        return functional_call(module, dict(state), (x,))  # type: ignore[no-any-return]
+        return functional_call(module, {**self._constants_on(x.device), **state}, (x,))  # type: ignore[no-any-return]
+
+    def _constants_on(self, device: torch.device) -> State:
+        """The buffers that no state holds, on a device."""
+        if device not in self._constants:
+            self._constants[device] = to(self._constants[torch.device("cpu")], device)
+        return self._constants[device]
 
     def instance(self, state: Mapping[str, Tensor], device: str | torch.device = "cpu") -> nn.Module:
         """A new module that holds a copy of `state`, in evaluation mode."""

@@ -85,12 +85,14 @@ class Chain:
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor, count: int) -> tuple[Tensor, Record]:
         """The gradient (P,) at parameters (P,) of the summed cross-entropy, divided by `count`; `y` are classes (B,) or
         probabilities (B, K)."""
-        w, records = self._tensors(theta), list[Tensors]()
+        w = self._tensors(theta)
+        records: list[Tensors] = []
+        gradients: list[Tensor] = []
         for layer, tensors in zip(self.layers, w, strict=True):
             x, record = layer.forward(tensors, x)
             records.append(record)
         softmax = x.softmax(1)
-        g, gradients = (softmax - probabilities(y, softmax)) / count, list[Tensor]()
+        g = (softmax - probabilities(y, softmax)) / count
         for i in reversed(range(self.first, len(self.layers))):
             g, of_tensors, records[i] = self.layers[i].backward(w[i], records[i], g, i > self.first)
             gradients[:0] = of_tensors
@@ -107,7 +109,9 @@ class Chain:
 
     def _along(self, direction: Tensor, record: Record, count: int, to_input: bool) -> tuple[Tensor, Tensor, Tensor]:
         """R of the outputs, of the gradient of the inputs (of no meaning without `to_input`) and of that of the parameters."""
-        w, u, more = record.tensors, self._tensors(direction), list[Tensors]()
+        w, u = record.tensors, self._tensors(direction)
+        more: list[Tensors] = []
+        parts: list[Tensor] = []
         rx: Tensor | None = None
         for i, layer in enumerate(self.layers):
             further: Tensors = ()
@@ -116,7 +120,6 @@ class Chain:
             more.append(further)
         assert rx is not None  # there is a layer with tensors
         rg = torch._softmax_backward_data(rx, record.softmax, 1, rx.dtype) / count
-        parts = list[Tensor]()
         for i in reversed(range(0 if to_input else self.first, len(self.layers))):
             wanted = to_input or i > self.first
             rg, of_tensors = self.layers[i].pulled(w[i], u[i], record.layers[i], more.pop(), rg, wanted)
@@ -146,9 +149,11 @@ def _passes(layer: nn.Module, shape: torch.Size) -> Layer | None:
         return ReLU()
     if type(layer) is nn.Flatten and (layer.start_dim, layer.end_dim) == (1, -1):
         return Flatten(shape)
-    if type(layer) is HalvingPool:
-        return AvgPool(2, shape)
-    if type(layer) is nn.AvgPool2d and (layer.stride, layer.padding) == (layer.kernel_size, 0):
+    if (
+        isinstance(layer, nn.AvgPool2d)
+        and type(layer) in (nn.AvgPool2d, HalvingPool)
+        and (layer.stride, layer.padding) == (layer.kernel_size, 0)
+    ):
         plain = not layer.ceil_mode and layer.divisor_override is None
         return AvgPool(layer.kernel_size, shape) if plain and isinstance(layer.kernel_size, int) else None
     if type(layer) is nn.MaxPool2d and (layer.stride, layer.padding, layer.dilation) == (layer.kernel_size, 0, 1):

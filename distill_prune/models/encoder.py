@@ -17,6 +17,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Annotated, Any, Literal
 
@@ -128,6 +130,32 @@ def drawn(linear: nn.Linear, config: Configuration) -> nn.Linear:
     return linear
 
 
+@dataclass(frozen=True)
+class Layout:
+    """Where the sentences of a batch of checked tokens are, so that the host need not wait until the device can tell.
+
+    `length` is that of the longest, and `padded` says whether others are shorter. `asked` (A,) are the places of the word
+    pieces that are asked, among all N x length places; None where none is.
+    """
+
+    length: int
+    padded: bool
+    asked: Tensor | None = None
+
+    @classmethod
+    def of(cls, tokens: Tensor, *, masked: bool) -> Layout:
+        """That of tokens (N, 2, L) on the CPU."""
+        segments = tokens[:, 1]
+        short, long = (segments > 0).sum(1).aminmax()
+        length = max(int(long), 1)
+        asked = (segments[:, :length] > 2).flatten().nonzero().squeeze(1) if masked else None
+        return cls(length, int(short) < length, asked)
+
+    def over(self, tensors: Iterator[Tensor]) -> Layout:
+        """The same with the next of other tensors."""
+        return self if self.asked is None else Layout(self.length, self.padded, next(tensors))
+
+
 class Encoder(nn.Module):
     """What networks with either head have in common: tokens (N, 2, L) are word pieces and segments, 0 where there is padding.
     A batch is cut to its longest sentence."""
@@ -152,7 +180,7 @@ class Encoder(nn.Module):
         Raises:
             DataError: a word piece that the network does not have.
         """
-        self._cut(tokens)
+        self.check(tokens)
         return self.bert.embeddings.word_embeddings(tokens[:, 0])  # type: ignore[no-any-return]
 
     def _encoded(self, h: Tensor, kept: Tensor | None) -> Tensor:
@@ -169,11 +197,12 @@ class Encoder(nn.Module):
         """Refuse tokens with segments up to `last` that the head does not know."""
         raise NotImplementedError
 
-    def _cut(self, x: Tensor) -> tuple[Tensor, bool]:
-        """Tokens (N, 2, L) without the columns that are padding everywhere, and whether some padding remains."""
-        if x.is_meta:
-            self._hold(x.shape[2])
-            return x, False
+    def check(self, x: Tensor) -> tuple[int, int]:
+        """The lengths of the shortest and of the longest sentence of tokens (N, 2, L). The host waits for the device.
+
+        Raises:
+            DataError: a word piece or a task that the network does not have, or too long a sentence.
+        """
         ids, segments = x.unbind(1)
         lengths = (segments > 0).sum(1)
         # One reading of the device for all that is looked at.
@@ -187,7 +216,17 @@ class Encoder(nn.Module):
                 mend="the vocabulary of the network's own directory",
             )
         self._know(last)
-        return x[:, :, : max(long, 1)], short < max(long, 1)
+        return short, max(long, 1)
+
+    def _cut(self, x: Tensor, layout: Layout | None) -> tuple[Tensor, bool]:
+        """Tokens (N, 2, L) without the columns that are padding everywhere, and whether some padding remains."""
+        if layout is not None:
+            return x[:, :, : layout.length], layout.padded
+        if x.is_meta:
+            self._hold(x.shape[2])
+            return x, False
+        short, long = self.check(x)
+        return x[:, :, :long], short < long
 
     def _hold(self, length: int) -> None:
         if length > self.config.max_position_embeddings:

@@ -13,7 +13,6 @@ from __future__ import annotations
 from functools import cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
@@ -21,13 +20,16 @@ LARGE = 2**15
 """Up to so many numbers of a tensor torch's own form takes less time."""
 
 
-class HalvingPool(nn.Module):
+class HalvingPool(nn.AvgPool2d):
     """(N, C, H, W) to (N, C, H / 2, W / 2). What traces, transforms or counts operations sees those of torch."""
+
+    def __init__(self) -> None:
+        super().__init__(2)
 
     def forward(self, x: Tensor) -> Tensor:
         if x.numel() <= LARGE or x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64) or _observed():
-            return F.avg_pool2d(x, 2)
-        return F.avg_pool2d(x, 2) if x.dim() != 4 or x.shape[2] % 2 or x.shape[3] % 2 else _means(x)
+            return super().forward(x)
+        return super().forward(x) if x.dim() != 4 or x.shape[2] % 2 or x.shape[3] % 2 else _means(x)
 
 
 def _observed() -> bool:

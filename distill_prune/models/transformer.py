@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from distill_prune.errors import ConfigError, DataError
 from distill_prune.models.encoder import Configuration as Configuration
-from distill_prune.models.encoder import Encoder, EncoderSettings, bert_of, drawn, sizes_of
+from distill_prune.models.encoder import Encoder, EncoderSettings, Layout, bert_of, drawn, sizes_of
 
 ASKED = 0.15
 """The share of word pieces that are asked, where operations are counted without looking at tokens: BERT's own."""
@@ -48,8 +48,9 @@ class Transformer(Encoder):
         tasks = torch.tensor([task for task, size in enumerate(sizes) for _ in range(size)])
         self.register_buffer("owner", tasks, persistent=False)  # (K,) the task of every class
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, K) of tokens (N, 2, L), integers, or embeddings (N, S, D), floats, all tokens of one sentence.
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Logits (N, K) of tokens (N, 2, L), integers, or embeddings (N, S, D), floats, all tokens of one sentence. With
+        no `layout` of tokens the host waits for the device.
 
         Raises:
             DataError: a word piece, a width or a task that the network does not have, or too long a sentence.
@@ -61,7 +62,7 @@ class Transformer(Encoder):
                 raise DataError("word embeddings of another network's width", got=x.shape[2], expected=self.config.hidden_size)
             self._hold(x.shape[1])
             return self.classifier(self._vector(self.bert.embeddings(inputs_embeds=x), None))  # type: ignore[no-any-return]
-        x, padded = self._cut(x)
+        x, padded = self._cut(x, layout)
         ids, segments = x.unbind(1)
         h = self.bert.embeddings(input_ids=ids, token_type_ids=(segments - 1) % 2)
         logits: Tensor = self.classifier(self._vector(h, segments > 0 if padded else None))
@@ -117,19 +118,22 @@ class Masked(Encoder):
         self.predictions = Predictions(transform, config.vocab_size)
         self.head = tuple(f"predictions.{name}" for name, _ in self.predictions.named_parameters())
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits (A, V) of tokens (N, 2, L), integers.
+    def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
+        """Logits (A, V) of tokens (N, 2, L), integers. Without their `layout` the host waits for the device to look at them.
 
         Raises:
             DataError: no word piece is asked, or one that the network does not have is there, or too long a sentence.
         """
         if x.is_floating_point():
             raise DataError("word embeddings do not say which word pieces are asked", mend="tokens, or a network of classes")
-        x, padded = self._cut(x)
+        x, padded = self._cut(x, layout)
         ids, segments = x.unbind(1)
         h = self.bert.embeddings(input_ids=ids, token_type_ids=(segments - 1) % 2)
         h = self._encoded(h, segments > 0 if padded else None)
-        h = h.flatten(0, 1)[: len(x) * max(1, round(ASKED * x.shape[2]))] if x.is_meta else h[segments > 2]
+        if layout is not None and layout.asked is not None:
+            h = h.flatten(0, 1)[layout.asked]
+        else:
+            h = h.flatten(0, 1)[: len(x) * max(1, round(ASKED * x.shape[2]))] if x.is_meta else h[segments > 2]
         return self.predictions(h, self.bert.embeddings.word_embeddings.weight)  # type: ignore[no-any-return]
 
     def _know(self, last: int) -> None:

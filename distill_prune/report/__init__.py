@@ -8,9 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill_prune.errors import UserError
-from distill_prune.report.figures import draw, figures_of
-from distill_prune.report.page import page
-from distill_prune.report.tables import tables, to_csv, to_json
 from distill_prune.settings import digest
 
 if TYPE_CHECKING:
@@ -64,6 +61,10 @@ def write(study: Study, out: Path) -> Path:
     Raises:
         UserError: `out` cannot be written.
     """
+    from distill_prune.report.figures import draw, figures_of
+    from distill_prune.report.page import page
+    from distill_prune.report.tables import tables, to_csv, to_json
+
     drawings, records = draw(study), tables(study)
     files: dict[str, bytes] = {}
     for name, drawing in drawings.items():

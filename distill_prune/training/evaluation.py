@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.func import functional_call
 
 from distill_prune import compiled, objective
 from distill_prune.artifacts import Examples
@@ -73,16 +71,6 @@ def outputs(model: Model, state: State, examples: Examples, *, batch: int = 512,
 
 def _compiled(model: Model, state: State, x: Tensor) -> Tensor:
     """Outputs for at most COMPILED_BATCH inputs. Fewer are filled up with zeros, so that a network has one graph."""
-    weight = state[model.parameters[0]]
-    function = compiled.once(("outputs", model.identity, x.shape[1:], x.dtype, weight.dtype, x.device), lambda: _outputs(model))
-    return function(dict(state), F.pad(x, [0, 0] * (x.dim() - 1) + [0, COMPILED_BATCH - len(x)]))[: len(x)]
-
-
-def _outputs(model: Model) -> Callable[[State, Tensor], Tensor]:
-    module = model.module
-
-    def outputs(state: State, x: Tensor) -> Tensor:
-        logits: Tensor = functional_call(module, state, (x,))
-        return logits
-
-    return outputs
+    key = "outputs", model.identity, x.shape[1:], x.dtype, x.device, state[model.parameters[0]].dtype
+    filled = F.pad(x, [0, 0] * (x.dim() - 1) + [0, COMPILED_BATCH - len(x)])
+    return compiled.call(key, model.__call__, state, filled)[: len(x)]

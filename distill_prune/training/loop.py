@@ -12,12 +12,13 @@ from distill_prune.arithmetic import ceil_div
 from distill_prune.artifacts import Cost, Examples, Mask
 from distill_prune.errors import NonFiniteError, UserError
 from distill_prune.models import Model
+from distill_prune.models.encoder import Encoder
 from distill_prune.progress import SILENT, Progress, Snapshot
 from distill_prune.recipe import Recipe
 from distill_prune.rng import Streams
 from distill_prune.training.costs import input_of, training_cost
 from distill_prune.training.feeds import Feeds
-from distill_prune.training.losses import Losses
+from distill_prune.training.gradients import Gradients
 from distill_prune.training.run import Run
 from distill_prune.tree import State
 
@@ -160,13 +161,21 @@ def _train_abreast(
     )
     if snapshots:
         run.resume([*snapshots, *(snapshots[i] for i in copies)])
-    feeds = Feeds.of([t.examples for t in everyone], recipe, [t.noise for t in everyone], device, abreast=lanes > 1)
-    losses = Losses(model, run.module, recipe, run.lanes, n)
+    feeds = Feeds.of(
+        [t.examples for t in everyone],
+        recipe,
+        [t.noise for t in everyone],
+        last,
+        device,
+        abreast=lanes > 1,
+        layouts=isinstance(model.module, Encoder),
+    )
+    gradients = Gradients(model, run.module, recipe, run.lanes, n)
     per_epoch = ceil_div(n, recipe.batch)
     while run.step < last and len(run.failures) < lanes:
         epoch, position = divmod(run.step, per_epoch)
         run.set_rate(recipe.lr_at(run.step, n))
-        run.update(losses(feeds.batch(run.step)), recipe.clip)
+        run.update(gradients(feeds.batch(run.step)), recipe.clip)
         if position == per_epoch - 1 or run.step == last:
             run.end_epoch(epoch, whole=position == per_epoch - 1)
             for index, listener in enumerate(progress):
@@ -204,9 +213,12 @@ def _check(recipe: Recipe, examples: Examples, model: Model) -> None:
 
     Raises:
         UserError: the recipe augments or mixes text, or smooths labels over the classes of several tasks' heads.
+        DataError: there are sentences that the network cannot take.
     """
     for_images = {"augment": recipe.augment != "none", "cutmix": recipe.cutmix > 0}
     for name in (n for n, asked in for_images.items() if asked and examples.text):
         raise UserError(f"{name} is for images, and these examples are text", mend=f"leave {name} out of the recipe")
+    if examples.tokens and isinstance(model.module, Encoder):
+        model.module.check(examples.x)
     if model.heads and recipe.label_smoothing:
         raise UserError("label_smoothing would reach the classes of other tasks' heads", mend="leave it out of the recipe")

@@ -94,10 +94,9 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["times"]
 
-    def update(self, loss: Tensor, clip: float | None) -> None:
-        """One step down the gradient of each training's `loss`, clipped to the norm `clip`; pruned weights are exactly zero
-        after it."""
-        loss.sum().backward() if self.lanes else loss.backward()  # type: ignore[no-untyped-call]
+    def update(self, losses: Tensor, clip: float | None) -> None:
+        """One step down the gradients, clipped to the norm `clip`, after the `losses` of a batch; pruned weights are exactly
+        zero after it."""
         if clip is not None:
             for weight, kept in self.pruned:  # a pruned weight is no parameter any more
                 if weight.grad is not None:
@@ -108,7 +107,7 @@ class Run:
         with torch.no_grad():
             for weight, kept in self.pruned:
                 weight.mul_(kept)
-            self.epoch_loss += loss.detach()
+            self.epoch_loss += losses
         self.step += 1
 
     def _clip(self, largest: float) -> None:
