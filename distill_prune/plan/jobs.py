@@ -19,7 +19,7 @@ from distill_prune.training import Recipe
 _AS_BUILT = GetPydanticSchema(lambda *_: core_schema.any_schema())
 """A value that this package builds, not a file: its type is checked before anything runs."""
 
-VERSIONS = {"data": 1, "experts": 1, "distill": 2, "prune": 1, "retrain": 1, "compare": 1}
+VERSIONS = {"data": 1, "experts": 1, "distill": 2, "prune": 1, "retrain": 1, "compare": 2}
 """Raised by one where the meaning of a stage's artifacts changes, so that no old artifact is taken for a new one."""
 
 
