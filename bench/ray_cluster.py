@@ -18,7 +18,13 @@ from typing import Any
 
 SHRUNK = (
     *("seeds=[0]", "experts.count=2", "experts.recipe.length=6ep", "experts.model.width=16", "distill.synthetic.max_start=4"),
-    *("distill.synthetic.iterations=200", "prune.levels=1", "prune.recipe.length=40it", "prune.real.length=40it"),
+    *(
+        "distill.synthetic.iterations=200",
+        "prune.levels=1",
+        "levels=null",
+        "prune.recipe.length=40it",
+        "prune.real.length=40it",
+    ),
     *("retrain.recipe.length=40it", "compare.connectivity.points=3", "compare.evaluation={nets: 1, length: 60it}"),
     "compare.curvature={rows: 64, probes_max: 16}",
 )

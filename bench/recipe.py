@@ -20,6 +20,7 @@ from distill_prune.terminal import Lines
 BARE = (
     "seeds=[0]",
     "prune.levels=0",
+    "levels=null",
     "prune.rewind.k=0it",
     "retrain.copies=1",
     "arms={real: {images: real}}",
