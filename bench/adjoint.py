@@ -1,4 +1,4 @@
-"""Memory and time of the exact matching gradient: the adjoint at s = 1 against the full unroll.
+"""Memory and time of the exact matching gradient: the adjoint at s = 1 against all steps' graphs of autograd.
 
     python bench/adjoint.py [--steps 10] [--width 64] [--images 100] [--rounds 5]
 
@@ -14,11 +14,13 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 
 def measure(segment: int, steps: int, width: int, images: int) -> dict[str, float]:
     import torch
 
+    from distill_prune.distill.derivatives import derivatives
     from distill_prune.distill.unroll import Batch, Inner, matching_gradient
     from distill_prune.models import MODELS, build_model
     from distill_prune.run.worker import _peak_mb, _reset_peak, keep_pages
@@ -30,15 +32,14 @@ def measure(segment: int, steps: int, width: int, images: int) -> dict[str, floa
     start, target = model.fresh(0, "start"), model.fresh(0, "target")
     layout = shapes(start)
     x = torch.randn(images, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-    inner = Inner(
-        lambda theta, x: model(unflatten(theta, layout), x, train=True),
-        x,
-        torch.arange(images) % 10,
-        torch.tensor(-3.0),
-        [Batch(None, None)] * steps,
-    )
+
+    def forward(theta: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return model(unflatten(theta, layout), x, train=True)
+
+    network = derivatives(model, layout, forward) if segment < steps else None
+    inner = Inner(forward, x, torch.arange(images) % 10, torch.tensor(-3.0), [Batch(None, None)] * steps, 0.0, network)
     matching_gradient(
-        Inner(inner.forward, x[:2], inner.labels[:2], inner.log_lr, inner.batches[:1]),
+        replace(inner, pixels=x[:2], labels=inner.labels[:2], batches=inner.batches[:1]),
         flatten(start),
         flatten(target),
         segment=1,

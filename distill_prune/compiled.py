@@ -6,6 +6,7 @@ Whether steps are compiled is a condition of the work, as the number of threads 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import platform
@@ -71,7 +72,7 @@ def call(key: tuple[object, ...], function: Callable[[*Ts], T], *args: *Ts) -> T
     arguments of this kind and compiles them: no value may decide what is done.
 
     Raises:
-        UserError: the function cannot be recorded or compiled.
+        UserError: the function cannot be recorded or compiled, or there is no compiler.
     """
     import torch
 
@@ -86,6 +87,7 @@ def call(key: tuple[object, ...], function: Callable[[*Ts], T], *args: *Ts) -> T
         except DistillPruneError:
             raise
         except Exception as problem:
+            check_compiler()
             lines = str(problem).strip().splitlines() or [type(problem).__name__]
             raise UserError("a step of this network cannot be compiled", got=lines[0], mend="compile: false") from problem
     _code[key] = code
@@ -131,18 +133,28 @@ def check_compiler() -> None:
         )
 
 
-def cache(folder: Path) -> None:
-    """Keep what is compiled from now on in a part of `folder` for processors of this machine's kind. It may be removed at any
-    time: it is compiled again then."""
-    here = folder / _processor()
-    os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(here.absolute())
-    os.environ["TRITON_CACHE_DIR"] = str((here / "triton").absolute())
+@contextlib.contextmanager
+def cache(folder: Path) -> Iterator[None]:
+    """Keep what is compiled in the block in a part of `folder` for processors of this machine's kind."""
+    here = (folder / _processor()).absolute()
+    places = {"TORCHINDUCTOR_CACHE_DIR": str(here), "TRITON_CACHE_DIR": str(here / "triton")}
+    before = {name: os.environ.get(name) for name in places}
+    os.environ.update(places)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _command() -> str:
     return os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
 
 
+@functools.cache
 def _processor() -> str:
     """A short name for the kind of processor: code is compiled for all its instructions, and another may not have them."""
     kind = platform.machine() + platform.processor()

@@ -142,6 +142,9 @@ def _idle(values: Mapping[str, object]) -> dict[str, str]:
     return idle
 
 
+Precision = Literal["float32", "bfloat16", "tf32"]
+
+
 class Recipe(Settings):
     """How a network is trained. Milestones are shares of the whole length; `preset` is written like a field, see above."""
 
@@ -160,8 +163,10 @@ class Recipe(Settings):
     label_smoothing: float = Later(0.0, ge=0, lt=1)
     cutmix: float = Later(0.0, ge=0, le=1, description="the probability that a batch is mixed")
     cutmix_beta: float = Later(1.0, gt=0)
-    precision: Literal["float32", "bfloat16"] = Later(
-        "float32", description="of the products in training's forward and backward pass; weights and evaluation are float32"
+    precision: Precision = Later(
+        "float32",
+        description="of the products in training's forward and backward pass; weights and evaluation are float32. tf32: "
+        "float32 with fewer digits on CUDA; the same as float32 on a CPU",
     )
     head_lr: float | None = Later(None, gt=0, description="learning rate of the task's head; null: lr")
     clip: float | None = Later(None, gt=0, description="largest norm of the gradient of all parameters together")

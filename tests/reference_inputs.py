@@ -30,4 +30,4 @@ def copies_of(
     masks = [Mask.dense(state, model.prunable) for state in states] if masks is None else masks
     start = (states[0] if states else {}) if start is None else start
     parts |= {} if train is None else {"train": train}
-    return Copies(model, states, masks, start, parts, streams, distilled, progress)
+    return Copies(model, states, masks, start, parts, streams, distilled, progress=progress)

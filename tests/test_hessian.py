@@ -8,10 +8,14 @@ import torch
 from reference_curvature import NETS, STREAMS, Dense, scene, signs
 from reference_inputs import copies_of
 
+from distill_prune import compiled
 from distill_prune.analyze import curvature, diagonal, hessian, spectrum
+from distill_prune.analyze.derivatives import ClosedForm, DoubleBackward, derivatives
 from distill_prune.analyze.hessian import Products, Sketch, recorded
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.errors import NonFiniteError, UserError
+from distill_prune.models import MODELS, build_model
+from distill_prune.models.chain import Chain
 from distill_prune.settings import canonical_json
 
 
@@ -74,17 +78,93 @@ def test_chunks_change_nothing(monkeypatch):
 
 
 @pytest.mark.parametrize("chunk", [14, 5])
-def test_one_forward_serves_all_vectors(monkeypatch, chunk):
-    s = scene("lenet")
+@pytest.mark.parametrize(("kind", "form"), [("lenet", ClosedForm), ("transformer", DoubleBackward)])
+def test_one_gradient_serves_all_vectors(monkeypatch, kind, form, chunk):
+    s = scene(kind)
     monkeypatch.setattr(hessian, "GRAPH_BYTES", chunk * products_of(s)._bytes_per_example())
-    products, passes = products_of(s), []
-    hook = s.model.module.register_forward_hook(lambda *_: passes.append(1))
-    try:
-        products.times(vectors_of(s, 9))
-        products.quadratics(products.probes([STREAMS("p", i=i) for i in range(9)]))
-    finally:
-        hook.remove()
+    products, passes, plain = products_of(s), [], form.product
+
+    def counted(self, rows):
+        passes.append(rows)
+        return plain(self, rows)
+
+    monkeypatch.setattr(form, "product", counted)
+    products.times(vectors_of(s, 9))
+    products.quadratics(products.probes([STREAMS("p", i=i) for i in range(9)]))
     assert len(passes) == (0 if chunk == 14 else 2 * 3)
+
+
+@pytest.mark.parametrize("kind", NETS)
+def test_chains_have_a_closed_form(kind):
+    """It keeps less than a graph; networks with other layers, and numbers as labels, are left to autograd."""
+    s = scene(kind)
+    form = derivatives(s.model, s.state, s.examples)
+    assert type(form) is (DoubleBackward if kind in ("batch", "transformer") else ClosedForm)
+    if type(form) is ClosedForm:
+        assert form.size(9) < DoubleBackward(s.model, s.state, s.examples).size(9)
+    numbers = Examples(s.examples.x, torch.zeros(14, dtype=torch.float64))
+    assert type(derivatives(s.model, s.state, numbers)) is DoubleBackward
+
+
+@pytest.mark.parametrize("labels", ["classes", "probabilities"])
+@pytest.mark.parametrize("kind", ["group", "instance", "lenet"])
+def test_the_closed_form_is_that_of_autograd(kind, labels):
+    s = scene(kind)
+    y = s.examples.y
+    if labels == "probabilities":
+        y = torch.rand(14, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64).softmax(1)
+    examples, rows = Examples(s.examples.x, y), slice(2, 9)
+    closed, twin = (form(*arguments) for form, arguments in forms_of(s, examples))
+    v = torch.randn(len(s.whole), generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    torch.testing.assert_close(closed.product(rows)(v), twin.product(rows)(v), rtol=1e-10, atol=1e-13)
+    torch.testing.assert_close(closed.loss(rows), twin.loss(rows))
+
+
+def forms_of(s, examples):
+    chain = Chain.of(s.model.module, s.model.shape)
+    return (ClosedForm, (chain, s.model, s.state, examples)), (DoubleBackward, (s.model, s.state, examples))
+
+
+def test_a_residual_network():
+    model = build_model(MODELS["cifar_resnet"].Settings(depth=8, width=1), (1, 8, 8), 3)
+    state = {n: t.double() if t.is_floating_point() else t for n, t in model.drawn(0, "r").items()}
+    generator = torch.Generator().manual_seed(0)
+    x, y = torch.randn(6, 1, 8, 8, generator=generator, dtype=torch.float64), torch.tensor([0, 1, 2] * 2)
+    products = Products(model, state, Mask.dense(state, model.prunable), Examples(x, y))
+    v = torch.randn(1, products.survivors, generator=generator, dtype=torch.float64)
+    sizes = [state[n].numel() for n in model.prunable]
+
+    def loss(flat):
+        weights = {n: p.view(state[n].shape) for n, p in zip(model.prunable, flat.split(sizes), strict=True)}
+        return torch.nn.functional.cross_entropy(model({**state, **weights}, x), y)
+
+    expected = torch.autograd.functional.hvp(loss, products.weights(), v[0])[1]
+    torch.testing.assert_close(products.times(v)[0], expected, rtol=1e-9, atol=1e-12)
+
+
+def test_whole_chunks_are_compiled(monkeypatch):
+    """One function for all of a network's products of so many rows; a shorter last chunk is computed as it is."""
+    s = scene("instance")
+    v, plain = vectors_of(s, 2), products_of(s).times(vectors_of(s, 2))
+    calls = []
+
+    def once(key, build):
+        function = build()
+        return lambda *tensors: calls.append(key) or function(*tensors)
+
+    monkeypatch.setattr(compiled, "once", once)
+    monkeypatch.setattr(hessian, "GRAPH_BYTES", 5 * products_of(s)._bytes_per_example())
+    with compiled.compiling(True):
+        torch.testing.assert_close(products_of(s).times(v), plain)
+    assert len(calls) == 2 * len(v) and len(set(calls)) == 1
+
+
+def test_a_product_does_not_depend_on_the_others():
+    s = scene("instance")
+    single = Products(s.model, {n: t.float() for n, t in s.state.items()}, s.mask, Examples(s.examples.x.float(), s.examples.y))
+    probes = single.probes([STREAMS("p", i=i) for i in range(5)])
+    together = single.quadratics(probes)
+    assert torch.equal(together, torch.cat([single.quadratics(probes[:2]), single.quadratics(probes[2:])]))
 
 
 def test_single_precision_is_close():

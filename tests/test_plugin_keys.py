@@ -19,7 +19,7 @@ from distill_prune.plan.jobs import VERSIONS, ExpertsJob
 from distill_prune.plan.nodes import Node
 from distill_prune.plugins import TABLES, Registered, load, table_of
 from distill_prune.prune import CRITERIA
-from distill_prune.run.events import received
+from distill_prune.run.events import Parcel
 from distill_prune.settings import Entry, Settings, canonical, digest
 from distill_prune.store.store import Store, identity
 from distill_prune.training import Recipe
@@ -135,7 +135,7 @@ def test_a_plugin_that_changes_on_the_way_to_a_worker_is_refused(write: Write) -
     job = ExpertsJob(model=MODELS["net"].Settings(), recipe=Recipe(length="1ep"), seed=0, index=0)
     key = identity("experts", VERSIONS["experts"], job.identity(), {})
     sent = pickle.dumps(Node("experts", key, job, {}, "expert 0", "experts"))
-    assert received(sent).key == key
+    assert Parcel("", "", sent).open().key == key
     write("net", NET.replace("ReLU", "Tanh"))
     with pytest.raises(UserError, match="code of a plugin changed while it was being used\n  mend:     run again"):
-        received(sent)
+        Parcel("", "", sent).open()

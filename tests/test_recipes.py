@@ -132,7 +132,7 @@ def test_fields_of_a_preset_that_change_nothing_any_more_are_dropped() -> None:
         ({"cutmix": 1.5}, "less than or equal to 1"),
         ({"cutmix": 0.5, "cutmix_beta": 0}, "greater than 0"),
         ({"label_smoothing": 1.0}, "less than 1"),
-        ({"precision": "float16"}, "'float32' or 'bfloat16'"),
+        ({"precision": "float16"}, "'float32', 'bfloat16' or 'tf32'"),
     ],
 )
 def test_recipes_that_say_what_cannot_be_meant(fields: dict[str, Any], message: str) -> None:

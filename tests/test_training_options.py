@@ -9,10 +9,13 @@ import torch
 from reference import convnet, cross_entropy, examples_of, logits, trained_by_hand, uneven
 from reference_training import NOISE, N, batches, close, half
 
+from distill_prune import objective
 from distill_prune.artifacts import Examples
 from distill_prune.data import cutmix
 from distill_prune.models import build_model
 from distill_prune.models.lenet import Settings as LeNet
+from distill_prune.run.worker import conditions
+from distill_prune.settings import canonical
 from distill_prune.training import Recipe, evaluate, train
 
 # -- loss and optimizer
@@ -127,6 +130,60 @@ def test_bfloat16_rounds_the_products_alone():
         torch.testing.assert_close(tensor, paths[torch.bfloat16][n], rtol=1e-5, atol=1e-6)
     assert any((found[n] - paths[torch.float32][n]).abs().max() > 1e-4 for n in found)
     torch.testing.assert_close(found, paths[torch.float32], rtol=0.05, atol=0.05)
+
+
+def switches():
+    """What torch allows on CUDA: TF32 in products, and in convolutions."""
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+@pytest.fixture(params=[(False, True), (True, False)])
+def before(request):
+    """The switches as somebody else has set them; the first are torch's defaults."""
+    defaults = switches()
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = request.param
+    yield request.param
+    torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = defaults
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", False), ("bfloat16", False), ("tf32", True)])
+def test_tf32_is_allowed_in_the_steps_of_a_recipe_that_says_so(precision, allowed, before, monkeypatch):
+    """In the forward and the backward pass; and as it was before afterwards, also where a step fails."""
+    seen, model, recipe = [], convnet(norm="none"), Recipe(length="2it", batch=4, lr=0.05, precision=precision)
+
+    class Watched(torch.autograd.Function):
+        @staticmethod
+        def forward(context, x):
+            seen.append(switches())
+            return x.clone()
+
+        @staticmethod
+        def backward(context, gradient):
+            seen.append(switches())
+            if len(seen) == 4:
+                raise ArithmeticError
+            return gradient
+
+    real = objective.loss
+    monkeypatch.setattr(objective, "loss", lambda outputs, *a, **k: real(Watched.apply(outputs), *a, **k))
+    with pytest.raises(ArithmeticError):
+        train(model, uneven(model, dtype=torch.float32), examples_of(model, N, dtype=torch.float32), recipe, NOISE)
+    assert seen == [(allowed, allowed)] * 4 and switches() == before
+
+
+def test_no_other_work_of_a_worker_is_in_tf32(before):
+    with conditions(1):
+        assert switches() == (False, False)
+    assert switches() == before
+
+
+def test_tf32_is_float32_on_a_cpu_under_a_key_of_its_own():
+    model = convnet(norm="instance")
+    start, examples = uneven(model, dtype=torch.float32), examples_of(model, N, dtype=torch.float32)
+    full, short = (Recipe(length="6it", batch=4, lr=0.05, precision=kind) for kind in ("float32", "tf32"))
+    one, other = (train(model, start, examples, recipe, NOISE).state for recipe in (full, short))
+    assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+    assert canonical(short) == {**canonical(full), "precision": "tf32"}
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch", "none"])

@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from distill_prune.analyze.derivatives import Derivatives, DoubleBackward
+from distill_prune.analyze.derivatives import Product, derivatives
 from distill_prune.analyze.rows import RecordedRows, draw_rows
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.errors import NonFiniteError, UserError
@@ -32,7 +32,7 @@ from distill_prune.rng import Streams
 from distill_prune.tree import State, flatten
 
 GRAPH_BYTES = 512 * 2**20
-"""The most bytes of one chunk's graph. Fixed, not read from the machine: the chunks decide the order of summation."""
+"""The most bytes that a chunk's product keeps. Fixed, not read from the machine: chunks decide the order of summation."""
 
 
 def recorded(
@@ -73,10 +73,11 @@ class Products:
         self.survivors, self.layers, end = len(self._index), dict[str, slice](), 0
         for name, kept in zip(model.prunable, torch.split(on_host, self._sizes), strict=True):
             self.layers[name] = slice(end, end := end + int(kept.sum()))
-        self._derivatives: Derivatives = DoubleBackward(model, state, examples)
+        self._derivatives = derivatives(model, state, examples)
         self.chunk = min(self._rows, max(1, GRAPH_BYTES // max(1, self._bytes_per_example())))
-        self._only = self._derivatives.gradient(slice(0, self._rows)) if self.chunk == self._rows else None
-        self.loss = float(torch.stack([loss for loss, _ in self._gradients()]).sum())
+        self._chunks = [slice(begin, begin + self.chunk) for begin in range(0, self._rows, self.chunk)]
+        self._only = self._derivatives.product(self._chunks[0]) if len(self._chunks) == 1 else None
+        self.loss = float(torch.stack([self._derivatives.loss(rows) for rows in self._chunks]).sum())
 
     def probes(self, generators: Sequence[torch.Generator]) -> Tensor:
         """The Rademacher vector of each of K generators, over all prunable weights and zero where pruned; (K, P), int8."""
@@ -86,10 +87,10 @@ class Products:
         """Per probe v of (K, P): v_l' (H v)_l of every layer l, then sum_i w_i^2 v_i (H v)_i; (K, L + 1), float64."""
         total = torch.zeros(len(probes), len(self.layers) + 1, dtype=torch.float64, device=probes.device)
         squares = self._weights.square()
-        for _, record in self._gradients():
+        for product in self._products():
             for row, signs in enumerate(probes):
                 vector = signs.to(squares.dtype)
-                terms = vector * self._derivatives.product(record, vector)
+                terms = vector * product(vector)
                 parts = *terms.split(self._sizes), squares * terms
                 total[row] += torch.stack([part.sum(dtype=torch.float64) for part in parts])
         return total.cpu()
@@ -104,9 +105,9 @@ class Products:
         """
         placed = vectors.to(self._weights)
         total = torch.zeros(vectors.shape, dtype=torch.float64, device=placed.device)
-        for _, record in self._gradients():
+        for product in self._products():
             for row, vector in enumerate(placed):
-                total[row] += self._derivatives.product(record, self._lifted(vector))[self._at]
+                total[row] += product(self._lifted(vector))[self._at]
         if not bool(torch.isfinite(total).all()):
             raise NonFiniteError("a product with the Hessian is not finite", got=f"training loss {self.loss:g}")
         return total.cpu()
@@ -138,15 +139,13 @@ class Products:
         """A vector on the survivors as one over all prunable weights (P,), zero where pruned."""
         return torch.zeros_like(self._weights).index_copy_(0, self._at, vector)
 
-    def _gradients(self) -> Iterator[tuple[Tensor, Sequence[Tensor]]]:
-        if self._only is not None:
-            yield self._only
-            return
-        for begin in range(0, self._rows, self.chunk):
-            yield self._derivatives.gradient(slice(begin, begin + self.chunk))
+    def _products(self) -> Iterator[Product]:
+        """The product of each chunk, one in memory at a time."""
+        for rows in self._chunks:
+            yield self._derivatives.product(rows) if self._only is None else self._only
 
     def _bytes_per_example(self) -> int:
-        """What one more example adds to a record."""
+        """What one more example adds to what a product keeps."""
         return self._derivatives.size(2) - self._derivatives.size(1) if self._rows > 1 else 0
 
 

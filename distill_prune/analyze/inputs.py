@@ -40,8 +40,8 @@ class Copies:
     parts: Mapping[str, Examples]
     streams: Streams
     distilled: Examples | None = None
-    lanes: int = 1
     progress: Progress = SILENT
+    lanes: int = 1
 
     @property
     def train(self) -> Examples:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json as json_
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from distill_prune.cli.options import (
     open_graph,
     open_store,
 )
+from distill_prune.errors import UserError
 
 if TYPE_CHECKING:
     from distill_prune.plan.nodes import Graph
@@ -143,7 +145,10 @@ def plan(pipeline: PipelineArg, sets: Sets = None, folder: StoreDir = None, json
     store = open_store(folder)
     _, graph = open_graph(pipeline, sets, store)
     if graph.pipeline.compile and graph.pipeline.device == "cpu":
-        check_compiler()
+        try:
+            check_compiler()
+        except UserError as problem:  # this machine need not be the one that runs it
+            print(problem, file=sys.stderr)
     costs = cost_of(graph, store)
     rows: list[dict[str, Any]] = [
         {

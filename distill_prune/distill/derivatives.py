@@ -2,26 +2,20 @@
 
     L = sum_b CE(f(theta, x_b), y_b) / count,   g = dL/dtheta;   along u: (d2L/dtheta2) u,  d<g, u>/dx,  d<g, u>/dy
 
-A chain of known layers has them in closed form (models/chain.py). Any other network is differentiated twice by autograd. Where
-steps are compiled, g and the products are a graph each. For autograd they are traced first, the double backward included, and
-the products begin anew at theta: nothing is kept for them.
-
-References:
-    | make_fx of PyTorch, https://docs.pytorch.org/docs/stable/fx.experimental.html
+A chain of known layers has them in closed form (models/chain.py). Any other network is differentiated twice by autograd.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from distill_prune import compiled
 from distill_prune.models import Model
-from distill_prune.models.chain import Chain, Product, Record, probabilities
+from distill_prune.models.chain import Chain, Product, probabilities
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 """Logits (B, K) of a flat parameter vector (P,) and inputs (B, C, H, W)."""
@@ -53,65 +47,32 @@ class Derivatives(Protocol):
 
 @dataclass(frozen=True)
 class Closed:
-    """Derivatives of a chain of layers; `identity` says which, for what is compiled."""
+    """Derivatives of a chain of layers."""
 
     chain: Chain
-    identity: str
 
     @property
     def by_example(self) -> bool:
         return self.chain.by_example
 
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor, count: int) -> Tensor:
-        return self.record(theta, x, y, count).gradient
+        return self.chain.gradient(theta, x, y, count)[0]
 
     def record(self, theta: Tensor, x: Tensor, y: Tensor, count: int) -> Recorded:
-        chain = self.chain
-
-        def gradient(theta: Tensor, x: Tensor, y: Tensor) -> tuple[Tensor, Record]:
-            return chain.gradient(theta, x, y, count)
-
-        def product(direction: Tensor, record: Record) -> Product:
-            return chain.product(direction, record, count)
-
-        first, second = gradient, product
-        if compiled.enabled():
-            kind = self.identity, *_kind((theta, x, y)), count
-            first = compiled.once(("gradient", *kind), lambda: gradient)
-            second = compiled.once(("product", *kind), lambda: product)
-        g, record = first(theta, x, y)
+        g, record = self.chain.gradient(theta, x, y, count)
         kept = tuple(t for tensors in record.layers for t in tensors)
-        return Recorded(g, kept, lambda direction: second(direction, record))
+        return Recorded(g, kept, lambda direction: self.chain.product(direction, record, count))
 
 
 @dataclass(frozen=True)
 class Autograd:
-    """Derivatives of any network, compiled only where an `identity` says which it is."""
+    """Derivatives of any network."""
 
     forward: Forward
     by_example: bool = False
-    identity: str = ""
 
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor, count: int) -> Tensor:
-        def gradient(theta: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return self._gradient(theta.detach().requires_grad_(), x, y, count, graph=False)
-
-        if compiled.enabled() and self.identity:
-            gradient = _traced(("gradient", self.identity, count), gradient, theta, x, y)
-        return gradient(theta, x, y)
-
-    def record(self, theta: Tensor, x: Tensor, y: Tensor, count: int) -> Recorded:
-        if not (compiled.enabled() and self.identity):
-            return self._graph(theta, x, y, count)
-
-        def anew(theta: Tensor, x: Tensor, y: Tensor, direction: Tensor) -> Product:
-            return self._graph(theta, x, y, count).product(direction)
-
-        def product(direction: Tensor) -> Product:
-            function = _traced(("product", self.identity, count), anew, theta, x, y, direction)
-            return function(theta, x, y, direction)
-
-        return Recorded(self.gradient(theta, x, y, count), (theta, x, y), product)
+        return self._gradient(theta.detach().requires_grad_(), x, y, count, graph=False)
 
     def _gradient(self, theta: Tensor, x: Tensor, y: Tensor, count: int, *, graph: bool) -> Tensor:
         outputs = self.forward(theta, x)
@@ -119,7 +80,7 @@ class Autograd:
         of_outputs = (softmax - probabilities(y, softmax)) / count
         return torch.autograd.grad(outputs, theta, of_outputs, create_graph=graph)[0]
 
-    def _graph(self, theta: Tensor, x: Tensor, y: Tensor, count: int) -> Recorded:
+    def record(self, theta: Tensor, x: Tensor, y: Tensor, count: int) -> Recorded:
         leaves = [t.detach().requires_grad_() if t.is_floating_point() else t for t in (theta, x, y)]
         g = self._gradient(leaves[0], leaves[1], leaves[2], count, graph=True)
 
@@ -130,31 +91,10 @@ class Autograd:
         return Recorded(g.detach(), (), product)
 
 
-T = TypeVar("T")
-
-
-def _kind(tensors: Sequence[Tensor]) -> tuple[object, ...]:
-    return tuple(of for t in tensors for of in (t.shape, t.dtype, t.device))
-
-
-def _traced(key: tuple[object, ...], function: Callable[..., T], *example: Tensor) -> Callable[..., T]:
-    """`function` of tensors like `example`, traced with the calls of autograd in it and compiled, once for its key and these
-    kinds."""
-
-    def traced() -> Callable[..., T]:
-        from torch._inductor.decomposition import select_decomp_table  # takes seconds
-        from torch.fx.experimental.proxy_tensor import make_fx
-
-        graph: Callable[..., T] = make_fx(function, select_decomp_table())(*example)
-        return graph
-
-    return compiled.once((*key, *_kind(example)), traced)
-
-
 def derivatives(model: Model, shapes: Mapping[str, torch.Size], forward: Forward) -> Derivatives:
     """Derivatives of a model whose parameters have these names and shapes in a vector; `forward` are its outputs."""
     names = [name for name, _ in model.module.named_parameters()]
     chain = Chain.of(model.module, model.shape) if names == list(shapes) else None
     if chain is not None:
-        return Closed(chain, model.identity)
-    return Autograd(forward, not model.batch_norms, model.identity)
+        return Closed(chain)
+    return Autograd(forward, not model.batch_norms)

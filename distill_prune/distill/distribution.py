@@ -11,6 +11,7 @@ References:
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Literal
 
@@ -112,10 +113,11 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
             distance = partial(feature_distance, model, pairs.settled(model, fresh, iteration=run.iteration))
             loss, gradient = pairs.gradient(run.learned["pixels"], distance, iteration=run.iteration)
         about = f"pixel step {settings.lr_pixels * run.shrink:.3g}"
-        if run.refuse({"matching loss": loss, "pixel gradient": gradient}, about, "a smaller lr_pixels"):
+        value = run.checked({"matching loss": loss, "pixel gradient": gradient}, about, "a smaller lr_pixels")
+        if math.isnan(value):
             continue
         run.update({"pixels": gradient})
-        run.advance(float(loss), progress, {})
+        run.advance(value, progress, {})
     synthetic = SyntheticSet(
         run.result("pixels"),
         labels,

@@ -109,11 +109,12 @@ def _step(settings: Settings, source: Source, names: Sequence[str], run: Run, st
         synthetic = gradients(model, state, names, leaves["embeddings"], leaves["labels"].softmax(1), graph=True)
         loss = distance(real, synthetic, settings.metric)
         leaf_gradients = dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
-    named = {"matching loss": loss, **{f"gradient of {n}": t for n, t in leaf_gradients.items()}}
-    if run.refuse(named, f"step {settings.lr_embeddings * run.shrink:.3g}", "a smaller lr_embeddings"):
+    named = {"matching loss": loss.detach(), **{f"gradient of {n}": t for n, t in leaf_gradients.items()}}
+    value = run.checked(named, f"step {settings.lr_embeddings * run.shrink:.3g}", "a smaller lr_embeddings")
+    if math.isnan(value):
         return math.nan
     run.update(leaf_gradients)
-    return float(loss.detach())
+    return value
 
 
 def _iterate(settings: Settings, source: Source, names: Sequence[str], run: Run, streams: Streams, device: str) -> float:
@@ -129,8 +130,7 @@ def _iterate(settings: Settings, source: Source, names: Sequence[str], run: Run,
                 state = to(train(model, state, source.train, settings.recipe, noise.under("net"), device=device).state, device)
             except NonFiniteError:
                 named = {"training loss of the network": torch.tensor(math.nan)}
-                run.refuse(named, f"net_lr {settings.net_lr:.3g}", "a smaller net_lr")
-                return math.nan
+                return run.checked(named, f"net_lr {settings.net_lr:.3g}", "a smaller net_lr")
         total += _step(settings, source, names, run, state, rows)
         if math.isnan(total):
             return math.nan

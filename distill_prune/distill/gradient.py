@@ -142,14 +142,15 @@ def _step(
         match = partial(gradient_distance, model, settled, names, settings.metric)
         loss, gradient = pairs.gradient(run.learned["pixels"], match, **at)
     about = f"pixel step {settings.lr_pixels * run.shrink:.3g}"
-    if run.refuse({"matching loss": loss, "pixel gradient": gradient}, about, "a smaller lr_pixels"):
+    value = run.checked({"matching loss": loss, "pixel gradient": gradient}, about, "a smaller lr_pixels")
+    if math.isnan(value):
         return math.nan
     run.update({"pixels": gradient})
     if settings.clamp:
         with torch.no_grad():
             pixels, transform = run.learned["pixels"], source.transform
             pixels.copy_(transform.apply(transform.invert(pixels).clamp(0, 1)))
-    return float(loss)
+    return value
 
 
 def _iterate(settings: Settings, names: Sequence[str], source: Source, pairs: Siamese, run: Run, labels: Tensor) -> float:
@@ -168,8 +169,7 @@ def _iterate(settings: Settings, names: Sequence[str], source: Source, pairs: Si
             except NonFiniteError:
                 named = {"training loss of the network": torch.tensor(math.nan)}
                 about = f"pixel step {settings.lr_pixels * run.shrink:.3g}, net_lr {settings.net_lr:.3g}"
-                run.refuse(named, about, "a smaller lr_pixels or net_lr")
-                return math.nan
+                return run.checked(named, about, "a smaller lr_pixels or net_lr")
         total += _step(settings, names, source, pairs, run, state, inner)
         if math.isnan(total):
             return math.nan

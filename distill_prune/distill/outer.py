@@ -8,7 +8,7 @@ to come is in `tensors()` and `numbers()`: an interrupted run goes on bit by bit
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -121,26 +121,30 @@ class Run:
 
     # -- steps
 
-    def refuse(self, named: Mapping[str, Tensor], about: str, mend: str) -> bool:
-        """Whether one of the tensors is not finite; then the run is back in its last good state, with half the step.
+    def checked(self, named: Mapping[str, Tensor], about: str | Callable[[], str], mend: str) -> float:
+        """The first of the tensors, the loss, as a number: one read of the device gives it and whether all are finite. NaN
+        where one is not; then the run is back in its last good state, with half the step.
 
         Raises:
             NonFiniteError: that has happened too often; the message names the tensor.
         """
-        bad = next((n for n, t in named.items() if not bool(torch.isfinite(t).all())), None)
+        loss = next(iter(named.values()))
+        finite = torch.stack([torch.isfinite(t).all() for t in named.values()])
+        value, *flags = torch.cat([loss.reshape(1), finite.to(loss.dtype)]).tolist()
+        bad = next((name for name, flag in zip(named, flags, strict=True) if not flag), None)
         if bad is None:
-            return False
+            return float(value)
         if self.tries >= TRIES:
             raise NonFiniteError(
                 f"the {bad} is not finite at iteration {self.iteration}, after {TRIES} returns to a good state",
-                got=about,
+                got=about if isinstance(about, str) else about(),
                 mend=mend,
             )
         self.restore(self.good[1])
         self.iteration, self.shrink, self.tries, self.total = self.good[0], self.shrink / 2, self.tries + 1, 0.0
         keep = sum(at <= self.iteration for at in self.record["iteration"])
         self.record = {name: values[:keep] for name, values in self.record.items()}
-        return True
+        return math.nan
 
     def update(self, gradients: Mapping[str, Tensor], *, decay: str = "none", average: float = 0.0) -> None:
         """One step of the outer optimizer, shrunk by the guard and the schedule; `average` is the running means' momentum."""
@@ -153,11 +157,18 @@ class Run:
         for name, mean in self.averages.items():
             mean.lerp_(self.learned[name].detach(), 1 - average)
 
+    @property
+    def recording(self) -> bool:
+        """Whether the iteration of now ends a span of the record."""
+        return (self.iteration + 1) % RECORD_EVERY == 0 or self.iteration + 1 == self.iterations
+
     def advance(self, loss: float, progress: Progress, columns: Mapping[str, float], note: str = "") -> None:
-        """Count one iteration, record it in spans of `RECORD_EVERY`, and keep a snapshot where one is due."""
+        """Count one iteration, record it in spans of `RECORD_EVERY`, and keep a snapshot where one is due. The columns and the
+        note are read where the iteration is `recording`."""
+        recording = self.recording
         self.total += loss
         self.iteration += 1
-        if self.iteration % RECORD_EVERY == 0 or self.iteration == self.iterations:
+        if recording:
             mean = self.total / ((self.iteration - 1) % RECORD_EVERY + 1)
             for name, value in {"iteration": self.iteration, "loss": mean, **columns}.items():
                 self.record[name].append(value)

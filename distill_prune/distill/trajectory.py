@@ -21,13 +21,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from distill_prune import compiled
 from distill_prune.artifacts import Cost, SyntheticSet, Trajectory, decode
 from distill_prune.data.augment import Augment, draw
 from distill_prune.distill import Distilled, Source
@@ -146,8 +146,7 @@ def _segment(settings: Settings, inner: Inner, theta: Tensor) -> tuple[int, int 
     give equal bits."""
     if settings.segment != "auto":
         return settings.segment, None
-    with compiled.compiling(False):
-        needed = max(1, record_bytes(inner, theta))
+    needed = max(1, record_bytes(inner, theta))
     memory, derivatives = settings.memory_gb * 1e9, inner.derivatives
     if needed <= memory or derivatives is None or not derivatives.by_example:
         return max(1, min(settings.inner_steps, int(memory // needed))), None
@@ -243,13 +242,19 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         named = {"matching loss": matched.loss, "pixel gradient": matched.pixels, "gradient of log eta": matched.log_lr}
         if matched.labels is not None:
             named["gradient of the labels"] = matched.labels
-        about = f"eta {float(rate.detach().exp()):.3g}, pixel step {settings.lr_pixels * run.shrink:.3g}"
-        if run.refuse(named, about, "a smaller lr_pixels, lr_log_lr or inner_lr"):
+        shown = partial(_shown, settings, run)
+        loss = run.checked(named, shown, "a smaller lr_pixels, lr_log_lr or inner_lr")
+        if math.isnan(loss):
             continue
         run.update(_gradients(settings, run, images, matched), decay=settings.decay, average=settings.average)
-        eta = float(rate.detach().exp())
-        run.advance(float(matched.loss), progress, {"lr": eta}, f", eta {eta:.4f}")
+        eta = float(rate.detach().exp()) if run.recording else math.nan
+        run.advance(loss, progress, {"lr": eta}, f", eta {eta:.4f}")
     return _finish(settings, source, run, classes)
+
+
+def _shown(settings: Settings, run: Run) -> str:
+    """The sizes of the steps of now, for a message."""
+    return f"eta {float(run.learned['log_lr'].detach().exp()):.3g}, pixel step {settings.lr_pixels * run.shrink:.3g}"
 
 
 def _gradients(settings: Settings, run: Run, images: Tensor, matched: Matched) -> dict[str, Tensor]:

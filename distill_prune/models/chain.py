@@ -85,12 +85,14 @@ class Chain:
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor, count: int) -> tuple[Tensor, Record]:
         """The gradient (P,) at parameters (P,) of the summed cross-entropy, divided by `count`; `y` are classes (B,) or
         probabilities (B, K)."""
-        w, records = self._tensors(theta), list[Tensors]()
+        w = self._tensors(theta)
+        records: list[Tensors] = []
+        gradients: list[Tensor] = []
         for layer, tensors in zip(self.layers, w, strict=True):
             x, record = layer.forward(tensors, x)
             records.append(record)
         softmax = x.softmax(1)
-        g, gradients = (softmax - probabilities(y, softmax)) / count, list[Tensor]()
+        g = (softmax - probabilities(y, softmax)) / count
         for i in reversed(range(self.first, len(self.layers))):
             g, of_tensors, records[i] = self.layers[i].backward(w[i], records[i], g, i > self.first)
             gradients[:0] = of_tensors
@@ -98,7 +100,18 @@ class Chain:
 
     def product(self, direction: Tensor, record: Record, count: int) -> Product:
         """The products along a direction (P,), where the gradient left `record`."""
-        w, u, more = record.tensors, self._tensors(direction), list[Tensors]()
+        rx, rg, parameters = self._along(direction, record, count, True)
+        return Product(parameters, rg, rx / -count)
+
+    def curvature(self, direction: Tensor, record: Record, count: int) -> Tensor:
+        """(d2L/dw2) u (P,) alone along a direction u (P,), where the gradient left `record`."""
+        return self._along(direction, record, count, False)[2]
+
+    def _along(self, direction: Tensor, record: Record, count: int, to_input: bool) -> tuple[Tensor, Tensor, Tensor]:
+        """R of the outputs, of the gradient of the inputs (of no meaning without `to_input`) and of that of the parameters."""
+        w, u = record.tensors, self._tensors(direction)
+        more: list[Tensors] = []
+        parts: list[Tensor] = []
         rx: Tensor | None = None
         for i, layer in enumerate(self.layers):
             further: Tensors = ()
@@ -107,11 +120,11 @@ class Chain:
             more.append(further)
         assert rx is not None  # there is a layer with tensors
         rg = torch._softmax_backward_data(rx, record.softmax, 1, rx.dtype) / count
-        parts = list[Tensor]()
-        for i in reversed(range(len(self.layers))):
-            rg, of_tensors = self.layers[i].pulled(w[i], u[i], record.layers[i], more.pop(), rg)
+        for i in reversed(range(0 if to_input else self.first, len(self.layers))):
+            wanted = to_input or i > self.first
+            rg, of_tensors = self.layers[i].pulled(w[i], u[i], record.layers[i], more.pop(), rg, wanted)
             parts[:0] = of_tensors
-        return Product(torch.cat([t.reshape(-1) for t in parts]), rg, rx / -count)
+        return rx, rg, torch.cat([t.reshape(-1) for t in parts])
 
 
 def probabilities(y: Tensor, like: Tensor) -> Tensor:

@@ -25,7 +25,9 @@ class Layer(Protocol):
     def directed(self, w: Tensors, u: Tensors, record: Tensors, rx: Tensor | None, /) -> tuple[Tensor, Tensors]:
         """R of the output, and a further record; no `rx` stands for zero."""
 
-    def pulled(self, w: Tensors, u: Tensors, record: Tensors, more: Tensors, rg: Tensor, /) -> tuple[Tensor, Tensors]:
+    def pulled(
+        self, w: Tensors, u: Tensors, record: Tensors, more: Tensors, rg: Tensor, to_input: bool, /
+    ) -> tuple[Tensor, Tensors]:
         """R of the gradients that `backward` gives."""
 
 
@@ -54,13 +56,18 @@ class Conv:
         ry = self._forward(record[0], *u)
         return (ry, ()) if rx is None else (ry.add_(self._forward(rx, w[0])), (rx,))
 
-    def pulled(self, w: Tensors, u: Tensors, record: Tensors, more: Tensors, rg: Tensor) -> tuple[Tensor, Tensors]:
+    def pulled(
+        self, w: Tensors, u: Tensors, record: Tensors, more: Tensors, rg: Tensor, to_input: bool
+    ) -> tuple[Tensor, Tensors]:
         x, g = record
-        rgx, *rgw = self._backward(rg, x, w[0], (True, True, len(w) > 1))
-        by_u, by_rx, _ = self._backward(g, more[0] if more else x, u[0], (True, bool(more), False))
-        if more:
-            rgw[0].add_(by_rx)
-        return rgx.add_(by_u), rgw[: len(w)]
+        rgx, *rgw = self._backward(rg, x, w[0], (to_input, True, len(w) > 1))
+        if more or to_input:
+            by_u, by_rx, _ = self._backward(g, more[0] if more else x, u[0], (to_input, bool(more), False))
+            if more:
+                rgw[0].add_(by_rx)
+            if to_input:
+                rgx.add_(by_u)
+        return rgx if to_input else rg, rgw[: len(w)]
 
 
 class Patches:
@@ -109,11 +116,15 @@ class Patches:
         patches = self._patches(rx)
         return ry.add_(self._product(w[:1], patches)), (patches,)
 
-    def pulled(self, w: Tensors, u: Tensors, record: Tensors, more: Tensors, rg: Tensor) -> tuple[Tensor, Tensors]:
+    def pulled(
+        self, w: Tensors, u: Tensors, record: Tensors, more: Tensors, rg: Tensor, to_input: bool
+    ) -> tuple[Tensor, Tensors]:
         patches, g = record
         rgw = self._to_tensors(w, rg, patches)
         if more:
             rgw[0].add_(self._to_tensors(w[:1], g, more[0])[0])
+        if not to_input:
+            return rg, rgw
         return F.fold(self._to_input(w[0], rg).add_(self._to_input(u[0], g)), self.size, *self.place), rgw
 
 
@@ -129,9 +140,12 @@ class Linear:
         ry = F.linear(record[0], *u)
         return (ry, ()) if rx is None else (ry.addmm_(rx, w[0].t()), (rx,))
 
-    def pulled(self, w: Tensors, u: Tensors, record: Tensors, more: Tensors, rg: Tensor) -> tuple[Tensor, Tensors]:
+    def pulled(
+        self, w: Tensors, u: Tensors, record: Tensors, more: Tensors, rg: Tensor, to_input: bool
+    ) -> tuple[Tensor, Tensors]:
         x, g = record
         rgweight = rg.t() @ x
         if more:
             rgweight.addmm_(g.t(), more[0])
-        return (rg @ w[0]).addmm_(g, u[0]), (rgweight, rg.sum(0))[: len(w)]
+        rgx = (rg @ w[0]).addmm_(g, u[0]) if to_input else rg
+        return rgx, (rgweight, rg.sum(0))[: len(w)]

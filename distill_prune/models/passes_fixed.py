@@ -33,7 +33,9 @@ class Fixed:
         assert rx is not None  # the first tensors of a chain are before it
         return self.linear(record, rx), ()
 
-    def pulled(self, _w: Tensors, _u: Tensors, record: Tensors, _more: Tensors, rg: Tensor) -> tuple[Tensor, Tensors]:
+    def pulled(
+        self, _w: Tensors, _u: Tensors, record: Tensors, _more: Tensors, rg: Tensor, _to_input: bool
+    ) -> tuple[Tensor, Tensors]:
         return self.transposed(record, rg), ()
 
 

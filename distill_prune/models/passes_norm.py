@@ -69,7 +69,9 @@ class Norm:
         ry = torch.addcmul(_spread(constant, sizes), x, _spread(of_x, sizes))
         return ry.addcmul_(h, w[0].view(-1, 1, 1)), (h, by_xhat)
 
-    def pulled(self, w: Tensors, u: Tensors, record: Tensors, more: Tensors, rg: Tensor) -> tuple[Tensor, Tensors]:
+    def pulled(
+        self, w: Tensors, u: Tensors, record: Tensors, more: Tensors, rg: Tensor, _to_input: bool
+    ) -> tuple[Tensor, Tensors]:
         """R{F(w g)} = F(w R{g}) + of_g g - (of_h h + of_x x + constant) / n."""
         x, m, r, weights, g, by_xhat, plain = record
         h, rx_by_xhat = more

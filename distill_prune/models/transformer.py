@@ -49,8 +49,8 @@ class Transformer(Encoder):
         self.register_buffer("owner", tasks, persistent=False)  # (K,) the task of every class
 
     def forward(self, x: Tensor, layout: Layout | None = None) -> Tensor:
-        """Logits (N, K) of tokens (N, 2, L), integers, or embeddings (N, S, D), floats, all tokens of one sentence. With
-        no `layout` of tokens the host waits for the device.
+        """Logits (N, K) of tokens (N, 2, L), integers, or embeddings (N, S, D), floats, all tokens of one sentence.
+        Without the `layout` of tokens the host waits for the device.
 
         Raises:
             DataError: a word piece, a width or a task that the network does not have, or too long a sentence.

@@ -105,8 +105,10 @@ class Pipeline(Settings):
     lanes: Lanes = Field(
         1, description="small networks that share a training step, for speed; part of the keys of what is trained so"
     )
+    compile: bool = Field(
+        False, description="compile the steps of networks, for speed; needs a C++ compiler; part of the keys of what has steps"
+    )
     seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="one initialisation each: the statistical unit")
-    compile: bool = Field(False, description="compile the steps of networks, for speed; needs a C++ compiler; part of the keys")
     data: AnyData
     tasks: dict[str, AnyData] = Field(
         default_factory=dict,
@@ -146,10 +148,11 @@ class Pipeline(Settings):
     def _consistent(self) -> Pipeline:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds {list(self.seeds)} are not all different")
-        if self.lanes > 1 and any(source.is_text for source in (self.data, *self.tasks.values())):
+        text = any(source.is_text for source in (self.data, *self.tasks.values()))
+        if self.lanes > 1 and text:
             raise ValueError(f"lanes is {self.lanes}, and networks of text are trained one by one: leave lanes out")
-        if self.compile and any(source.is_text for source in (self.data, *self.tasks.values())):
-            raise ValueError("compile is true, and sentences have many lengths, each of which would be compiled: leave it out")
+        if self.compile and text:
+            raise ValueError("compile is true, and batches of text have too many lengths to compile each: leave compile out")
         check(self.arms, self.distill, self.tasks, self.prune.levels)
         if self.prune.share == "original" and self.prune.rate * self.prune.levels >= 1:
             raise ValueError(f"prune.levels {self.prune.levels} of {self.prune.rate:g} of the original weights leave none")

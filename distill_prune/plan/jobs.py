@@ -9,7 +9,6 @@ from pydantic_core import core_schema
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.data.source import Source
-from distill_prune.distill import METHODS
 from distill_prune.duration import NONE, Duration
 from distill_prune.plan.records import Roles
 from distill_prune.prune.controls import Control
@@ -20,7 +19,7 @@ from distill_prune.training import Recipe
 _AS_BUILT = GetPydanticSchema(lambda *_: core_schema.any_schema())
 """A value that this package builds, not a file: its type is checked before anything runs."""
 
-VERSIONS = {"data": 1, "experts": 1, "distill": 2, "prune": 1, "retrain": 1, "compare": 1}
+VERSIONS = {"data": 1, "experts": 1, "distill": 2, "prune": 1, "retrain": 1, "compare": 2}
 """Raised by one where the meaning of a stage's artifacts changes, so that no old artifact is taken for a new one."""
 
 
@@ -48,13 +47,8 @@ class Job(Settings):
 
     def under(self, conditions: Conditions) -> Self:
         """The job under a pipeline's conditions."""
-        return self.model_copy(
-            update={
-                "threads": conditions.threads,
-                "lanes": conditions.lanes if self.in_lanes() else 1,
-                "compile": conditions.compile and self.has_compiled(),
-            }
-        )
+        lanes, compiles = conditions.lanes if self.in_lanes() else 1, conditions.compile and self.compiles()
+        return self.model_copy(update={"threads": conditions.threads, "lanes": lanes, "compile": compiles})
 
     def trains(self) -> bool:
         """Whether it is one training, which can share its steps with those of other jobs."""
@@ -64,8 +58,8 @@ class Job(Settings):
         """Whether networks share steps where a pipeline asks for lanes."""
         return self.trains()
 
-    def has_compiled(self) -> bool:
-        """Whether it has steps that are compiled where a pipeline asks for that."""
+    def compiles(self) -> bool:
+        """Whether steps of a network are compiled where a pipeline asks for that."""
         return self.trains()
 
     def company(self) -> Json:
@@ -106,9 +100,6 @@ class DistillJob(Job):
     method: SerializeAsAny[Entry]
     model: SerializeAsAny[Entry] | None
     seed: int
-
-    def has_compiled(self) -> bool:
-        return METHODS[self.method.name].COMPILES
 
 
 class DenseJob(Job):
@@ -192,5 +183,5 @@ class CompareJob(Job):
     def in_lanes(self) -> bool:
         return ANALYSES[self.analysis.name].LANES
 
-    def has_compiled(self) -> bool:
+    def compiles(self) -> bool:
         return self.model is not None

@@ -44,11 +44,12 @@ def grid(
 
 
 def multiples(
-    arms: Sequence[Arm], levels: Sequence[tuple[int, float]], across: int, each: float, **layout: Any
+    arms: Sequence[Arm], levels: Sequence[tuple[int, float]], across: int, each: float, outer: bool = False, **layout: Any
 ) -> tuple[Figure, dict[Cell, Axes]]:
     """Panels by (arm, level): `levels` are (level, sparsity), `across` arms stand side by side, `each` inches tall a row.
 
-    Titles name the arms, the line above the grid the sparsities; panels without an arm are taken away.
+    Titles name the arms, the line above the grid the sparsities; panels without an arm are taken away. With `outer` only the
+    panels at the left and at the bottom have labels, as those do that share their axes.
     """
     across = min(across, len(arms))
     deep = ceil_div(len(arms), across)
@@ -65,7 +66,10 @@ def multiples(
             axes = panels[row][block * wide + j]
             if i < len(arms):
                 cells[arms[i].name, level] = axes
-                axes.tick_params(labelbottom=row == deep - 1 or i == len(arms) - 1 or not layout.get("sharex"))
+                bottom_row = row == deep - 1 or i == len(arms) - 1
+                axes.tick_params(labelbottom=bottom_row or not (outer or layout.get("sharex")))
+                if outer:
+                    axes.tick_params(labelleft=block + j == 0)
             else:
                 axes.remove()
         if i < len(arms):

@@ -40,19 +40,26 @@ def interpolation(study: Study) -> tuple[Figure, str] | None:
         shown = [a for a in arms(study) if any(c["arm"] == a.name for c in curves)]
     across = 2 if len(shown) > CROWD else 1
     figure, cells = multiples(
-        shown, [(n, at[n]) for n in levels], across, 1.18 if across == 1 else 1.1, sharex=True, sharey=True, hspace=0.34
+        shown, [(n, at[n]) for n in levels], across, 1.18 if across == 1 else 1.1, hspace=0.34, outer=True
     )
+    first = next(iter(cells.values()))
+    drawn: list[Curve] = []
     for arm in shown:
         for level in levels:
             of_arm = [c for c in curves if c["arm"] == arm.name and c["level"] == level] or (shared if level == 0 else [])
             axes = cells[arm.name, level]
             _curves(axes, of_arm, arm.color)
+            drawn += of_arm
             ticks = axes.set_xticks([0, 0.5, 1], ["copy 1", "halfway" if across == 1 else "", "copy 2"])
             ticks[0].label1.set_horizontalalignment("left")
             ticks[-1].label1.set_horizontalalignment("right")
-    first = next(iter(cells.values()))
-    first.set_xlim(-0.06, 1.06)
-    first.set_ylim(bottom=0)
+    # Limits are set alike: that many axes which share them take seconds.
+    errors = [100 * e for c in drawn for e in (*c["test_error"], *c["train_error"])]
+    first.update_datalim([(0, min(errors)), (0, max(errors))])
+    first.autoscale_view()
+    for axes in cells.values():
+        axes.set_xlim(-0.06, 1.06)
+        axes.set_ylim(0, first.get_ylim()[1])
     side(figure, "error (%)")
     handles = [
         Line2D([], [], color=GREY, linewidth=1.1),

@@ -146,9 +146,11 @@ class Processes:
         self._pool = []
 
 
-def make_executor(name: str, store: Store, device: str, workers: int, threads: int, hear: Hear) -> Executor:
+def make_executor(
+    name: str, store: Store, device: str, workers: int, threads: int, hear: Hear, *, compiles: bool = False
+) -> Executor:
     if name == "ray":
         from distill_prune.run.ray_workers import RayWorkers
 
-        return RayWorkers(store.root, device, workers, threads)
+        return RayWorkers(store.root, device, workers, threads, compiles=compiles)
     return Serial(store.root, device, hear) if name == "serial" else Processes(store.root, device, workers)

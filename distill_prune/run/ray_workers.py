@@ -57,6 +57,7 @@ class _Setup:
     store: str
     beacon: str
     device: str
+    compiles: bool
     folder: str
     registered: Registered
     versions: Mapping[str, str]
@@ -96,6 +97,7 @@ class Maker:
 
     def begin(self) -> str | DistillPruneError:
         """The node's name once everything is found to be right on it."""
+        from distill_prune.compiled import check_compiler
         from distill_prune.run.devices import check_device
         from distill_prune.run.worker import Worker, versions
 
@@ -107,6 +109,8 @@ class Maker:
                 os.chdir(setup.folder)  # paths of a pipeline may be relative to where its driver was started
             setup.registered.restore()
             check_device(setup.device)
+            if setup.compiles and setup.device == "cpu":
+                check_compiler()
             self._worker = Worker(Store(setup.store), setup.device)
         except DistillPruneError as error:
             return error
@@ -215,7 +219,7 @@ class RayWorkers:
         UserError: no cluster, no such device in it, or a node that cannot be used: this from `room` and `events` too.
     """
 
-    def __init__(self, store: Path, device: str, workers: int, threads: int) -> None:
+    def __init__(self, store: Path, device: str, workers: int, threads: int, *, compiles: bool) -> None:
         from distill_prune.run.worker import versions
 
         self._arrived: queue.SimpleQueue[tuple[Callable[[Future[Any]], None], Future[Any]]] = queue.SimpleQueue()
@@ -241,7 +245,7 @@ class RayWorkers:
             self._mailbox = ray.remote(_mailbox()).options(num_cpus=0, scheduling_strategy=here).remote()
             self._maker = ray.remote(Maker).options(num_cpus=part.cpus, num_gpus=part.gpus, scheduling_strategy="SPREAD")
             root = str(store.resolve())
-            self._setup = _Setup(root, beacon, device, str(Path.cwd()), Registered.here(), versions())
+            self._setup = _Setup(root, beacon, device, compiles, str(Path.cwd()), Registered.here(), versions())
             self._expect(self._mailbox.take.remote(), self._ticked)
             self._pool = [self._start() for _ in range(workers)]
         except BaseException:

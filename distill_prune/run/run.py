@@ -169,6 +169,7 @@ def run(
 
     Raises:
         StoreError: the store's folder is not there.
+        UserError: steps are to be compiled, and there is no compiler.
         DistillPruneError: an artifact could not be made; those in flight are finished first, and all are kept.
         KeyboardInterrupt: passed on after the workers have been ended.
     """
@@ -176,9 +177,10 @@ def run(
     store.require()
     if executor_name != "ray":  # whose workers look on their nodes
         check_device(device)
-    if graph.pipeline.compile and device == "cpu":
-        check_compiler()
     wanted, missing = needed(graph, store, until)
+    compiles = any(graph.nodes[key].job.compile for key in missing)
+    if compiles and device == "cpu" and executor_name != "ray":
+        check_compiler()
     schedule = Schedule(graph.nodes, missing, urgency(graph, wanted, cost) if missing else {}, cost)
     state = _Run(graph, store, watcher, schedule)
     state.report.hits = len(wanted) - len(missing)
@@ -189,7 +191,8 @@ def run(
             watcher.warn(f"{name} is damaged; it is moved to {store.root / '.damaged'} and made again")
     if missing:
         workers = min(workers, len(missing))
-        _make(state, make_executor(executor_name, store, device, workers, graph.pipeline.threads, state.hear))
+        threads = graph.pipeline.threads
+        _make(state, make_executor(executor_name, store, device, workers, threads, state.hear, compiles=compiles))
     state.report.seconds = time.perf_counter() - began
     return state.report
 

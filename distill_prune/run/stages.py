@@ -127,8 +127,8 @@ def _copies(job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress
         {name: reader.part(data, name) for name in SPLITS},
         Streams(needed(job.seed, "a seed", job.analysis.name), ("compare",)),
         None if learned is None else learned.to(reader.device),
-        job.lanes,
         progress,
+        job.lanes,
     )
 
 

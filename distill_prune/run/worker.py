@@ -39,6 +39,7 @@ from distill_prune.run.trainings import Task, task_of
 from distill_prune.store.manifest import Provenance
 from distill_prune.store.store import Store
 from distill_prune.training import Trained, check_independence, train_group
+from distill_prune.training.precision import tf32
 
 SAVE_SECONDS = 30.0
 VERSIONED = (
@@ -101,9 +102,9 @@ class WorkProgress(Progress):
 
 
 @contextlib.contextmanager
-def conditions(threads: int, compile: bool = False) -> Iterator[None]:
-    """Equal bits for equal keys: the pipeline's number of threads, deterministic algorithms, whether steps are compiled; put
-    back afterwards.
+def conditions(threads: int, compile_steps: bool = False) -> Iterator[None]:
+    """Equal bits for equal keys: the pipeline's number of threads, deterministic algorithms, whether steps are compiled, and no
+    TF32 but where a recipe asks for it; put back afterwards.
 
     Deterministic mode fills fresh memory, so that code which reads it uninitialised gives equal results, too. There is no such
     code here, and filling takes a tenth of an inner step of distillation.
@@ -116,7 +117,7 @@ def conditions(threads: int, compile: bool = False) -> Iterator[None]:
     torch.use_deterministic_algorithms(True)
     memory.fill_uninitialized_memory = False
     try:
-        with compiled.compiling(compile):
+        with tf32(False), compiled.compiling(compile_steps):
             yield
     finally:
         torch.set_num_threads(before[0])
@@ -183,7 +184,6 @@ class Worker:
     def __init__(self, store: Store, device: str) -> None:
         keep_pages()
         self.store, self.device = store, device
-        compiled.cache(store.root / ".compiled")
         self._reader = Reader(store, device)
         self._suspects: set[str] = set()
 
@@ -207,7 +207,8 @@ class Worker:
         outcomes: dict[str, Outcome] = {}
         groups: dict[Hashable, list[tuple[_Work, Task]]] = {}
         _reset_peak()
-        with conditions(nodes[0].job.threads, nodes[0].job.compile):
+        job = nodes[0].job
+        with compiled.cache(self.store.compiled), conditions(job.threads, job.compile):
             for node in nodes:
                 progress = WorkProgress(self.store.work(node.key), partial(_hear_tick, node.key, hear), self.device)
                 work = _Work(node, progress)

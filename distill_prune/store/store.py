@@ -3,7 +3,7 @@
 `<store>/<stage>/<key>/` holds `manifest.json`, `tensors.safetensors` and `numbers.json`. An artifact is written aside in
 `<store>/.work/<key>/`, flushed, then renamed; it is never overwritten. One kernel lock a key stands in `<store>/.locks/`:
 it is free as soon as its owner is dead. Reading checks the sha256 of every file (of a trajectory, the sizes). A damaged
-artifact is moved to `<store>/.damaged/`.
+artifact is moved to `<store>/.damaged/`. Compiled code, which is no artifact, lies in `<store>/.compiled/`.
 """
 
 from __future__ import annotations
@@ -94,6 +94,11 @@ class Store:
     def work(self, key: str) -> Path:
         """The folder of the unfinished work on `key`."""
         return self.root / ".work" / key
+
+    @property
+    def compiled(self) -> Path:
+        """The folder of compiled code. It may be removed while nothing runs: the next run compiles again."""
+        return self.root / ".compiled"
 
     # -- looking
 

@@ -37,7 +37,7 @@ def examine(store: Path) -> dict[str, str]:
     if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         facts["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
     facts["bfloat16"] = bfloat16()
-    facts["compiler"] = compiler() or "none: `compile: true` needs g++ or clang++"
+    facts["C++ compiler"] = compiler() or "none: `compile: true` cannot be used on a CPU"
     facts["ray"] = describe()
     facts["system"] = f"{platform.system()} {platform.machine()}"
     try:

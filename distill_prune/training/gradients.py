@@ -14,7 +14,7 @@ from torch.func import functional_call
 
 from distill_prune import compiled, objective
 from distill_prune.models import Model, lanes
-from distill_prune.recipe import Recipe
+from distill_prune.recipe import Precision, Recipe
 from distill_prune.training.feeds import Batch
 from distill_prune.tree import State
 
@@ -26,17 +26,17 @@ FEW = 10
 class Loss:
     """The loss of each training on a batch: (lanes,), or a scalar where `lanes` is None.
 
-    The network computes in bfloat16 if `half`, and the loss in `dtype`, that of the weights.
+    The network computes in the recipe's `precision`, and the loss in `dtype`, that of the weights.
     """
 
     lanes: int | None
-    half: bool
+    precision: Precision
     smoothing: float
     dtype: torch.dtype
 
     def __call__(self, network: Callable[..., Tensor], batch: Batch) -> Tensor:
         x = batch.x if self.lanes is None else lanes.side_by_side(batch.x)
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.half):
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             logits = network(x) if batch.layout is None else network(x, batch.layout)
         logits = logits.to(self.dtype)
         losses = self._mean(logits, batch.y)
@@ -61,7 +61,7 @@ class Gradients:
         self._tensors: State = {**dict(module.named_parameters()), **dict(module.named_buffers())}
         self._trained = [p for p in module.parameters() if p.requires_grad]
         dtype = self._trained[0].dtype
-        self._loss = Loss(lanes, recipe.precision == "bfloat16", recipe.label_smoothing, dtype)
+        self._loss = Loss(lanes, recipe.precision, recipe.label_smoothing, dtype)
         full = min(recipe.batch, examples)
         sizes = {full, examples % full} if examples <= FEW * full else {full}
         self._compiled_sizes = sizes if compiled.enabled() else set()

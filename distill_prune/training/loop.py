@@ -19,6 +19,7 @@ from distill_prune.rng import Streams
 from distill_prune.training.costs import input_of, training_cost
 from distill_prune.training.feeds import Feeds
 from distill_prune.training.gradients import Gradients
+from distill_prune.training.precision import tf32
 from distill_prune.training.run import Run
 from distill_prune.tree import State
 
@@ -175,7 +176,8 @@ def _train_abreast(
     while run.step < last and len(run.failures) < lanes:
         epoch, position = divmod(run.step, per_epoch)
         run.set_rate(recipe.lr_at(run.step, n))
-        run.update(gradients(feeds.batch(run.step)), recipe.clip)
+        with tf32(recipe.precision == "tf32"):
+            run.update(gradients(feeds.batch(run.step)), recipe.clip)
         if position == per_epoch - 1 or run.step == last:
             run.end_epoch(epoch, whole=position == per_epoch - 1)
             for index, listener in enumerate(progress):
