@@ -37,12 +37,12 @@ mkdir -p "$WORK/done"
 within() {
   local left=$((LIMIT - SECONDS)) code=0
   if ((left < 20)); then
-    echo "the time of this call is over; call again"
+    echo "the time of this call is over; call again" >&2
     exit 3
   fi
   timeout --signal=TERM --kill-after=15 "$left" "$@" || code=$?
   if ((code == 124 || code == 137)); then
-    echo "stopped after $SECONDS s; call again to go on"
+    echo "stopped after $SECONDS s; call again to go on" >&2
     exit 3
   fi
   return "$code"

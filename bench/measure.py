@@ -11,6 +11,7 @@ import gc
 import os
 import platform
 import time
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from records import RowRecord
+from records import FAILED, RowRecord
 
 from distill_prune.run.devices import cores
 from distill_prune.run.worker import _peak_mb, _reset_peak, conditions, keep_pages
@@ -124,15 +125,25 @@ def product_flops(device: str, threads: int, side: int | None = None, rounds: in
 
 
 def measure(row: Row, repeats: int, *, device: str = "cpu", clock: str = "wall", quick: bool = False) -> RowRecord:
-    """Run every side once, then `repeats` rounds of all. Memory is measured by `peak_mb`, in a process for each side."""
+    """Run every side once, then `repeats` rounds of those of which the first run did not fail. Memory is measured by
+    `peak_mb`, in a process for each side."""
     keep_pages()
     torch.set_num_threads(row.threads)
     tick = time.perf_counter if clock == "wall" else cpu_seconds
     peak = product_flops(device, row.threads, side=128 if quick else None)
-    first = {s.name: timed(s.run, tick, device) if s.warm else None for s in row.sides}
-    seconds: dict[str, list[float]] = {s.name: [] for s in row.sides}
+    first, absent, sides = dict[str, float | None](), dict(row.absent), list[Side]()
+    for side in row.sides:
+        try:
+            first[side.name] = timed(side.run, tick, device) if side.warm else None
+            sides.append(side)
+        except Exception as problem:
+            if side is row.plain:
+                raise
+            traceback.print_exc()
+            absent[side.name] = f"{FAILED}{type(problem).__name__}: " + str(problem).partition("\n")[0]
+    seconds: dict[str, list[float]] = {s.name: [] for s in sides}
     for index in range(repeats):
-        for side in row.sides if index % 2 == 0 else row.sides[::-1]:
+        for side in sides if index % 2 == 0 else sides[::-1]:
             seconds[side.name].append(timed(side.run, tick, device))
     return {
         "work": row.work,
@@ -149,9 +160,9 @@ def measure(row: Row, repeats: int, *, device: str = "cpu", clock: str = "wall",
                 "seconds": seconds[side.name],
                 "mb": [],
             }
-            for side in row.sides
+            for side in sides
         ],
-        "absent": dict(row.absent),
+        "absent": absent,
     }
 
 

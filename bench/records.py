@@ -6,6 +6,9 @@ import statistics
 from collections.abc import Sequence
 from typing import NamedTuple, TypedDict
 
+FAILED = "failed with "
+"""What the reason begins with why a side is absent that failed."""
+
 
 class SideRecord(TypedDict):
     """One side of a row: seconds round by round, seconds of the run before them, and MiB at the peak where it was measured."""

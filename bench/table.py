@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypedDict
 
 import performance
-from records import RowRecord, TableRecord
+from records import FAILED, RowRecord, TableRecord
 
 HERE = Path(__file__).resolve()
 NAMES = (
@@ -151,6 +151,7 @@ def measure_rows(a: Asked) -> tuple[TableRecord | None, list[str]]:
                 "rows": {},
             }
         record["rows"][name] = measurement["row"]
+        failed += [f"{name} ({side})" for side, why in measurement["row"]["absent"].items() if why.startswith(FAILED)]
         if a.json:
             a.json.parent.mkdir(parents=True, exist_ok=True)
             a.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

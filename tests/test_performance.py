@@ -95,6 +95,17 @@ def test_rounds_alternate_and_a_first_run_does_not_count() -> None:
     assert "".join(heard) == "ab" + "ab" + "ba" + "ab" and [len(s["seconds"]) for s in found["sides"]] == [3, 3]
 
 
+def test_a_side_that_fails_is_told_and_the_others_are_measured(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails() -> None:
+        raise ValueError("no such graph\nand more")
+
+    found = measure(Row("work", Side("a", lambda: None), [Side("b", fails), Side("c", lambda: None)]), 2, quick=True)
+    assert [s["name"] for s in found["sides"]] == ["a", "c"] and "ValueError" in capsys.readouterr().err
+    assert found["absent"] == {"b": "failed with ValueError: no such graph"}
+    with pytest.raises(ValueError, match="no such graph"):
+        measure(Row("work", Side("a", fails), []), 1, quick=True)
+
+
 def test_a_ratio_is_that_of_each_round() -> None:
     row = recorded([1.0, 3.0, 8.0], [2.0, 4.0, 8.0])
     assert ratio(row, row["sides"][1]) == (0.625, 0.75, 0.875) and ratio(row, row["sides"][0]) is None
