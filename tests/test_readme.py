@@ -14,7 +14,8 @@ from distill_prune.conformance import check
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 SHRINK = [
-    "seeds=[0]", "experts={count: 1, recipe: {length: 2ep, lr: 0.1}}", "prune.levels=1", "levels=null", "prune.recipe.length=3it",
+    "seeds=[0]", "experts={count: 1, recipe: {length: 2ep, lr: 0.1}}", "prune.levels=1", "levels=null",
+    "prune.recipe.length=3it",
     "prune.real.length=4it", "retrain.recipe.length=4it", "model.width=4", "arms={real: {}, synthetic: {images: synthetic}}",
     "compare={accuracy: {}, connectivity: {points: 2}}",
 ]  # fmt: skip

@@ -147,7 +147,7 @@ class Processes:
 
 
 def make_executor(
-    name: str, store: Store, device: str, workers: int, threads: int, hear: Hear, *, compiles: bool = False
+    name: str, store: Store, device: str, workers: int, threads: int, hear: Hear, compiles: bool = False
 ) -> Executor:
     if name == "ray":
         from distill_prune.run.ray_workers import RayWorkers

@@ -192,7 +192,7 @@ def run(
     if missing:
         workers = min(workers, len(missing))
         threads = graph.pipeline.threads
-        _make(state, make_executor(executor_name, store, device, workers, threads, state.hear, compiles=compiles))
+        _make(state, make_executor(executor_name, store, device, workers, threads, state.hear, compiles))
     state.report.seconds = time.perf_counter() - began
     return state.report
 
