@@ -16,12 +16,10 @@ import sysconfig
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
-from types import FunctionType
-from typing import ParamSpec, TypeVar, TypeVarTuple, cast
+from typing import TypeVar, TypeVarTuple, cast
 
 from distill_prune.errors import DistillPruneError, UserError
 
-P = ParamSpec("P")
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
@@ -44,27 +42,6 @@ def enabled() -> bool:
     return _enabled.get()
 
 
-def compiled(function: Callable[P, T]) -> Callable[P, T]:
-    """`function`, of tensors alone, as code that torch compiles at the first call: one graph, its shapes fixed. An argument of
-    another shape compiles it again; torch allows eight such graphs of one result of `compiled`."""
-    import torch
-
-    if isinstance(function, FunctionType):
-        # torch counts the graphs of a code object, and closures of one `def` share theirs: each gets a copy.
-        f = function
-        copy = FunctionType(f.__code__.replace(), f.__globals__, f.__name__, f.__defaults__, f.__closure__)
-        copy.__kwdefaults__ = f.__kwdefaults__
-        function = cast(Callable[P, T], copy)
-    return torch.compile(function, fullgraph=True, dynamic=False, options={"deterministic": True})
-
-
-def once(key: tuple[object, ...], build: Callable[[], Callable[P, T]]) -> Callable[P, T]:
-    """The compiled function of `key`, which says all that its graph depends on; built at its first use in this process."""
-    if key not in _code:
-        _code[key] = compiled(build())
-    return cast(Callable[P, T], _code[key])
-
-
 def call(key: tuple[object, ...], function: Callable[[*Ts], T], *args: *Ts) -> T:
     """The result of a `function` of tensors, gradients inside it included, by compiled code.
 
@@ -82,7 +59,8 @@ def call(key: tuple[object, ...], function: Callable[[*Ts], T], *args: *Ts) -> T
             return code(*args)
         try:
             with torch.enable_grad():
-                code = compiled(_recorded(function, *args))
+                graph = _recorded(function, *args)
+            code = torch.compile(graph, fullgraph=True, dynamic=False, options={"deterministic": True})
             result = code(*args)
         except DistillPruneError:
             raise

@@ -15,7 +15,7 @@ from distill_prune.artifacts import Mask, Ticket
 from distill_prune.errors import RunError
 from distill_prune.progress import SILENT
 from distill_prune.prune.controls import Control, control_ticket
-from distill_prune.prune.imp import Step, dense_ticket, next_level
+from distill_prune.prune.imp import Step, next_level
 from distill_prune.prune.magnitude import Settings as Magnitude
 from distill_prune.rng import Streams
 from distill_prune.settings import canonical
@@ -36,7 +36,7 @@ def chain(levels=3, rewind="all"):
     for k in range(1, levels + 1):
         noise, common = Streams(0, ("prune",)).under(level=k), {"recipe": RECIPE, "device": "cpu", "progress": SILENT}
         tickets.append(next_level(model, tickets[-1], tickets[0], step, noise, examples=examples, first=0, **common))
-    return tickets, dense_ticket(model, 0, None, None, 0, "cpu", SILENT, 1)
+    return tickets, tiny.dense_ticket(model, 0, None, None, 0, SILENT, 1)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,7 @@ def test_another_network_is_refused(made):
     model = convnet(norm="batch", width=2)
     for kind in KINDS:
         with pytest.raises(RunError, match="a control and its level 0 are of different networks"):
-            control_ticket(kind, tickets[1], dense_ticket(model, 0, None, None, 0, "cpu", SILENT), STREAMS)
+            control_ticket(kind, tickets[1], tiny.dense_ticket(model, 0, None, None, 0, SILENT), STREAMS)
 
 
 def test_settings_name_a_kind():

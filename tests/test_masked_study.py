@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import tiny_bert
 import tiny_masked
 import tiny_text
@@ -18,7 +19,7 @@ from distill_prune.plan.config import parse
 from distill_prune.plan.graph import build
 from distill_prune.progress import SILENT
 from distill_prune.prune.controls import control_ticket
-from distill_prune.prune.imp import Step, dense_ticket, next_level
+from distill_prune.prune.imp import Step, next_level
 from distill_prune.prune.magnitude import Settings as Magnitude
 from distill_prune.rng import Streams
 from distill_prune.run.reader import Reader
@@ -36,7 +37,7 @@ POOLED: dict[str, Any] = {"pooling": "cls_pooler", "prune_pooler": True}
 def test_a_ticket_goes_over_to_a_task_with_a_pooler(tmp_path: Path) -> None:
     directory = tiny_masked.write(tmp_path)
     pooled = tiny_masked.model_of(directory, **POOLED)
-    dense = dense_ticket(pooled, 0, None, None, 0, "cpu", SILENT)
+    dense = tiny.dense_ticket(pooled, 0, None, None, 0, SILENT)
     recipe, step = Recipe(length="6it", batch=8, optimizer="adamw", lr=3e-2, clip=1.0), Step(rate=0.4, criterion=Magnitude())
     given: dict[str, Any] = {
         "examples": tiny_masked.examples(24),
@@ -47,7 +48,7 @@ def test_a_ticket_goes_over_to_a_task_with_a_pooler(tmp_path: Path) -> None:
     }
     ticket = next_level(pooled, dense, dense, step, Streams(0, ("prune",)), **given)
     assert ticket.mask.remaining == 4352 - round(0.4 * 4352)
-    other = dense_ticket(tiny_text.model_of(directory, 3, **POOLED), 0, None, None, 0, "cpu", SILENT)
+    other = tiny.dense_ticket(tiny_text.model_of(directory, 3, **POOLED), 0, None, None, 0, SILENT)
     found = control_ticket("transferred", ticket, other, Streams(0, ("control",)))
     assert list(found.mask.kept) == list(ticket.mask.kept) and found.state["classifier.weight"].shape == (3, 16)
     for name, kept in found.mask.kept.items():

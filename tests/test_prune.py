@@ -12,7 +12,7 @@ from distill_prune.artifacts import Mask, Ticket
 from distill_prune.errors import NonFiniteError, RunError
 from distill_prune.progress import SILENT
 from distill_prune.prune import CRITERIA
-from distill_prune.prune.imp import Step, dense_ticket, next_level, score
+from distill_prune.prune.imp import Step, next_level, score
 from distill_prune.prune.inputs import LevelImages, LevelWeights
 from distill_prune.prune.select import select
 from distill_prune.rng import Streams
@@ -237,7 +237,7 @@ def test_level_0_at_step_k_is_the_beginning_of_the_schedule(k):
     model = convnet(width=3)
     recipe = Recipe(length="8it", batch=4, lr=0.1, weight_decay=0.01, schedule="cosine")
     examples = examples_of(model, 11, dtype=torch.float32)
-    ticket = dense_ticket(model, 7, examples, recipe, k, "cpu", SILENT)
+    ticket = tiny.dense_ticket(model, 7, examples, recipe, k, SILENT)
     start, noise = model.fresh(7, "init"), Streams(7, ("rewind",))
     rows = [r for e in range(2) for r in torch.randperm(11, generator=noise("order", epoch=e)).split(4)][:k]
     path, _ = trained_by_hand(
@@ -263,11 +263,11 @@ def test_another_draw_of_level_0_is_another_initialisation_with_noise_of_its_own
     examples = examples_of(model, 11, dtype=torch.float32)
 
     def made(draw):
-        return dense_ticket(model, 7, examples, RECIPE, k, "cpu", SILENT, draw).state
+        return tiny.dense_ticket(model, 7, examples, RECIPE, k, SILENT, draw).state
 
     own, one, other = made(0), made(1), made(2)
     assert all(torch.equal(t, made(1)[n]) for n, t in one.items())
-    assert all(torch.equal(t, dense_ticket(model, 7, examples, RECIPE, k, "cpu", SILENT).state[n]) for n, t in own.items())
+    assert all(torch.equal(t, tiny.dense_ticket(model, 7, examples, RECIPE, k, SILENT).state[n]) for n, t in own.items())
     assert all(not torch.equal(a[n], b[n]) for a, b in ((own, one), (one, other)) for n in model.prunable)
     start, noise = model.fresh(7, "init", draw=1), Streams(7, ("rewind",), (("draw", 1),))
     by_hand = train(model, start, examples, RECIPE, noise, last=k).state if k else start
@@ -305,7 +305,7 @@ def test_one_shot_and_chain_have_equal_counts_and_a_step_without_rounds_its_old_
 
 def test_level_0_without_steps_is_the_initialisation_and_free():
     model = convnet(norm="batch")
-    ticket = dense_ticket(model, 7, None, None, 0, "cpu", SILENT)
+    ticket = tiny.dense_ticket(model, 7, None, None, 0, SILENT)
     fresh = model.fresh(7, "init")
     assert all(torch.equal(t, fresh[n]) for n, t in ticket.state.items())
     assert ticket.numbers["cost"] == {"images": 0, "steps": 0, "flops": 0}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+import tiny
 import tiny_bert
 import tiny_text
 import torch
@@ -15,7 +16,7 @@ from distill_prune.errors import RunError, UserError
 from distill_prune.models import Model
 from distill_prune.progress import SILENT
 from distill_prune.prune.controls import control_ticket
-from distill_prune.prune.imp import Step, dense_ticket, next_level
+from distill_prune.prune.imp import Step, next_level
 from distill_prune.prune.initial_magnitude import Settings as Initial
 from distill_prune.prune.magnitude import Settings as Magnitude
 from distill_prune.rng import Streams
@@ -43,7 +44,7 @@ def level(model, before, dense, step, at, examples=None, **more):
 
 def chain(model, levels=LEVELS, **step):
     """The tickets of one chain, level 0 first."""
-    tickets = [dense_ticket(model, 0, None, None, 0, "cpu", SILENT)]
+    tickets = [tiny.dense_ticket(model, 0, None, None, 0, SILENT)]
     how = Step(**{"rate": 0.2, "criterion": Magnitude(), "share": "original", **step})
     for at in range(1, levels + 1):
         tickets.append(level(model, tickets[-1], tickets[0], how, at))
@@ -109,7 +110,7 @@ def test_rounds_of_one_shot_land_on_the_counts_of_the_chain(model, scope):
 
 def test_levels_that_would_leave_nothing(model):
     step = Step(rate=0.6, criterion=Initial(), share="original")
-    tickets = [dense_ticket(model, 0, None, None, 0, "cpu", SILENT)]
+    tickets = [tiny.dense_ticket(model, 0, None, None, 0, SILENT)]
     tickets.append(level(model, tickets[0], tickets[0], step, 1))
     assert tickets[1].mask.remaining == 4096 - 2458
     with pytest.raises(RunError, match="keeps no weight"):
@@ -172,7 +173,7 @@ def test_a_network_without_a_head_is_refused():
 def test_a_transferred_ticket_is_the_mask_on_the_other_task_s_weights(directory, made):
     """Of three classes, where the ticket's own task has two."""
     other = tiny_text.model_of(directory, 3)
-    dense = dense_ticket(other, 0, None, None, 0, "cpu", SILENT)
+    dense = tiny.dense_ticket(other, 0, None, None, 0, SILENT)
     for ticket in made[1:]:
         found = control_ticket("transferred", ticket, dense, CONTROL)
         assert masks(found, ticket) and found.level == ticket.level and found.numbers["control"] == "transferred"
@@ -184,7 +185,7 @@ def test_a_transferred_ticket_is_the_mask_on_the_other_task_s_weights(directory,
 
 def test_a_transferred_ticket_takes_nothing_that_was_trained(directory, model):
     ticket = chain(model, 1, rewind="none", head="carry")[1]
-    dense = dense_ticket(tiny_text.model_of(directory, 3), 0, None, None, 0, "cpu", SILENT)
+    dense = tiny.dense_ticket(tiny_text.model_of(directory, 3), 0, None, None, 0, SILENT)
     found = control_ticket("transferred", ticket, dense, CONTROL)
     assert equal(found.state, ticket.mask.apply(dense.state))
 
@@ -192,7 +193,7 @@ def test_a_transferred_ticket_takes_nothing_that_was_trained(directory, model):
 def test_a_transferred_ticket_is_of_the_same_network(tmp_path, made):
     deep = tiny_text.model_of(tiny_bert.write(tmp_path / "deep", num_hidden_layers=3))
     with pytest.raises(RunError, match="of different networks"):
-        control_ticket("transferred", made[1], dense_ticket(deep, 0, None, None, 0, "cpu", SILENT), CONTROL)
+        control_ticket("transferred", made[1], tiny.dense_ticket(deep, 0, None, None, 0, SILENT), CONTROL)
 
 
 def one_shot(dense, count):
@@ -237,7 +238,7 @@ def test_with_nothing_to_exchange_swapped_is_the_ticket(model):
 
 
 def test_a_reinitialised_ticket_has_no_pre_trained_weight_but_the_frozen(model, directory, made):
-    other = dense_ticket(model, 0, None, None, 0, "cpu", SILENT, 1)
+    other = tiny.dense_ticket(model, 0, None, None, 0, SILENT, 1)
     found, begin = control_ticket("reinitialised", made[2], other, CONTROL), made[0].state
     assert masks(found, made[2]) and equal(found.state, made[2].mask.apply(other.state))
     assert len(model.frozen) == 5
@@ -249,7 +250,7 @@ def test_a_reinitialised_ticket_has_no_pre_trained_weight_but_the_frozen(model, 
     assert not torch.equal(other.state["classifier.weight"], begin["classifier.weight"])
     drawn = model.drawn(0, "init", draw=1)
     assert all(torch.equal(t, drawn[n]) for n, t in other.state.items() if n not in model.frozen)
-    thawed = dense_ticket(tiny_text.model_of(directory, frozen="none"), 0, None, None, 0, "cpu", SILENT, 1)
+    thawed = tiny.dense_ticket(tiny_text.model_of(directory, frozen="none"), 0, None, None, 0, SILENT, 1)
     assert not torch.equal(
         thawed.state["bert.embeddings.word_embeddings.weight"], begin["bert.embeddings.word_embeddings.weight"]
     )

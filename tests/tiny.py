@@ -17,19 +17,21 @@ from typing import Any
 
 import yaml
 
-from distill_prune.artifacts import Parts
+from distill_prune.artifacts import Cost, Examples, Parts, Ticket
+from distill_prune.models import Model
 from distill_prune.plan.config import Pipeline, parse
 from distill_prune.plan.files import override
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph, Node
 from distill_prune.progress import Progress
+from distill_prune.prune.imp import initial, level_zero, rewinding
 from distill_prune.run.reader import Reader
 from distill_prune.run.run import Report, run
 from distill_prune.run.stages import compute
 from distill_prune.run.trainings import task_of
 from distill_prune.store.manifest import Provenance
 from distill_prune.store.store import Ref, Store, identity
-from distill_prune.training import train_alone
+from distill_prune.training import Recipe, train_alone
 
 EXECUTED = Path(tempfile.gettempdir(), "distill-prune-was-executed")
 """What a hostile file would make, were it executed."""
@@ -235,3 +237,13 @@ def computed(node: Node, reader: Reader, progress: Progress) -> Parts:
     """An artifact's parts, made alone."""
     task = task_of(node, reader)
     return compute(node, reader, progress) if task is None else task.parts(train_alone(task.training, progress=progress))
+
+
+def dense_ticket(
+    model: Model, seed: int, examples: Examples | None, recipe: Recipe | None, steps: int, progress: Progress, draw: int = 0
+) -> Ticket:
+    """Level 0 of the chains of `seed`, after `steps` steps."""
+    if examples is None or recipe is None or not steps:
+        return level_zero(model, initial(model, seed, draw), Cost())
+    trained = train_alone(rewinding(model, seed, examples, recipe, steps, draw), progress=progress)
+    return level_zero(model, trained.state, trained.cost)

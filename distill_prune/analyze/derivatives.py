@@ -101,14 +101,14 @@ class ClosedForm:
         def curvature(direction: Tensor, record: Record) -> Tensor:
             return chain.curvature(direction, record, count)
 
-        function, x = curvature, self._examples.x[rows]
-        if compiled.enabled() and len(x) == rows.stop - rows.start:
-            key = "curvature", self._model.identity, x.shape, theta.dtype, theta.device, count
-            function = compiled.once(key, lambda: curvature)
+        x = self._examples.x[rows]
+        compiles = compiled.enabled() and len(x) == rows.stop - rows.start
+        key = "curvature", self._model.identity, x.shape, theta.dtype, theta.device, count
 
         @torch.no_grad()
         def product(vector: Tensor) -> Tensor:
-            return function(torch.zeros_like(theta).index_copy_(0, self._at, vector), record)[self._at]
+            direction = torch.zeros_like(theta).index_copy_(0, self._at, vector)
+            return (compiled.call(key, curvature, direction, record) if compiles else curvature(direction, record))[self._at]
 
         return product
 

@@ -29,7 +29,6 @@ class Copies:
         parts: The data by part: train, validation (which may have no examples) and test.
         streams: Random streams of the analysis; nothing else draws.
         distilled: The learned images of the study, where it has some.
-        lanes: Networks that share their steps.
         progress: Told how far the analysis is.
     """
 
@@ -41,7 +40,6 @@ class Copies:
     streams: Streams
     distilled: Examples | None = None
     progress: Progress = SILENT
-    lanes: int = 1
 
     @property
     def train(self) -> Examples:

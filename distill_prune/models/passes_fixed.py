@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from abc import ABC, abstractmethod
 
 import torch
 import torch.nn.functional as F
@@ -13,15 +14,16 @@ from distill_prune.models.passes import Tensors
 aten = torch.ops.aten
 
 
-class Fixed:
+class Fixed(ABC):
     """A layer without tensors of its own, whose output is linear in its input around each input."""
 
+    @abstractmethod
     def linear(self, record: Tensors, rx: Tensor, /) -> Tensor:
         """The output's change for a change of the input; the output itself where `record` is empty."""
-        raise NotImplementedError
 
+    @abstractmethod
     def transposed(self, record: Tensors, g: Tensor, /) -> Tensor:
-        raise NotImplementedError
+        """The input's gradient from that of the output."""
 
     def forward(self, _w: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
         return self.linear((), x), ()

@@ -14,6 +14,8 @@ References:
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -22,31 +24,32 @@ from distill_prune.models.passes import Tensors
 aten = torch.ops.aten
 
 
-class Norm:
+class Norm(ABC):
     """A norm with weights and biases. Numbers of a channel are (rows, groups, channels of a group), the `sizes`; those of a
     group are (rows, groups, 1). Rows are examples, or a single one where statistics are of the batch."""
 
     def __init__(self, eps: float) -> None:
         self.eps = eps
 
+    @abstractmethod
     def sizes(self, x: Tensor) -> tuple[int, int, int]:
-        raise NotImplementedError
+        """Rows, groups, and channels of a group."""
 
+    @abstractmethod
     def by_row(self, x: Tensor, weight: Tensor, /) -> Tensor:
         """A weight (C,) for each row, as torch's kernel takes them: (rows C,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def summed(self, maps: Tensor) -> Tensor:
         """Sums of a channel."""
-        raise NotImplementedError
 
+    @abstractmethod
     def standardised(self, x: Tensor, weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """weight xhat + bias, m and r."""
-        raise NotImplementedError
 
+    @abstractmethod
     def transposed(self, q: Tensor, x: Tensor, m: Tensor, r: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """F(weight q), and the sums of q xhat and of q of a channel."""
-        raise NotImplementedError
 
     def forward(self, w: Tensors, x: Tensor) -> tuple[Tensor, Tensors]:
         weights = self.by_row(x, w[0])

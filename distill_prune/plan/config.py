@@ -17,12 +17,11 @@ from distill_prune.errors import nearest
 from distill_prune.models import MODELS
 from distill_prune.plan.arms import AnyCriterion, Arm, Placed, check, placed
 from distill_prune.plan.files import find_pipeline, override, read_raw
-from distill_prune.plan.jobs import Lanes
 from distill_prune.plan.validate import validated
 from distill_prune.prune.imp import Rewind
 from distill_prune.prune.select import Share
 from distill_prune.settings import Entry, Json, Settings
-from distill_prune.training import Recipe
+from distill_prune.training import Lanes, Recipe
 
 AnyData = Annotated[SerializeAsAny[Source], EntryOf(DATASETS)]
 AnyModel = Annotated[SerializeAsAny[Entry], EntryOf(MODELS)]

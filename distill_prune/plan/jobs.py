@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, NamedTuple, Self
 
 from pydantic import Field, GetPydanticSchema, SerializeAsAny
 from pydantic_core import core_schema
@@ -14,7 +14,7 @@ from distill_prune.plan.records import Roles
 from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Step
 from distill_prune.settings import Entry, Json, Later, Settings, canonical
-from distill_prune.training import Recipe
+from distill_prune.training import Lanes, Recipe
 
 _AS_BUILT = GetPydanticSchema(lambda *_: core_schema.any_schema())
 """A value that this package builds, not a file: its type is checked before anything runs."""
@@ -22,9 +22,6 @@ _AS_BUILT = GetPydanticSchema(lambda *_: core_schema.any_schema())
 VERSIONS = {"data": 1, "experts": 1, "distill": 2, "prune": 1, "retrain": 1, "compare": 2}
 """Raised by one where the meaning of a stage's artifacts changes, so that no old artifact is taken for a new one."""
 
-
-Lanes = Literal[1, 4, 8, 16]
-"""The numbers of lanes of which it was measured that what a lane computes depends on none of the others."""
 
 PLACES = frozenset({"seed", "index", "level", "copy_index", "draw", "step"})
 """Fields of jobs that say which of many trainings it is, not what the training is like."""

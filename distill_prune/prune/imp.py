@@ -93,28 +93,6 @@ def level_zero(model: Model, start: State, cost: Cost) -> Ticket:
     return Ticket(Mask.dense(start, model.prunable), start, 0, {"cost": cost.json()})
 
 
-def dense_ticket(
-    model: Model,
-    seed: int,
-    examples: Examples | None,
-    recipe: Recipe | None,
-    steps: int,
-    device: str,
-    progress: Progress,
-    draw: int = 0,
-) -> Ticket:
-    """Level 0 of every chain of `seed`: all weights, at W_k after `steps` steps of the retraining schedule.
-
-    Raises:
-        RunError: there are steps to train, and no examples or no recipe.
-    """
-    if not steps:
-        return level_zero(model, initial(model, seed, draw), Cost())
-    examples, recipe = needed(examples, "examples", "k"), needed(recipe, "a recipe", "k")
-    trained = train_alone(rewinding(model, seed, examples, recipe, steps, draw), device, progress)
-    return level_zero(model, trained.state, trained.cost)
-
-
 def score(settings: Criterion, level: LevelWeights) -> State:
     """The scores of the criterion that `settings` are of, on the CPU."""
     return {n: t.detach().cpu() for n, t in CRITERIA[settings.name].scores(settings, level).items()}

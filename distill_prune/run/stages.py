@@ -128,7 +128,6 @@ def _copies(job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress
         Streams(needed(job.seed, "a seed", job.analysis.name), ("compare",)),
         None if learned is None else learned.to(reader.device),
         progress,
-        job.lanes,
     )
 
 

@@ -6,10 +6,11 @@ from distill_prune.training.evaluation import Score, evaluate, outputs
 from distill_prune.training.independence import check_independence
 from distill_prune.training.loop import Trained, Training, train, train_alone, train_group
 from distill_prune.training.order import epoch_order
-from distill_prune.training.several import train_several
+from distill_prune.training.several import Lanes, train_several
 
 __all__ = [
     "CountFlops",
+    "Lanes",
     "Recipe",
     "Score",
     "Trained",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, get_args
 
 import torch
 
@@ -11,8 +12,8 @@ from distill_prune.progress import SILENT, Progress, TicksOnly
 from distill_prune.training.independence import check_independence
 from distill_prune.training.loop import Trained, Training, train_group
 
-SIZES = (1, 4, 8, 16)
-"""Numbers of lanes."""
+Lanes = Literal[1, 4, 8, 16]
+"""The numbers of lanes of which it was measured that what a lane computes depends on none of the others."""
 
 
 def train_several(
@@ -27,7 +28,7 @@ def train_several(
     """
     if not trainings:
         return []
-    lanes = next(size for size in SIZES if size >= min(len(trainings), lanes))
+    lanes = next(size for size in get_args(Lanes) if size >= min(len(trainings), lanes))
     if lanes > 1:
         check_independence(trainings[0], lanes, device)
     one = trainings[0]
