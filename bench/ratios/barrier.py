@@ -13,7 +13,7 @@ from distill_prune.models import Model
 from distill_prune.rng import Streams
 from distill_prune.training import CountFlops
 from distill_prune.tree import to
-from ratios.made_up import images, network
+from ratios.made_up import images, network, of_torch
 from ratios.optional import ways
 
 
@@ -21,7 +21,7 @@ from ratios.optional import ways
 def plain(given: Copies, points: int) -> list[tuple[float, float]]:
     """What a user of PyTorch writes: one network, loaded anew for every point, and batches of 512."""
     a, b = given.states
-    module, curves = given.model.instance(a, given.test.x.device).eval(), []
+    module, curves = of_torch(given.model.instance(a, given.test.x.device)).eval(), []
     for alpha in torch.linspace(0, 1, points).tolist():
         module.load_state_dict({name: torch.lerp(tensor, b[name], alpha) for name, tensor in a.items()})
         for part in (given.train, given.test):

@@ -15,7 +15,7 @@ from distill_prune.rng import Streams
 from distill_prune.run.worker import conditions
 from distill_prune.training import Training, flops_of_step, train_group
 from distill_prune.tree import State
-from ratios.made_up import images, network
+from ratios.made_up import images, network, of_torch
 
 COUNT, GOAL = 24, 0.30
 
@@ -41,7 +41,7 @@ def plain(scene: Scene, training: Training, seeds: range) -> None:
     steps = recipe.steps(len(x))
     for seed in seeds:
         draws = torch.Generator().manual_seed(seed)
-        module = training.model.instance(training.start, scene.device).train()
+        module = of_torch(training.model.instance(training.start, scene.device)).train()
         weights = dict(module.named_parameters())
         kept = [(weights[n], k.to(weights[n])) for n, k in training.mask.kept.items()]
         optimizer = torch.optim.SGD(module.parameters(), recipe.lr, recipe.momentum, fused=True)

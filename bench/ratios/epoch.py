@@ -18,7 +18,7 @@ from distill_prune.recipe import Recipe
 from distill_prune.rng import Streams
 from distill_prune.training import train, training_cost
 from distill_prune.vision import torchvision
-from ratios.made_up import network
+from ratios.made_up import network, of_torch
 from ratios.optional import ways
 
 BATCH, RATE, MOMENTUM, THREADS = 64, 0.06, 0.9, 2
@@ -48,7 +48,7 @@ def loader(scene: Scene, pixels: np.ndarray, labels: list[int]) -> DataLoader[tu
 
 
 def plain(scene: Scene, model: Model, batches: DataLoader[tuple[torch.Tensor, int]]) -> None:
-    module = model.instance(model.fresh(0), scene.device).train()
+    module = of_torch(model.instance(model.fresh(0), scene.device)).train()
     optimizer = torch.optim.SGD(module.parameters(), RATE, MOMENTUM, fused=True)
     for x, y in batches:
         x, y = x.to(scene.device, non_blocking=True), y.to(scene.device, non_blocking=True)

@@ -16,7 +16,7 @@ from distill_prune.models import Model
 from distill_prune.rng import stream
 from distill_prune.training import CountFlops
 from distill_prune.tree import flatten, shapes, to, unflatten
-from ratios.made_up import network
+from ratios.made_up import network, of_torch
 from ratios.optional import of_inner, takes, ways
 
 STEPS = 10
@@ -24,7 +24,7 @@ STEPS = 10
 
 def unrolled(model: Model, inner: Inner, start: Tensor, target: Tensor) -> tuple[Tensor, ...]:
     """The gradient with respect to pixels and the logarithm of the rate."""
-    module, layout = model.module, shapes(model.module.state_dict())
+    module, layout = of_torch(model.module), shapes(model.module.state_dict())
     x, log_lr = inner.pixels.detach().requires_grad_(), inner.log_lr.detach().requires_grad_()
     theta = start.detach().requires_grad_()
     for _ in inner.batches:

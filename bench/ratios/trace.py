@@ -12,6 +12,7 @@ from measure import Row, Scene, Side
 from distill_prune.artifacts import Examples
 from distill_prune.training import CountFlops
 from distill_prune.tree import to
+from ratios.made_up import of_torch
 from ratios.optional import ways
 
 PROBES = 100
@@ -40,7 +41,7 @@ def trace(scene: Scene) -> Row:
     width, rows = scene.size((16, 256), (4, 16))
     model, state, mask, examples = hessian.trained(width, rows)
     state, mask, examples = to(state, scene.device), mask.to(scene.device), examples.to(scene.device)
-    network = model.instance(state, scene.device)
+    network = of_torch(model.instance(state, scene.device))
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(name in model.prunable)
     measured = hessian.ours(model, state, mask, examples)["trace, 100 probes"]
