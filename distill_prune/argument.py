@@ -17,9 +17,7 @@ _OF_SEQUENCES = ("len", "list", "tuple", "zip", "enumerate", "sorted", "iter", "
 """Functions that take sequences, and no record."""
 
 
-def check_argument(
-    call: str, function: Callable[..., object], record: type, what: str, undeclared: Mapping[str, str]
-) -> None:
+def check_argument(call: str, function: Callable[..., object], record: type, what: str, undeclared: Mapping[str, str]) -> None:
     """Refuse a function that is not `f(settings, record)`, or that reads what the record does not have.
 
     Args:

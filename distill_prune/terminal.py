@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rich.progress import TaskID
 
     from distill_prune.plan.nodes import Node
+    from distill_prune.run.profile import Part
 
 
 def duration(seconds: float) -> str:
@@ -18,6 +19,20 @@ def duration(seconds: float) -> str:
     if s < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{s} s"
     return f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"
+
+
+def spent(parts: Sequence[Part]) -> list[str]:
+    """Lines that say where the time of a run went, by kind of artifact: seconds of all workers."""
+    from distill_prune.run.profile import added
+
+    if not parts:
+        return ["profile: nothing was made"]
+    total = sum(part.total for part in parts)
+    lines = [f"{'kind of artifact':28}{'made':>7}{'computing':>12}{'reading':>10}{'writing':>10}{'waiting':>10}{'share':>7}"]
+    for part in (*parts, added(parts)):
+        seconds = f"{part.computing:10.1f} s{part.reading:8.2f} s{part.writing:8.2f} s{part.waiting:8.2f} s"
+        lines.append(f"{part.kind:28.28}{part.artifacts:7,}{seconds}{part.total / total if total else 0.0:7.0%}")
+    return lines
 
 
 class Quiet:

@@ -143,7 +143,7 @@ def test_ten_thousand_artifacts_take_seconds(empty: Store, monkeypatch: pytest.M
             self.flying += nodes
 
         def events(self, timeout: float) -> list[Event]:
-            return [Made(self.flying.pop(0).key, 1.0)]
+            return [Made(self.flying.pop(0).key, 1.0, 0.0, 0.0, 0.0, "instant")]
 
         def close(self) -> None: ...
 

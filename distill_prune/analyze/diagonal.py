@@ -143,9 +143,7 @@ def measure(settings: Settings, copies: Copies) -> Measurements:
     )
 
 
-def _one(
-    settings: Settings, products: Products, streams: Streams, copy: int, tick: Callable[[int, int], None]
-) -> CopyDiagonal:
+def _one(settings: Settings, products: Products, streams: Streams, copy: int, tick: Callable[[int, int], None]) -> CopyDiagonal:
     size = products.survivors
     exact = size <= settings.exact_below
     if exact:

@@ -14,6 +14,7 @@ from distill_prune.errors import UserError
 
 if TYPE_CHECKING:
     from distill_prune.plan.nodes import Graph
+    from distill_prune.run.profile import Profile
     from distill_prune.store.store import Store
 
 USUAL = gc.get_threshold()
@@ -125,7 +126,14 @@ def open_graph(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str
 
 
 def execute(
-    graph: Graph, store: Store, until: str, device: str | None, executor: str, workers: int | None, json: bool
+    graph: Graph,
+    store: Store,
+    until: str,
+    device: str | None,
+    executor: str,
+    workers: int | None,
+    json: bool,
+    profile: Profile | None = None,
 ) -> dict[str, float]:
     """Make what is missing, with progress for this stream; what was done, as plain data."""
     from dataclasses import asdict
@@ -153,7 +161,7 @@ def execute(
     gc.freeze()
     gc.set_threshold(*USUAL)
     try:
-        done = run(graph, store, executor, device, count, until, watch, lambda n: costs()[n.key])
+        done = run(graph, store, executor, device, count, until, watch, lambda n: costs()[n.key], profile)
     finally:
         watch.close()
     return asdict(done)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import json as json_
 import sys
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from distill_prune.cli.options import (
     AsJson,
@@ -26,7 +29,13 @@ from distill_prune.errors import UserError
 
 if TYPE_CHECKING:
     from distill_prune.plan.nodes import Graph
+    from distill_prune.run.profile import Profile
     from distill_prune.store.store import Store
+
+ProfileOption = Annotated[
+    bool,
+    typer.Option("--profile", help="say where the time went, and write trace.json beside the report"),
+]
 
 
 def _run(
@@ -39,19 +48,26 @@ def _run(
     workers: int | None,
     out: Path | None,
     json: bool,
+    profiled: bool = False,
 ) -> None:
     from distill_prune.analyze.sentences import sentences
+    from distill_prune.run.profile import Profile
     from distill_prune.study.study import answer
-    from distill_prune.terminal import duration
+    from distill_prune.terminal import duration, spent
 
     store = open_store(folder, create=True)
     name, graph = open_graph(pipeline, sets, store)
-    done = execute(graph, store, until, device, executor, workers, json)
+    profile = Profile() if profiled else None
+    done = execute(graph, store, until, device, executor, workers, json, profile)
     page = _report(name, graph, store, out) if until == "compare" else None
+    trace = _trace(profile, page.parent) if profile and page and profile.parts() else None
     if json:
         keys = [k for k in graph.goals(until) if graph.nodes[k].stage == until]
-        print(json_.dumps({**done, "report": str(page) if page else None, "artifacts": keys}))
+        more = {} if profile is None else {"profile": [asdict(part) for part in profile.parts()], "trace": trace and str(trace)}
+        print(json_.dumps({**done, "report": str(page) if page else None, "artifacts": keys, **more}))
         return
+    if profile is not None:
+        print("\n".join([*spent(profile.parts()), *([f"trace: {trace}"] if trace else []), ""]))
     print(f"{done['made']} made, {done['hits'] + done['elsewhere']} found, {duration(done['seconds'])}")
     if page is not None:
         measured = (graph.summary, *(m.key for m in graph.set_measures))
@@ -61,6 +77,16 @@ def _run(
         for key in graph.goals(until):
             if graph.nodes[key].stage == until:
                 print(f"{until} {key[:12]} {graph.nodes[key].label}")
+
+
+def _trace(profile: Profile, folder: Path) -> Path:
+    """Write the trace of a run beside its report."""
+    from distill_prune.store.disk import replace_json
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "trace.json"
+    replace_json(path, dict(profile.trace()))
+    return path
 
 
 def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
@@ -94,12 +120,13 @@ def run(
     workers: Workers = None,
     out: Out = None,
     json: AsJson = False,
+    profile: ProfileOption = False,
 ) -> None:
     """Make everything that a pipeline asks for and is not in the store yet, then its report.
 
     Example:  distill-prune run digits.yaml --set seeds=[0,1]
     """
-    _run(pipeline, "compare", sets, store, device, executor, workers, out, json)
+    _run(pipeline, "compare", sets, store, device, executor, workers, out, json, profile)
 
 
 def _stage_command(stage: str, what: str) -> None:

@@ -174,9 +174,7 @@ def _render(name: str, figure: Figure, alt: str) -> Drawing:
     png, svg = io.BytesIO(), io.StringIO()
     figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
     # The SVG takes the colour of what it lies on; a PNG is as often shown on dark slides.
-    figure.savefig(
-        png, format="png", facecolor=PAPER, metadata={"Software": None}, pil_kwargs={"compress_level": _COMPRESSION}
-    )
+    figure.savefig(png, format="png", facecolor=PAPER, metadata={"Software": None}, pil_kwargs={"compress_level": _COMPRESSION})
     return Drawing(name, png.getvalue(), _rounded(svg.getvalue()), alt.strip())
 
 

@@ -40,10 +40,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Made:
-    """The artifact was made, in `seconds` of wall time; trainings that shared their steps share the time."""
+    """The artifact was made, in `seconds` of wall time; trainings that shared their steps share the time.
+
+    `worker` (its host and process) began at the time `began`, in seconds since 1970. `reading` the inputs out of the store is
+    a part of the seconds, and `writing` the artifact comes after them.
+    """
 
     key: str
     seconds: float
+    began: float
+    reading: float
+    writing: float
+    worker: str
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from distill_prune.plan.nodes import Graph, Node
 from distill_prune.run.devices import check_device
 from distill_prune.run.events import Busy, Damaged, Died, Event, Executor, Failed, Hit, Line, Made, Tick
 from distill_prune.run.executors import make_executor
+from distill_prune.run.profile import Profile
 from distill_prune.run.schedule import Schedule
 from distill_prune.store.store import Store
 
@@ -80,8 +81,8 @@ def urgency(graph: Graph, keys: Iterable[str], cost: Callable[[Node], float]) ->
 class _Run:
     """A run on its way: what is open, what was said, and what became of it."""
 
-    def __init__(self, graph: Graph, store: Store, watcher: Watcher, schedule: Schedule) -> None:
-        self.graph, self.store, self.watcher, self.schedule = graph, store, watcher, schedule
+    def __init__(self, graph: Graph, store: Store, watcher: Watcher, schedule: Schedule, profile: Profile) -> None:
+        self.graph, self.store, self.watcher, self.schedule, self.profile = graph, store, watcher, schedule, profile
         self.report = Report()
         self.failure: DistillPruneError | None = None
         self._tries: dict[str, int] = {}
@@ -95,6 +96,7 @@ class _Run:
         while executor.room() and not self.failure and (keys := self.schedule.take(time.monotonic())):
             nodes = [self.graph.nodes[key] for key in keys]
             self.watcher.started(nodes)
+            self.profile.submitted(nodes)
             executor.submit(nodes)
 
     def hear(self, event: Event) -> None:
@@ -107,6 +109,7 @@ class _Run:
             case Made(key, seconds):
                 self.schedule.end(key, seconds)
                 self.report.made += 1
+                self.profile.made(node, event)
                 self.watcher.finished(node, "made", seconds, self.schedule.left())
             case Hit(key):
                 self.schedule.end(key)
@@ -164,8 +167,9 @@ def run(
     until: str,
     watcher: Watcher,
     cost: Callable[[Node], float],
+    profile: Profile | None = None,
 ) -> Report:
-    """Make every artifact that is missing up to stage `until`.
+    """Make every artifact that is missing up to stage `until`. A `profile` learns where the time went.
 
     Raises:
         StoreError: the store's folder is not there.
@@ -182,7 +186,7 @@ def run(
     if compiles and device == "cpu" and executor_name != "ray":
         check_compiler()
     schedule = Schedule(graph.nodes, missing, urgency(graph, wanted, cost) if missing else {}, cost)
-    state = _Run(graph, store, watcher, schedule)
+    state = _Run(graph, store, watcher, schedule, profile or Profile())
     state.report.hits = len(wanted) - len(missing)
     watcher.begin(len(wanted), state.report.hits, schedule.left())
     for node in (graph.nodes[key] for key in missing):

@@ -14,7 +14,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache, partial
 from importlib import metadata
@@ -33,6 +33,7 @@ from distill_prune.plan.jobs import VERSIONS
 from distill_prune.plan.nodes import Node
 from distill_prune.progress import Progress, Snapshot
 from distill_prune.run.events import Busy, Damaged, Failed, Hear, Hit, Made, Outcome, Tick, attempt
+from distill_prune.run.profile import TimedStore, worker_name
 from distill_prune.run.reader import Reader
 from distill_prune.run.stages import compute
 from distill_prune.run.trainings import Task, task_of
@@ -165,17 +166,22 @@ def _peak_mb() -> float:
 
 @dataclass
 class _Work:
-    """A node whose artifact is being made, and the seconds of wall time that it took so far."""
+    """A node whose artifact is being made since the time `began`, and the seconds of wall time that it took so far; `reading`
+    its inputs is a part of them."""
 
     node: Node
     progress: WorkProgress
+    store: TimedStore
+    began: float = field(default_factory=time.time)
     seconds: float = 0.0
+    reading: float = 0.0
 
     @contextlib.contextmanager
     def timed(self) -> Iterator[None]:
-        began = time.perf_counter()
+        began, read = time.perf_counter(), self.store.seconds
         yield
         self.seconds += time.perf_counter() - began
+        self.reading += self.store.seconds - read
 
 
 class Worker:
@@ -183,8 +189,8 @@ class Worker:
 
     def __init__(self, store: Store, device: str) -> None:
         keep_pages()
-        self.store, self.device = store, device
-        self._reader = Reader(store, device)
+        self.store, self.device = TimedStore(store.root), device
+        self._reader = Reader(self.store, device)
         self._suspects: set[str] = set()
 
     def make(self, nodes: Sequence[Node], hear: Hear) -> list[Outcome]:
@@ -211,7 +217,7 @@ class Worker:
         with compiled.cache(self.store.compiled), conditions(job.threads, job.compile):
             for node in nodes:
                 progress = WorkProgress(self.store.work(node.key), partial(_hear_tick, node.key, hear), self.device)
-                work = _Work(node, progress)
+                work = _Work(node, progress, self.store)
                 result = attempt(node.key, node.label, hear, partial(self._begun, work))
                 if isinstance(result, Task):
                     groups.setdefault(result.training.signature, []).append((work, result))
@@ -259,7 +265,7 @@ class Worker:
         return self._published(work, parts)
 
     def _published(self, work: _Work, parts: Parts) -> Made:
-        node = work.node
+        node, before = work.node, self.store.seconds
         self.store.write(
             Provenance(
                 key=node.key,
@@ -277,7 +283,8 @@ class Worker:
             ),
             parts,
         )
-        return Made(node.key, work.seconds)
+        writing = self.store.seconds - before
+        return Made(node.key, work.seconds, work.began, work.reading, writing, worker_name())
 
     def _set_aside(self, damage: DamagedArtifact) -> None:
         """Move a damaged input away, unless another worker that met it has, or is making it again. One whose hashes are

@@ -54,9 +54,7 @@ class Feeds:
         """Feeds up to the step `last` of examples on `device`; examples that are one object stay one. With `layouts`, batches
         of sentences have theirs."""
         placed = {id(e): e.to(device) for e in examples}
-        return cls(
-            [placed[id(e)] for e in examples], Draws(examples, recipe, noise, last, device, layouts=layouts), abreast
-        )
+        return cls([placed[id(e)] for e in examples], Draws(examples, recipe, noise, last, device, layouts=layouts), abreast)
 
     def batch(self, step: int) -> Batch:
         """What the trainings see at a step."""
