@@ -46,10 +46,10 @@ RECIPES = {
 }
 
 
-def model_of(name: str) -> Model:
+def model_of(name: str, classes: int = 3) -> Model:
     settings, shape = NETWORKS[name]
     return build_model(
-        MODELS[name.partition("-")[0]].Settings.model_validate({"name": name.partition("-")[0], **settings}), shape, 3
+        MODELS[name.partition("-")[0]].Settings.model_validate({"name": name.partition("-")[0], **settings}), shape, classes
     )
 
 
@@ -127,14 +127,21 @@ def test_soft_labels_and_shared_examples() -> None:
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16])
+@pytest.mark.parametrize("batch", [4, 64])
 @pytest.mark.parametrize("name", ["convnet-instance", "convnet-batch", "lenet", "cifar_resnet"])
-def test_bits_depend_on_neither_place_nor_neighbours(name: str, lanes: int) -> None:
-    """In the type and under the conditions of runs. A training that shares its step with copies of itself, too."""
-    model = model_of(name)
-    recipe = RECIPES["all, cutmix"] if name != "lenet" else SMALL
-    one = training(model, 0, recipe, torch.float32)
+def test_bits_depend_on_neither_place_nor_neighbours(name: str, batch: int, lanes: int) -> None:
+    """In the type and under the conditions of runs; products of few and of many examples have other kernels. A training that
+    shares its step with copies of itself, too."""
+    model = model_of(name, 10)
+    recipe = (RECIPES["all, cutmix"] if name != "lenet" else SMALL).model_copy(update={"batch": batch})
+
+    def of(seed: int) -> Training:
+        examples = examples_of(model, seed, torch.float32, 2 * batch + 2)
+        return replace(training(model, seed, recipe, torch.float32), examples=examples)
+
+    one = of(0)
     with conditions(1):
-        groups = [[training(model, 100 * p + i, recipe, torch.float32) for i in range(lanes)] for p in range(3)]
+        groups = [[of(100 * p + i) for i in range(lanes)] for p in range(3)]
         for place, group in zip((0, lanes // 2, lanes - 1), groups, strict=True):
             group[place] = one
         results = [checked(train_group(g, lanes))[p] for p, g in zip((0, lanes // 2, lanes - 1), groups, strict=True)]

@@ -28,16 +28,16 @@ class Ways(NamedTuple):
 def ways(scene: Scene, threads: int, run: Run) -> Ways:
     """`run` under the conditions that a worker computes artifacts under."""
 
-    def under(**options: bool) -> Run:
+    def under(*compiles: bool) -> Run:
         def conditioned() -> None:
-            with conditions(threads, **options):
+            with conditions(threads, *compiles):
                 run()
 
         return conditioned
 
-    known = takes(conditions, "compile")
+    known = takes(conditions, "compile_steps")
     if known and not scene.quick:
-        return Ways(under(), [under(compile=True)], {})
+        return Ways(under(), [under(True)], {})
     return Ways(under(), [], {"compiled": "not in a quick run" if known else "this version has no compiled steps"})
 
 

@@ -81,17 +81,33 @@ class BatchNorm2d(_Lanes):
         return F.batch_norm(x, means, variances, self.flat("weight"), self.flat("bias"), self.training, momentum, self.eps)
 
 
+ALIGNED = 4
+"""Products take another order of additions where a matrix begins at other bytes than others do: with rows of a multiple of so
+many numbers, all lanes' begin alike."""
+
+
 class Linear(_Lanes):
     weight: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
-        by_lane, weight = x.view(len(x), self.lanes, -1).transpose(0, 1), self.weight.transpose(1, 2)
+        outputs, inputs = self.weight.shape[1:]
+        more_outputs, more_inputs = -outputs % ALIGNED, -inputs % ALIGNED
+        by_lane = _padded(x.view(len(x), self.lanes, -1).transpose(0, 1), more_inputs)
+        weight = _padded(self.weight, more_inputs, more_outputs).transpose(1, 2)
         bias = self._parameters.get("bias")
         if bias is None:
-            return torch.bmm(by_lane, weight).transpose(0, 1).flatten(1)
-        # 1 b: the sum over examples in the bias's gradient is a product too. A plain sum adds up in another order by lane.
-        rows = torch.bmm(x.new_ones(self.lanes, len(x), 1), bias.unsqueeze(1))
-        return torch.baddbmm(rows, by_lane, weight).transpose(0, 1).flatten(1)
+            y = torch.bmm(by_lane, weight)
+        else:
+            # 1 b + 1 0: the sum over examples in the bias's gradient is a product too, of two rows. A plain sum adds up in
+            # another order by lane, and so does the product of one row on some processors.
+            rows = torch.bmm(x.new_ones(self.lanes, len(x), 2), _padded(bias.unsqueeze(1), more_outputs, 1))
+            y = torch.baddbmm(rows, by_lane, weight)
+        return y[..., :outputs].transpose(0, 1).flatten(1)
+
+
+def _padded(matrices: Tensor, columns: int, rows: int = 0) -> Tensor:
+    """Matrices with so many more columns and rows of zeros."""
+    return F.pad(matrices, (0, columns, 0, rows)) if columns or rows else matrices
 
 
 _LAYERS: Mapping[type[nn.Module], Callable[[nn.Module, int], nn.Module]] = {
