@@ -30,7 +30,11 @@ def derivatives(x: Tensor, means: Tensor) -> list[Tensor]:
 
 @pytest.mark.parametrize("kind", [torch.float32, torch.float64])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_bits_are_those_of_torch(shape: tuple[int, ...], kind: torch.dtype) -> None:
+@pytest.mark.parametrize("piece", [1, pooling.PIECE])
+def test_bits_are_those_of_torch(
+    piece: int, shape: tuple[int, ...], kind: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pooling, "PIECE", piece)
     x = numbers(*shape, kind=kind)
     assert x.numel() > pooling.LARGE
     ours, torchs = derivatives(x, HalvingPool()(x)), derivatives(x, F.avg_pool2d(x, 2))
