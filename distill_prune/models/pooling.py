@@ -46,7 +46,7 @@ def _means(x: Tensor) -> Tensor:
     y = x.new_empty(images, channels, height // 2, width // 2)
     # The sums read and write the same places again and again: in the cache, where they take some images at a time.
     size = max(1, PIECE // (channels * height * width))
-    for part, means in zip(x.split(size), y.split(size), strict=True):
+    for part, means in zip(torch.split(x, size), torch.split(y, size), strict=True):
         torch.add(part[..., ::2, ::2], part[..., ::2, 1::2], out=means)
         means += part[..., 1::2, ::2]
         means += part[..., 1::2, 1::2]
