@@ -1,4 +1,8 @@
-"""Hashes of files, remembered by path, size and time of change: what stands for the bytes of a source in keys."""
+"""Hashes of files, remembered: what stands for the bytes of a source in keys.
+
+A file is the one that was hashed where path, size, both times and the inode are the same: a copy that keeps the time of the
+content (cp -p, rsync -t, tar) has another time of its record, or is another file.
+"""
 
 from __future__ import annotations
 
@@ -9,18 +13,18 @@ from pathlib import Path
 from distill_prune.errors import DataError
 
 Remembered = MutableMapping[str, str]
-"""Hashes of files by path, size and time of change; the caller keeps it between runs."""
+"""Hashes by what identifies a file; the caller keeps it between runs."""
 
 
 def file_hash(path: Path, remembered: Remembered | None = None) -> str:
-    """sha256 of a file's bytes, taken from `remembered` where path, size and time of change are the same.
+    """sha256 of a file's bytes, taken from `remembered` where the file is the same.
 
     Raises:
         DataError: the file cannot be read.
     """
     try:
         stat = path.stat()
-        name = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+        name = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|{stat.st_ctime_ns}|{stat.st_ino}"
         if remembered is not None and name in remembered:
             return remembered[name]
         with path.open("rb") as file:

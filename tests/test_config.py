@@ -318,3 +318,24 @@ def test_overrides_that_cannot_be(assignment: str, said: str) -> None:
 def test_an_override_is_named_as_the_place_of_a_mistake(file: str) -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'modl' in tiny.yaml \(with --set\)"):
         load(file, ["modl.width=3"])
+
+
+@pytest.mark.parametrize(
+    ("assignment", "said"),
+    [
+        ("seeds=[true]", r"(?s)'seeds\.0' in .*got: +a truth value.*expected: +a number"),
+        ("experts.count=true", r"(?s)'experts\.count' in .*got: +a truth value"),
+        ("seeds=[-1]", r"(?s)'seeds\.0' in .*greater than or equal to 0"),
+        ("seeds=[1:30]", r"(?s)'seeds\.0' in .*got: +1:30"),
+        ("seeds=[0x1f]", r"(?s)'seeds\.0' in .*got: +0x1f"),
+    ],
+)
+def test_what_is_no_number_is_not_taken_for_one(assignment: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        tiny.pipeline(assignment)
+
+
+def test_numbers_are_decimal_and_references_are_text() -> None:
+    assert tiny.pipeline("seeds=[010]").seeds == (10,)
+    pipeline = tiny.pipeline("distill.synthetic={name: stored, ref: 388992131223}")
+    assert pipeline.distill["synthetic"].ref == "388992131223"  # type: ignore[attr-defined]

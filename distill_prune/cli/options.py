@@ -113,7 +113,11 @@ def open_store(folder: Path | None, *, create: bool = False) -> Store:
     """The store that a command works on."""
     from distill_prune.store.store import Store
 
-    return Store(folder or Path(os.environ.get("DISTILL_PRUNE_STORE") or "artifacts"), create=create)
+    place = folder or Path(os.environ.get("DISTILL_PRUNE_STORE") or "artifacts")
+    try:
+        return Store(place.expanduser(), create=create)
+    except RuntimeError as problem:
+        raise UserError(f"the home folder of the store '{place}' is not known", got=problem, mend="a whole path") from None
 
 
 def open_graph(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str, Graph]:

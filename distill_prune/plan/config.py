@@ -24,6 +24,9 @@ from distill_prune.settings import Entry, Json, Settings
 from distill_prune.training import Lanes, Recipe
 
 AnyData = Annotated[SerializeAsAny[Source], EntryOf(DATASETS)]
+Seed = Annotated[int, Field(ge=0)]
+Reference = Annotated[str, Field(coerce_numbers_to_str=True)]
+"""A key, its beginning or a name: text, though YAML may read it as a number."""
 AnyModel = Annotated[SerializeAsAny[Entry], EntryOf(MODELS)]
 
 
@@ -35,7 +38,9 @@ class Experts(Settings):
     count: int = Field(5, ge=1)
     seed: int = Field(0, ge=0)
     recipe: Recipe = Recipe(length=Duration(20, "ep"), lr=0.01, momentum=0.0, batch=256)
-    stored: tuple[str, ...] = Field((), description="experts that are there already, by key or name, in place of own ones")
+    stored: tuple[Reference, ...] = Field(
+        (), description="experts that are there already, by key or name, in place of own ones"
+    )
 
 
 class Stored(Entry):
@@ -43,7 +48,7 @@ class Stored(Entry):
     (another split, transform or source) is refused unless `other_data` says that this is meant."""
 
     name: Literal["stored"] = "stored"
-    ref: str
+    ref: Reference
     other_data: bool = False
 
 
@@ -80,7 +85,7 @@ class Only(Settings):
     """What an analysis is made of: these arms, seeds and levels (null: all), and pairs of tickets of these kinds."""
 
     arms: tuple[str, ...] | None = None
-    seeds: tuple[int, ...] | None = None
+    seeds: tuple[Seed, ...] | None = None
     levels: tuple[int, ...] | None = None
     pairs: tuple[Literal["arms", "levels"], ...] = Field(
         ("arms", "levels"), description="arms: with the arm `versus` at equal level; levels: a chain's neighbouring levels"
@@ -107,7 +112,7 @@ class Pipeline(Settings):
     compile: bool = Field(
         False, description="compile the steps of networks, for speed; needs a C++ compiler; part of the keys of what has steps"
     )
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, description="one initialisation each: the statistical unit")
+    seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, description="one initialisation each: the statistical unit")
     data: AnyData
     tasks: dict[str, AnyData] = Field(
         default_factory=dict,

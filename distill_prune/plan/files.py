@@ -2,53 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from distill_prune.errors import ConfigError, nearest
+from distill_prune.plan.plain import BYTES, parse_yaml
 from distill_prune.settings import Json
-
-
-class _Yaml(yaml.SafeLoader):
-    """YAML whose booleans are `true` and `false` alone: `on`, `off`, `yes` and `no` are words here. Floats may be 1e-3."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        if twice := next((n for n in names if names.count(n) > 1 and n != "<<"), None):
-            raise yaml.constructor.ConstructorError(None, None, f"the key '{twice}' stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Yaml.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in tags if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
-    for first, tags in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Yaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|false)$"), list("tf"))
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$"),
-    list("-+0123456789."),
-)
-
-
-def parse_yaml(text: str) -> Json:
-    """The plain value of a YAML text.
-
-    Raises:
-        YAMLError: it is none.
-    """
-    return _unshared(yaml.load(text, Loader=_Yaml))
-
-
-def _unshared(value: Json) -> Json:
-    """Copies of mappings and lists wherever they stand: an alias must not carry an override to other places."""
-    if isinstance(value, dict):
-        return {k: _unshared(v) for k, v in value.items()}
-    return [_unshared(v) for v in value] if isinstance(value, list) else value
 
 
 def _shipped() -> list[Path]:
@@ -76,7 +37,9 @@ def find_pipeline(name: str) -> Path:
 
 def _read(path: Path) -> dict[str, Json]:
     try:
-        raw = parse_yaml(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            content = file.read(BYTES + 1)  # a file may have no end
+        raw = parse_yaml(content.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise ConfigError(f"'{path}' is not YAML", got=problem, mend="correct the file at that place") from problem
     except OSError as problem:

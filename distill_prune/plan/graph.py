@@ -75,7 +75,7 @@ def _stored_expert(ref: str, store: Store, needy: list[Entry]) -> str:
     expert = store.find(ref)
     if expert.stage != "experts":
         raise StoreError(f"experts.stored: '{ref}' is not an expert's trajectory", got=f"{expert.stage}/{expert.key[:12]}")
-    epochs = len(store.trajectory(expert.key).checkpoints) - 1
+    epochs = len(store.trajectory(expert.key, sizes_only=True).checkpoints) - 1
     last = max(last_epoch(method) for method in needy)
     if last > epochs:
         raise ConfigError(f"experts.stored: '{ref}' ends before the epochs that matching uses", got=epochs, expected=last)

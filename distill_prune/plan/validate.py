@@ -25,9 +25,27 @@ def validated(model: type[Model], raw: object, where: str, file: str) -> Model:
         ConfigError: naming the key, the file, what was got and what is known there.
     """
     try:
-        return model.model_validate(raw)
+        settings = model.model_validate(raw)
     except ValidationError as problem:
         raise _described(problem, model, raw, where, file) from problem
+    if place := _truth_as_number(raw, settings):
+        raise ConfigError(f"'{'.'.join([where, *place]).strip('.')}' in {file}", got="a truth value", expected="a number")
+    return settings
+
+
+def _truth_as_number(raw: object, value: object) -> list[str] | None:
+    """The place of a truth value that was taken for the number 0 or 1; None where there is none."""
+    if isinstance(raw, bool):
+        return [] if isinstance(value, int | float) and not isinstance(value, bool) else None
+    if isinstance(raw, Mapping):
+        values = dict(value) if isinstance(value, Settings | Mapping) else {}
+        pairs = [(str(name), below, values[name]) for name, below in raw.items() if name in values]
+    elif isinstance(raw, list) and isinstance(value, list | tuple):
+        pairs = [(str(i), below, values) for i, (below, values) in enumerate(zip(raw, value, strict=False))]
+    else:
+        return None
+    places = ((name, _truth_as_number(below, other)) for name, below, other in pairs)
+    return next(([name, *place] for name, place in places if place is not None), None)
 
 
 def entry(table: Table[EntryModule], raw: object, where: str, file: str) -> Entry:

@@ -49,9 +49,9 @@ class TimedStore(Store):
         with self._counted():
             return super().numbers(stage, key)
 
-    def trajectory(self, key: str) -> Trajectory:
+    def trajectory(self, key: str, *, sizes_only: bool = False) -> Trajectory:
         with self._counted():
-            return super().trajectory(key)
+            return super().trajectory(key, sizes_only=sizes_only)
 
     def write(self, provenance: Provenance, parts: Parts) -> None:
         with self._counted():

@@ -24,11 +24,14 @@ OBJECT_STORE_BYTES = 100 * 2**20
 
 
 def library() -> Any:
-    """Ray.
+    """Ray. Where the cluster is this machine's own, its processes listen on the loopback address alone.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it is not installed, or $RAY_ADDRESS is not the address of a cluster.
     """
+    if address() is None:
+        # Read once, as Ray is imported. Its name speaks of systems whose firewalls ask; it holds on all.
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         with _interrupts_later():
             return importlib.import_module("ray")
@@ -99,8 +102,13 @@ def _connect(ray: Any, where: str | None, cpus: int, gpus: int | None) -> None:
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
             os.environ.setdefault("RAY_worker_niceness", str(os.nice(0)))  # as worker processes have; Ray's default is 15
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # else Ray leaves one in the home folder
-            options = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-            ray.init("local", logging_level=logging.ERROR, **options, **({} if gpus is None else {"num_gpus": gpus}))
+            options = {
+                "num_cpus": cpus,
+                "include_dashboard": False,
+                "object_store_memory": OBJECT_STORE_BYTES,
+                **({} if gpus is None else {"num_gpus": gpus}),
+            }
+            ray.init("local", logging_level=logging.ERROR, **options)
         else:
             _knock(where)
             ray.init(where, logging_level=logging.ERROR)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from distill_prune.artifacts import Examples, Images, Sentences, SyntheticSet, Ticket, Weights
+from distill_prune.artifacts import Examples, Images, Sentences, SyntheticSet, Ticket, Trajectory, Weights
 from distill_prune.errors import UserError
 from distill_prune.models import Model, build_model, predicting
 from distill_prune.models.encoder import EncoderSettings
@@ -28,6 +28,7 @@ class Reader:
     _images: dict[str, Images | Sentences] = field(default_factory=dict)
     _parts: dict[tuple[str, str], Examples] = field(default_factory=dict)
     _models: dict[str, Model] = field(default_factory=dict)
+    _checked: set[str] = field(default_factory=set)
 
     def images(self, key: str) -> Images | Sentences:
         if key not in self._images:
@@ -45,6 +46,12 @@ class Reader:
             small = examples.x.numel() * 4 <= READY_BYTES
             self._parts[key, name] = (examples.ready() if small else examples).to(self.device)
         return self._parts[key, name]
+
+    def trajectory(self, key: str) -> Trajectory:
+        """An expert's trajectory, whose hash is checked before the first use by this worker."""
+        trajectory = self.store.trajectory(key, sizes_only=key in self._checked)
+        self._checked.add(key)
+        return trajectory
 
     def set(self, key: str) -> SyntheticSet:
         return SyntheticSet.of(self.store.read("distill", key))

@@ -62,7 +62,7 @@ def _data(job: DataJob) -> Parts:
 
 def _distill(job: DistillJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
     images = reader.images(inputs["data"])
-    experts = [reader.store.trajectory(key) for key in keys_of("expert", inputs)]
+    experts = [reader.trajectory(key) for key in keys_of("expert", inputs)]
     model = reader.model_for(job.model, inputs["data"]) if job.model is not None else None
     source = Source(reader.part(inputs["data"], "train"), images.classes, images.transform, model, experts)
     streams = Streams(job.seed, ("distill",))

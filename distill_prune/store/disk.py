@@ -24,6 +24,14 @@ def replace_json(path: Path, value: object) -> None:
     aside.replace(path)
 
 
+def as_created(path: Path) -> None:
+    """Give a file that a library made for this user alone the mode that files of this process are made with."""
+    probe = path.with_name(f".{path.name}.mode")
+    with probe.open("x"):
+        path.chmod(probe.stat().st_mode & 0o777)
+    probe.unlink()
+
+
 def file_digest(path: Path) -> str:
     """sha256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:

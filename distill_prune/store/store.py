@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from distill_prune.errors import DamagedArtifact, RunError, StoreError, nearest
 from distill_prune.settings import digest
-from distill_prune.store.disk import file_digest, flush_folder, replace_json, write_json
+from distill_prune.store.disk import as_created, file_digest, flush_folder, replace_json, write_json
 from distill_prune.store.manifest import File, Manifest, Provenance
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Store:
         try:
             tensors = load_file(folder / TENSORS) if TENSORS in files else {}
             return Parts({n: t.clone() for n, t in tensors.items()}, json.loads((folder / NUMBERS).read_bytes()))
-        except (OSError, ValueError, SafetensorError) as problem:
+        except (OSError, ValueError, RuntimeError, SafetensorError) as problem:  # RuntimeError: the file has gone meanwhile
             raise DamagedArtifact(stage, key, str(problem)) from problem
 
     def numbers(self, stage: str, key: str) -> dict[str, Any]:
@@ -193,11 +193,16 @@ class Store:
         except (OSError, ValueError) as problem:
             raise DamagedArtifact(stage, key, str(problem)) from problem
 
-    def trajectory(self, key: str) -> Trajectory:
-        """An expert's trajectory whose checkpoints are read from the file one row at a time."""
+    def trajectory(self, key: str, *, sizes_only: bool = False) -> Trajectory:
+        """An expert's trajectory whose checkpoints are read from the file one row at a time; `sizes_only` spares the hash of
+        them, for who has checked it or reads none.
+
+        Raises:
+            DamagedArtifact: the files are not what was written.
+        """
         from distill_prune.artifacts import Parts, Trajectory
 
-        self.check("experts", key, sizes_only=True)
+        self.check("experts", key, sizes_only=sizes_only)
         folder = self.path("experts", key)
         try:
             numbers = json.loads((folder / NUMBERS).read_bytes())
@@ -242,6 +247,7 @@ class Store:
             aside.mkdir(parents=True)
             if parts.tensors:
                 save_file({n: t.detach().cpu().contiguous() for n, t in parts.tensors.items()}, aside / TENSORS)
+                as_created(aside / TENSORS)
                 with (aside / TENSORS).open("rb") as file:
                     os.fsync(file.fileno())
             write_json(aside / NUMBERS, parts.numbers)

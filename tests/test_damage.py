@@ -1,0 +1,120 @@
+"""Damage that once gave other results under right keys."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from distill_prune.errors import DamagedArtifact
+from distill_prune.fingerprints import file_hash
+from distill_prune.run.worker import WorkProgress
+from distill_prune.store.store import Store
+
+
+def flip(path: Path, place: int) -> None:
+    """One bit of a file is another one; size and time of change stay."""
+    times = path.stat()
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+@pytest.mark.parametrize("what", ["a bit", "zeros"])
+def test_a_damaged_expert_is_made_again_before_it_is_used(what: str, empty: Store) -> None:
+    graph, _ = tiny.execute(empty)
+    before = tiny.contents(empty)
+    expert = next(key for key, node in graph.nodes.items() if node.stage == "experts")
+    for key, node in graph.nodes.items():
+        if node.stage not in ("data", "experts"):
+            for file in empty.path(node.stage, key).iterdir():
+                file.unlink()
+            empty.path(node.stage, key).rmdir()
+    tensors = empty.path("experts", expert) / "tensors.safetensors"
+    size = tensors.stat().st_size
+    if what == "zeros":
+        with tensors.open("r+b") as file:
+            file.seek(size // 2)
+            file.write(bytes(size - size // 2))
+    else:
+        flip(tensors, size - 2)
+    watch = tiny.Watch()
+    tiny.execute(empty, watch=watch)
+    assert any("was damaged" in warning and expert[:12] in warning for warning in watch.warnings)
+    assert tiny.contents(empty) == before
+
+
+def test_every_bit_of_a_snapshot_counts(tmp_path: Path) -> None:
+    progress = WorkProgress(tmp_path, lambda *_: None)
+    tensors = {"a": torch.arange(5.0), "empty": torch.zeros(0, 3), "one": torch.tensor(True)}
+    progress.save(tensors, {"step": 3})
+    (file,) = tmp_path.iterdir()
+    snapshot = progress.load()
+    assert snapshot is not None and snapshot.numbers == {"step": 3}
+    assert all(torch.equal(tensor, snapshot.tensors[name]) for name, tensor in tensors.items())
+    whole = file.read_bytes()
+    for place in range(8, len(whole)):
+        file.write_bytes(whole)
+        flip(file, place)
+        loaded = progress.load()
+        if loaded is not None:  # a blank of the header, which says nothing
+            assert loaded.numbers == snapshot.numbers and loaded.tensors.keys() == tensors.keys(), place
+            assert all(torch.equal(tensor, loaded.tensors[name]) for name, tensor in tensors.items()), place
+
+
+def test_a_file_with_its_old_time_is_another_file(tmp_path: Path) -> None:
+    path, remembered = tmp_path / "x.npz", dict[str, str]()
+    path.write_bytes(b"one")
+    os.utime(path, ns=(10**18, 10**18))
+    first = file_hash(path, remembered)
+    assert file_hash(path, remembered) == first and len(remembered) == 1
+    path.write_bytes(b"two")
+    os.utime(path, ns=(10**18, 10**18))
+    second = file_hash(path, remembered)
+    aside = tmp_path / "aside"
+    aside.write_bytes(b"six")
+    os.utime(aside, ns=(10**18, 10**18))
+    aside.replace(path)
+    assert len({first, second, file_hash(path, remembered)}) == 3
+
+
+@pytest.mark.parametrize("mask", [0o002, 0o022, 0o077])
+def test_modes_follow_the_mask_of_the_user(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        store = Store(tmp_path / "store", create=True)
+        tiny.execute(store, until="experts")
+        WorkProgress(tmp_path / "work", lambda *_: None).save({"a": torch.zeros(1)}, {})
+    finally:
+        os.umask(before)
+    files = [path for path in (*store.root.rglob("*"), *(tmp_path / "work").iterdir()) if path.is_file()]
+    assert len(files) > 8
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in files if ".locks" not in path.parts}
+    assert set(modes.values()) == {oct(0o666 & ~mask)}, modes
+
+
+def test_what_vanishes_while_it_is_read_is_damage(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, _ = tiny.execute(empty, until="experts")
+    key = next(key for key, node in graph.nodes.items() if node.stage == "experts")
+    checked = empty.check("experts", key)
+
+    def gone(*_: object, **__: object) -> object:
+        (empty.path("experts", key) / "tensors.safetensors").unlink()
+        return checked
+
+    monkeypatch.setattr(empty, "check", gone)
+    with pytest.raises(DamagedArtifact):
+        empty.read("experts", key)
+
+
+def test_a_store_in_the_home_folder(cli: tiny.Cli, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    assert cli("data", file, "--store=~/here", "--executor", "serial").code == 0
+    assert (tmp_path / "home" / "here" / "data").is_dir() and not (tmp_path / "~").exists()
+    assert json.loads(cli("plan", file, "--store=~/here", "--json").out)["artifacts"][0]["status"] == "hit"
