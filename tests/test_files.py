@@ -9,7 +9,7 @@ import tiny
 
 from distill_prune.errors import ConfigError
 from distill_prune.plan.config import load
-from distill_prune.plan.files import find_pipeline, override, parse_yaml
+from distill_prune.plan.files import find_pipeline, override, parse_yaml, read_raw
 from distill_prune.plan.graph import build
 from distill_prune.store.store import Store
 
@@ -60,3 +60,31 @@ def test_a_stored_control_is_no_treatment_and_a_set_of_other_data_is_said_to_be(
     assert not arms["subset"]["learned"] and arms["synthetic"]["learned"]
     assert arms["subset"]["other_data"] and not arms["synthetic"]["other_data"]
     assert "subset" not in other.evaluations
+
+
+BASE = "prune: {levels: 10, rate: 0.2}\nlevels: [2, 10]\nlanes: 8\ncompile: true\ndata: {name: digits, rows: 5}\n"
+
+
+@pytest.mark.parametrize(
+    ("over", "kept"),
+    [
+        ("prune: {levels: 1}", {"lanes", "compile"}),
+        ("prune: {levels: 10, rate: 0.1}", {"levels", "lanes", "compile"}),
+        ("prune: {levels: 3}\nlevels: [3]", {"levels", "lanes", "compile"}),
+        ("data: {name: tsv}", {"levels"}),
+        ("data: {rows: 4}", {"levels", "lanes", "compile"}),
+        ("data: {name: tsv}\nlanes: 4", {"levels", "lanes"}),
+    ],
+)
+def test_what_was_chosen_for_another_value_does_not_stay(over: str, kept: set[str], tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "over.yaml").write_text(f"extends: base.yaml\n{over}\n")
+    assert {"levels", "lanes", "compile"} & set(read_raw(tmp_path / "over.yaml")) == kept
+    laid = parse_yaml(BASE)
+    assert isinstance(laid, dict)
+    values = parse_yaml(over)
+    assert isinstance(values, dict)
+    words = [f"{a}.{b}={c}" for a, below in values.items() if isinstance(below, dict) for b, c in below.items()]
+    words += [f"{a}={c}" for a, c in values.items() if not isinstance(c, dict)]
+    override(laid, words[::-1])
+    assert {"levels", "lanes", "compile"} & set(laid) == kept

@@ -135,7 +135,9 @@ class Pipeline(Settings):
     claim_p: float = Field(
         0.05, gt=0, le=1, description="largest exact p-value of a claimed difference; 1: its interval alone decides"
     )
-    levels: tuple[int, ...] | None = Field(None, description="levels that are retrained and compared; null: all")
+    levels: tuple[int, ...] | None = Field(
+        None, description="levels that are retrained and compared; null: all, as where a file changes prune.levels alone"
+    )
     only: dict[str, Only] = Field(
         default_factory=dict, description="analyses of `compare` that are made of a part of the grid alone, by name"
     )

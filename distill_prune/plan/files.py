@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import yaml
@@ -62,6 +63,26 @@ def _merged(base: dict[str, Json], over: dict[str, Json]) -> dict[str, Json]:
     return values
 
 
+CHOSEN_FOR = {("prune", "levels"): ("levels",), ("data", "name"): ("lanes", "compile")}
+"""What is chosen for a value, by its place: which levels are compared, for their number; how networks share steps and whether
+these are compiled, for the data."""
+
+
+def _settled(before: Mapping[str, Json], values: dict[str, Json], named: Collection[str]) -> dict[str, Json]:
+    """The values of a layer on the one `before` it, less what was chosen there for a value that is another one now, but for
+    what the layer names itself."""
+    for place, chosen in CHOSEN_FOR.items():
+        if _at(before, place) != _at(values, place):
+            for name in set(chosen) - set(named):
+                values.pop(name, None)
+    return values
+
+
+def _at(values: Mapping[str, Json], place: tuple[str, str]) -> Json:
+    section = values.get(place[0])
+    return section.get(place[1]) if isinstance(section, dict) else section
+
+
 def read_raw(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Json]:
     """The file's plain values, with `extends:` (a path beside it, or a shipped file) resolved.
 
@@ -79,7 +100,8 @@ def read_raw(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Json]:
         raise ConfigError(
             f"'{path}' extends '{parent}', which is not there", expected=f"a file beside {path.name}, or a shipped one"
         )
-    return _merged(read_raw(extended, (*seen, path.resolve())), raw)
+    base = read_raw(extended, (*seen, path.resolve()))
+    return _settled(base, _merged(base, raw), raw)
 
 
 def override(raw: dict[str, Json], assignments: Sequence[str]) -> None:
@@ -88,6 +110,7 @@ def override(raw: dict[str, Json], assignments: Sequence[str]) -> None:
     Raises:
         ConfigError: an assignment has no place or no value of YAML, or its place lies below a value that is no mapping.
     """
+    before = copy.deepcopy(raw)
     for text in assignments:
         place, mark, value = text.partition("=")
         if not mark or not place:
@@ -103,3 +126,4 @@ def override(raw: dict[str, Json], assignments: Sequence[str]) -> None:
             node[last] = parse_yaml(value)
         except yaml.YAMLError as problem:
             raise ConfigError(f"--set {place}: the value is not YAML", got=value) from problem
+    _settled(before, raw, {text.partition("=")[0].partition(".")[0] for text in assignments})
