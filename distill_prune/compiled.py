@@ -24,7 +24,6 @@ T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 _enabled: ContextVar[bool] = ContextVar("compiled steps", default=False)
-_recording: ContextVar[bool] = ContextVar("recording", default=False)
 _code: dict[tuple[object, ...], object] = {}
 
 
@@ -41,11 +40,6 @@ def compiling(on: bool) -> Iterator[None]:
 def enabled() -> bool:
     """Whether the steps of the work of now are compiled."""
     return _enabled.get()
-
-
-def recording() -> bool:
-    """Whether operations are being recorded for the compiler, which fuses plain ones with their neighbours."""
-    return _recording.get()
 
 
 def call(key: tuple[object, ...], function: Callable[[*Ts], T], *args: *Ts) -> T:
@@ -86,12 +80,8 @@ def _recorded(function: Callable[[*Ts], T], *args: *Ts) -> Callable[[*Ts], T]:
     def operations(*given: *Ts) -> T:
         return function(*given)
 
-    before = _recording.set(True)
-    try:
-        with enable_python_dispatcher():  # without it the graph does not say that batch norm changes its running statistics
-            graph = make_fx(operations, tracing_mode="fake", _allow_non_fake_inputs=True)(*args)
-    finally:
-        _recording.reset(before)
+    with enable_python_dispatcher():  # without it the graph does not say that batch norm changes its running statistics
+        graph = make_fx(operations, tracing_mode="fake", _allow_non_fake_inputs=True)(*args)
     return cast(Callable[[*Ts], T], graph)
 
 

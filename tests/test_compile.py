@@ -8,15 +8,10 @@ import pytest
 import tiny
 import torch
 from test_lanes import SMALL, examples_of, furthest, model_of, training
-from torch import Tensor
 
 from distill_prune import compiled
-from distill_prune.distill.derivatives import derivatives
-from distill_prune.distill.unroll import Batch, Inner, matching_gradient
-from distill_prune.models import MODELS, build_model
 from distill_prune.plan.jobs import CompareJob, DistillJob
 from distill_prune.training import Trained, evaluate, train_group
-from distill_prune.tree import flatten, shapes, unflatten
 
 HERE = pytest.mark.skipif(compiled.compiler() is None, reason="no C++ compiler")
 
@@ -50,35 +45,6 @@ def test_evaluation_is_that_of_a_plain_pass(tmp_path: Path) -> None:
     assert fast.loss == pytest.approx(plain.loss, rel=1e-12) and (fast.error, fast.count) == (plain.error, plain.count)
 
 
-@HERE
-def test_the_matching_gradient_is_that_of_plain_steps(tmp_path: Path) -> None:
-    """Whichever steps keep their records: equal bits then."""
-    model = build_model(MODELS["convnet"].Settings(depth=1, width=4), (2, 4, 4), 3)
-    layout = shapes(model.module.state_dict())
-
-    def forward(theta: Tensor, x: Tensor) -> Tensor:
-        return model(unflatten(theta, layout), x, train=True)
-
-    images = examples_of(model, 0, torch.float64, 6)
-    inner = Inner(
-        forward,
-        images.x,
-        images.y,
-        torch.tensor(-1.0, dtype=torch.float64),
-        [Batch(None, None)] * 3,
-        0.9,
-        derivatives(model, layout, forward),
-    )
-    start, target = (flatten(model.fresh(seed)).double() for seed in range(2))
-    plain = matching_gradient(inner, start, target, segment=1)
-    with compiled.cache(tmp_path), compiled.compiling(True):
-        fast = [matching_gradient(inner, start, target, segment=segment) for segment in (1, 3)]
-    assert any(tmp_path.rglob("*.so"))
-    assert torch.equal(fast[0].pixels, fast[1].pixels) and torch.equal(fast[0].log_lr, fast[1].log_lr)
-    for one, other in ((plain.pixels, fast[0].pixels), (plain.log_lr, fast[0].log_lr), (plain.loss, fast[0].loss)):
-        assert torch.allclose(one, other, rtol=1e-10, atol=1e-12)
-
-
 def test_what_runs_a_network_has_it_in_its_key() -> None:
     from distill_prune.plan.graph import build
     from distill_prune.store.store import Store
@@ -87,8 +53,6 @@ def test_what_runs_a_network_has_it_in_its_key() -> None:
     for (key, node), (other, same) in zip(plain.nodes.items(), fast.nodes.items(), strict=True):
         if (isinstance(node.job, DistillJob) and node.job.model is None) or node.stage == "data":
             assert key == other, node.label
-        if isinstance(node.job, DistillJob) and node.job.method.name == "trajectory":
-            assert key != other and same.job.identity()["compile"] is True, node.label
         if node.stage == "retrain" or (isinstance(node.job, CompareJob) and node.job.model is not None):
             assert key != other and same.job.identity()["compile"] is True, node.label
 

@@ -25,8 +25,6 @@ class Method(EntryModule, Protocol):
     """Whether it trains or reads a network."""
     REAL_IMAGES: bool = False
     """Whether its sets are plain real images: controls."""
-    COMPILES: bool = False
-    """Whether it has compiled steps, for pipelines that ask for them."""
     KINDS: tuple[Literal["images", "text"], ...] = ("images",)
     """What it can make sets of."""
 

@@ -9,15 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from distill_prune import compiled
 from distill_prune.models import Model
-from distill_prune.models.chain import Chain, Product, Record, probabilities
+from distill_prune.models.chain import Chain, Product, probabilities
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 """Logits (B, K) of a flat parameter vector (P,) and inputs (B, C, H, W)."""
@@ -49,37 +47,21 @@ class Derivatives(Protocol):
 
 @dataclass(frozen=True)
 class Closed:
-    """Derivatives of a chain of layers. `network` is the identity of the model; where steps are compiled, its gradients and
-    products are, too."""
+    """Derivatives of a chain of layers."""
 
     chain: Chain
-    network: str
 
     @property
     def by_example(self) -> bool:
         return self.chain.by_example
 
     def gradient(self, theta: Tensor, x: Tensor, y: Tensor, count: int) -> Tensor:
-        return self._gradient(theta, x, y, count)[0]
-
-    def _gradient(self, theta: Tensor, x: Tensor, y: Tensor, count: int) -> tuple[Tensor, Record]:
-        if not compiled.enabled():
-            return self.chain.gradient(theta, x, y, count)
-        return compiled.call(self._key("gradient", x, y, count), partial(self.chain.gradient, count=count), theta, x, y)
+        return self.chain.gradient(theta, x, y, count)[0]
 
     def record(self, theta: Tensor, x: Tensor, y: Tensor, count: int) -> Recorded:
-        g, record = self._gradient(theta, x, y, count)
+        g, record = self.chain.gradient(theta, x, y, count)
         kept = tuple(t for tensors in record.layers for t in tensors)
-
-        def product(direction: Tensor) -> Product:
-            if not compiled.enabled():
-                return self.chain.product(direction, record, count)
-            return compiled.call(self._key("product", x, y, count), partial(self.chain.product, count=count), direction, record)
-
-        return Recorded(g, kept, product)
-
-    def _key(self, what: str, x: Tensor, y: Tensor, count: int) -> tuple[object, ...]:
-        return "matching", what, self.network, x.shape, x.dtype, x.device, y.shape, y.dtype, count
+        return Recorded(g, kept, lambda direction: self.chain.product(direction, record, count))
 
 
 @dataclass(frozen=True)
@@ -114,5 +96,5 @@ def derivatives(model: Model, shapes: Mapping[str, torch.Size], forward: Forward
     names = [name for name, _ in model.module.named_parameters()]
     chain = Chain.of(model.module, model.shape) if names == list(shapes) else None
     if chain is not None:
-        return Closed(chain, model.identity)
+        return Closed(chain)
     return Autograd(forward, not model.batch_norms)

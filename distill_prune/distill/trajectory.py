@@ -45,7 +45,6 @@ from distill_prune.training import CountFlops
 from distill_prune.tree import clone, to, unflatten
 
 NEEDS_EXPERTS = True
-COMPILES = True
 
 
 class Settings(Base):

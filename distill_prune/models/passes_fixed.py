@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from distill_prune import compiled
 from distill_prune.models.passes import Tensors
 
 aten = torch.ops.aten
@@ -75,14 +74,14 @@ class AvgPool(Fixed):
         self.rows, self.columns = self.height // side, self.width // side
 
     def linear(self, _record: Tensors, rx: Tensor) -> Tensor:
-        if compiled.recording():
+        if torch.compiler.is_compiling():
             return F.avg_pool2d(rx, self.side)
         strips = rx[:, :, : self.rows * self.side].reshape(-1, self.side * self.width)
         return (strips @ _strip(self.side, self.width, rx.dtype, rx.device)).view(*rx.shape[:2], self.rows, self.columns)
 
     def transposed(self, _record: Tensors, g: Tensor) -> Tensor:
         images, channels = g.shape[:2]
-        if compiled.recording():
+        if torch.compiler.is_compiling():
             side, like = [self.side] * 2, g.new_empty(images, channels, self.height, self.width)
             spread: Tensor = aten.avg_pool2d_backward(g, like, side, side, [0, 0], False, True, None)
             return spread

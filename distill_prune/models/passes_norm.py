@@ -19,7 +19,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from distill_prune import compiled
 from distill_prune.models.passes import Tensors
 
 aten = torch.ops.aten
@@ -123,32 +122,14 @@ class GroupNorm(Norm):
         return 1, channels, x.numel() // channels, len(x) * self.groups
 
     def standardised(self, x: Tensor, weights: Tensor, biases: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if compiled.recording():  # the compiler's form wants the true shape; all examples have the same weights
-            channels, (_, _, pixels, _) = x.shape[1], self._counts(x)
-            shape = len(x), channels, pixels, self.groups
-            y, m, r = aten.native_group_norm(x, weights[:channels], biases[:channels], *shape, self.eps)
-        else:
-            y, m, r = aten.native_group_norm(x, weights, biases, *self._counts(x), self.eps)
+        y, m, r = aten.native_group_norm(x, weights, biases, *self._counts(x), self.eps)
         return y, m, r
 
     def transposed(self, q: Tensor, x: Tensor, m: Tensor, r: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if compiled.recording():
-            return self._in_plain_operations(q, x, m, r, weights)
         backward, groups, mask = aten.native_group_norm_backward, (1, r.numel()), (True, True, True)
         gx, *sums = backward(q, x, m.view(groups), r.view(groups), weights, *self._counts(x), mask)
         by_xhat, plain = (t.view(self.sizes(x)) for t in sums)
         return gx, by_xhat, plain
-
-    def _in_plain_operations(
-        self, q: Tensor, x: Tensor, m: Tensor, r: Tensor, weights: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        sizes, n = self.sizes(x), x.numel() // r.numel()
-        groups = m.view(*sizes[:2], 1), r.view(*sizes[:2], 1)
-        mean, scale = (_spread(t, sizes) for t in groups)
-        xhat, w = (x - mean) * scale, weights.view(sizes)
-        by_xhat, plain = self.summed(q * xhat), self.summed(q)
-        of_xhat, of_ones = (_spread(_total(w * sums) / n, sizes) for sums in (by_xhat, plain))
-        return scale * (q * _spread(w, sizes) - of_ones - of_xhat * xhat), by_xhat, plain
 
 
 class BatchNorm(Norm):

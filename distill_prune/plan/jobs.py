@@ -9,7 +9,6 @@ from pydantic_core import core_schema
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.data.source import Source
-from distill_prune.distill import METHODS
 from distill_prune.duration import NONE, Duration
 from distill_prune.plan.records import Roles
 from distill_prune.prune.controls import Control
@@ -98,9 +97,6 @@ class DistillJob(Job):
     method: SerializeAsAny[Entry]
     model: SerializeAsAny[Entry] | None
     seed: int
-
-    def compiles(self) -> bool:
-        return METHODS[self.method.name].COMPILES
 
 
 class DenseJob(Job):
