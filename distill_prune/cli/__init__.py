@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -30,6 +31,9 @@ def _interrupt(*_: object) -> None:
 def main() -> None:
     """The command. Exit codes: 0 done, 2 the user's mistake, 1 a failed run, 130 interrupted."""
     gc.set_threshold(_NEW_OBJECTS)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # one that knows ASCII alone gets the rest in escapes
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _interrupt)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
         signal.signal(signal.SIGINT, _interrupt)

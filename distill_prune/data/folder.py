@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 
 from distill_prune.data.image_file import SUFFIXES, decode
+from distill_prune.data.labels import check_names
 from distill_prune.data.source import Loaded, Remembered, Source, file_hash
 from distill_prune.data.split import chosen, hold_out
 from distill_prune.errors import DataError
@@ -59,6 +60,7 @@ def load(settings: Settings) -> Loaded:
     """
     parts = _parts(settings)
     classes = tuple(parts[0])
+    check_names(classes, settings.path)
     number = {name: c for c, name in enumerate(classes)}
     examples = [(file, number[name]) for part in parts for name, files in part.items() for file in files]
     labels = torch.tensor([label for _, label in examples])

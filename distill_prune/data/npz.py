@@ -19,6 +19,7 @@ from typing import ClassVar, Literal
 import torch
 from pydantic import Field
 
+from distill_prune.data.labels import check_names, check_numbers
 from distill_prune.data.npz_file import Archive
 from distill_prune.data.source import Loaded, Remembered, Source, file_hash
 from distill_prune.data.split import chosen, hold_out
@@ -80,6 +81,11 @@ def _classes(files: list[Archive]) -> tuple[str, ...]:
             expected=f"{list(named[0])} as in {files[0].path}",
         )
     highest = max(int(file.labels.max()) for file in files)
+    if named:
+        check_names(named[0], str(files[0].path))
+    else:
+        distinct = torch.unique(torch.cat([file.labels for file in files]))
+        check_numbers(len(distinct), highest, str(files[0].path))
     classes = named[0] if named else tuple(str(c) for c in range(highest + 1))
     for file in files:
         low, high = int(file.labels.min()), int(file.labels.max())

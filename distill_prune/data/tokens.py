@@ -129,14 +129,24 @@ class Tokenizer:
             library = importlib.import_module("tokenizers")
         except ImportError as problem:
             raise missing(problem.name or "tokenizers") from None
+        cased: str | None = None
         try:
             if files[0].name == WHOLE:
                 encoder = library.Tokenizer.from_file(str(files[0]))
             else:
-                encoder = library.BertWordPieceTokenizer(str(files[0]), **_config(files[1:]))
+                config = _config(files[1:])
+                encoder = library.BertWordPieceTokenizer(str(files[0]), **{"lowercase": True, **config})
+                if "lowercase" not in config:
+                    cased = next((w for w in encoder.get_vocab() if w != w.lower() and not w.startswith("[")), None)
             ids = encoder.get_vocab().values()
         except Exception as problem:  # the package raises nothing narrower
             raise DataError(f"the tokenizer in '{files[0]}' cannot be read", got=problem) from None
+        if cased is not None:
+            raise DataError(
+                f"the tokenizer in '{files[0].parent}' does not say whether it lowers the case of letters",
+                got=f"a vocabulary with '{cased}', and no do_lower_case in {CONFIG}",
+                mend=f'{CONFIG} beside it: {{"do_lower_case": false}}',
+            )
         # A tokenizer.json may hold the lengths that somebody once cut and padded to.
         encoder.no_truncation()
         encoder.no_padding()
@@ -144,10 +154,11 @@ class Tokenizer:
 
 
 def _config(files: Sequence[Path]) -> dict[str, Any]:
-    """What tokenizer_config.json says of a vocabulary's use; BERT's defaults where it says nothing."""
+    """What tokenizer_config.json says of a vocabulary's use, and BERT's defaults where it says nothing, but for the case of
+    letters: these are of networks for lower case."""
     stated = json.loads(files[0].read_bytes()) if files else {}
     return {
-        "lowercase": stated.get("do_lower_case", True),
+        **({"lowercase": stated["do_lower_case"]} if "do_lower_case" in stated else {}),
         "strip_accents": stated.get("strip_accents"),
         "handle_chinese_chars": stated.get("tokenize_chinese_chars", True),
     }

@@ -15,6 +15,7 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
+from distill_prune.data.labels import check_names
 from distill_prune.data.source import Remembered, file_hash
 from distill_prune.data.split import chosen, hold_out
 from distill_prune.data.tokens import LoadedText, TextSource, Tokenizer, tokenize
@@ -129,6 +130,7 @@ def loaded(
         UserError: a package that text takes is missing.
     """
     names = {} if regression else names or {text: text for text in sorted({*parts[0].labels} - {""})}
+    check_names(names, settings.path)
     known = [numbers(part) if regression else numbered(part, names) for part in parts]
     # Where labels are numbers there is one stratum.
     classes, strata = ("numbers",) if regression else tuple(names.values()), [_strata(y) for y in known]

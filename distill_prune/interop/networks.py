@@ -1,8 +1,9 @@
 """Between foreign names of a network's tensors and ours, and between masks of foreign kinds and tickets.
 
-Where the network is known (`--set model.name=...`), a foreign tensor is ours of the same name if all names agree. If they
-do not, modules are paired in order, and the tensors of a pair by their last names (`weight`, `bias`, `running_mean`, ...),
-all of equal shapes; this can tell layers of equal shapes by their order alone.
+Where the network is known (`--set model.name=...`), a foreign tensor is ours of the same name if all names agree, but for a
+beginning that all of them have, as wrappers of modules leave it (`module.`, `_orig_mod.`). If they do not, modules are paired
+in order, and the tensors of a pair by their last names (`weight`, `bias`, `running_mean`, ...), all of equal shapes; this can
+tell layers of equal shapes by their order alone.
 """
 
 from __future__ import annotations
@@ -129,7 +130,10 @@ def _pairs(path: Path, foreign: State, model: Model) -> dict[str, str]:
         DataError: naming the first tensor that has no counterpart, or another shape.
     """
     ours = model.module.state_dict()
-    pairs = {name: name for name in ours} if set(foreign) == set(ours) else {}
+    first = next(iter(ours))
+    begins = [name.removesuffix(first) for name in foreign if name == first or name.endswith(f".{first}")]
+    named = ({begin + name: name for name in ours} for begin in begins)
+    pairs = next((names for names in named if set(foreign) == set(names)), {})
     for here, there in [] if pairs else itertools.zip_longest(_modules(foreign), _modules(ours), fillvalue={}):
         if odd := next((n for last, n in here.items() if last not in there), None):
             raise DataError(f"'{odd}' of '{path}' has no counterpart in the network", mend=_MEND)

@@ -68,12 +68,12 @@ def write(study: Study, out: Path) -> Path:
     drawings, records = draw(study), tables(study)
     files: dict[str, bytes] = {}
     for name, drawing in drawings.items():
-        files[f"figures/{name}.png"], files[f"figures/{name}.svg"] = drawing.png, drawing.svg.encode()
+        files[f"figures/{name}.png"], files[f"figures/{name}.svg"] = drawing.png, _utf8(drawing.svg)
     for name, table in records.items():
-        files[f"tables/{name}.csv"], files[f"tables/{name}.json"] = to_csv(table).encode(), to_json(table).encode()
+        files[f"tables/{name}.csv"], files[f"tables/{name}.json"] = _utf8(to_csv(table)), _utf8(to_json(table))
     html, pictures = page(study, drawings)
     files |= {f"figures/{name}.png": png for name, png in pictures.items()}
-    files["report.html"] = html.encode()
+    files["report.html"] = _utf8(html)
     known = {f"figures/{n}.{e}" for n in (*figures_of(study), "synthetic") for e in ("png", "svg")}
     known |= {f"tables/{n}.{e}" for n in TABLES for e in ("csv", "json")}
     try:
@@ -86,6 +86,11 @@ def write(study: Study, out: Path) -> Path:
             mend="name another folder with -o",
         ) from error
     return out / "report.html"
+
+
+def _utf8(text: str) -> bytes:
+    """The bytes of a text. Names of files that are no UTF-8 stand in it as escapes."""
+    return text.encode(errors="backslashreplace")
 
 
 def _replace(files: dict[str, bytes], known: set[str], out: Path) -> None:

@@ -64,6 +64,10 @@ class Store:
 
     def __init__(self, root: Path | str, *, create: bool = False) -> None:
         self.root = Path(root)
+        try:
+            os.fspath(self.root).encode()
+        except UnicodeEncodeError as problem:
+            raise StoreError(f"the store's path {str(root)!a} is not UTF-8", mend="another --store") from problem
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"the store '{self.root}' is a file", expected="a folder", mend="another --store")
         if create:
