@@ -15,6 +15,7 @@ from distill_prune.run.events import Busy, Damaged, Died, Event, Executor, Faile
 from distill_prune.run.executors import make_executor
 from distill_prune.run.profile import Profile
 from distill_prune.run.schedule import Schedule
+from distill_prune.store.leases import lease
 from distill_prune.store.store import Store
 
 TRIES = 3
@@ -196,7 +197,9 @@ def run(
     if missing:
         workers = min(workers, len(missing))
         threads = graph.pipeline.threads
-        _make(state, make_executor(executor_name, store, device, workers, threads, state.hear, compiles))
+        inputs = {key for node in graph.nodes.values() for key in node.inputs.values()}
+        with lease(store, inputs | set(graph.nodes)):
+            _make(state, make_executor(executor_name, store, device, workers, threads, state.hear, compiles))
     state.report.seconds = time.perf_counter() - began
     return state.report
 

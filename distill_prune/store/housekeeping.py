@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from distill_prune.errors import DamagedArtifact, StoreError
 from distill_prune.store.disk import flush_folder, replace_json
+from distill_prune.store.leases import leased
 from distill_prune.store.store import Ref, Store
 
 LEFT_SECONDS = 3600.0
@@ -112,12 +113,15 @@ def removable(store: Store, refs: Collection[Ref], *, with_dependents: bool) -> 
     chosen = lineage.last_first(after)
     if at_work := [r for r in chosen if busy(store, r.key)]:
         raise _busy_error(lineage.item(store, at_work[0]))
+    live = leased(store)
+    if used := [r for r in chosen if r.key in live]:
+        raise _busy_error(lineage.item(store, used[0]), "is needed by a run that is on its way")
     return [lineage.item(store, r) for r in chosen]
 
 
-def _busy_error(item: Item) -> StoreError:
+def _busy_error(item: Item, why: str = "is being worked on by another process") -> StoreError:
     name = f"{item.ref.stage} {item.ref.key[:12]}" if item.ref else item.path.name
-    return StoreError(f"{name} is being worked on by another process", mend="wait until that run has ended, or end it")
+    return StoreError(f"{name} {why}", mend="wait until that run has ended, or end it")
 
 
 def busy(store: Store, key: str) -> bool:
@@ -140,6 +144,7 @@ def litter(store: Store, spared: Collection[str] = ()) -> list[Item]:
     now = time.time()
     items += [Item("file", p, size(p)) for p in _half_written(store.root) if now - _touched(p) > LEFT_SECONDS]
     theirs = {p.path.name for p in items if p.kind == "unfinished"}
+    leased(store)  # what dead runs have left of their leases goes with this
     for path in _inside(store.root / ".locks"):
         if path.name not in theirs and not busy(store, path.name):
             items.append(Item("lock", path, size(path)))
@@ -173,9 +178,9 @@ def _touched(path: Path) -> float:
 
 
 def unneeded(store: Store, kept: Iterable[str], stages: Collection[str]) -> list[Item]:
-    """Artifacts of `stages` that are not `kept`, have no name, and are no ancestors of such artifacts."""
+    """Artifacts of `stages` that are not `kept`, have no name, no live run needs, and are no ancestors of such artifacts."""
     lineage = Lineage(store)
-    needed = lineage.behind([*kept, *store.tags().values()])
+    needed = lineage.behind([*kept, *store.tags().values(), *leased(store)])
     return [lineage.item(store, r) for r in lineage.last_first(lineage.refs.keys() - needed) if r.stage in stages]
 
 
@@ -213,6 +218,8 @@ def _remove(store: Store, item: Item) -> bool:
     with store.lock(key) as mine:
         if not mine:
             return False
+        if item.ref is not None and key in leased(store):
+            return False  # a run has begun since the item was looked up
         if item.ref is not None:
             _bury(store, item.ref)
         if item.kind != "lock":
