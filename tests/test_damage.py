@@ -12,6 +12,7 @@ import torch
 
 from distill_prune.errors import DamagedArtifact
 from distill_prune.fingerprints import file_hash
+from distill_prune.plan.graph import build
 from distill_prune.run.worker import WorkProgress
 from distill_prune.store.store import Store
 
@@ -96,6 +97,22 @@ def test_modes_follow_the_mask_of_the_user(mask: int, tmp_path: Path) -> None:
     assert len(files) > 8
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in files if ".locks" not in path.parts}
     assert set(modes.values()) == {oct(0o666 & ~mask)}, modes
+
+
+def test_nothing_is_written_through_a_link(empty: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = build(tiny.pipeline(), empty)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "precious").write_text("as it was")
+    for key in graph.nodes:
+        empty.work(key).symlink_to(outside)
+    monkeypatch.setattr("secrets.token_hex", lambda _: "guessed")
+    (empty.root / ".tags.json.guessed").symlink_to(outside / "precious")
+    tiny.execute(empty)
+    assert [path.name for path in outside.iterdir()] == ["precious"]
+    with pytest.raises(FileExistsError):
+        empty.tag(graph.summary, "name")
+    assert (outside / "precious").read_text() == "as it was"
 
 
 def test_what_vanishes_while_it_is_read_is_damage(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:

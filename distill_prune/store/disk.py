@@ -5,12 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 from pathlib import Path
 
 
 def write_json(path: Path, value: object) -> None:
-    """JSON in the order given, indented and flushed to the disk; floats round-trip exactly."""
-    with path.open("w", encoding="utf-8") as file:
+    """JSON in the order given, indented and flushed to the disk; floats round-trip exactly. The file is a new one: nothing is
+    written through a link that somebody has put there.
+
+    Raises:
+        FileExistsError: something stands at `path`.
+    """
+    with path.open("x", encoding="utf-8") as file:
         json.dump(value, file, indent=1, allow_nan=False)
         file.write("\n")
         file.flush()
@@ -19,7 +25,7 @@ def write_json(path: Path, value: object) -> None:
 
 def replace_json(path: Path, value: object) -> None:
     """The same, replacing `path` in one step: it holds the old value or the new one, whatever dies meanwhile."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     write_json(aside, value)
     aside.replace(path)
 
