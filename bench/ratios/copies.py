@@ -12,10 +12,10 @@ from distill_prune.artifacts import Mask
 from distill_prune.models import Model
 from distill_prune.recipe import Recipe
 from distill_prune.rng import Streams
-from distill_prune.run.worker import conditions
 from distill_prune.training import Training, flops_of_step, train_group
 from distill_prune.tree import State
 from ratios.made_up import images, network, of_torch
+from ratios.optional import ways
 
 COUNT, GOAL = 24, 0.30
 
@@ -27,11 +27,20 @@ def half(model: Model, state: State) -> Mask:
 
 def in_lanes(scene: Scene, trainings: list[Training], lanes: int) -> Callable[[], object]:
     def run() -> None:
-        with conditions(1):
-            for begin in range(0, len(trainings), lanes):
-                train_group(trainings[begin : begin + lanes], lanes, scene.device)
+        for begin in range(0, len(trainings), lanes):
+            train_group(trainings[begin : begin + lanes], lanes, scene.device)
 
     return run
+
+
+def sides(scene: Scene, group: list[Training], goal: float | None) -> tuple[list[Side], dict[str, str]]:
+    """In lanes, with plain steps and with compiled ones; and why not, where there is none of these."""
+    laned, absent = list[Side](), dict[str, str]()
+    for lanes in scene.size((8, 16), (4,)):
+        eager, compiled, absent = ways(scene, 1, in_lanes(scene, group, lanes))
+        laned.append(Side(f"lanes: {lanes}", eager, goal))
+        laned += [Side(f"lanes: {lanes}, compiled", run, goal) for run in compiled]
+    return laned, absent
 
 
 def plain(scene: Scene, training: Training, seeds: range) -> None:
@@ -74,14 +83,16 @@ def copies(scene: Scene) -> Row:
     """Retraining as digits.yaml has it."""
     group = trainings(scene, 1293, scene.size(200, 2), batch=16, lr=0.4, schedule="cosine")
     one, steps = group[0], scene.size(200, 2)
+    laned, absent = sides(scene, group, GOAL)
     return Row(
         f"{len(group)} copies, digits, ConvNet-2 w16, batch 16, {steps} steps",
         Side("plain loop", lambda: plain(scene, one, range(len(group)))),
         [
-            Side("one by one", in_lanes(scene, group, 1)),
-            *(Side(f"lanes: {lanes}", in_lanes(scene, group, lanes), GOAL) for lanes in scene.size((8, 16), (4,))),
+            Side("one by one", ways(scene, 1, in_lanes(scene, group, 1)).eager),
+            *laned,
         ],
         flops=len(group) * steps * flops_of_step(one.model, 16, one.examples.shape),
+        absent=absent,
     )
 
 
@@ -90,9 +101,11 @@ def levels(scene: Scene) -> Row:
     augment = "color_crop_cutout_scale_rotate"
     group = trainings(scene, 50, scene.size(100, 2), batch=50, lr=0.1, augment=augment, weight_decay=5e-4)
     steps = scene.size(100, 2)
+    laned, absent = sides(scene, group, None)
     return Row(
         f"{len(group)} levels on 50 images, digits, ConvNet-2 w16, augmented, {steps} steps",
-        Side("one by one", in_lanes(scene, group, 1)),
-        [Side(f"lanes: {lanes}", in_lanes(scene, group, lanes)) for lanes in scene.size((8, 16), (4,))],
+        Side("one by one", ways(scene, 1, in_lanes(scene, group, 1)).eager),
+        laned,
         flops=len(group) * steps * flops_of_step(group[0].model, 50, group[0].examples.shape),
+        absent=absent,
     )
