@@ -13,13 +13,17 @@ import tiny
 import torch
 from PIL import Image
 
+from distill_prune.artifacts import Examples
 from distill_prune.data import folder as folders
 from distill_prune.data import npz
 from distill_prune.data.labels import check_names, check_numbers
-from distill_prune.errors import DataError, StoreError
+from distill_prune.errors import DataError, StoreError, UserError
 from distill_prune.interop.networks import ticket_of_zeros
 from distill_prune.models import MODELS, build_model
+from distill_prune.recipe import Recipe
+from distill_prune.rng import Streams
 from distill_prune.store.store import Store
+from distill_prune.training import train
 
 
 def archive(path: Path, labels: np.ndarray) -> str:
@@ -131,3 +135,17 @@ def test_a_stream_of_ascii_is_enough(file: str, tmp_path: Path) -> None:
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr.decode()
     assert b"report: " in done.stdout and b"\\xb1" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("batch", "length", "fits"), [(4, "1ep", False), (4, "2it", True), (5, "1ep", True), (1, "1it", False)]
+)
+def test_batch_norm_of_one_value_is_refused_before_the_first_step(batch: int, length: str, fits: bool) -> None:
+    model = build_model(MODELS["resnet"].Settings(depth=10, width=2), (3, 8, 8), 3)
+    examples = Examples(torch.zeros(9, 3, 8, 8), torch.arange(9) % 3)
+    recipe = Recipe(length=length, batch=batch, lr=0.1)  # type: ignore[arg-type]
+    if fits:
+        train(model, model.fresh(0), examples, recipe, Streams(0))
+        return
+    with pytest.raises(UserError, match=rf"(?s)no statistics.*got: +9 examples in batches of {batch}\n"):
+        train(model, model.fresh(0), examples, recipe, Streams(0))

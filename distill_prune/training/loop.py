@@ -16,6 +16,7 @@ from distill_prune.models.encoder import Encoder
 from distill_prune.progress import SILENT, Progress, Snapshot
 from distill_prune.recipe import Recipe
 from distill_prune.rng import Streams
+from distill_prune.training.batches import check_batches
 from distill_prune.training.costs import input_of, training_cost
 from distill_prune.training.feeds import Feeds
 from distill_prune.training.gradients import Gradients
@@ -122,6 +123,9 @@ def train_group(
             got=f"{len(trainings)} trainings of {len({t.signature for t in trainings})} signatures",
             expected=f"at most {lanes} of one network, recipe, size of data and part of the schedule",
         )
+    one = trainings[0]
+    count = len(one.examples)
+    check_batches(one.model, one.recipe, count, one.first, one.recipe.steps(count) if one.last is None else one.last)
     listeners = list(progress) or [SILENT] * len(trainings)
     snapshots = [listener.load() for listener in listeners]
     by_step: dict[int, list[int]] = {}
