@@ -137,13 +137,11 @@ def test_a_stream_of_ascii_is_enough(file: str, tmp_path: Path) -> None:
     assert b"report: " in done.stdout and b"\\xb1" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("batch", "length", "fits"), [(4, "1ep", False), (4, "2it", True), (5, "1ep", True), (1, "1it", False)]
-)
-def test_batch_norm_of_one_value_is_refused_before_the_first_step(batch: int, length: str, fits: bool) -> None:
+@pytest.mark.parametrize(("batch", "fits"), [(4, False), (5, True), (1, False)])
+def test_batch_norm_of_one_value_is_refused_before_the_first_step(batch: int, fits: bool) -> None:
     model = build_model(MODELS["resnet"].Settings(depth=10, width=2), (3, 8, 8), 3)
     examples = Examples(torch.zeros(9, 3, 8, 8), torch.arange(9) % 3)
-    recipe = Recipe(length=length, batch=batch, lr=0.1)  # type: ignore[arg-type]
+    recipe = Recipe(length="1ep", batch=batch, lr=0.1)  # type: ignore[arg-type]
     if fits:
         train(model, model.fresh(0), examples, recipe, Streams(0))
         return

@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import torch
 
-from distill_prune.arithmetic import ceil_div
 from distill_prune.errors import UserError
 from distill_prune.models import Model
 from distill_prune.recipe import Recipe
 
 
-def check_batches(model: Model, recipe: Recipe, examples: int, first: int, last: int) -> None:
-    """Refuse a batch of one example where batch norm sees a single value of a channel, in steps first..last-1.
+def check_batches(model: Model, recipe: Recipe, examples: int) -> None:
+    """Refuse a batch of one example where batch norm sees a single value of a channel.
 
     Raises:
-        UserError: there is such a batch.
+        UserError: an epoch has such a batch.
     """
-    each = ceil_div(examples, recipe.batch)
-    ends_epoch = first // each * each + each - 1 < last
-    alone = recipe.batch == 1 or (ends_epoch and examples % recipe.batch == 1)
-    if not alone or not model.batch_norms:
+    if 1 not in (recipe.batch, examples % recipe.batch) or not model.batch_norms:
         return
     module = model.instance(model.module.state_dict()).to("meta").train()
     try:

@@ -123,9 +123,7 @@ def train_group(
             got=f"{len(trainings)} trainings of {len({t.signature for t in trainings})} signatures",
             expected=f"at most {lanes} of one network, recipe, size of data and part of the schedule",
         )
-    one = trainings[0]
-    count = len(one.examples)
-    check_batches(one.model, one.recipe, count, one.first, one.recipe.steps(count) if one.last is None else one.last)
+    check_batches(trainings[0].model, trainings[0].recipe, len(trainings[0].examples))
     listeners = list(progress) or [SILENT] * len(trainings)
     snapshots = [listener.load() for listener in listeners]
     by_step: dict[int, list[int]] = {}
