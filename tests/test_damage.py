@@ -135,3 +135,18 @@ def test_a_store_in_the_home_folder(cli: tiny.Cli, file: str, tmp_path: Path, mo
     assert cli("data", file, "--store=~/here", "--executor", "serial").code == 0
     assert (tmp_path / "home" / "here" / "data").is_dir() and not (tmp_path / "~").exists()
     assert json.loads(cli("plan", file, "--store=~/here", "--json").out)["artifacts"][0]["status"] == "hit"
+
+
+def test_repair_moves_aside_what_no_run_would_read(cli: tiny.Cli, file: str, empty: Store) -> None:
+    graph, _ = tiny.execute(empty)
+    before = tiny.contents(empty)
+    key = next(key for key, node in graph.nodes.items() if node.stage == "retrain")
+    flip(empty.path("retrain", key) / "tensors.safetensors", -1)
+    found = cli("verify", "--store", empty.root)
+    assert found.code == 1 and "1 damaged; `run` makes those again that it reads, and with --repair" in found.out
+    assert tiny.execute(empty)[1].made == 0  # its results are there
+    mended = cli("verify", "--repair", "--store", empty.root)
+    assert mended.code == 0 and "1 damaged, 1 moved to" in mended.out and not empty.exists("retrain", key)
+    assert "0 damaged" in cli("verify", "--repair", "--store", empty.root).out
+    tiny.execute(empty)
+    assert {name for name in before if key not in name} == set(tiny.contents(empty))

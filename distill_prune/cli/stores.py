@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from distill_prune.cli.options import (
     open_store,
 )
 from distill_prune.errors import ConfigError
+
+if TYPE_CHECKING:
+    from distill_prune.store.store import Store
 
 
 @app.command()
@@ -105,12 +108,15 @@ def show(ref: RefArg, folder: StoreDir = None) -> None:
 @app.command()
 def verify(
     refs: Annotated[list[str] | None, typer.Argument(metavar="[REF]...", help="default: everything")] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="move damaged artifacts aside, so that a run makes again what it needs of them")
+    ] = False,
     folder: StoreDir = None,
     json: AsJson = False,
 ) -> None:
-    """Compare artifacts with their manifests, byte by byte; exit code 1 where one is damaged.
+    """Compare artifacts with their manifests, byte by byte; exit code 1 where one is damaged and stays.
 
-    Example:  distill-prune verify
+    Example:  distill-prune verify --repair
     """
     from distill_prune.errors import DamagedArtifact
 
@@ -122,14 +128,31 @@ def verify(
             store.check(ref.stage, ref.key)
         except DamagedArtifact as damage:
             damaged.append({"stage": ref.stage, "key": ref.key, "reason": damage.reason})
+    moved = [d for d in damaged if repair and _moved_aside(store, d["stage"], d["key"])]
+    left = len(damaged) - len(moved)
     if json:
-        print(json_.dumps({"checked": len(chosen), "damaged": damaged}))
+        print(json_.dumps({"checked": len(chosen), "damaged": damaged, "moved": [d["key"] for d in moved]}))
     else:
         for d in damaged:
             print(f"damaged: {d['stage']} {d['key']}: {d['reason']}")
-        print(f"{len(chosen)} checked, {len(damaged)} damaged" + ("; `run` makes damaged artifacts again" if damaged else ""))
-    if damaged:
+        told = f"{len(chosen)} checked, {len(damaged)} damaged"
+        if moved:
+            told += f", {len(moved)} moved to {store.root / '.damaged'}; `run` makes again what it needs of them"
+        elif damaged and not repair:
+            told += "; `run` makes those again that it reads, and with --repair all that a pipeline needs"
+        elif damaged:
+            told += "; another process works on them"
+        print(told)
+    if left:
         raise typer.Exit(1)
+
+
+def _moved_aside(store: Store, stage: str, key: str) -> bool:
+    """Move a damaged artifact to where such lie, unless another process works on it."""
+    with store.lock(key) as mine:
+        if mine and store.exists(stage, key) and not store.sound(stage, key):
+            store.set_aside(stage, key)
+        return mine
 
 
 @app.command()
