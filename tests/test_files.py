@@ -26,6 +26,13 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
         load(str(tmp_path / "twice.yaml"))
 
 
+def test_a_long_file_is_refused_and_never_read_in_part(tmp_path: Path) -> None:
+    """Its characters may be few where they take several bytes each."""
+    (tmp_path / "long.yaml").write_text("title: a\n" + "# \u00e9\n" * 300_000 + "seeds: [1]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"(?s)is not YAML.*more than 1,048,576 bytes"):
+        read_raw(tmp_path / "long.yaml")
+
+
 def test_a_file_anywhere_may_extend_a_shipped_one(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("extends: digits.yaml\nseeds: [7]\n")
     name, found = load(str(tmp_path / "mine.yaml"))

@@ -40,6 +40,8 @@ def _read(path: Path) -> dict[str, Json]:
     try:
         with path.open("rb") as file:
             content = file.read(BYTES + 1)  # a file may have no end
+        if len(content) > BYTES:
+            raise yaml.YAMLError(f"more than {BYTES:,} bytes")
         raw = parse_yaml(content.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise ConfigError(f"'{path}' is not YAML", got=problem, mend="correct the file at that place") from problem
