@@ -53,6 +53,13 @@ def test_a_lease_ends_with_its_process(empty: Store) -> None:
     assert not list((empty.root / ".runs").iterdir()) and not list((empty.root / ".locks").glob("run-*"))
 
 
+def test_a_lease_that_is_being_written_is_left_to_its_run(empty: Store) -> None:
+    aside = empty.root / ".runs" / ".run-0.json"
+    aside.parent.mkdir()
+    aside.write_text("[")
+    assert leased(empty) == set() and aside.exists()
+
+
 def test_a_run_holds_a_lease_while_it_makes_something(empty: Store) -> None:
     seen: list[set[str]] = []
     graph, _ = tiny.execute(empty, watch=tiny.Watch(lambda _: seen.append(leased(empty))), until="experts")

@@ -16,7 +16,7 @@ from filelock import FileLock
 
 from distill_prune.errors import DamagedArtifact, StoreError
 from distill_prune.store.disk import flush_folder, replace_json
-from distill_prune.store.leases import leased
+from distill_prune.store.leases import busy, leased
 from distill_prune.store.store import Ref, Store
 
 LEFT_SECONDS = 3600.0
@@ -122,14 +122,6 @@ def removable(store: Store, refs: Collection[Ref], *, with_dependents: bool) -> 
 def _busy_error(item: Item, why: str = "is being worked on by another process") -> StoreError:
     name = f"{item.ref.stage} {item.ref.key[:12]}" if item.ref else item.path.name
     return StoreError(f"{name} {why}", mend="wait until that run has ended, or end it")
-
-
-def busy(store: Store, key: str) -> bool:
-    """Whether another process has the key's lock now. Leaves no lock file behind."""
-    if not (store.root / ".locks" / key).exists():
-        return False
-    with store.lock(key) as mine:
-        return not mine
 
 
 def litter(store: Store, spared: Collection[str] = ()) -> list[Item]:

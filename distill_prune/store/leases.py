@@ -15,6 +15,14 @@ from distill_prune.store.disk import replace_json
 from distill_prune.store.store import Store
 
 
+def busy(store: Store, key: str) -> bool:
+    """Whether another process has the key's lock now. Leaves no lock file behind."""
+    if not (store.root / ".locks" / key).exists():
+        return False
+    with store.lock(key) as mine:
+        return not mine
+
+
 @contextlib.contextmanager
 def lease(store: Store, keys: Collection[str]) -> Iterator[None]:
     """Keep artifacts from removal by other processes while the block runs, those that it makes among them."""
@@ -32,14 +40,12 @@ def lease(store: Store, keys: Collection[str]) -> Iterator[None]:
 def leased(store: Store) -> set[str]:
     """The keys that live runs need. What dead runs have left of their leases is removed."""
     keys: set[str] = set()
-    folder = store.root / ".runs"
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        with store.lock(path.name) as dead:
-            if dead:
-                _forget(store, path)
-            else:
-                with contextlib.suppress(OSError, ValueError):
-                    keys |= set(json.loads(path.read_bytes()))
+    for path in (store.root / ".runs").glob("run-*"):  # not one that is being written
+        if not busy(store, path.name):
+            _forget(store, path)
+            continue
+        with contextlib.suppress(OSError, ValueError):
+            keys |= set(json.loads(path.read_bytes()))
     return keys
 
 
