@@ -31,11 +31,8 @@ def replace_json(path: Path, value: object) -> None:
 
 
 def as_created(path: Path) -> None:
-    """Give a file that a library made for this user alone the mode that files of this process are made with."""
-    probe = path.with_name(f".{path.name}.mode")
-    with probe.open("x"):
-        path.chmod(probe.stat().st_mode & 0o777)
-    probe.unlink()
+    """Give a file that a library made for this user alone the mode of a new file, as its folder was made with."""
+    path.chmod(path.parent.stat().st_mode & 0o666)
 
 
 def file_digest(path: Path) -> str:
