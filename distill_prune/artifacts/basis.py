@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from distill_prune.errors import NonFiniteError
+from distill_prune.settings import digest
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,15 @@ class Parts:
 
     tensors: Mapping[str, Tensor]
     numbers: Mapping[str, Any] = field(default_factory=dict)
+
+    def content(self) -> str:
+        """sha256 over the tensors (name, type, shape, bytes) and numbers."""
+        tensors = {}
+        for name, tensor in self.tensors.items():
+            flat = tensor.detach().cpu().contiguous().reshape(-1)
+            raw = flat.view(torch.uint8) if flat.numel() else flat
+            tensors[name] = [str(tensor.dtype), list(tensor.shape), hashlib.sha256(raw.numpy().tobytes()).hexdigest()]
+        return digest({"tensors": tensors, "numbers": dict(self.numbers)})
 
 
 def finite(name: str, tensor: Tensor) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import json
 import os
 import platform
@@ -84,7 +83,7 @@ class WorkProgress(Progress):
         self._saved = time.monotonic()
         tensors = {n: t.detach().cpu().contiguous() for n, t in tensors.items()}
         aside, about = self._file.with_suffix(".new"), {"numbers": json.dumps(numbers), "made_by": self._made_by}
-        about["sha256"] = _digest(tensors, about["numbers"])
+        about["sha256"] = Parts(tensors, about).content()
         with contextlib.suppress(OSError, SafetensorError):  # a snapshot only saves time: a full disk is no reason to stop
             self._file.parent.mkdir(parents=True, exist_ok=True)
             save_file(dict(tensors), aside, about)
@@ -102,21 +101,12 @@ class WorkProgress(Progress):
                 if about["made_by"] != self._made_by:
                     return None  # another device or library: going on would mix bits
                 tensors = {n: file.get_tensor(n).clone() for n in file.keys()}  # noqa: SIM118 - not a mapping
-                if _digest(tensors, about["numbers"]) != about["sha256"]:
+                sha256 = about.pop("sha256")
+                if Parts(tensors, about).content() != sha256:
                     return None  # bits have changed since
                 return Snapshot(tensors, json.loads(about["numbers"]))
         except (OSError, ValueError, KeyError, TypeError, SafetensorError):
             return None  # a snapshot only saves time: begin again
-
-
-def _digest(tensors: Mapping[str, Tensor], numbers: str) -> str:
-    """sha256 of all that a snapshot holds."""
-    sha256 = hashlib.sha256(numbers.encode())
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha256.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
-    return sha256.hexdigest()
 
 
 @contextlib.contextmanager

@@ -6,7 +6,6 @@ the store): the same file imported twice is one artifact, and a changed one is a
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +26,6 @@ from distill_prune.plan.roles import keys_of
 from distill_prune.plan.validate import entry, validated
 from distill_prune.run.reader import Reader
 from distill_prune.run.worker import versions
-from distill_prune.settings import digest
 from distill_prune.store.manifest import Manifest, Provenance
 from distill_prune.store.store import Ref, Store, identity
 
@@ -113,20 +111,10 @@ def _parts(noun: SyntheticSet | Trajectory | Ticket) -> Parts:
     return Parts(parts.tensors, {**parts.numbers, "cost": None, **more})
 
 
-def content(parts: Parts) -> str:
-    """sha256 over the tensors (name, type, shape, bytes) and numbers of an artifact."""
-    tensors = {}
-    for name, tensor in parts.tensors.items():
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        raw = flat.view(torch.uint8) if flat.numel() else flat
-        tensors[name] = [str(tensor.dtype), list(tensor.shape), hashlib.sha256(raw.numpy().tobytes()).hexdigest()]
-    return digest({"tensors": tensors, "numbers": dict(parts.numbers)})
-
-
 def _publish(
     store: Store, stage: str, form: str, parts: Parts, inputs: Mapping[str, str], label: str, model: dict[str, object] | None
 ) -> Imported:
-    settings: dict[str, object] = {"imported": content(parts)}
+    settings: dict[str, object] = {"imported": parts.content()}
     key = identity(stage, VERSIONS[stage], settings, inputs)
     with store.lock(key) as mine:
         if not mine:
