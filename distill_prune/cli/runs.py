@@ -83,9 +83,8 @@ def _trace(profile: Profile, folder: Path) -> Path:
     """Write the trace of a run beside its report."""
     from distill_prune.store.disk import replace_json
 
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / "trace.json"
-    replace_json(path, dict(profile.trace()))
+    replace_json(path, profile.trace())
     return path
 
 

@@ -135,14 +135,14 @@ def verify(
     else:
         for d in damaged:
             print(f"damaged: {d['stage']} {d['key']}: {d['reason']}")
-        told = f"{len(chosen)} checked, {len(damaged)} damaged"
+        summary = f"{len(chosen)} checked, {len(damaged)} damaged"
         if moved:
-            told += f", {len(moved)} moved to {store.root / '.damaged'}; `run` makes again what it needs of them"
+            summary += f", {len(moved)} moved to {store.root / '.damaged'}; `run` makes again what it needs of them"
         elif damaged and not repair:
-            told += "; `run` makes those again that it reads, and with --repair all that a pipeline needs"
+            summary += "; `run` makes those again that it reads, and with --repair all that a pipeline needs"
         elif damaged:
-            told += "; another process works on them"
-        print(told)
+            summary += "; another process works on them"
+        print(summary)
     if left:
         raise typer.Exit(1)
 

@@ -13,8 +13,9 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from distill_prune.plan.nodes import Node
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 class TimedStore(Store):
     """A store that counts the `seconds` in which artifacts are read and written through it."""
 
-    def __init__(self, root: Any) -> None:
+    def __init__(self, root: Path) -> None:
         super().__init__(root)
         self.seconds = 0.0
 
@@ -113,7 +114,7 @@ class Profile:
             part.waiting += waiting
         return sorted(parts.values(), key=lambda part: -part.total)
 
-    def trace(self) -> Mapping[str, object]:
+    def trace(self) -> dict[str, object]:
         """The JSON object of a trace file; times are microseconds from the first artifact's beginning."""
         workers: dict[str, int] = {}
         free: dict[str, float] = {}

@@ -2,8 +2,8 @@
 
 `<store>/<stage>/<key>/` holds `manifest.json`, `tensors.safetensors` and `numbers.json`. An artifact is written aside in
 `<store>/.work/<key>/`, flushed, then renamed; it is never overwritten. One kernel lock a key stands in `<store>/.locks/`:
-it is free as soon as its owner is dead. Reading checks the sha256 of every file (of a trajectory, the sizes). A damaged
-artifact is moved to `<store>/.damaged/`. Compiled code, which is no artifact, lies in `<store>/.compiled/`.
+it is free as soon as its owner is dead. Reading checks the sha256 of every file (of a trajectory once a worker). A
+damaged artifact is moved to `<store>/.damaged/`. Compiled code, which is no artifact, lies in `<store>/.compiled/`.
 """
 
 from __future__ import annotations
