@@ -10,9 +10,11 @@ import tiny
 import torch
 from safetensors import SafetensorError
 
+from distill_prune.artifacts import Parts
 from distill_prune.errors import RunError, StoreError
 from distill_prune.plan.nodes import Graph
 from distill_prune.run.worker import WorkProgress
+from distill_prune.store.manifest import Provenance
 from distill_prune.store.store import NUMBERS, TENSORS, Store
 from distill_prune.study.study import read
 
@@ -85,3 +87,35 @@ def test_a_store_that_nobody_made_is_named(tmp_path: Path, executor: str) -> Non
 def test_an_empty_folder_can_be_a_store(tmp_path: Path) -> None:
     _, report = tiny.execute(Store(tmp_path), until="data")
     assert report.made == 1 and tiny.damaged(Store(tmp_path)) == []
+
+
+def test_what_was_made_from_a_damaged_input_goes_with_it(store: Store, empty: Store) -> None:
+    """The damage may be older than the artifact: here the ticket that was made from it is another one, with right hashes."""
+    labels = ("dense seed 0", "real seed 0 level 1")
+    dense, ticket = (tiny.node_of(tiny.build(tiny.pipeline(), empty), label) for label in labels)
+
+    def damage(_: int) -> None:
+        if watch.made[-1].key != ticket.key or len({n.key for n in watch.made}) < len(watch.made):
+            return
+        parts, manifest = empty.read("prune", ticket.key), empty.manifest("prune", ticket.key)
+        shutil.rmtree(empty.path("prune", ticket.key))
+        wrong = {name: t.flip(0) if t.dtype == torch.bool else t for name, t in parts.tensors.items()}
+        empty.write(Provenance.model_validate(manifest.model_dump(exclude={"files"})), Parts(wrong, parts.numbers))
+        flip(empty.path("prune", dense.key) / TENSORS)
+
+    watch = tiny.Watch(damage)
+    tiny.execute(empty, watch=watch)
+    assert any(ticket.label in warning and "was made from it" in warning for warning in watch.warnings)
+    assert tiny.contents(empty) == tiny.contents(store)
+
+
+def test_work_begun_from_a_damaged_input_is_begun_anew(store: Store, empty: Store) -> None:
+    """A snapshot of a run that was stopped was computed from what is found damaged now."""
+    graph, _ = tiny.execute(empty, until="experts")
+    synthetic, expert = graph.nodes[graph.sets["synthetic"]], tiny.node_of(graph, "expert 0")
+    WorkProgress(empty.work(synthetic.key), lambda *_: None).save({"images": torch.ones(2)}, {"iteration": 1})
+    flip(empty.path("experts", expert.key) / TENSORS)
+    watch = tiny.Watch()
+    tiny.execute(empty, watch=watch)
+    assert sum("was damaged" in warning for warning in watch.warnings) == 1
+    assert tiny.contents(empty) == tiny.contents(store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -87,6 +88,8 @@ class _Run:
         self.report = Report()
         self.failure: DistillPruneError | None = None
         self._tries: dict[str, int] = {}
+        self._made: set[str] = set()
+        self._doubted: set[str] = set()  # in flight, and perhaps begun from an input that was found damaged
 
     def over(self) -> bool:
         """Whether nothing is open; after a failure, whether nothing is in flight."""
@@ -102,6 +105,10 @@ class _Run:
 
     def hear(self, event: Event) -> None:
         node = self.graph.nodes[event.key]
+        doubted = event.key in self._doubted and not isinstance(event, Tick | Line)
+        if doubted:
+            self._doubted.discard(event.key)
+            self._drop_snapshots([event.key])
         match event:
             case Tick(_, done, total, note):
                 self.watcher.ticked(node, done, total, note)
@@ -112,6 +119,9 @@ class _Run:
                 self.report.made += 1
                 self.profile.made(node, event)
                 self.watcher.finished(node, "made", seconds, self.schedule.left())
+                self._made.add(key)
+                if doubted:
+                    self._take_back(key)
             case Hit(key):
                 self.schedule.end(key)
                 self.report.elsewhere += 1
@@ -122,6 +132,8 @@ class _Run:
                 self._damaged(event)
             case Died(_, where):
                 self._again(node, f"its worker died ({where})")
+            case Failed(key) if doubted:  # for what it was made from, perhaps
+                self.schedule.put_back(key)
             case Failed(key, error):
                 self.schedule.end(key)
                 self.failure = self.failure or error
@@ -147,6 +159,7 @@ class _Run:
             return  # several workers met it: said already, and being made or made again
         tries, known = self._tried(key), key in self.graph.nodes
         self.watcher.warn(f"{stage} {key[:12]} was damaged ({reason}); moved to {self.store.root / '.damaged'} and made again")
+        self._take_back_all(key)
         if not known or tries >= TRIES:
             why = f"{TRIES} times" if known else "and is not made by this pipeline"
             self.failure = RunError(f"{stage} {key[:12]} was damaged ({reason}) {why}", mend="make or import it again")
@@ -157,6 +170,33 @@ class _Run:
             if node.key not in self.schedule and not self.store.has(node.stage, node.key):
                 self.schedule.reopen(node.key, event.key)
                 stack += [used for used in node.inputs.values() if used in self.graph.nodes]
+
+    def _take_back_all(self, damaged: str) -> None:
+        """What this run made from an input goes with it, for the damage may be older than that; so do snapshots, which an
+        earlier run may have left."""
+        after = self.schedule.computed_from(damaged)
+        self._doubted |= after & self.schedule.flying
+        self._drop_snapshots(after - self.schedule.flying)
+        for key in sorted(after & self._made):
+            self._take_back(key)
+
+    def _take_back(self, key: str) -> None:
+        """Move an artifact that this run made away, and make it again."""
+        node = self.graph.nodes[key]
+        self._made.discard(key)
+        with self.store.lock(key) as mine:
+            if mine and self.store.exists(node.stage, key):
+                self.store.set_aside(node.stage, key)
+        self.watcher.warn(f"{node.stage} {key[:12]} ({node.label}) was made from it; moved there, too")
+        self.schedule.reopen(key, key)
+
+    def _drop_snapshots(self, keys: Iterable[str]) -> None:
+        """Forget unfinished work, unless another process is at it: it only saves time."""
+        for key in keys:
+            if self.store.work(key).exists():
+                with self.store.lock(key) as mine:
+                    if mine:
+                        shutil.rmtree(self.store.work(key), ignore_errors=True)
 
 
 def run(

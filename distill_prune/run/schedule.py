@@ -116,6 +116,15 @@ class Schedule:
                 self._open_inputs[user] -= 1
                 self._offer(user)
 
+    def computed_from(self, key: str) -> set[str]:
+        """All artifacts of the graph that are computed from this one, however far."""
+        after, stack = set[str](), [key]
+        while stack:
+            new = set(self._users.get(stack.pop(), ())) - after
+            after |= new
+            stack += new
+        return after
+
     def left(self) -> float:
         """Seconds of work left: open artifacts cost what those of their kind took in this run, else what was guessed."""
         return sum(kind.left() for kind in self._kinds.values())
