@@ -265,9 +265,9 @@ def test_settings_that_do_not_fit_are_refused():
 
 def test_inputs_that_do_not_fit_are_refused(directory):
     settings = settings_of(directory)
-    with pytest.raises(RunError, match=r"(?s)cannot take inputs of shape \(2, 17\).*17 tokens, and the encoder has 16"):
+    with pytest.raises(ConfigError, match=r"(?s)cannot take inputs of shape \(2, 17\).*17 tokens, and the encoder has 16"):
         build_model(settings, (2, 17), 3)
-    with pytest.raises(RunError, match=r"tokens \(2, L\) or word embeddings \(S, 16\)"):
+    with pytest.raises(ConfigError, match=r"tokens \(2, L\) or word embeddings \(S, 16\)"):
         build_model(settings, (3, 32, 32), 3)
     assert build_model(settings, (5, 16), 3).module(torch.zeros(1, 5, 16)).shape == (1, 3)
     with pytest.raises(ConfigError, match=r"(?s)do not cover the classes.*2 \+ 2 = 4.*expected: 3"):

@@ -165,6 +165,7 @@ def plan(pipeline: PipelineArg, sets: Sets = None, folder: StoreDir = None, json
     Example:  distill-prune plan digits.yaml
     """
     from distill_prune.compiled import check_compiler
+    from distill_prune.plan.foresight import foresee
     from distill_prune.study.study import cost_of
     from distill_prune.terminal import duration
 
@@ -175,6 +176,7 @@ def plan(pipeline: PipelineArg, sets: Sets = None, folder: StoreDir = None, json
             check_compiler()
         except UserError as problem:  # this machine need not be the one that runs it
             print(problem, file=sys.stderr)
+    foresee(graph, store, [key for key, node in graph.nodes.items() if not store.has(node.stage, key)])
     costs = cost_of(graph, store)
     rows: list[dict[str, Any]] = [
         {

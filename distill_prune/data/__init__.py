@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from distill_prune.settings import Entry
@@ -9,6 +10,7 @@ from distill_prune.table import EntryModule, Table
 
 if TYPE_CHECKING:
     from distill_prune.artifacts import Images, Sentences
+    from distill_prune.data.preparation import Survey
     from distill_prune.data.source import Loaded, Remembered, Source
 
 
@@ -16,6 +18,9 @@ class DataSet(EntryModule, Protocol):
     """An entry of the table. Its settings derive from `source.Source`."""
 
     Settings: type[Entry]
+    look: Callable[[Entry], Loaded | None] | None = None
+    """What `load` gives, in seconds: its pixels may be on the device "meta", where they have a shape and no values. None where
+    that takes a download."""
 
     def fingerprint(self, settings: Entry, remembered: Remembered | None = None, /) -> str:
         """What stands for the source's bytes in keys."""
@@ -64,3 +69,16 @@ def prepare(settings: Source) -> Images | Sentences:
     from distill_prune.data.preparation import prepared
 
     return prepared(settings, DATASETS[settings.name].load(settings))
+
+
+def survey(settings: Source) -> Survey | None:
+    """What a prepared data set will hold, as far as plans need it; None where looking takes long, or a download.
+
+    Raises:
+        DataError: as `prepare`, but for what only the pixels show.
+    """
+    from distill_prune.data.preparation import surveyed
+
+    look = DATASETS[settings.name].look
+    loaded = None if look is None else look(settings)
+    return None if loaded is None else surveyed(settings, loaded)

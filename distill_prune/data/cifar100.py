@@ -38,4 +38,4 @@ SET = Published(
     },
 )
 
-fingerprint, load = SET.fingerprint, SET.load
+fingerprint, load, look = SET.fingerprint, SET.load, SET.look

@@ -56,3 +56,6 @@ def load(settings: Settings) -> Loaded:
     test = torch.zeros(len(y), dtype=torch.bool)
     test[stratified(y, TEST, classes, stream(settings.split_seed, "data", "test"), what="digits", leave=True)] = True
     return Loaded(torch.from_numpy(pixels).unsqueeze(1), y, test, classes, 16.0, "digits")
+
+
+look = load

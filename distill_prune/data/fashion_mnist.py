@@ -45,4 +45,4 @@ SET = Published(
     ),
 )
 
-fingerprint, load = SET.fingerprint, SET.load
+fingerprint, load, look = SET.fingerprint, SET.load, SET.look

@@ -6,11 +6,13 @@ left alone, and so is what lies beside the folders of the classes; anything else
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from distill_prune.data.image_file import SUFFIXES, decode
 from distill_prune.data.labels import check_names
@@ -58,6 +60,23 @@ def load(settings: Settings) -> Loaded:
     Raises:
         DataError: the folder is not laid out as it should be, or an image cannot be used.
     """
+    return _loaded(settings, lambda files: decode(files, settings.size, settings.channels))
+
+
+def look(settings: Settings) -> Loaded:
+    """The same, of whose images the first alone is decoded.
+
+    Raises:
+        DataError: the folder is not laid out as it should be, or its first image cannot be used.
+    """
+    return _loaded(
+        settings,
+        lambda files: decode(files[:1], settings.size, settings.channels).to("meta").expand(len(files), -1, -1, -1),
+    )
+
+
+def _loaded(settings: Settings, decoded: Callable[[list[Path]], Tensor]) -> Loaded:
+    """The chosen rows, with their images as `decoded` gives them."""
     parts = _parts(settings)
     classes = tuple(parts[0])
     check_names(classes, settings.path)
@@ -72,7 +91,7 @@ def load(settings: Settings) -> Loaded:
     asked = (settings.rows, settings.test_rows)
     train, test = chosen(pools, [labels, labels], asked, classes, settings.split_seed, of=settings.path)
     rows = torch.cat([train, test])
-    pixels = decode([examples[row][0] for row in rows.tolist()], settings.size, settings.channels)
+    pixels = decoded([examples[row][0] for row in rows.tolist()])
     title = settings.title or Path(settings.path).expanduser().resolve().name
     return Loaded(pixels, labels[rows], torch.arange(len(rows)) >= len(train), classes, 255.0, title)
 

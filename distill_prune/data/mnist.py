@@ -30,4 +30,4 @@ SET = Published(
     classes=tuple(str(c) for c in range(10)),
 )
 
-fingerprint, load = SET.fingerprint, SET.load
+fingerprint, load, look = SET.fingerprint, SET.load, SET.look

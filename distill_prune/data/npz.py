@@ -125,3 +125,6 @@ def load(settings: Settings) -> Loaded:
     place = Path(settings.path).expanduser().resolve()
     title = settings.title or (place.name if place.is_dir() else place.stem)
     return Loaded(torch.cat(pixels), labels, test_rows, classes, scale, title)
+
+
+look = load

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -13,6 +15,17 @@ from distill_prune.data.tokens import LoadedText
 from distill_prune.data.whiten import fit_zca
 from distill_prune.errors import DataError
 from distill_prune.rng import stream
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What plans need to know of a data set: the `shape` of an example, the names of the classes, and how many training
+    examples each has."""
+
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    counts: tuple[int, ...]
+
 
 _FIT = {"normalize": fit_normalize, "zca": fit_zca}
 
@@ -29,6 +42,17 @@ def prepared(settings: Source, loaded: Loaded) -> Images | Sentences:
         return Sentences(*tensors, loaded.vocabulary, loaded.title, loaded.heads, loaded.masked)
     transform = _FIT[settings.transform](loaded.pixels[split == SPLITS.index("train")], loaded.scale)
     return Images(loaded.pixels, loaded.labels, split, loaded.classes, transform, loaded.scale, loaded.title)
+
+
+def surveyed(settings: Source, loaded: Loaded) -> Survey:
+    """What the prepared data set will hold.
+
+    Raises:
+        DataError: as `prepared`.
+    """
+    labels = loaded.labels[_split(settings, loaded) == SPLITS.index("train")]
+    counts = torch.bincount(labels, minlength=len(loaded.classes))
+    return Survey(tuple(loaded.pixels.shape[1:]), loaded.classes, tuple(counts.tolist()))
 
 
 def _split(settings: Source, loaded: Loaded) -> Tensor:

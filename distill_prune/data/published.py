@@ -84,6 +84,16 @@ class Published:
         x, y = (torch.cat([t[part] for t, part in zip(both, rows, strict=True)]) for both in (pixels, labels))
         return Loaded(x, y, torch.arange(len(y)) >= len(rows[0]), self.classes, 255.0, self.title)
 
+    def look(self, settings: PublishedSource) -> Loaded | None:
+        """The same, where its files are there.
+
+        Raises:
+            DataError: a file is not the published one.
+        """
+        root = Path(settings.path).expanduser()
+        there = any(files and all((root / name).is_file() for name in files) for files in (self.unpacked, self.files))
+        return self.load(settings) if there else None
+
     def _lay_out(self, root: Path, folder: Path, download: bool) -> None:
         """Check what is there, fetch what is not, and lay it out in `folder`, unpacked."""
         there = [name for name in (*self.unpacked, *self.files) if (root / name).is_file()]

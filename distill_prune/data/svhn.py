@@ -31,4 +31,4 @@ SET = Published(
     labels="labels",
 )
 
-fingerprint, load = SET.fingerprint, SET.load
+fingerprint, load, look = SET.fingerprint, SET.load, SET.look

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from distill_prune.errors import RunError, UserError
+from distill_prune.errors import ConfigError, UserError
 from distill_prune.fingerprints import Remembered
 from distill_prune.rng import seed_of, seeded
 from distill_prune.settings import Entry, digest
@@ -162,7 +162,7 @@ def build_model(settings: Entry, shape: tuple[int, ...], classes: int) -> Model:
     """The model that `settings` (of a `MODELS` entry, with its `name`) describes, for inputs (C, H, W).
 
     Raises:
-        RunError: the network cannot be built for inputs of this shape.
+        ConfigError: the network cannot be built for inputs of this shape.
     """
     entry = MODELS[settings.name]
     pretrained = entry.pretrained
@@ -172,7 +172,7 @@ def build_model(settings: Entry, shape: tuple[int, ...], classes: int) -> Model:
     try:
         model.module  # noqa: B018  built here, so that a shape that does not fit is refused here
     except (ValueError, RuntimeError) as problem:
-        raise RunError(
+        raise ConfigError(
             f"model '{entry.__name__.rsplit('.', 1)[-1]}' cannot take inputs of shape {tuple(shape)}",
             got=problem,
             mend="larger images, a smaller depth, or another norm" if len(shape) == 3 else "another network, or shorter text",

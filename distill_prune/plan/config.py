@@ -60,7 +60,7 @@ class Prune(Settings):
     """Chains: how many levels, how much goes at each, and the training that finds masks: `recipe` on small sets, `real` on
     real data. With `real` written out, a change of the retraining leaves every ticket as it is (at k = 0)."""
 
-    levels: int = Field(10, ge=0)
+    levels: int = Field(10, ge=0, le=1000)
     rate: float = Field(0.2, gt=0, lt=1)
     criterion: AnyCriterion
     share: Share = Field("remaining", description="what `rate` is a share of: of the weights left, or of all at first")

@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from distill_prune.distill import METHODS
+from distill_prune.errors import ConfigError
 from distill_prune.plan.config import Pipeline
 from distill_prune.plan.jobs import VERSIONS, Conditions, Job
 from distill_prune.store.store import STAGES, identity
+
+MOST = 100_000
+"""Artifacts of one study: the shipped ones have up to some thousands, and planning as many as this takes ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -93,9 +97,20 @@ class Graph:
         return {m.set: m.key for m in self.set_measures if m.analysis == "evaluation" and not m.architecture}
 
     def add(self, stage: str, job: Job, inputs: Mapping[str, str], label: str, kind: str = "") -> str:
-        """Add the artifact of a job under the pipeline's conditions, unless it is there; its key."""
+        """Add the artifact of a job under the pipeline's conditions, unless it is there; its key.
+
+        Raises:
+            ConfigError: there are too many.
+        """
         job = job.under(Conditions(self.pipeline.threads, self.pipeline.lanes, self.pipeline.compile))
         key = identity(stage, VERSIONS[stage], job.identity(), inputs)
+        if len(self.nodes) >= MOST:
+            raise ConfigError(
+                f"the pipeline asks for more than {MOST:,} artifacts",
+                got=f"{len(self.pipeline.seeds)} seeds, {len(self.pipeline.arms)} arms, {self.pipeline.prune.levels} levels, "
+                f"{self.pipeline.retrain.copies} copies, {self.pipeline.experts.count} experts",
+                mend="several pipelines",
+            )
         self.nodes.setdefault(key, Node(stage, key, job, dict(inputs), label, kind or stage))
         return key
 

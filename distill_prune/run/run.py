@@ -10,6 +10,7 @@ from typing import Protocol
 
 from distill_prune.compiled import check_compiler
 from distill_prune.errors import DistillPruneError, RunError
+from distill_prune.plan.foresight import foresee
 from distill_prune.plan.nodes import Graph, Node
 from distill_prune.run.devices import check_device
 from distill_prune.run.events import Busy, Damaged, Died, Event, Executor, Failed, Hit, Line, Made, Tick
@@ -214,7 +215,7 @@ def run(
 
     Raises:
         StoreError: the store's folder is not there.
-        UserError: steps are to be compiled, and there is no compiler.
+        UserError: steps are to be compiled, and there is no compiler; or the data cannot give what the pipeline asks of them.
         DistillPruneError: an artifact could not be made; those in flight are finished first, and all are kept.
         KeyboardInterrupt: passed on after the workers have been ended.
     """
@@ -226,6 +227,7 @@ def run(
     compiles = any(graph.nodes[key].job.compile for key in missing)
     if compiles and device == "cpu" and executor_name != "ray":
         check_compiler()
+    foresee(graph, store, missing)
     schedule = Schedule(graph.nodes, missing, urgency(graph, wanted, cost) if missing else {}, cost)
     state = _Run(graph, store, watcher, schedule, profile or Profile())
     state.report.hits = len(wanted) - len(missing)

@@ -1,0 +1,120 @@
+"""What a pipeline asks for and its data cannot give, found before anything is made.
+
+Images are looked at where that takes no download; text is looked at when it is prepared, which comes first in a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+
+import torch
+
+from distill_prune.artifacts import SyntheticSet
+from distill_prune.data import survey
+from distill_prune.data.preparation import Survey
+from distill_prune.distill.classes import class_rows
+from distill_prune.errors import DistillPruneError
+from distill_prune.models import Model, build_model
+from distill_prune.plan.jobs import CompareJob, DataJob, DistillJob
+from distill_prune.plan.nodes import Graph, Node, is_control
+from distill_prune.recipe import Recipe
+from distill_prune.settings import Entry, digest
+from distill_prune.store.store import Store
+from distill_prune.training.batches import check_batches
+
+
+def foresee(graph: Graph, store: Store, missing: Collection[str]) -> None:
+    """Look at the data, networks and batches of the `missing` artifacts.
+
+    Raises:
+        DataError: a data set does not hold what is asked of it.
+        UserError: a set asks for more images of a class than there are, a network cannot take the images, or a batch has one
+            example where batch norm needs two.
+    """
+    nodes = [node for key, node in graph.nodes.items() if key in missing]
+    if all(node.stage == "data" for node in nodes):
+        return  # nothing is spent before they are looked at
+    foresight = _Foresight(graph, store)
+    for node in nodes:
+        try:
+            foresight.check(node)
+        except DistillPruneError as error:
+            error.label = error.label or node.label
+            raise
+
+
+@dataclass
+class _Foresight:
+    graph: Graph
+    store: Store
+    _surveys: dict[str, Survey | None] = field(default_factory=dict)
+    _sizes: dict[str, int | None] = field(default_factory=dict)
+    _models: dict[str, Model] = field(default_factory=dict)
+    _trained: set[tuple[str, Recipe, int]] = field(default_factory=set)
+
+    def check(self, node: Node) -> None:
+        if isinstance(node.job, DataJob):
+            self._survey(node.key)
+            return
+        data = self._survey(self._data(node))
+        if data is None:
+            return
+        if isinstance(node.job, DistillJob):
+            self._check_images(node.job.method, data)
+        settings, recipe = (dict(node.job).get(name) for name in ("model", "recipe"))
+        if not isinstance(settings, Entry) or isinstance(node.job, CompareJob):
+            return
+        model, examples = self._model(settings, data), self._size(node.inputs.get("images", node.inputs.get("data", "")))
+        if not isinstance(recipe, Recipe) or examples is None or (model.identity, recipe, examples) in self._trained:
+            return
+        self._trained.add((model.identity, recipe, examples))
+        check_batches(model, recipe, examples)
+
+    def _data(self, node: Node) -> str:
+        """The key of the data set that says which inputs and classes a node's network has: its own, else that of its chain's
+        level 0, else the study's."""
+        if "data" in node.inputs or "dense" not in node.inputs:
+            return node.inputs.get("data", self.graph.data)
+        dense = self.graph.nodes.get(node.inputs["dense"])
+        return self.graph.data if dense is None else dense.inputs.get("data", self.graph.data)
+
+    def _survey(self, key: str) -> Survey | None:
+        if key not in self._surveys:
+            node = self.graph.nodes.get(key)
+            images = node is not None and isinstance(node.job, DataJob) and not node.job.source.is_text
+            self._surveys[key] = survey(node.job.source) if images else None  # type: ignore[union-attr]
+        return self._surveys[key]
+
+    def _size(self, key: str) -> int | None:
+        """The number of examples that a chain prunes with or a copy is trained on; None where it is not known before."""
+        if key not in self._sizes:
+            self._sizes[key] = self._counted(key)
+        return self._sizes[key]
+
+    def _counted(self, key: str) -> int | None:
+        node = self.graph.nodes.get(key)
+        if node is None:
+            synthetic = SyntheticSet.of(self.store.read("distill", key))
+            return len(synthetic.labels) * synthetic.factor**2
+        if isinstance(node.job, DataJob):
+            data = self._survey(key)
+            return None if data is None else sum(data.counts)
+        data, method = self._survey(node.inputs.get("data", "")), dict(getattr(node.job, "method", {}))
+        if data is None or "ipc" not in method:
+            return None
+        return int(method["ipc"] * len(data.classes) * method.get("factor", 1) ** 2)
+
+    def _model(self, settings: Entry, data: Survey) -> Model:
+        name = digest([settings, list(data.shape), len(data.classes)])
+        if name not in self._models:
+            self._models[name] = build_model(settings, data.shape, len(data.classes))
+        return self._models[name]
+
+    def _check_images(self, method: Entry, data: Survey) -> None:
+        """Refuse a set that holds or begins at more real images of a class than there are."""
+        choices = dict(method)
+        if "ipc" not in choices or not (is_control(method.name) or choices.get("init") == "real"):
+            return
+        labels = torch.arange(len(data.classes)).repeat_interleave(torch.tensor(data.counts))
+        class_rows(labels, data.classes, choices["ipc"] * choices.get("factor", 1) ** 2)
