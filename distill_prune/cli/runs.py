@@ -93,7 +93,7 @@ def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
     from distill_prune.report import fingerprint, write
     from distill_prune.store.disk import replace_json
 
-    folder = out or store.root / "reports" / name
+    folder = out.expanduser() if out else store.root / "reports" / name
     there = sorted(k for k, n in graph.nodes.items() if store.has(n.stage, k))
     mark, stamp = folder / ".made-of.json", fingerprint(name, graph.pipeline, there)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
