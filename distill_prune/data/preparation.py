@@ -19,12 +19,13 @@ from distill_prune.rng import stream
 
 @dataclass(frozen=True)
 class Survey:
-    """What plans need to know of a data set: the `shape` of an example, the names of the classes, and how many training
-    examples each has."""
+    """What plans need to know of a data set: the `shape` of an example, the names of the classes, how many training examples
+    each has, and how many examples each part of SPLITS."""
 
     shape: tuple[int, ...]
     classes: tuple[str, ...]
     counts: tuple[int, ...]
+    splits: tuple[int, ...]
 
 
 _FIT = {"normalize": fit_normalize, "zca": fit_zca}
@@ -50,9 +51,10 @@ def surveyed(settings: Source, loaded: Loaded) -> Survey:
     Raises:
         DataError: as `prepared`.
     """
-    labels = loaded.labels[_split(settings, loaded) == SPLITS.index("train")]
-    counts = torch.bincount(labels, minlength=len(loaded.classes))
-    return Survey(tuple(loaded.pixels.shape[1:]), loaded.classes, tuple(counts.tolist()))
+    split = _split(settings, loaded)
+    counts = torch.bincount(loaded.labels[split == SPLITS.index("train")], minlength=len(loaded.classes))
+    splits = torch.bincount(split, minlength=len(SPLITS))
+    return Survey(tuple(loaded.pixels.shape[1:]), loaded.classes, tuple(counts.tolist()), tuple(splits.tolist()))
 
 
 def _split(settings: Source, loaded: Loaded) -> Tensor:

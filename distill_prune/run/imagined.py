@@ -1,0 +1,141 @@
+"""A store that holds made-up inputs of the right sizes, so that the work on an artifact can be tried before there are any.
+
+How long a computation takes depends on shapes, not on values: pixels are noise, networks are as drawn, masks keep everything.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from distill_prune.artifacts import SPLITS, Cost, Images, Parts, SyntheticSet, Trajectory, Transform, Weights
+from distill_prune.data import prepare, survey
+from distill_prune.data.preparation import Survey
+from distill_prune.plan.jobs import DataJob, DenseJob, DistillJob, ExpertsJob, RetrainJob
+from distill_prune.plan.nodes import Graph, Node
+from distill_prune.prune.imp import level_zero
+from distill_prune.run.reader import Reader
+from distill_prune.store.store import Store
+from distill_prune.tree import flatten, select, shapes
+
+
+
+class NothingKnown(Exception):
+    """The data cannot be looked at before they are prepared, so no inputs can be made up."""
+
+
+class Imagined(Store):
+    """The inputs of a graph's artifacts: those of the `real` store where it has them, else made up. Nothing is written."""
+
+    def __init__(self, graph: Graph, real: Store, device: str) -> None:
+        super().__init__(real.root)
+        self._graph, self._real = graph, real
+        self._parts: dict[str, Parts] = {}
+        self.reader = Reader(self, device)
+
+    def exists(self, stage: str, key: str) -> bool:
+        node = self._graph.nodes.get(key)
+        return self._real.exists(stage, key) if node is None else node.stage == stage
+
+    def manifest(self, stage: str, key: str) -> Any:
+        node = self._graph.nodes.get(key)
+        return self._real.manifest(stage, key) if node is None else SimpleNamespace(inputs=node.inputs)
+
+    def read(self, stage: str, key: str) -> Parts:
+        node = self._graph.nodes.get(key)
+        if node is None or stage == "data" and self._real.has(stage, key):
+            return self._real.read(stage, key)
+        # One ticket stands for all of a data set: their values do not matter. Copies differ, for lines lie between them.
+        name = key if stage in ("data", "distill") else f"{stage} {node.inputs.get('data', '')} {_copy(node)}"
+        if name not in self._parts:
+            self._parts[name] = self._made_up(node)
+        return self._parts[name]
+
+    def numbers(self, stage: str, key: str) -> dict[str, Any]:
+        return dict(self.read(stage, key).numbers)
+
+    def trajectory(self, key: str, *, sizes_only: bool = False) -> Trajectory:
+        node = self._graph.nodes.get(key)
+        if node is None:
+            return self._real.trajectory(key, sizes_only=sizes_only)
+        assert isinstance(node.job, ExpertsJob)
+        model = self.reader.model_for(node.job.model, node.inputs["data"])
+        drawn = select(model.fresh(0), model.parameters)
+        return Trajectory(_Rows(flatten(drawn), int(node.job.recipe.length.count) + 1), shapes(drawn))
+
+    def _made_up(self, node: Node) -> Parts:
+        match node.job:
+            case DataJob() as job:
+                return self._data(job)
+            case DistillJob() as job:
+                return self._set(node, job).parts()
+            case RetrainJob() as job:
+                return Weights(self.reader.model_for(job.model, node.inputs["data"]).fresh(_copy(node))).parts()
+            case _ if node.stage == "prune":
+                return self._ticket(node)
+            case _:
+                raise NothingKnown
+
+    def _ticket(self, node: Node) -> Parts:
+        """Level 0 of a ticket's chain, which stands for all its levels."""
+        dense = self._graph.nodes.get(node.inputs.get("dense", node.key), node)
+        if not isinstance(dense.job, DenseJob):
+            raise NothingKnown
+        model = self.reader.model_for(dense.job.model, dense.inputs["data"])
+        return level_zero(model, model.fresh(0), Cost()).parts(None)
+
+    def _data(self, job: DataJob) -> Parts:
+        """Noise of the data's sizes; text is prepared, for its lengths decide the time."""
+        if job.source.is_text:
+            return prepare(job.source).parts()
+        data = survey(job.source)
+        if data is None:
+            raise NothingKnown
+        return _noise(data).parts()
+
+    def _set(self, node: Node, job: DistillJob) -> SyntheticSet:
+        """Noise of the size of a set."""
+        choices, images = dict(job.method), self.reader.images(node.inputs["data"])
+        if "ipc" not in choices or not isinstance(images, Images):
+            raise NothingKnown
+        labels = torch.arange(len(images.classes)).repeat_interleave(choices["ipc"])
+        return SyntheticSet(
+            torch.randn(len(labels), *images.shape),
+            labels,
+            images.classes,
+            images.transform,
+            job.method.name,
+            choices.get("inner_lr"),
+            choices.get("augment", "none"),
+            choices.get("factor", 1),
+        )
+
+
+class _Rows:
+    """Checkpoints that move a little from epoch to epoch."""
+
+    def __init__(self, start: Tensor, count: int) -> None:
+        self._start, self._step, self._count = start, 0.01 * torch.randn_like(start), count
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> Tensor:
+        return self._start + index * self._step
+
+
+def _copy(node: Node) -> int:
+    """Which copy of a ticket it is; 0 of what is none."""
+    return node.job.copy_index if isinstance(node.job, RetrainJob) else 0
+
+
+def _noise(data: Survey) -> Images:
+    """A data set of noise."""
+    split = torch.arange(len(SPLITS), dtype=torch.uint8).repeat_interleave(torch.tensor(data.splits))
+    pixels = torch.randint(0, 256, (len(split), *data.shape), dtype=torch.uint8)
+    channels = data.shape[0]
+    transform = Transform("normalize", {"mean": torch.full((channels,), 0.5), "std": torch.full((channels,), 0.3)})
+    return Images(pixels, torch.arange(len(split)) % len(data.classes), split, data.classes, transform, 255.0)

@@ -1,0 +1,128 @@
+"""How long artifacts take on this machine: each kind of work is begun on made-up inputs and stopped after a second.
+
+What a computation reports of its progress says how much of it is left. Work that reports nothing within its time has no
+measurement.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from distill_prune.plan.jobs import DataJob, DistillJob
+from distill_prune.plan.nodes import Node
+from distill_prune.progress import Progress
+from distill_prune.run.imagined import Imagined, NothingKnown
+from distill_prune.run.stages import compute
+from distill_prune.run.trainings import task_of
+from distill_prune.run.worker import conditions, keep_pages
+from distill_prune.training import train_group
+
+Clock = Callable[[], float]
+
+ENOUGH = 1.0
+"""Seconds after which work that reports its progress is stopped."""
+TOO_LONG = 8.0
+"""Seconds after which any work is stopped."""
+INNER_STEPS = 2
+"""Inner steps of an iteration of distillation that stand for all of them."""
+
+
+class _Stopped(Exception):
+    """The work has shown how long it takes: `seconds` in all, None where it did not."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+
+
+class _Watch(Progress):
+    """Stops the work after ENOUGH seconds, and says how long all of it takes."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock, self._began = clock, clock()
+        self._first: tuple[float, int] | None = None
+
+    def tick(self, done: int, total: int, note: str = "") -> None:
+        now = self._clock() - self._began
+        if self._first is None:
+            self._first = now, done
+            if now < ENOUGH:
+                return
+        if now < ENOUGH:
+            return
+        before, steps = self._first
+        if done > steps:
+            raise _Stopped(before + (now - before) / (done - steps) * (total - steps))
+        raise _Stopped(now * total / max(done, 1))
+
+
+def measured(node: Node, imagined: Imagined) -> float | None:
+    """Seconds that the work on an artifact takes on this machine, alone; None where it does not show in time, or no inputs
+    can be made up. Short work is done twice: the first time prepares what later artifacts share."""
+    keep_pages()
+    longer, shorter = _shortened(node)
+    seconds = _seconds(shorter, imagined)
+    if seconds is not None and seconds < ENOUGH / 2:
+        seconds = _seconds(shorter, imagined)
+    return None if seconds is None else longer * seconds / node.job.lanes
+
+
+def _seconds(node: Node, imagined: Imagined) -> float | None:
+    """Seconds of the work on a node, and on those that share its steps."""
+    alone = node.job.threads == 1 and imagined.reader.device == "cpu"
+    clock = time.process_time if alone else time.perf_counter  # processor time, where others keep the machine busy
+    began = clock()
+    try:
+        with conditions(node.job.threads), _limit(TOO_LONG):
+            _work(node, imagined, clock)
+    except _Stopped as stopped:
+        return stopped.seconds
+    except NothingKnown:
+        return None
+    return clock() - began
+
+
+def _work(node: Node, imagined: Imagined, clock: Clock) -> None:
+    reader, watch = imagined.reader, _Watch(clock)
+    if isinstance(node.job, DataJob):
+        imagined.read("data", node.key)
+        return
+    task = task_of(node, reader)
+    if task is None:
+        compute(node, reader, watch)
+        return
+    (trained,) = train_group([task.training], node.job.lanes, reader.device, [watch])
+    if not isinstance(trained, Exception):
+        task.parts(trained)
+
+
+def _shortened(node: Node) -> tuple[float, Node]:
+    """How many times as long a node takes as the second one, which has fewer inner steps in an iteration of distillation."""
+    job = node.job
+    if not isinstance(job, DistillJob) or (steps := dict(job.method).get("inner_steps", 1)) <= INNER_STEPS:
+        return 1.0, node
+    method = job.method.model_copy(update={"inner_steps": INNER_STEPS})
+    job = job.model_copy(update={"method": method})
+    return steps / INNER_STEPS, Node(node.stage, node.key, job, node.inputs, node.label, node.kind)
+
+
+@contextlib.contextmanager
+def _limit(seconds: float) -> Iterator[None]:
+    """Stop the block after so many seconds, where this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(*_: object) -> None:
+        raise _Stopped(None)
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

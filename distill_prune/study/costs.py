@@ -1,0 +1,148 @@
+"""What the artifacts of a study will take, in seconds of one worker: what equal work took before, else what it takes when it is
+tried, else a guess.
+
+Work is equal where settings but for seeds and places in the grid are, and the data. Artifacts of the study's own store say
+what they took; what was tried is remembered for this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Literal
+
+from distill_prune.models import MODELS, Network
+from distill_prune.plan.jobs import CompareJob, DenseJob, DistillJob, ExpertsJob, RetrainJob, TrainedLevelJob
+from distill_prune.plan.nodes import Graph, Node
+from distill_prune.settings import digest
+from distill_prune.store.disk import replace_json
+from distill_prune.store.store import Store
+
+Known = Literal["seen", "tried", "guessed"]
+MOST = 8
+"""Artifacts of one kind of work that are asked what they took."""
+ROLES = ("data", "images", "set", "distilled")
+"""Inputs on whose size the work depends."""
+PUBLISHING = 0.02
+"""Seconds to read the inputs of a small artifact and to write it."""
+
+
+@dataclass(frozen=True)
+class Price:
+    """Seconds of one worker, and how they are known."""
+
+    seconds: float
+    known: Known
+
+
+def work_of(node: Node) -> str:
+    """What is equal where the work on artifacts is."""
+    sizes = {role: node.inputs[role] for role in ROLES if role in node.inputs}
+    settings = node.job.company()
+    return digest([node.stage, type(node.job).__name__, settings, sizes, len(node.inputs), node.job.lanes, node.job.threads])
+
+
+def prices(graph: Graph, store: Store, *, try_out: Callable[[Collection[Node]], None] | None = None) -> dict[str, Price]:
+    """The price of every artifact. `try_out` hears of the kinds of work that are tried, each of which takes about a second;
+    without it none is."""
+    seen: dict[str, list[float]] = {}
+    works = {key: work_of(node) for key, node in graph.nodes.items()}
+    for key, node in graph.nodes.items():
+        if len(seen.get(works[key], ())) < MOST and store.has(node.stage, key):
+            seen.setdefault(works[key], []).append(store.manifest(node.stage, key).seconds)
+    known = {work: Price(median(seconds), "seen") for work, seconds in seen.items()}
+    unseen = {works[key]: node for key, node in graph.nodes.items() if works[key] not in known}
+    remembered = Memory.of(graph.pipeline.device)
+    if try_out is not None and (new := {w: n for w, n in unseen.items() if w not in remembered.seconds and _can_try(n)}):
+        try_out([*new.values()])
+        remembered.add(tried(graph, store, new))
+    for work, node in unseen.items():
+        seconds = remembered.seconds.get(work)
+        known[work] = Price(guess(node), "guessed") if seconds is None else Price(seconds + PUBLISHING, "tried")
+    return {key: known[work] for key, work in works.items()}
+
+
+def tried(graph: Graph, store: Store, nodes: Mapping[str, Node]) -> dict[str, float]:
+    """Seconds of each kind of work that shows how long it takes."""
+    from distill_prune.run.imagined import Imagined
+    from distill_prune.run.pilot import measured
+
+    imagined, seconds = Imagined(graph, store, graph.pipeline.device), dict[str, float]()
+    for work, node in nodes.items():
+        if (measurement := measured(node, imagined)) is not None:
+            seconds[work] = round(measurement, 6)
+    return seconds
+
+
+def _can_try(node: Node) -> bool:
+    """Whether the work can be begun on made-up inputs: a study's summary is made of what is measured."""
+    return not (isinstance(node.job, CompareJob) and node.job.analysis.name == "summary")
+
+
+@dataclass
+class Memory:
+    """What work took when it was tried on this machine, kept in the user's cache."""
+
+    path: Path
+    machine: str
+    seconds: dict[str, float]
+
+    @classmethod
+    def of(cls, device: str) -> Memory:
+        from distill_prune.run.worker import versions
+
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        path, machine = cache / "distill-prune" / "seconds.json", f"{platform.node()} {_processor()} {device} {versions()['torch']}"
+        return cls(path, machine, _read(path).get(machine, {}))
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Remember; where the cache cannot be written, for this command alone."""
+        self.seconds = {**self.seconds, **seconds}
+        with contextlib.suppress(OSError):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            replace_json(self.path, {**_read(self.path), self.machine: self.seconds})
+
+
+def _read(path: Path) -> dict[str, dict[str, float]]:
+    """What is remembered, of every machine; nothing where that cannot be read."""
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        content = json.loads(path.read_bytes())
+        if isinstance(content, dict):
+            return {m: _numbers(works) for m, works in content.items() if isinstance(works, dict)}
+    return {}
+
+
+def _numbers(works: Mapping[object, object]) -> dict[str, float]:
+    return {str(w): float(s) for w, s in works.items() if isinstance(s, int | float) and 0 <= s < 1e9}
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return platform.processor() or platform.machine()
+
+
+GUESS = {"data": 2.0, "experts": 10.0, "distill": 60.0, "prune": 2.0, "retrain": 2.0, "compare": 1.0}
+
+
+def guess(node: Node) -> float:
+    """Seconds from the length of training, where it is known, and what the network's entry says of one step on one core."""
+    job = node.job
+    if isinstance(job, DistillJob):
+        method = dict(job.method)
+        steps, model = 3 * method.get("iterations", 0) * method.get("inner_steps", 1), job.model
+    elif isinstance(job, ExpertsJob | DenseJob | TrainedLevelJob | RetrainJob) and job.recipe is not None:
+        steps, model = job.recipe.length.steps(2000, job.recipe.batch), job.model
+    elif not _can_try(node):
+        return 1e-4 * len(node.inputs)
+    else:
+        steps, model = 0, None
+    each = Network.STEP_SECONDS if model is None else MODELS[model.name].STEP_SECONDS
+    return 0.05 + each * steps if steps else GUESS[node.stage] / 20
