@@ -202,6 +202,20 @@ def test_every_section_is_there() -> None:
     assert set(SCHEMA["definitions"]["Recipe"]["properties"]["preset"]["enum"]) == {*PRESETS, None}
 
 
+def undescribed(part: Any, place: str = "") -> Iterator[str]:
+    """The places of properties that nothing is said of."""
+    for name, below in part.items() if isinstance(part, dict) else enumerate(part) if isinstance(part, list) else ():
+        yield from undescribed(below, f"{place}.{name}")
+    for name, below in part.get("properties", {}).items() if isinstance(part, dict) else ():
+        if isinstance(below, dict) and name != "name" and not below.get("description") and "definitions" not in below:
+            yield f"{place}.{name}"
+
+
+def test_every_setting_is_described() -> None:
+    lacking = [*undescribed(SCHEMA)]
+    assert lacking == []
+
+
 def test_nothing_refers_to_nothing() -> None:
     text = json.dumps(SCHEMA)
     found = set(re.findall(r'"\$ref": "([^"]+)"', text))

@@ -34,7 +34,7 @@ TAKES: Literal["tickets"] = "tickets"
 
 class Settings(RowSettings):
     name: Literal["between"] = "between"
-    points: int = Field(30, ge=2)
+    points: int = Field(30, ge=2, description="points on the line between two tickets' copies, both ends among them")
 
 
 def measure(settings: Settings, tickets: Tickets) -> Measurements:

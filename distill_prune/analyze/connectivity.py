@@ -35,8 +35,8 @@ MIN_COPIES = 2
 
 class Settings(RowSettings):
     name: Literal["connectivity"] = "connectivity"
-    points: int = Field(30, ge=2)
-    allow_different_masks: bool = False
+    points: int = Field(30, ge=2, description="points on the line between two copies, both ends among them")
+    allow_different_masks: bool = Field(False, description="measure copies whose masks differ, too; else these are refused")
 
 
 METRICS = (

@@ -71,7 +71,7 @@ class CopyDiagonal(TypedDict):
 
 class Settings(Base):
     name: Literal["diagonal"] = "diagonal"
-    rows: int = Field(1024, ge=1)
+    rows: int = Field(1024, ge=1, description="train examples that the Hessian is of")
     copies: int = Field(1, ge=1, description="how many copies are measured, at most")
     exact_below: int = Field(3000, ge=0, description="exact where at most so many weights survive")
     probes: int = Field(100, ge=2, description="of the estimate")

@@ -43,8 +43,8 @@ MIN_COPIES = 2
 
 class Settings(Base):
     name: Literal["disagreement"] = "disagreement"
-    train_rows: int = Field(10_000, ge=1)
-    allow_different_masks: bool = False
+    train_rows: int = Field(10_000, ge=1, description="train examples that outputs are compared on, at most")
+    allow_different_masks: bool = Field(False, description="measure copies whose masks differ, too; else these are refused")
 
 
 METRICS = (

@@ -36,16 +36,16 @@ SCORED = ("validation", "test")
 class Protocol(Base):
     """Training of fresh networks on a set; what is left open is the set's own."""
 
-    nets: int = Field(5, ge=1)
-    length: Duration = Duration(1000, "ep")
-    batch: int = Field(256, ge=1)
+    nets: int = Field(5, ge=1, description="fresh networks that are trained on the set")
+    length: Duration = Field(Duration(1000, "ep"), description="length of each training")
+    batch: int = Field(256, ge=1, description="examples in a batch")
     lr: float | None = Field(None, gt=0, description="default: the set's learned rate, else 0.01")
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(5e-4, ge=0)
-    milestone: float = Field(0.5, gt=0, le=1)
-    gamma: float = Field(0.1, gt=0, le=1)
+    momentum: float = Field(0.9, ge=0, lt=1, description="of the optimizer")
+    weight_decay: float = Field(5e-4, ge=0, description="of the optimizer")
+    milestone: float = Field(0.5, gt=0, le=1, description="where the rate falls, as a share of the length")
+    gamma: float = Field(0.1, gt=0, le=1, description="what the rate is multiplied by there")
     augment: Augment | None = Field(None, description="default: the set's own")
-    optimizer: Literal["sgd", "adamw"] = Later("sgd")
+    optimizer: Literal["sgd", "adamw"] = Later("sgd", description="sgd, or adamw for text")
 
     def recipe(self, synthetic: SyntheticSet) -> Recipe:
         """The recipe, with what is left open taken from the set."""

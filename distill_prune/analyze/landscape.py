@@ -50,9 +50,9 @@ class Settings(RowSettings):
     points: int = Field(21, ge=2, description="a side of each grid")
     span: float = Field(1.0, gt=0, description="random directions run from -span to span, in lengths of filters")
     margin: float = Field(0.25, ge=0, description="room around the three copies, as a share of their extent")
-    train_rows: int = Field(1000, ge=1)
-    test_rows: int = Field(1000, ge=1)
-    allow_different_masks: bool = False
+    train_rows: int = Field(1000, ge=1, description="train examples that each point is measured on")
+    test_rows: int = Field(1000, ge=1, description="test examples that each point is measured on")
+    allow_different_masks: bool = Field(False, description="measure copies whose masks differ, too; else these are refused")
 
 
 Mark = tuple[float, float, str]

@@ -36,10 +36,10 @@ MIN_COPIES = 2
 
 class Settings(RowSettings):
     name: Literal["layerwise"] = "layerwise"
-    points: int = Field(11, ge=2)
-    train_rows: int = Field(2000, ge=1)
-    test_rows: int = Field(2000, ge=1)
-    allow_different_masks: bool = False
+    points: int = Field(11, ge=2, description="points on each line, both ends among them")
+    train_rows: int = Field(2000, ge=1, description="train examples that each point is measured on")
+    test_rows: int = Field(2000, ge=1, description="test examples that each point is measured on")
+    allow_different_masks: bool = Field(False, description="measure copies whose masks differ, too; else these are refused")
 
 
 def measure(settings: Settings, copies: Copies) -> Measurements:

@@ -40,9 +40,9 @@ STREAM = "connectivity"
 class RowSettings(Entry):
     """Which train examples a state is measured on, and its batch-norm statistics with."""
 
-    train_rows: int = Field(10_000, ge=1)
+    train_rows: int = Field(10_000, ge=1, description="train examples that the train error and loss are measured on, at most")
     norm_rows: int = Field(2048, ge=2, description="train examples that batch-norm statistics are measured on anew")
-    norm_batch: int = Field(256, ge=2)
+    norm_batch: int = Field(256, ge=2, description="batch size of the pass that renews batch-norm statistics")
 
 
 @dataclass(frozen=True)

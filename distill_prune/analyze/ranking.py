@@ -43,7 +43,9 @@ class Settings(evaluation.Protocol):
 
     name: Literal["ranking"] = "ranking"
     real_length: Duration = Field(Duration(20, "ep"), description="training on all real images")
-    rates: tuple[Annotated[float, Field(gt=0)], ...] = Field((0.01, 0.03, 0.1), min_length=1)
+    rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.01, 0.03, 0.1), min_length=1, description="learning rates of which each training takes the best by validation"
+    )
     weight: float = Field(0.5, ge=0, le=1, description="w")
 
 

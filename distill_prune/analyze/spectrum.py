@@ -62,7 +62,7 @@ eigenvalues that are zero on paper, and products of single precision."""
 
 class Settings(Base):
     name: Literal["spectrum"] = "spectrum"
-    rows: int = Field(1024, ge=1)
+    rows: int = Field(1024, ge=1, description="train examples that the Hessian is of")
     copies: int = Field(1, ge=1, description="how many copies are measured, at most")
     eigenvalues: int = Field(10, ge=1, description="the largest so many, fewer than survivors")
     tolerance: float = Field(1e-4, gt=0, lt=1, description="residual that an eigenvalue may have, as a share of it")

@@ -34,13 +34,15 @@ class Settings(Source):
     OUTSIDE_KEYS: ClassVar[frozenset[str]] = frozenset({"path", "title"})
 
     name: Literal["folder"] = "folder"
-    path: str
-    size: int | None = Field(None, ge=1)
-    channels: Literal[1, 3] = 3
-    rows: int | None = Field(None, ge=1)
-    test_rows: int | None = Field(None, ge=1)
-    test_share: float = Field(0.2, gt=0, lt=1)
-    title: str = ""
+    path: str = Field(description="a folder with train/CLASS/* and test/CLASS/*, or with CLASS/*")
+    size: int | None = Field(
+        None, ge=1, description="scale the shorter side to so many pixels, and cut out the middle; null: images as they are"
+    )
+    channels: Literal[1, 3] = Field(3, description="1: gray, 3: colour")
+    rows: int | None = Field(None, ge=1, description="how many training images, stratified by class; null: all")
+    test_rows: int | None = Field(None, ge=1, description="how many test images, stratified by class; null: all")
+    test_share: float = Field(0.2, gt=0, lt=1, description="share that becomes the test part, where the folder has no parts")
+    title: str = Field("", description="what the page calls the data; default: the folder's name")
 
 
 def fingerprint(settings: Settings, remembered: Remembered | None = None) -> str:

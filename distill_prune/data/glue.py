@@ -52,8 +52,10 @@ TASKS = {
 
 class Settings(TextSource):
     name: Literal["glue"] = "glue"
-    task: Literal["sst2", "cola", "rte", "mrpc"]
-    max_length: int = Field(128, ge=3)
+    task: Literal["sst2", "cola", "rte", "mrpc"] = Field(
+        description="the task: sentiment, acceptability, entailment or paraphrase"
+    )
+    max_length: int = Field(128, ge=3, description="word pieces of an example at most, [CLS] and [SEP] among them")
 
     @property
     def score(self) -> str:

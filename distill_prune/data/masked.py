@@ -47,10 +47,10 @@ class Settings(TextSource):
     MASKED: ClassVar[bool] = True
 
     name: Literal["masked"] = "masked"
-    max_length: int = Field(128, ge=3)
+    max_length: int = Field(128, ge=3, description="word pieces of an example at most, [CLS] and [SEP] among them")
     too_long: Literal["cut", "refuse", "truncate"] = Field("cut", description="what becomes of longer passages")  # type: ignore[assignment]
     share: float = Field(0.15, gt=0, lt=1, description="of an example's word pieces, how many are asked")
-    test_share: float = Field(0.2, gt=0, lt=1)
+    test_share: float = Field(0.2, gt=0, lt=1, description="share of the passages that becomes the test part, of a single file")
 
 
 def fingerprint(settings: Settings, remembered: Remembered | None = None) -> str:

@@ -34,11 +34,11 @@ class Settings(Source):
     OUTSIDE_KEYS: ClassVar[frozenset[str]] = frozenset({"path", "title"})
 
     name: Literal["npz"] = "npz"
-    path: str
-    rows: int | None = Field(None, ge=1)
-    test_rows: int | None = Field(None, ge=1)
-    test_share: float = Field(0.2, gt=0, lt=1)
-    title: str = ""
+    path: str = Field(description="a folder with train.npz and test.npz, or one .npz file")
+    rows: int | None = Field(None, ge=1, description="how many training images, stratified by class; null: all")
+    test_rows: int | None = Field(None, ge=1, description="how many test images, stratified by class; null: all")
+    test_share: float = Field(0.2, gt=0, lt=1, description="share that becomes the test part, of a single file")
+    title: str = Field("", description="what the page calls the data; default: the name of the folder or file")
 
 
 def _files(settings: Settings) -> list[Path]:

@@ -42,10 +42,10 @@ class PublishedSource(Source):
 
     OUTSIDE_KEYS: ClassVar[frozenset[str]] = frozenset({"path", "download"})
 
-    path: str = Field(default_factory=_root)
-    download: bool = True
-    rows: int | None = Field(None, ge=1)
-    test_rows: int | None = Field(None, ge=1)
+    path: str = Field(default_factory=_root, description="torchvision's root folder; default: $DISTILL_PRUNE_DATA, else data")
+    download: bool = Field(True, description="fetch files that are not there")
+    rows: int | None = Field(None, ge=1, description="how many training images, stratified by class; null: all")
+    test_rows: int | None = Field(None, ge=1, description="how many test images, stratified by class; null: all")
 
 
 @dataclass(frozen=True)

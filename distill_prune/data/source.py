@@ -23,9 +23,14 @@ class Source(Entry):
     MASKED: ClassVar[bool] = False
     """Whether labels are word pieces that are asked."""
 
-    split_seed: int = 0
-    validation: float = Field(0.1, ge=0, lt=1)
-    transform: Literal["normalize", "zca"] = "normalize"
+    split_seed: int = Field(0, description="the draw of the parts that the source does not split itself")
+    validation: float = Field(
+        0.1, ge=0, lt=1, description="share of the training part that is held out for choices, stratified by class"
+    )
+    transform: Literal["normalize", "zca"] = Field(
+        "normalize",
+        description="pixels to network input: by mean and deviation of each channel, or by ZCA; fitted on the training part",
+    )
 
     @property
     def score(self) -> str:

@@ -39,14 +39,14 @@ class TextSource(Source):
 
     OUTSIDE_KEYS: ClassVar[frozenset[str]] = frozenset({"path", "tokenizer", "title"})
 
-    transform: Literal["text"] = "text"  # type: ignore[assignment]
-    path: str
+    transform: Literal["text"] = Field("text", description="text has no other")  # type: ignore[assignment]
+    path: str = Field(description="a folder with the files of the training and the test part, or one file")
     tokenizer: str = Field("minilm", description="a directory with tokenizer.json or vocab.txt; minilm: the packaged one's")
-    max_length: int = Field(64, ge=3)
+    max_length: int = Field(64, ge=3, description="word pieces of an example at most, [CLS] and [SEP] among them")
     too_long: Literal["refuse", "truncate"] = Field("refuse", description="what becomes of longer examples")
-    rows: int | None = Field(None, ge=1)
-    test_rows: int | None = Field(None, ge=1)
-    title: str = ""
+    rows: int | None = Field(None, ge=1, description="how many training examples, stratified by class; null: all")
+    test_rows: int | None = Field(None, ge=1, description="how many test examples, stratified by class; null: all")
+    title: str = Field("", description="what the page calls the data; default: the folder's name")
 
     @property
     def has_classes(self) -> bool:

@@ -36,15 +36,15 @@ class Settings(TextSource):
     name: Literal["tsv"] = "tsv"
     train: str | None = Field(None, description="the folder's training file; null: train.tsv or train.tsv.gz")
     test: str | None = Field(None, description="the folder's test file; null: dev.tsv or dev.tsv.gz")
-    header: bool = True
-    sentence: Column = "sentence"
+    header: bool = Field(True, description="whether the first line names the columns")
+    sentence: Column = Field("sentence", description="the column of the sentence: its name, or its position from 0")
     second: Column | None = Field(None, description="the column of the second sentence of a pair")
-    label: Column = "label"
+    label: Column = Field("label", description="the column of the label: its name, or its position from 0")
     classes: tuple[str, ...] | None = Field(
         None, min_length=2, description="texts of labels, in order; null: the training file's, sorted"
     )
     regression: bool = Field(False, description="labels are numbers, not classes")
-    test_share: float = Field(0.2, gt=0, lt=1)
+    test_share: float = Field(0.2, gt=0, lt=1, description="share that becomes the test part, of a single file")
 
     @property
     def has_classes(self) -> bool:

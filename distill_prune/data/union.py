@@ -32,9 +32,11 @@ class Settings(Source):
     OUTSIDE_KEYS: ClassVar[frozenset[str]] = frozenset({"title"})
 
     name: Literal["union"] = "union"
-    transform: Literal["text"] = "text"  # type: ignore[assignment]
-    tasks: dict[str, Annotated[SerializeAsAny[Source], EntryOf(DATASETS)]] = Field(min_length=2)
-    title: str = ""
+    transform: Literal["text"] = Field("text", description="text has no other")  # type: ignore[assignment]
+    tasks: dict[str, Annotated[SerializeAsAny[Source], EntryOf(DATASETS)]] = Field(
+        min_length=2, description="data sets of text by name"
+    )
+    title: str = Field("", description="what the page calls the data; default: the names of the tasks")
 
     @field_validator("tasks", mode="before")
     @classmethod

@@ -40,13 +40,16 @@ class Settings(Base):
     """Defaults are those of the paper's code for CIFAR-10. `ipc` counts stored images."""
 
     name: Literal["distribution"] = "distribution"
-    ipc: int = Field(10, ge=1)
-    iterations: int = Field(20000, ge=1)
+    ipc: int = Field(10, ge=1, description="stored images of each class")
+    iterations: int = Field(20000, ge=1, description="steps on the pixels, each with a new network")
     batch_real: int = Field(256, ge=1, description="real images of a class per iteration")
-    lr_pixels: float = Field(1.0, gt=0)
-    momentum: float = Field(0.5, ge=0, lt=1)
-    augment: Augment = "color_crop_cutout_flip_scale_rotate"
-    init: Init = "real"
+    lr_pixels: float = Field(1.0, gt=0, description="learning rate of the pixels")
+    momentum: float = Field(0.5, ge=0, lt=1, description="of the step on the pixels")
+    augment: Augment = Field(
+        "color_crop_cutout_flip_scale_rotate",
+        description="augmentation of real and synthetic images alike, and of training on the set",
+    )
+    init: Init = Field("real", description="where pixels begin: real images, or noise")
     factor: int = Field(1, ge=1, description="f x f training images in each stored one")
 
 

@@ -51,15 +51,15 @@ class Settings(Base):
     tokens: int = Field(16, ge=3, description="word embeddings in a sample, those of [CLS] and [SEP] among them")
     iterations: int = Field(100, ge=1, description="networks, one after the other")
     inner_loop: int = Field(4, ge=1, description="matching steps with each network")
-    metric: Metric = "cosine"
+    metric: Metric = Field("cosine", description="distance of gradients")
     batch_real: int = Field(64, ge=1, description="real sentences per matching step")
-    lr_embeddings: float = Field(0.01, gt=0)
+    lr_embeddings: float = Field(0.01, gt=0, description="learning rate of the word embeddings")
     lr_labels: float = Field(0.05, ge=0, description="of the labels' logits; 0: hard labels")
     certainty: float = Field(0.9, gt=0, lt=1, description="the probability of a sample's own class at the start")
     net_steps: int = Field(10, ge=1, description="steps of the network between two matching steps, on real sentences")
-    net_batch: int = Field(32, ge=1)
-    net_lr: float = Field(1e-4, gt=0)
-    net_head_lr: float = Field(1e-3, gt=0)
+    net_batch: int = Field(32, ge=1, description="examples in a batch of the network's training")
+    net_lr: float = Field(1e-4, gt=0, description="learning rate of the network")
+    net_head_lr: float = Field(1e-3, gt=0, description="learning rate of the network's head")
 
     @property
     def recipe(self) -> Recipe:

@@ -61,23 +61,26 @@ class Settings(Base):
     """
 
     name: Literal["gradient"] = "gradient"
-    ipc: int = Field(10, ge=1)
+    ipc: int = Field(10, ge=1, description="stored images of each class")
     iterations: int = Field(1000, ge=1, description="networks, one after the other")
     inner_loop: int = Field(10, ge=1, description="matching steps with each network")
-    metric: Metric = "cosine"
+    metric: Metric = Field("cosine", description="distance of gradients")
     batch_real: int = Field(256, ge=1, description="real images of a class per matching step")
-    lr_pixels: float = Field(0.1, gt=0)
-    momentum: float = Field(0.5, ge=0, lt=1)
+    lr_pixels: float = Field(0.1, gt=0, description="learning rate of the pixels")
+    momentum: float = Field(0.5, ge=0, lt=1, description="of the step on the pixels")
     clamp: bool = Field(False, description="hold the pixels within [0, 1] after every step")
-    augment: Augment = "color_crop_cutout_flip_scale_rotate"
-    init: Init = "real"
+    augment: Augment = Field(
+        "color_crop_cutout_flip_scale_rotate",
+        description="augmentation of real and synthetic images alike, and of training on the set",
+    )
+    init: Init = Field("real", description="where pixels begin: real images, or noise")
     factor: int = Field(1, ge=1, description="f x f training images in each stored one")
     net_on: Literal["synthetic", "real"] = Field("synthetic", description="what the network is trained on")
     net_steps: int = Field(50, ge=1, description="steps of the network between two matching steps")
-    net_batch: int = Field(256, ge=1)
-    net_lr: float = Field(0.01, gt=0)
-    net_momentum: float = Field(0.0, ge=0, lt=1)
-    net_weight_decay: float = Field(0.0, ge=0)
+    net_batch: int = Field(256, ge=1, description="examples in a batch of the network's training")
+    net_lr: float = Field(0.01, gt=0, description="learning rate of the network")
+    net_momentum: float = Field(0.0, ge=0, lt=1, description="momentum of the network's training")
+    net_weight_decay: float = Field(0.0, ge=0, description="weight decay of the network's training")
 
     @property
     def recipe(self) -> Recipe:

@@ -32,8 +32,8 @@ REAL_IMAGES = True
 
 class Settings(Base):
     name: Literal["herding"] = "herding"
-    ipc: int = Field(10, ge=1)
-    augment: Augment = "none"
+    ipc: int = Field(10, ge=1, description="images of each class")
+    augment: Augment = Field("none", description="augmentation that the set is trained with")
 
 
 def herd(features: Tensor, count: int) -> list[int]:

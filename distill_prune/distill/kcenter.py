@@ -33,8 +33,8 @@ REAL_IMAGES = True
 
 class Settings(Base):
     name: Literal["kcenter"] = "kcenter"
-    ipc: int = Field(10, ge=1)
-    augment: Augment = "none"
+    ipc: int = Field(10, ge=1, description="images of each class")
+    augment: Augment = Field("none", description="augmentation that the set is trained with")
 
 
 def spread(features: Tensor, count: int) -> list[int]:

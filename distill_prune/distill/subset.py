@@ -24,8 +24,8 @@ KINDS = ("images", "text")
 
 class Settings(Base):
     name: Literal["subset"] = "subset"
-    ipc: int = Field(10, ge=1)
-    augment: Augment = "none"
+    ipc: int = Field(10, ge=1, description="images of each class")
+    augment: Augment = Field("none", description="augmentation that the set is trained with")
 
 
 def random_rows(labels: Tensor, classes: tuple[str, ...], ipc: int, streams: Streams) -> Tensor:

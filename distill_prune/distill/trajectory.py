@@ -51,23 +51,25 @@ class Settings(Base):
     """Defaults are the paper's for CIFAR-10 with 10 images per class, the rate's step translated to log eta."""
 
     name: Literal["trajectory"] = "trajectory"
-    ipc: int = Field(10, ge=1)
-    iterations: int = Field(5000, ge=1)
+    ipc: int = Field(10, ge=1, description="stored images of each class")
+    iterations: int = Field(5000, ge=1, description="steps on the pixels")
     inner_steps: int = Field(30, ge=1, description="N, steps on synthetic images")
     expert_epochs: int = Field(2, ge=1, description="M, epochs of the expert to match")
     min_start: int = Field(0, ge=0, description="first start epoch")
     max_start: int = Field(20, ge=1, description="start epochs are drawn below this one")
-    inner: Literal["sgd", "adam"] = "sgd"
-    inner_momentum: float = Field(0.0, ge=0, lt=1)
+    inner: Literal["sgd", "adam"] = Field("sgd", description="optimizer of the inner steps")
+    inner_momentum: float = Field(0.0, ge=0, lt=1, description="momentum of the inner steps")
     inner_lr: float = Field(0.01, gt=0, description="eta at the start; learned")
     batch: int | None = Field(None, ge=1, description="synthetic images per inner step; null: all")
-    augment: Augment = "color_crop_cutout_flip_scale_rotate"
+    augment: Augment = Field(
+        "color_crop_cutout_flip_scale_rotate", description="augmentation in the inner steps, and of training on the set"
+    )
     init: Literal["real", "noise", "correct"] = Field("real", description="correct: real images that an expert classifies")
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    lr_pixels: float = Field(100.0, gt=0)
-    lr_log_lr: float = Field(0.1, ge=0)
-    momentum: float = Field(0.5, ge=0, lt=1)
-    decay: Literal["none", "cosine"] = "none"
+    optimizer: Literal["sgd", "adam"] = Field("sgd", description="optimizer of the pixels")
+    lr_pixels: float = Field(100.0, gt=0, description="learning rate of the pixels")
+    lr_log_lr: float = Field(0.1, ge=0, description="learning rate of log eta; 0: eta stays")
+    momentum: float = Field(0.5, ge=0, lt=1, description="of the step on the pixels (sgd)")
+    decay: Literal["none", "cosine"] = Field("none", description="cosine: the steps shrink to nothing over the iterations")
     segment: int | Literal["auto"] = Field(
         "auto", description="the last steps that keep what the adjoint needs; auto: what memory_gb holds"
     )

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from distill_prune.artifacts import Ticket
 from distill_prune.errors import DataError, UserError
 from distill_prune.interop import Export, Origin
@@ -34,7 +36,7 @@ class Settings(Entry):
     """`state` is the path of a state dict with the pre-trained weights (.pt or .safetensors)."""
 
     name: Literal["bert-tickets"] = "bert-tickets"
-    state: str = ""
+    state: str = Field("", description="a state dict with the pre-trained weights (.pt or .safetensors)")
 
 
 def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Ticket:

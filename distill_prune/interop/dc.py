@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from pydantic import Field
+
 from distill_prune.artifacts import SyntheticSet
 from distill_prune.errors import ConfigError, DataError
 from distill_prune.interop import Export, Origin
@@ -39,8 +41,8 @@ class Settings(SpaceSettings):
     """`experiment` picks one of the file's sets; negative numbers count from the last."""
 
     name: Literal["dc"] = "dc"
-    space: Space = "normalize"
-    experiment: int = -1
+    space: Space = Field("normalize", description="what the images are")
+    experiment: int = Field(-1, description="which of the file's sets; negative numbers count from the last")
 
 
 def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> SyntheticSet:

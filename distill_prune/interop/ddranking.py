@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from distill_prune.artifacts import LabelKind, SyntheticSet
@@ -38,7 +39,9 @@ class Settings(SpaceSettings):
     """`labels` says what soft labels are; by default logits, unless they could be probabilities as well."""
 
     name: Literal["ddranking"] = "ddranking"
-    labels: Literal["logits", "probabilities"] | None = None
+    labels: Literal["logits", "probabilities"] | None = Field(
+        None, description="what soft labels are; default: logits, unless they could be probabilities as well"
+    )
 
 
 def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> SyntheticSet:

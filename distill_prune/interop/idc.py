@@ -34,8 +34,8 @@ class Settings(SetSettings):
     """`factor` squared training images are in each stored one."""
 
     name: Literal["idc"] = "idc"
-    factor: int | None = Field(None, ge=1)
-    augment: Augment = "flip+color+crop_scale_rotate"
+    factor: int | None = Field(None, ge=1, description="f x f training images are in each stored one")
+    augment: Augment = Field("flip+color+crop_scale_rotate", description="augmentation that the set was made for")
 
 
 def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> SyntheticSet:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from distill_prune.artifacts import SyntheticSet
@@ -35,7 +36,7 @@ class Settings(SpaceSettings):
     """`lr` is the learned learning rate of the run's log."""
 
     name: Literal["mtt"] = "mtt"
-    lr: Rate = None
+    lr: Rate = Field(None, description="the learned learning rate, from the run's log")
 
 
 def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> SyntheticSet:

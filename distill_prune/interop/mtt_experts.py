@@ -36,7 +36,7 @@ class Settings(Entry):
     """`epochs` keeps the checkpoints 0..epochs alone: matching uses those up to its last start plus the epochs it matches."""
 
     name: Literal["mtt-experts"] = "mtt-experts"
-    epochs: int | None = Field(None, ge=1)
+    epochs: int | None = Field(None, ge=1, description="keep the checkpoints up to this epoch alone; default: all")
 
 
 def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> list[Trajectory]:

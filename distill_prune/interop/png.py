@@ -39,8 +39,8 @@ class Settings(SetSettings):
     """`factor` squared training images are in each stored one; `lr` is the learned learning rate."""
 
     name: Literal["png"] = "png"
-    lr: Rate = None
-    factor: int = Field(1, ge=1)
+    lr: Rate = Field(None, description="the learned learning rate")
+    factor: int = Field(1, ge=1, description="f x f training images are in each stored one")
 
 
 def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> SyntheticSet:

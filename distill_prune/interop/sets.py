@@ -36,8 +36,10 @@ class SetSettings(Entry):
     """Options of every format of sets: the names of the `classes` in the order of their labels, where neither the file nor
     `dataset` says them, and the augmentation that the set was made for."""
 
-    classes: tuple[str, ...] | None = None
-    augment: Augment = DSA
+    classes: tuple[str, ...] | None = Field(
+        None, description="names of the classes in the order of their labels, where neither the file nor dataset says them"
+    )
+    augment: Augment = Field(DSA, description="augmentation that the set was made for")
 
 
 def images_of(path: Path, value: object) -> Tensor:

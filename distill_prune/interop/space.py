@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from distill_prune.artifacts import Transform
@@ -23,9 +24,13 @@ class SpaceSettings(SetSettings):
     channel) are those that normalized images were made with, where they are not those of `dataset`.
     """
 
-    space: Space | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
+    space: Space | None = Field(None, description="what the images are: normalized or whitened network input, or pixels")
+    mean: tuple[float, ...] | None = Field(
+        None, description="means that normalized images were made with, one number a channel"
+    )
+    std: tuple[float, ...] | None = Field(
+        None, description="deviations that normalized images were made with, one number a channel"
+    )
 
 
 def transform_of(path: Path, settings: SpaceSettings, origin: Origin, images: Tensor) -> Transform:

@@ -23,7 +23,7 @@ from distill_prune.models.residual import ResNet
 class Settings(NormedSettings):
     name: Literal["cifar_resnet"] = "cifar_resnet"
     depth: int = Field(20, ge=8, description="6n + 2 layers: 8, 14, 20, 32, 44, 56, 110")
-    width: int = Field(16, ge=1)
+    width: int = Field(16, ge=1, description="channels of the first stage")
 
     @field_validator("depth")
     @classmethod

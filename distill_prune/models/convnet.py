@@ -23,9 +23,11 @@ from distill_prune.settings import Later
 
 class Settings(NormedSettings):
     name: Literal["convnet"] = "convnet"
-    depth: int = Field(3, ge=1, le=8)
-    width: int = Field(128, ge=1)
-    norm: Norm = "instance"
+    depth: int = Field(3, ge=1, le=8, description="blocks of convolution, norm, ReLU and pooling")
+    width: int = Field(128, ge=1, description="channels of every block")
+    norm: Norm = Field(
+        "instance", description="the norm behind each convolution; instance: group norm with one group a channel"
+    )
     norm_init: NormInit = Later("ones", description="weights of norms: ones, or drawn from U(0, 1)")
     init: Init = Later("default", description="weights of convolutions and linear layers; default: torch's")
     first_padding: int = Later(1, ge=0, description="zeros around the images; 3 makes 28 pixels 32")

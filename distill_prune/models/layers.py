@@ -42,8 +42,8 @@ _DRAWS: dict[str, Callable[[Tensor], Tensor]] = {
 class NormedSettings(Entry):
     """Settings of a network whose convolutions are followed by norms; `width` is its smallest number of channels."""
 
-    width: int = Field(64, ge=1)
-    norm: Norm = "batch"
+    width: int = Field(64, ge=1, description="channels of the narrowest layers")
+    norm: Norm = Field("batch", description="the norm behind each convolution")
     norm_init: NormInit = Field("ones", description="weights of norms: ones, or drawn from U(0, 1) as OpenLTH does")
     init: Init = Field("default", description="weights of convolutions and linear layers; default: torch's")
 

@@ -21,7 +21,7 @@ from distill_prune.settings import Later
 
 class Settings(Base):
     name: Literal["lenet"] = "lenet"
-    hidden: tuple[Annotated[int, Field(ge=1)], ...] = (300, 100)
+    hidden: tuple[Annotated[int, Field(ge=1)], ...] = Field((300, 100), description="units of each hidden layer")
     init: Init = Later("default", description="weights of linear layers; default: torch's")
 
 

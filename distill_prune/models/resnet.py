@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
 from torch import nn
 
 from distill_prune.models.layers import NormedSettings, initialised
@@ -22,7 +23,7 @@ from distill_prune.models.residual import ResNet
 
 class Settings(NormedSettings):
     name: Literal["resnet"] = "resnet"
-    depth: Literal[10, 18] = 18
+    depth: Literal[10, 18] = Field(18, description="layers")
 
 
 def build(settings: Settings, shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from distill_prune.models.layers import Norm, NormedSettings, initialised, norm
@@ -26,7 +27,7 @@ GROUP_SIZES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19
 
 class Settings(NormedSettings):
     name: Literal["vgg"] = "vgg"
-    depth: Literal[11, 13, 16, 19] = 16
+    depth: Literal[11, 13, 16, 19] = Field(16, description="layers")
 
 
 class Layer(nn.Module):

@@ -32,30 +32,30 @@ class ControlOf(Settings):
       size, as the ticket exchanges
     """
 
-    of: str
-    kind: Kind
+    of: str = Field(description="the arm whose tickets these are")
+    kind: Kind = Field(description="the property that is removed")
 
 
 class Begin(Settings):
     """A chain that takes its levels up to `level` from another arm, and prunes with its own images from there."""
 
-    arm: str
-    level: int = Field(ge=1)
+    arm: str = Field(description="the arm that the first levels are taken from")
+    level: int = Field(ge=1, description="the last level that is taken")
 
 
 class Arm(Settings):
     """One source of masks: what the chain prunes with (`real`, or a set of `distill`), its recipe and its criterion."""
 
-    images: str = "real"
+    images: str = Field("real", description="what the chain prunes with: real, or a set of distill")
     recipe: Literal["retrain", "prune"] | None = Field(
         None, description="retrain: as on real data (prune.real); prune: as on small sets (prune.recipe). Default: by images"
     )
-    criterion: AnyCriterion | None = None
-    label: str = ""
+    criterion: AnyCriterion | None = Field(None, description="what decides which weights go; default: prune.criterion")
+    label: str = Field("", description="what the page calls the arm; default: its name")
     one_shot: bool = Field(False, description="prune the dense network to every level at once, after one training")
     k: Duration | None = Field(None, description="the arm's own rewinding step, in place of prune.rewind.k")
-    begins: Begin | None = None
-    control: ControlOf | None = None
+    begins: Begin | None = Field(None, description="take the first levels from another arm")
+    control: ControlOf | None = Field(None, description="take another arm's tickets with one property removed")
     task: str | None = Field(None, description="the entry of `tasks` that the arm is of: its real data; null: `data`")
     rewind: Tensors | None = Field(None, description="what returns to W_k, in place of prune.rewind.tensors")
     retrain: Literal["once", "chain"] = Field(

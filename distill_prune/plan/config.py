@@ -34,10 +34,13 @@ class Experts(Settings):
     """Teachers on real data; `recipe.length` is in epochs, as trajectories are. `model` is the network that sets are
     distilled and evaluated with, where it is not the one that is pruned."""
 
-    model: AnyModel | None = None
-    count: int = Field(5, ge=1)
-    seed: int = Field(0, ge=0)
-    recipe: Recipe = Recipe(length=Duration(20, "ep"), lr=0.01, momentum=0.0, batch=256)
+    model: AnyModel | None = Field(None, description="the network that sets are distilled with; null: the one that is pruned")
+    count: int = Field(5, ge=1, description="how many teachers")
+    seed: int = Field(0, ge=0, description="of their initialisations and orders")
+    recipe: Recipe = Field(
+        Recipe(length=Duration(20, "ep"), lr=0.01, momentum=0.0, batch=256),
+        description="how each is trained; its length in epochs",
+    )
     stored: tuple[Reference, ...] = Field(
         (), description="experts that are there already, by key or name, in place of own ones"
     )
@@ -48,8 +51,8 @@ class Stored(Entry):
     (another split, transform or source) is refused unless `other_data` says that this is meant."""
 
     name: Literal["stored"] = "stored"
-    ref: Reference
-    other_data: bool = False
+    ref: Reference = Field(description="the set's key, the beginning of it, or its name")
+    other_data: bool = Field(False, description="whether it is meant that the set was made from other data than this study's")
 
 
 Analyses = Annotated[dict[str, SerializeAsAny[Entry]], EntriesOf(ANALYSES, frozenset({"summary"}))]
@@ -60,33 +63,34 @@ class Prune(Settings):
     """Chains: how many levels, how much goes at each, and the training that finds masks: `recipe` on small sets, `real` on
     real data. With `real` written out, a change of the retraining leaves every ticket as it is (at k = 0)."""
 
-    levels: int = Field(10, ge=0, le=1000)
-    rate: float = Field(0.2, gt=0, lt=1)
-    criterion: AnyCriterion
+    levels: int = Field(10, ge=0, le=1000, description="how many times a share goes")
+    rate: float = Field(0.2, gt=0, lt=1, description="the share that goes at each level, like 0.2")
+    criterion: AnyCriterion = Field(description="what decides which weights go")
     share: Share = Field("remaining", description="what `rate` is a share of: of the weights left, or of all at first")
-    rewind: Rewind = Rewind()
+    rewind: Rewind = Field(Rewind(), description="where the weights that stay return to")
     scan: tuple[Duration, ...] = Field(
         (), description="rewinding steps, in ascending order, at which every arm is looked at besides rewind.k"
     )
     real: Recipe | None = Field(None, description="training on real data that finds masks; null: the retraining recipe")
-    recipe: Recipe = Recipe(
-        length=Duration(1000, "it"), lr=0.01, batch=256, weight_decay=5e-4, schedule="step", milestones=(0.5,)
+    recipe: Recipe = Field(
+        Recipe(length=Duration(1000, "it"), lr=0.01, batch=256, weight_decay=5e-4, schedule="step", milestones=(0.5,)),
+        description="the training that finds masks on small sets",
     )
 
 
 class Retrain(Settings):
     """Training of tickets on real data: `copies` of each, with SGD noise of their own."""
 
-    copies: int = Field(3, ge=1)
-    recipe: Recipe
+    copies: int = Field(3, ge=1, description="trainings of each ticket, which differ in their SGD noise alone")
+    recipe: Recipe = Field(description="the training of tickets on real data")
 
 
 class Only(Settings):
     """What an analysis is made of: these arms, seeds and levels (null: all), and pairs of tickets of these kinds."""
 
-    arms: tuple[str, ...] | None = None
-    seeds: tuple[Seed, ...] | None = None
-    levels: tuple[int, ...] | None = None
+    arms: tuple[str, ...] | None = Field(None, description="of these arms alone; null: all")
+    seeds: tuple[Seed, ...] | None = Field(None, description="of these initialisations alone; null: all")
+    levels: tuple[int, ...] | None = Field(None, description="of these levels alone; null: all")
     pairs: tuple[Literal["arms", "levels"], ...] = Field(
         ("arms", "levels"), description="arms: with the arm `versus` at equal level; levels: a chain's neighbouring levels"
     )
@@ -102,8 +106,8 @@ class Only(Settings):
 class Pipeline(Settings):
     """One study. Everything but `title`, `question`, labels and `device` decides bits."""
 
-    title: str = ""
-    question: str = ""
+    title: str = Field("", description="what the page is called; default: the data set's name")
+    question: str = Field("", description="what the study asks, on the page in words")
     device: str = Field("cpu", description="cpu, cuda or cuda:N; not part of any key")
     threads: int = Field(1, ge=1, description="threads of one worker; part of every key")
     lanes: Lanes = Field(
@@ -113,23 +117,23 @@ class Pipeline(Settings):
         False, description="compile the steps of networks, for speed; needs a C++ compiler; part of the keys of what has steps"
     )
     seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, description="one initialisation each: the statistical unit")
-    data: AnyData
+    data: AnyData = Field(description="the real data")
     tasks: dict[str, AnyData] = Field(
         default_factory=dict,
         description="further data sets, by name: arms that name one are of it, not of `data`. Without a path or tokenizer: "
         "those of `data`",
     )
-    model: AnyModel
-    experts: Experts = Experts()
+    model: AnyModel = Field(description="the network that is pruned")
+    experts: Experts = Field(Experts(), description="teachers whose trajectories sets are matched to")
     architectures: dict[str, AnyModel] = Field(
         default_factory=dict, description="further networks that the sets are evaluated with"
     )
-    distill: dict[str, AnySet] = Field(default_factory=dict)
-    distill_seed: int = Field(0, ge=0)
-    prune: Prune
-    arms: dict[str, Arm] = Field(min_length=1)
-    retrain: Retrain
-    compare: Analyses
+    distill: dict[str, AnySet] = Field(default_factory=dict, description="synthetic sets and real subsets, by name")
+    distill_seed: int = Field(0, ge=0, description="of the draws of distillation")
+    prune: Prune = Field(description="how masks are found")
+    arms: dict[str, Arm] = Field(min_length=1, description="sources of masks, by name")
+    retrain: Retrain = Field(description="how tickets are trained on real data")
+    compare: Analyses = Field(description="analyses, by name")
     versus: str = Field("real", description="the arm that the others are compared with")
     margin: float = Field(0.0, ge=0, lt=1, description="accuracy that a matching ticket may lack besides one deviation")
     claim_p: float = Field(

@@ -116,13 +116,22 @@ def _entry(table: Table[EntryModule], name: str, definitions: dict[str, Schema])
     """An entry's settings, described by the first paragraph of its module and what the settings say themselves."""
     module = table[name]
     settings = _of(module.Settings, definitions)
-    first = inspect.cleandoc(module.__doc__ or "").partition("\n\n")[0]
-    return settings | {"title": name, "description": "\n\n".join(p for p in (first, settings.get("description")) if p)}
+    texts = (about(module), settings.get("description"))
+    return settings | {"title": name, "description": "\n\n".join(text for text in texts if text)}
+
+
+def about(module: EntryModule) -> str:
+    """What an entry is: the first paragraph of its module."""
+    return inspect.cleandoc(module.__doc__ or "").partition("\n\n")[0]
 
 
 def _analyses(definitions: dict[str, Schema]) -> Schema:
     """Analyses stand under their own names; null leaves an inherited one out. The summary is always made."""
-    entries = {n: {"anyOf": [_entry(ANALYSES, n, definitions), {"type": "null"}]} for n in ANALYSES if n != "summary"}
+    entries = {
+        n: {"anyOf": [_entry(ANALYSES, n, definitions), {"type": "null"}], "description": about(ANALYSES[n])}
+        for n in ANALYSES
+        if n != "summary"
+    }
     return {"type": "object", "description": "analyses by name", "properties": entries, "additionalProperties": False}
 
 

@@ -49,11 +49,15 @@ class Rewind(Settings):
             level.
     """
 
-    k: Duration = NONE
-    on: Literal["real", "source"] = "real"
-    tensors: Tensors = "all"
-    schedule: Literal["continue", "restart"] = "continue"
-    head: Head | None = Later(None)
+    k: Duration = Field(NONE, description="weights return to their values after so many steps; 0it: to the initialisation")
+    on: Literal["real", "source"] = Field(
+        "real", description="what these steps are trained on: real data, or what the chain prunes with"
+    )
+    tensors: Tensors = Field("all", description="what returns: every tensor, convolution and linear weights alone, or nothing")
+    schedule: Literal["continue", "restart"] = Field(
+        "continue", description="retraining goes on with the schedule at step k, or begins it anew"
+    )
+    head: Head | None = Later(None, description="what becomes of the head of a text network; null: it returns with the rest")
 
 
 class Step(Settings):

@@ -29,14 +29,14 @@ Share = Literal["remaining", "original"]
 class Criterion(Entry):
     """Base of every criterion's settings: `scope` says whether weights compete over all layers or within each."""
 
-    scope: Scope = "global"
+    scope: Scope = Field("global", description="global: weights compete over all layers; layer: within each layer")
 
 
 class Iterative(Criterion):
     """Base of the settings of a criterion whose scores change as weights go: what a level removes goes in `rounds` parts
     (see `schedule`), and scores are taken anew before each."""
 
-    rounds: int = Field(1, ge=1)
+    rounds: int = Field(1, ge=1, description="parts in which a level removes its weights, with new scores before each")
 
 
 def groups(mask: Mask, scope: Scope) -> list[list[str]]:

@@ -22,7 +22,6 @@ from distill_prune.store.store import Store
 from distill_prune.tree import flatten, select, shapes
 
 
-
 class NothingKnown(Exception):
     """The data cannot be looked at before they are prepared, so no inputs can be made up."""
 
@@ -46,7 +45,7 @@ class Imagined(Store):
 
     def read(self, stage: str, key: str) -> Parts:
         node = self._graph.nodes.get(key)
-        if node is None or stage == "data" and self._real.has(stage, key):
+        if node is None or (stage == "data" and self._real.has(stage, key)):
             return self._real.read(stage, key)
         # One ticket stands for all of a data set: their values do not matter. Copies differ, for lines lie between them.
         name = key if stage in ("data", "distill") else f"{stage} {node.inputs.get('data', '')} {_copy(node)}"

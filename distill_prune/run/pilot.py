@@ -45,7 +45,7 @@ class _Watch(Progress):
         self._clock, self._began = clock, clock()
         self._first: tuple[float, int] | None = None
 
-    def tick(self, done: int, total: int, note: str = "") -> None:
+    def tick(self, done: int, total: int, note: str = "") -> None:  # noqa: ARG002 - who listens may ignore it
         now = self._clock() - self._began
         if self._first is None:
             self._first = now, done

@@ -98,7 +98,10 @@ class Memory:
         from distill_prune.run.worker import versions
 
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        path, machine = cache / "distill-prune" / "seconds.json", f"{platform.node()} {_processor()} {device} {versions()['torch']}"
+        path, machine = (
+            cache / "distill-prune" / "seconds.json",
+            f"{platform.node()} {_processor()} {device} {versions()['torch']}",
+        )
         return cls(path, machine, _read(path).get(machine, {}))
 
     def add(self, seconds: Mapping[str, float]) -> None:
