@@ -175,6 +175,18 @@ _FAMILIES: dict[str, tuple[Callable[[int, int, int, torch.Generator], Parameters
 }
 
 FAMILIES = tuple(_FAMILIES)
+WORDS: Mapping[str, str] = {
+    "none": "nothing",
+    "color": "brightness, saturation and contrast",
+    "crop": "a shift by at most an eighth of the side",
+    "cutout": "a rectangle of half the side set to zero",
+    "flip": "left and right exchanged, every second time",
+    "scale": "width and height changed by at most a fifth",
+    "rotate": "turned by at most 15 degrees",
+    "a_b": "one of the named, drawn a batch",
+    "a+b": "all of the named, in this order",
+}
+"""What a strategy is made of, each in a few words."""
 
 
 @functools.cache

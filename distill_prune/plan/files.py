@@ -18,6 +18,11 @@ def _shipped() -> list[Path]:
     return [p for p in (here / "pipelines", here.parent / "pipelines") if p.is_dir()]
 
 
+def shipped_files() -> list[Path]:
+    """The pipelines that ship with the package, by name."""
+    return sorted((path for folder in _shipped() for path in folder.glob("*.yaml")), key=lambda path: path.name)
+
+
 def find_pipeline(name: str) -> Path:
     """The file that PIPELINE names: a path, or a file of the shipped `pipelines/`.
 
@@ -30,7 +35,7 @@ def find_pipeline(name: str) -> Path:
     for candidate in (Path(name), *(folder / f for folder in shipped for f in (name, f"{name}.yaml"))):
         if candidate.is_file():
             return candidate
-    known = sorted({p.name for folder in shipped for p in folder.glob("*.yaml")})
+    known = {path.name for path in shipped_files()}
     raise ConfigError(
         f"there is no pipeline file '{name}'", expected=f"a path, or one of those shipped: {nearest(name, known)}"
     )
