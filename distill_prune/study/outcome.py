@@ -6,7 +6,7 @@ The same data are printed by `run`, stand in `run --json`, and head the page.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, TypedDict, cast
+from typing import Literal, TypedDict, cast
 
 from distill_prune.analyze.answer import NO_ARM, Answer, Compared, Comparison, Difference, direction
 from distill_prune.analyze.estimate import Estimate
@@ -16,7 +16,7 @@ from distill_prune.analyze.records import CostRow, Row, Summary, estimate_of
 from distill_prune.analyze.sentences import of_sets, sentences
 
 Outcome = Literal["shown", "opposite shown", "higher", "lower", "not shown", "too few seeds"]
-"""What a difference shows: of the papers' claims, whether they are shown; of other metrics, its direction where it is claimed."""
+"""What a difference shows: of the papers' claims, whether they are shown; of other metrics, the direction of a claim."""
 
 SHOWN = (ACCURACY, BARRIER, "trace_per_weight")
 """The metrics of the table, as far as the study measures them."""
@@ -79,15 +79,14 @@ class Document(TypedDict):
 
 def outcome(answer: Answer, summary: Summary | None, metrics: Mapping[str, Metric], further: Next | None = None) -> Document:
     """The answer as plain data."""
-    c = answer.compared
-    table = isinstance(c, Compared) and summary is not None
+    c = answer.compared if isinstance(answer.compared, Compared) else None
     return {
         "verdict": verdict(answer),
-        "sparsity": c.sparsity if isinstance(c, Compared) else None,
-        "level": c.level if isinstance(c, Compared) else None,
-        "k": c.k if isinstance(c, Compared) else "",
-        "arms": _arms(c, summary, metrics) if table else [],  # type: ignore[arg-type]
-        "differences": [line for comparison in c.comparisons for line in _lines(c, comparison)] if table else [],  # type: ignore[union-attr]
+        "sparsity": c.sparsity if c else None,
+        "level": c.level if c else None,
+        "k": c.k if c else "",
+        "arms": _arms(c, summary, metrics) if c and summary is not None else [],
+        "differences": [line for comparison in c.comparisons for line in _lines(c, comparison)] if c else [],
         "sets": [{"set": s.set, "network": s.network, "accuracy": s.accuracy} for s in answer.sets],
         "next": further,
         "sentences": list(sentences(answer)),
