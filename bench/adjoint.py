@@ -23,7 +23,7 @@ def measure(segment: int, steps: int, width: int, images: int) -> dict[str, floa
     from distill_prune.distill.derivatives import derivatives
     from distill_prune.distill.unroll import Batch, Inner, matching_gradient
     from distill_prune.models import MODELS, build_model
-    from distill_prune.run.worker import _peak_mb, _reset_peak, keep_pages
+    from distill_prune.run.worker import keep_pages, peak_mb, reset_peak
     from distill_prune.tree import flatten, shapes, unflatten
 
     keep_pages()
@@ -44,10 +44,10 @@ def measure(segment: int, steps: int, width: int, images: int) -> dict[str, floa
         flatten(target),
         segment=1,
     )
-    _reset_peak()
-    idle, began = _peak_mb(), time.perf_counter()
+    reset_peak()
+    idle, began = peak_mb(), time.perf_counter()
     matching_gradient(inner, flatten(start), flatten(target), segment=segment)
-    return {"seconds": time.perf_counter() - began, "mb": _peak_mb() - idle}
+    return {"seconds": time.perf_counter() - began, "mb": peak_mb() - idle}
 
 
 def main() -> None:

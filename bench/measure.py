@@ -22,7 +22,8 @@ import torch
 from records import FAILED, RowRecord
 
 from distill_prune.run.devices import cores
-from distill_prune.run.worker import _peak_mb, _reset_peak, conditions, keep_pages
+from distill_prune.run.worker import conditions, keep_pages, reset_peak
+from distill_prune.run.worker import peak_mb as resident_mb
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCT = {"cpu": 1024, "cuda": 8192}
@@ -109,10 +110,10 @@ def peak_mb(run: Callable[[], object], device: str) -> float:
         return (torch.cuda.max_memory_allocated(device) - there) / 2**20
     if platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)  # pages that were freed and kept would count as there
-    _reset_peak()
-    before = _peak_mb()
+    reset_peak()
+    before = resident_mb()
     run()
-    return _peak_mb() - before
+    return resident_mb() - before
 
 
 def product_flops(device: str, threads: int, side: int | None = None, rounds: int = 20) -> float:

@@ -18,6 +18,8 @@ class Settings(PublishedSource):
 SET = Published(
     title="CIFAR-10",
     reader="CIFAR10",
+    shape=(3, 32, 32),
+    sizes=(50_000, 10_000),
     files={"cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a"},
     urls=("https://www.cs.toronto.edu/~kriz/",),
     classes=("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),

@@ -28,6 +28,8 @@ class Settings(PublishedSource):
 SET = Published(
     title="CIFAR-100",
     reader="CIFAR100",
+    shape=(3, 32, 32),
+    sizes=(50_000, 10_000),
     files={"cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85"},
     urls=("https://www.cs.toronto.edu/~kriz/",),
     classes=tuple(_CLASSES.split()),

@@ -21,6 +21,8 @@ class Settings(PublishedSource):
 SET = Published(
     title="Fashion-MNIST",
     reader="FashionMNIST",
+    shape=(1, 28, 28),
+    sizes=(60_000, 10_000),
     files={
         "FashionMNIST/raw/train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
         "FashionMNIST/raw/train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",

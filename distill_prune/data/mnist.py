@@ -20,6 +20,8 @@ class Settings(PublishedSource):
 SET = Published(
     title="MNIST",
     reader="MNIST",
+    shape=(1, 28, 28),
+    sizes=(60_000, 10_000),
     files={
         "MNIST/raw/train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
         "MNIST/raw/train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",

@@ -11,7 +11,7 @@ import hashlib
 import os
 import socket
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
@@ -53,12 +53,15 @@ class Published:
     """What is known of a published data set without having it.
 
     `reader` is torchvision's class, `parts` its arguments for the train and the test part, `labels` where it keeps them.
+    `shape` is that of an image (C, H, W), `sizes` are the numbers of images in the train and the test part.
     `files` are the published files {path below the root: md5}, found in each of the folders `urls`, which are tried in
     turn; `unpacked`, in the same form, is what archives hold where that may lie there in their place.
     """
 
     title: str
     reader: str
+    shape: tuple[int, int, int]
+    sizes: tuple[int, int]
     files: Mapping[str, str]
     urls: tuple[str, ...]
     classes: tuple[str, ...]
@@ -79,20 +82,26 @@ class Published:
         with tempfile.TemporaryDirectory() as folder:
             self._lay_out(Path(settings.path).expanduser(), Path(folder), settings.download)
             pixels, labels = zip(*(self._read(folder, part) for part in self.parts), strict=True)
-        pools, asked = [torch.arange(len(y)) for y in labels], (settings.rows, settings.test_rows)
-        rows = chosen(pools, labels, asked, self.classes, settings.split_seed, of=self.title)
+        rows = self._chosen(settings, labels)
         x, y = (torch.cat([t[part] for t, part in zip(both, rows, strict=True)]) for both in (pixels, labels))
         return Loaded(x, y, torch.arange(len(y)) >= len(rows[0]), self.classes, 255.0, self.title)
 
-    def look(self, settings: PublishedSource) -> Loaded | None:
-        """The same, where its files are there.
+    def look(self, settings: PublishedSource) -> Loaded:
+        """The same as far as it is known without the files: pixels on the device "meta", classes equally often.
 
         Raises:
-            DataError: a file is not the published one.
+            DataError: a part has fewer rows than asked for.
         """
-        root = Path(settings.path).expanduser()
-        there = any(files and all((root / name).is_file() for name in files) for files in (self.unpacked, self.files))
-        return self.load(settings) if there else None
+        labels = [torch.arange(size) % len(self.classes) for size in self.sizes]
+        train, test = self._chosen(settings, labels)
+        y = torch.cat([labels[0][train], labels[1][test]])
+        pixels = torch.empty(len(y), *self.shape, dtype=torch.uint8, device="meta")
+        return Loaded(pixels, y, torch.arange(len(y)) >= len(train), self.classes, 255.0, self.title)
+
+    def _chosen(self, settings: PublishedSource, labels: Sequence[Tensor]) -> list[Tensor]:
+        """The rows of the train and the test part that are used."""
+        pools, asked = [torch.arange(len(y)) for y in labels], (settings.rows, settings.test_rows)
+        return chosen(pools, labels, asked, self.classes, settings.split_seed, of=self.title)
 
     def _lay_out(self, root: Path, folder: Path, download: bool) -> None:
         """Check what is there, fetch what is not, and lay it out in `folder`, unpacked."""

@@ -21,6 +21,8 @@ class Settings(PublishedSource):
 SET = Published(
     title="SVHN",
     reader="SVHN",
+    shape=(3, 32, 32),
+    sizes=(73_257, 26_032),
     files={
         "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
         "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",

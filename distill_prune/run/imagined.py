@@ -5,6 +5,8 @@ How long a computation takes depends on shapes, not on values: pixels are noise,
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,8 +20,18 @@ from distill_prune.plan.jobs import DataJob, DenseJob, DistillJob, ExpertsJob, R
 from distill_prune.plan.nodes import Graph, Node
 from distill_prune.prune.imp import level_zero
 from distill_prune.run.reader import Reader
+from distill_prune.run.trainings import task_of
 from distill_prune.store.store import Store
+from distill_prune.training import train_alone
+from distill_prune.training.costs import flops_of_examples
 from distill_prune.tree import flatten, select, shapes
+
+SMALL = 10_000_000
+"""Pixels of data that are read as they are."""
+STEPS, QUICK = 200, 50_000_000
+"""Steps of training that made-up copies have behind them, and floating-point operations that one may take."""
+NUMBERS_BYTES = 4000
+"""Of the numbers and the manifest of one artifact."""
 
 
 class NothingKnown(Exception):
@@ -56,6 +68,27 @@ class Imagined(Store):
     def numbers(self, stage: str, key: str) -> dict[str, Any]:
         return dict(self.read(stage, key).numbers)
 
+    def prepare(self, node: Node) -> None:
+        """Make up what the work on an artifact reads, so that this is no part of its time."""
+        for key in node.inputs.values():
+            used = self._graph.nodes.get(key)
+            if used is not None and used.stage not in ("experts", "compare"):
+                self.read(used.stage, key)
+
+    def size(self, node: Node) -> int:
+        """Bytes of an artifact's tensors; of its numbers a guess."""
+        if isinstance(node.job, ExpertsJob):
+            model = self.reader.model_for(node.job.model, node.inputs["data"])
+            rows = int(node.job.recipe.length.count) + 1
+            return rows * sum(t.nbytes for t in select(model.module.state_dict(), model.parameters).values())
+        if node.stage == "compare":
+            return NUMBERS_BYTES
+        tensors = self.read(node.stage, node.key).tensors
+        chosen = [
+            t for n, t in tensors.items() if node.stage != "prune" or isinstance(node.job, DenseJob) or n.startswith("mask/")
+        ]
+        return NUMBERS_BYTES + sum(t.nbytes for t in chosen)
+
     def trajectory(self, key: str, *, sizes_only: bool = False) -> Trajectory:
         node = self._graph.nodes.get(key)
         if node is None:
@@ -72,7 +105,7 @@ class Imagined(Store):
             case DistillJob() as job:
                 return self._set(node, job).parts()
             case RetrainJob() as job:
-                return Weights(self.reader.model_for(job.model, node.inputs["data"]).fresh(_copy(node))).parts()
+                return self._weights(node, job)
             case _ if node.stage == "prune":
                 return self._ticket(node)
             case _:
@@ -87,13 +120,22 @@ class Imagined(Store):
         return level_zero(model, model.fresh(0), Cost()).parts(None)
 
     def _data(self, job: DataJob) -> Parts:
-        """Noise of the data's sizes; text is prepared, for its lengths decide the time."""
-        if job.source.is_text:
+        """Small images as they are, else noise of their sizes; text as it is, for its lengths decide the time."""
+        data = None if job.source.is_text else survey(job.source)
+        if job.source.is_text or (data and sum(data.splits) * math.prod(data.shape) <= SMALL):
             return prepare(job.source).parts()
-        data = survey(job.source)
         if data is None:
             raise NothingKnown
         return _noise(data).parts()
+
+    def _weights(self, node: Node, job: RetrainJob) -> Parts:
+        """A copy after some steps, where these are quick: how many probes a trace takes depends on the network."""
+        model = self.reader.model_for(job.model, node.inputs["data"])
+        task = task_of(node, self.reader)
+        if task is None or flops_of_examples(model, job.recipe.batch, task.training.examples) > QUICK:
+            return Weights(model.fresh(_copy(node))).parts()
+        last = min(job.recipe.steps(len(task.training.examples)), STEPS)
+        return Weights(train_alone(replace(task.training, last=last), self.reader.device).state).parts()
 
     def _set(self, node: Node, job: DistillJob) -> SyntheticSet:
         """Noise of the size of a set."""

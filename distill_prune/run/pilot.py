@@ -11,6 +11,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from distill_prune.plan.jobs import DataJob, DistillJob
 from distill_prune.plan.nodes import Node
@@ -18,14 +19,14 @@ from distill_prune.progress import Progress
 from distill_prune.run.imagined import Imagined, NothingKnown
 from distill_prune.run.stages import compute
 from distill_prune.run.trainings import task_of
-from distill_prune.run.worker import conditions, keep_pages
+from distill_prune.run.worker import conditions, keep_pages, peak_mb, reset_peak
 from distill_prune.training import train_group
 
 Clock = Callable[[], float]
 
 ENOUGH = 1.0
 """Seconds after which work that reports its progress is stopped."""
-TOO_LONG = 8.0
+TOO_LONG = 15.0
 """Seconds after which any work is stopped."""
 INNER_STEPS = 2
 """Inner steps of an iteration of distillation that stand for all of them."""
@@ -59,15 +60,28 @@ class _Watch(Progress):
         raise _Stopped(now * total / max(done, 1))
 
 
-def measured(node: Node, imagined: Imagined) -> float | None:
-    """Seconds that the work on an artifact takes on this machine, alone; None where it does not show in time, or no inputs
-    can be made up. Short work is done twice: the first time prepares what later artifacts share."""
+@dataclass(frozen=True)
+class Trial:
+    """What work takes: seconds of one worker, and peak memory in MiB."""
+
+    seconds: float
+    mb: float
+
+
+def measured(node: Node, imagined: Imagined) -> Trial | None:
+    """What the work on an artifact takes on this machine, alone; None where it does not show in time, or no inputs can be made
+    up. Short work is done twice: the first time prepares what later artifacts share."""
     keep_pages()
     longer, shorter = _shortened(node)
+    reset_peak()
+    try:
+        imagined.prepare(node)
+    except NothingKnown:
+        return None
     seconds = _seconds(shorter, imagined)
     if seconds is not None and seconds < ENOUGH / 2:
         seconds = _seconds(shorter, imagined)
-    return None if seconds is None else longer * seconds / node.job.lanes
+    return None if seconds is None else Trial(longer * seconds / node.job.lanes, peak_mb())
 
 
 def _seconds(node: Node, imagined: Imagined) -> float | None:

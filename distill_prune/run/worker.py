@@ -158,13 +158,13 @@ def _hear_tick(key: str, hear: Hear, done: int, total: int, note: str) -> None:
     hear(Tick(key, done, total, note))
 
 
-def _reset_peak() -> None:
+def reset_peak() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
 
 
-def _peak_mb() -> float:
-    """Peak resident memory of this process, since `_reset_peak` where the system can tell."""
+def peak_mb() -> float:
+    """Peak resident memory of this process, since `reset_peak` where the system can tell."""
     with contextlib.suppress(OSError, ValueError, IndexError):
         line = next(x for x in Path("/proc/self/status").read_text().splitlines() if x.startswith("VmHWM"))
         return int(line.split()[1]) / 1024
@@ -221,7 +221,7 @@ class Worker:
         """Make the artifacts of locked nodes."""
         outcomes: dict[str, Outcome] = {}
         groups: dict[Hashable, list[tuple[_Work, Task]]] = {}
-        _reset_peak()
+        reset_peak()
         job = nodes[0].job
         with compiled.cache(self.store.compiled), conditions(job.threads, job.compile):
             for node in nodes:
@@ -287,7 +287,7 @@ class Worker:
                 device=self._device_name(),
                 threads=node.job.threads,
                 seconds=round(work.seconds, 4),
-                peak_mb=round(_peak_mb(), 1),
+                peak_mb=round(peak_mb(), 1),
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             ),
             parts,

@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import platform
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -22,6 +22,7 @@ from distill_prune.plan.jobs import CompareJob, DenseJob, DistillJob, ExpertsJob
 from distill_prune.plan.nodes import Graph, Node
 from distill_prune.settings import digest
 from distill_prune.store.disk import replace_json
+from distill_prune.store.manifest import Manifest
 from distill_prune.store.store import Store
 
 Known = Literal["seen", "tried", "guessed"]
@@ -35,10 +36,12 @@ PUBLISHING = 0.02
 
 @dataclass(frozen=True)
 class Price:
-    """Seconds of one worker, and how they are known."""
+    """Seconds of one worker, its peak memory in MiB and the artifact's bytes (None: not known), and how they are known."""
 
     seconds: float
     known: Known
+    mb: float | None = None
+    bytes: int | None = None
 
 
 def work_of(node: Node) -> str:
@@ -51,33 +54,38 @@ def work_of(node: Node) -> str:
 def prices(graph: Graph, store: Store, *, try_out: Callable[[Collection[Node]], None] | None = None) -> dict[str, Price]:
     """The price of every artifact. `try_out` hears of the kinds of work that are tried, each of which takes about a second;
     without it none is."""
-    seen: dict[str, list[float]] = {}
+    seen: dict[str, list[Manifest]] = {}
     works = {key: work_of(node) for key, node in graph.nodes.items()}
     for key, node in graph.nodes.items():
         if len(seen.get(works[key], ())) < MOST and store.has(node.stage, key):
-            seen.setdefault(works[key], []).append(store.manifest(node.stage, key).seconds)
-    known = {work: Price(median(seconds), "seen") for work, seconds in seen.items()}
+            seen.setdefault(works[key], []).append(store.manifest(node.stage, key))
+    known = {work: _seen(manifests) for work, manifests in seen.items()}
     unseen = {works[key]: node for key, node in graph.nodes.items() if works[key] not in known}
-    remembered = Memory.of(graph.pipeline.device)
-    if try_out is not None and (new := {w: n for w, n in unseen.items() if w not in remembered.seconds and _can_try(n)}):
+    memory = Memory.of(graph.pipeline.device)
+    if try_out is not None and (new := {w: n for w, n in unseen.items() if w not in memory.prices and _can_try(n)}):
         try_out([*new.values()])
-        remembered.add(tried(graph, store, new))
+        memory.add(tried(graph, store, new))
     for work, node in unseen.items():
-        seconds = remembered.seconds.get(work)
-        known[work] = Price(guess(node), "guessed") if seconds is None else Price(seconds + PUBLISHING, "tried")
+        known[work] = memory.prices.get(work) or Price(guess(node), "guessed")
     return {key: known[work] for key, work in works.items()}
 
 
-def tried(graph: Graph, store: Store, nodes: Mapping[str, Node]) -> dict[str, float]:
-    """Seconds of each kind of work that shows how long it takes."""
+def _seen(manifests: Sequence[Manifest]) -> Price:
+    """What equal work took."""
+    seconds, mb = median(m.seconds for m in manifests), max(m.peak_mb for m in manifests)
+    return Price(seconds + PUBLISHING, "seen", mb, sum(f.size for f in manifests[0].files.values()))
+
+
+def tried(graph: Graph, store: Store, nodes: Mapping[str, Node]) -> dict[str, Price]:
+    """The price of each kind of work that shows how long it takes."""
     from distill_prune.run.imagined import Imagined
     from distill_prune.run.pilot import measured
 
-    imagined, seconds = Imagined(graph, store, graph.pipeline.device), dict[str, float]()
+    imagined, known = Imagined(graph, store, graph.pipeline.device), dict[str, Price]()
     for work, node in nodes.items():
-        if (measurement := measured(node, imagined)) is not None:
-            seconds[work] = round(measurement, 6)
-    return seconds
+        if (trial := measured(node, imagined)) is not None:
+            known[work] = Price(round(trial.seconds + PUBLISHING, 6), "tried", round(trial.mb), imagined.size(node))
+    return known
 
 
 def _can_try(node: Node) -> bool:
@@ -91,38 +99,36 @@ class Memory:
 
     path: Path
     machine: str
-    seconds: dict[str, float]
+    prices: dict[str, Price]
 
     @classmethod
     def of(cls, device: str) -> Memory:
         from distill_prune.run.worker import versions
 
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        path, machine = (
-            cache / "distill-prune" / "seconds.json",
-            f"{platform.node()} {_processor()} {device} {versions()['torch']}",
-        )
+        path = cache / "distill-prune" / "prices.json"
+        machine = f"{platform.node()} {_processor()} {device} torch {versions()['torch']}"
         return cls(path, machine, _read(path).get(machine, {}))
 
-    def add(self, seconds: Mapping[str, float]) -> None:
+    def add(self, prices: Mapping[str, Price]) -> None:
         """Remember; where the cache cannot be written, for this command alone."""
-        self.seconds = {**self.seconds, **seconds}
+        self.prices = {**self.prices, **prices}
+        machines = {**_read(self.path), self.machine: self.prices}
+        content = {m: {w: [p.seconds, p.mb, p.bytes] for w, p in works.items()} for m, works in machines.items()}
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            replace_json(self.path, {**_read(self.path), self.machine: self.seconds})
+            replace_json(self.path, content)
 
 
-def _read(path: Path) -> dict[str, dict[str, float]]:
+def _read(path: Path) -> dict[str, dict[str, Price]]:
     """What is remembered, of every machine; nothing where that cannot be read."""
-    with contextlib.suppress(OSError, ValueError, RecursionError):
+    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
         content = json.loads(path.read_bytes())
-        if isinstance(content, dict):
-            return {m: _numbers(works) for m, works in content.items() if isinstance(works, dict)}
+        return {
+            m: {w: Price(float(s), "tried", float(mb), int(size)) for w, (s, mb, size) in works.items()}
+            for m, works in content.items()
+        }
     return {}
-
-
-def _numbers(works: Mapping[object, object]) -> dict[str, float]:
-    return {str(w): float(s) for w, s in works.items() if isinstance(s, int | float) and 0 <= s < 1e9}
 
 
 def _processor() -> str:

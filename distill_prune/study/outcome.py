@@ -94,7 +94,7 @@ def outcome(answer: Answer, summary: Summary | None, metrics: Mapping[str, Metri
 
 
 def verdict(answer: Answer) -> str:
-    """One line: what is shown of each learned arm, or why nothing can be; of a study without such arms, how the control does."""
+    """One line: what is shown of each learned arm, or why nothing can be; without such arms, how the control does."""
     c = answer.compared
     if isinstance(c, str):
         return c or (of_sets(answer.sets) if answer.sets else NO_ARM)

@@ -174,7 +174,7 @@ def _train_abreast(
         layouts=isinstance(model.module, Encoder),
     )
     gradients = Gradients(model, run.module, recipe, run.lanes, n)
-    per_epoch = ceil_div(n, recipe.batch)
+    per_epoch, notes = ceil_div(n, recipe.batch), [""] * lanes  # of the last whole epoch: a step waits for no loss
     while run.step < last and len(run.failures) < lanes:
         epoch, position = divmod(run.step, per_epoch)
         run.set_rate(recipe.lr_at(run.step, n))
@@ -182,8 +182,9 @@ def _train_abreast(
             run.update(gradients(feeds.batch(run.step)), recipe.clip)
         if position == per_epoch - 1 or run.step == last:
             run.end_epoch(epoch, whole=position == per_epoch - 1)
-            for index, listener in enumerate(progress):
-                listener.tick(run.step - one.first, last - one.first, f"loss {run.losses[index][-1]:.3f}")
+            notes = [f"loss {losses[-1]:.3f}" for losses in run.losses]
+        for listener, note in zip(progress, notes, strict=False):
+            listener.tick(run.step - one.first, last - one.first, note)
         for index, listener in enumerate(progress):
             if run.step < last and index not in run.failures and listener.due():
                 run.save(listener, index)
