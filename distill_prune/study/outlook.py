@@ -1,0 +1,112 @@
+"""What a study will take before anything is spent: artifacts by stage and arm, time on this machine, memory, disk; and whether
+its seeds suffice for a claim."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from distill_prune.analyze.paired import CLAIMS_FROM
+from distill_prune.plan.nodes import Graph
+from distill_prune.run.run import urgency
+from distill_prune.store.store import STAGES, Store
+from distill_prune.study.costs import Price
+
+BEGIN_SECONDS, REPORT_SECONDS = 4.0, 3.0
+"""To start the workers, and to draw a report."""
+SPREAD = {"seen": (0.8, 1.25), "tried": (0.75, 1.4), "guessed": (0.2, 5.0)}
+"""What a run took at least and at most of its price, by how the price is known."""
+LONG = 12 * 3600.0
+"""Seconds on a processor from which on a GPU is wanted."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """The artifacts of one stage and arm (or set): how many, those that are there, seconds each and of all that are missing."""
+
+    stage: str
+    arm: str
+    artifacts: int
+    hits: int
+    each: float
+    missing_seconds: float
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is missing of a study will take `low` to `high` seconds on `workers` workers, `work` seconds of one; MiB of memory a
+    worker, and bytes on the disk (None: not known). `guessed` is the share of the work whose price is a guess."""
+
+    lines: list[Line]
+    workers: int
+    work: float
+    low: float
+    high: float
+    guessed: float
+    mb: float | None
+    bytes: int
+    wants_gpu: bool
+    seeds: int
+
+    @property
+    def can_claim(self) -> bool:
+        return self.seeds >= CLAIMS_FROM
+
+
+def outlook(graph: Graph, store: Store, prices: Mapping[str, Price], workers: int) -> Outlook:
+    """What is missing of a study, and what that takes."""
+    hits = {key for key, node in graph.nodes.items() if store.has(node.stage, key)}
+    missing = [key for key in graph.nodes if key not in hits]
+    work = sum(prices[key].seconds for key in missing)
+    longest = max(urgency(graph, missing, lambda node: prices[node.key].seconds).values(), default=0.0)
+    bounds = [sum(prices[key].seconds * SPREAD[prices[key].known][end] for key in missing) for end in (0, 1)]
+    scale = max(longest, work / workers) / work if work else 0.0
+    around = BEGIN_SECONDS + REPORT_SECONDS if missing else 0.0
+    guessed = sum(prices[key].seconds for key in missing if prices[key].known == "guessed")
+    sizes = [prices[key] for key in missing]
+    return Outlook(
+        _lines(graph, hits, prices),
+        workers,
+        work,
+        bounds[0] * scale + around,
+        bounds[1] * scale + around,
+        guessed / work if work else 0.0,
+        max((price.mb for price in sizes if price.mb is not None), default=None),
+        sum(price.bytes or 0 for price in sizes),
+        graph.pipeline.device.startswith("cuda") or work / workers > LONG,
+        len(graph.pipeline.seeds),
+    )
+
+
+def arms_of(graph: Graph) -> dict[str, str]:
+    """The arm, or set, that each artifact is of; "all" where it is of several."""
+    arms: dict[str, str] = {}
+
+    def of(key: str, arm: str) -> None:
+        arms[key] = arm if arms.get(key, arm) == arm else "all"
+
+    for (arm, _), tickets in graph.chains.items():
+        for key in tickets.values():
+            of(key, arm)
+    for unit in graph.units:
+        for key in (*unit.copies, *unit.measured.values()):
+            of(key, unit.arm)
+    for between in graph.betweens:
+        of(between.key, between.unit.arm)
+    for name, key in graph.sets.items():
+        of(key, name)
+    for measure in graph.set_measures:
+        of(measure.key, measure.set)
+    return {key: arms.get(key, "all") for key in graph.nodes}
+
+
+def _lines(graph: Graph, hits: set[str], prices: Mapping[str, Price]) -> list[Line]:
+    arms, groups = arms_of(graph), dict[tuple[str, str], list[str]]()
+    for key, node in graph.nodes.items():
+        groups.setdefault((node.stage, arms[key]), []).append(key)
+    lines = []
+    for (stage, arm), keys in sorted(groups.items(), key=lambda item: STAGES.index(item[0][0])):
+        each = sum(prices[key].seconds for key in keys) / len(keys)
+        left = sum(prices[key].seconds for key in keys if key not in hits)
+        lines.append(Line(stage, arm, len(keys), sum(key in hits for key in keys), each, left))
+    return lines
