@@ -6,6 +6,8 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from distill_prune.terminal import duration
+
 if TYPE_CHECKING:
     from distill_prune.analyze.estimate import Estimate
     from distill_prune.analyze.metric import Metric
@@ -30,13 +32,18 @@ def answer_lines(document: Document, metrics: dict[str, Metric], width: int) -> 
         accuracy = line["accuracy"]
         text = f"set {line['set']}: fresh {line['network']} reach {_mean(accuracy, 100)}% test accuracy (n = {accuracy['n']})"
         lines += textwrap.wrap(text, width, subsequent_indent="  ")
+    if more := document["next"]:
+        workers = f"{more['workers']} worker{'s' * (more['workers'] != 1)}"
+        cost = f"{more['artifacts']:,} more artifacts, about {duration(more['seconds'])} on {workers}"
+        text = f"To claim a difference:  {more['option']}  ({cost if more['artifacts'] > 1 else 'all of it is there'})"
+        lines += ["", *textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)]
     return lines
 
 
 def _arm_rows(arms: Sequence[ArmLine], metrics: dict[str, Metric], at: str, *, each: bool) -> list[list[str]]:
     """The table of arms; `each` has its number of initialisations where they differ."""
     names = [name for name in arms[0]["values"] if any(arm["values"][name] for arm in arms)]
-    heads = [at, *(_head(metrics[name]) for name in names), "images to find masks"]
+    heads = [at, *(_head(metrics[name]) for name in names), "images for masks"]
     rows = [heads]
     for arm in arms:
         cells = [_value(arm["values"][name], metrics[name].scale) for name in names]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,6 +12,11 @@ if TYPE_CHECKING:
 
     from distill_prune.plan.nodes import Node
     from distill_prune.run.profile import Part
+
+
+def columns() -> int:
+    """Columns of the terminal, from 40 on; of a pipe 100."""
+    return max(shutil.get_terminal_size((100, 24)).columns, 40)
 
 
 def duration(seconds: float) -> str:

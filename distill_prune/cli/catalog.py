@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_
-import shutil
 import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from distill_prune.cli.options import AsJson, app
+from distill_prune.terminal import columns
 
 if TYPE_CHECKING:
     from distill_prune.plan.catalog import Line, Setting
@@ -66,18 +66,13 @@ def _settings(chosen: Sequence[tuple[Line, Sequence[Setting]]], json: bool) -> N
         return
     for line, fields in chosen:
         print(f"{line.kind} {line.name}")
-        print(textwrap.fill(line.about, _width(), initial_indent="  ", subsequent_indent="  "))
+        print(textwrap.fill(line.about, columns(), initial_indent="  ", subsequent_indent="  "))
         _print((f"  {f.name}: {f.default or '(must be given)'}", f.about) for f in fields)
-
-
-def _width() -> int:
-    """Columns of the terminal; of a pipe 100."""
-    return max(shutil.get_terminal_size((100, 24)).columns, 40)
 
 
 def _print(rows: Iterable[tuple[str, str]]) -> None:
     """Two columns, the second one wrapped."""
-    listed, width = [*rows], _width()
+    listed, width = [*rows], columns()
     first = min(max((len(name) for name, _ in listed), default=0), width // 2)
     for name, text in listed:
         lines = textwrap.wrap(text, width - first - 2) or [""]

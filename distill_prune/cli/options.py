@@ -145,7 +145,7 @@ def execute(
 
     from distill_prune.run.devices import cores
     from distill_prune.run.run import run
-    from distill_prune.study.study import cost_of
+    from distill_prune.study.costs import prices
     from distill_prune.terminal import watcher
 
     if executor not in ("serial", "processes", "ray"):
@@ -160,12 +160,12 @@ def execute(
     else:
         count = 1 if executor == "serial" else workers or max(1, cores() // threads)
     watch = watcher(count, json=json)
-    costs = cache(lambda: cost_of(graph, store))  # nobody asks where nothing is missing
+    costs = cache(lambda: prices(graph, store))  # nobody asks where nothing is missing
     # What was planned is kept; what artifacts leave behind, tensors among it, is looked for as usual.
     gc.freeze()
     gc.set_threshold(*USUAL)
     try:
-        done = run(graph, store, executor, device, count, until, watch, lambda n: costs()[n.key], profile)
+        done = run(graph, store, executor, device, count, until, watch, lambda n: costs()[n.key].seconds, profile)
     finally:
         watch.close()
     return asdict(done)

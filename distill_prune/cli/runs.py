@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json as json_
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -25,12 +24,14 @@ from distill_prune.cli.options import (
     open_graph,
     open_store,
 )
-from distill_prune.errors import UserError
 
 if TYPE_CHECKING:
+    from distill_prune.analyze.metric import Metric
+    from distill_prune.analyze.records import Summary
     from distill_prune.plan.nodes import Graph
     from distill_prune.run.profile import Profile
     from distill_prune.store.store import Store
+    from distill_prune.study.outcome import Document
 
 ProfileOption = Annotated[
     bool,
@@ -50,10 +51,8 @@ def _run(
     json: bool,
     profiled: bool = False,
 ) -> None:
-    from distill_prune.analyze.sentences import sentences
     from distill_prune.run.profile import Profile
-    from distill_prune.study.study import answer
-    from distill_prune.terminal import duration, spent
+    from distill_prune.terminal import columns, duration, spent
 
     store = open_store(folder, create=True)
     name, graph = open_graph(pipeline, sets, store)
@@ -61,22 +60,44 @@ def _run(
     done = execute(graph, store, until, device, executor, workers, json, profile)
     page = _report(name, graph, store, out) if until == "compare" else None
     trace = _trace(profile, page.parent) if profile and page and profile.parts() else None
+    document = _answer(graph, store) if until == "compare" else None
     if json:
         keys = [k for k in graph.goals(until) if graph.nodes[k].stage == until]
         more = {} if profile is None else {"profile": [asdict(part) for part in profile.parts()], "trace": trace and str(trace)}
-        print(json_.dumps({**done, "report": str(page) if page else None, "artifacts": keys, **more}))
+        print(json_.dumps({**done, "report": str(page) if page else None, "answer": document, "artifacts": keys, **more}))
         return
     if profile is not None:
         print("\n".join([*spent(profile.parts()), *([f"trace: {trace}"] if trace else []), ""]))
     print(f"{done['made']} made, {done['hits'] + done['elsewhere']} found, {duration(done['seconds'])}")
-    if page is not None:
-        measured = (graph.summary, *(m.key for m in graph.set_measures))
-        print(f"\n{' '.join(sentences(answer(graph, {key: store.numbers('compare', key) for key in measured})))}\n")
+    if page is not None and document is not None:
+        from distill_prune.answer_lines import answer_lines
+
+        print("\n".join(["", *answer_lines(document, _metrics(graph), columns()), ""]))
         print(f"report: {page}")
     else:
         for key in graph.goals(until):
             if graph.nodes[key].stage == until:
                 print(f"{until} {key[:12]} {graph.nodes[key].label}")
+
+
+def _answer(graph: Graph, store: Store) -> Document:
+    """What the study says, as data."""
+    from distill_prune.run.devices import cores
+    from distill_prune.study.further import further
+    from distill_prune.study.outcome import outcome
+    from distill_prune.study.study import answer
+
+    measured = (graph.summary, *(m.key for m in graph.set_measures))
+    numbers = {key: store.numbers("compare", key) for key in measured}
+    more = further(graph, store, max(1, cores() // graph.pipeline.threads))
+    return outcome(answer(graph, numbers), cast("Summary", numbers[graph.summary]), _metrics(graph), more)
+
+
+def _metrics(graph: Graph) -> dict[str, Metric]:
+    """The metrics of the study's rows, by name."""
+    from distill_prune.analyze.declared import foreign, in_rows
+
+    return {metric.name: metric for metric in in_rows(foreign(graph.pipeline.compare))}
 
 
 def _trace(profile: Profile, folder: Path) -> Path:
@@ -156,49 +177,6 @@ app.command(
     "compare",
     help="Measure everything, and write the report: the same as `run`.\n\nExample:  distill-prune compare digits.yaml",
 )(run)
-
-
-@app.command()
-def plan(pipeline: PipelineArg, sets: Sets = None, folder: StoreDir = None, json: AsJson = False) -> None:
-    """List every artifact of a pipeline: stage, key, hit or miss, and a rough cost, before any is spent.
-
-    Example:  distill-prune plan digits.yaml
-    """
-    from distill_prune.compiled import check_compiler
-    from distill_prune.plan.foresight import foresee
-    from distill_prune.study.study import cost_of
-    from distill_prune.terminal import duration
-
-    store = open_store(folder)
-    _, graph = open_graph(pipeline, sets, store)
-    if graph.pipeline.compile and graph.pipeline.device == "cpu":
-        try:
-            check_compiler()
-        except UserError as problem:  # this machine need not be the one that runs it
-            print(problem, file=sys.stderr)
-    foresee(graph, store, [key for key, node in graph.nodes.items() if not store.has(node.stage, key)])
-    costs = cost_of(graph, store)
-    rows: list[dict[str, Any]] = [
-        {
-            "stage": n.stage,
-            "key": k,
-            "status": "hit" if store.has(n.stage, k) else "miss",
-            "label": n.label,
-            "inputs": list(n.inputs.values()),
-            "cost_s": round(costs[k], 2),
-        }
-        for k, n in graph.nodes.items()
-    ]
-    if json:
-        print(json_.dumps({"artifacts": rows}))
-        return
-    for row in rows:
-        print(f"{row['status']:4} {row['stage']:8} {row['key'][:12]}  {row['cost_s']:8.2f} s  {row['label']}")
-    misses = [r for r in rows if r["status"] == "miss"]
-    print(
-        f"{len(rows)} artifacts: {len(rows) - len(misses)} hits, {len(misses)} misses, "
-        f"roughly {duration(sum(r['cost_s'] for r in misses))} on one core"
-    )
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from distill_prune.distill import METHODS
@@ -113,6 +113,16 @@ class Graph:
             )
         self.nodes.setdefault(key, Node(stage, key, job, dict(inputs), label, kind or stage))
         return key
+
+    def behind(self, keys: Iterable[str]) -> set[str]:
+        """Artifacts of the study, and all that they are made from."""
+        behind, stack = set[str](), [*keys]
+        while stack:
+            key = stack.pop()
+            if key in self.nodes and key not in behind:
+                behind.add(key)
+                stack += self.nodes[key].inputs.values()
+        return behind
 
     def goals(self, until: str) -> list[str]:
         """The artifacts that a run up to and including stage `until` is for."""

@@ -230,8 +230,9 @@ def run(
     foresee(graph, store, missing)
     schedule = Schedule(graph.nodes, missing, urgency(graph, wanted, cost) if missing else {}, cost)
     state = _Run(graph, store, watcher, schedule, profile or Profile())
-    state.report.hits = len(wanted) - len(missing)
-    watcher.begin(len(wanted), state.report.hits, schedule.left())
+    there = [key for key in graph.behind(graph.goals(until)) - missing if store.exists(graph.nodes[key].stage, key)]
+    state.report.hits = len(there)
+    watcher.begin(len(there) + len(missing), len(there), schedule.left())
     for node in (graph.nodes[key] for key in missing):
         if store.exists(node.stage, node.key):
             name = f"{node.stage} {node.key[:12]} ({node.label})"

@@ -79,11 +79,11 @@ def outlook(graph: Graph, store: Store, prices: Mapping[str, Price], workers: in
 
 
 def arms_of(graph: Graph) -> dict[str, str]:
-    """The arm, or set, that each artifact is of; "all" where it is of several."""
+    """The arm, or set, that each artifact is of; "(shared)" where it is of several."""
     arms: dict[str, str] = {}
 
     def of(key: str, arm: str) -> None:
-        arms[key] = arm if arms.get(key, arm) == arm else "all"
+        arms[key] = arm if arms.get(key, arm) == arm else "(shared)"
 
     for (arm, _), tickets in graph.chains.items():
         for key in tickets.values():
@@ -97,7 +97,7 @@ def arms_of(graph: Graph) -> dict[str, str]:
         of(key, name)
     for measure in graph.set_measures:
         of(measure.key, measure.set)
-    return {key: arms.get(key, "all") for key in graph.nodes}
+    return {key: arms.get(key, "(shared)") for key in graph.nodes}
 
 
 def _lines(graph: Graph, hits: set[str], prices: Mapping[str, Price]) -> list[Line]:

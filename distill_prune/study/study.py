@@ -14,9 +14,7 @@ from distill_prune.analyze.answer import Answer, SetScore, compare
 from distill_prune.analyze.declared import foreign, tested
 from distill_prune.analyze.records import Summary, Unit
 from distill_prune.errors import DamagedArtifact
-from distill_prune.models import MODELS, Network
-from distill_prune.plan.jobs import DenseJob, DistillJob, ExpertsJob, RetrainJob, TrainedLevelJob
-from distill_prune.plan.nodes import Graph, Node, is_control
+from distill_prune.plan.nodes import Graph, is_control
 from distill_prune.run.collect import gather
 from distill_prune.settings import canonical
 from distill_prune.store.store import Store
@@ -255,31 +253,3 @@ def _rankings(graph: Graph, numbers: Numbers) -> list[Ranking]:
         for m in graph.set_measures
         if m.analysis == "ranking" and (n := numbers.get(m.key))
     ]
-
-
-def cost_of(graph: Graph, store: Store) -> dict[str, float]:
-    """A rough cost in seconds of every artifact: the mean of finished ones of its kind, else a guess by steps."""
-    seconds: dict[str, list[float]] = {}
-    for key, node in graph.nodes.items():
-        if store.has(node.stage, key) and len(seconds.get(node.kind, [])) < 8:
-            seconds.setdefault(node.kind, []).append(store.manifest(node.stage, key).seconds)
-    return {
-        key: sum(known) / len(known) if (known := seconds.get(node.kind)) else _guess(node) for key, node in graph.nodes.items()
-    }
-
-
-GUESS = {"data": 2.0, "experts": 10.0, "distill": 60.0, "prune": 2.0, "retrain": 2.0, "compare": 1.0}
-
-
-def _guess(node: Node) -> float:
-    """A guess from the length of training, where it is known, and what the network's entry says of one step on one core."""
-    job = node.job
-    if isinstance(job, DistillJob):
-        method = dict(job.method)
-        steps, model = 3 * method.get("iterations", 0) * method.get("inner_steps", 1), job.model
-    elif isinstance(job, ExpertsJob | DenseJob | TrainedLevelJob | RetrainJob) and job.recipe is not None:
-        steps, model = job.recipe.length.steps(2000, job.recipe.batch), job.model
-    else:
-        steps, model = 0, None
-    each = Network.STEP_SECONDS if model is None else MODELS[model.name].STEP_SECONDS
-    return 0.05 + each * steps if steps else GUESS[node.stage] / 20

@@ -1,0 +1,118 @@
+"""The command `plan`: what a study makes and what that takes, before anything is spent."""
+
+from __future__ import annotations
+
+import json as json_
+import sys
+from collections.abc import Collection
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from distill_prune.cli.options import AsJson, PipelineArg, Sets, StoreDir, Workers, app, open_graph, open_store
+from distill_prune.errors import UserError
+
+if TYPE_CHECKING:
+    from distill_prune.plan.nodes import Graph, Node
+    from distill_prune.study.outlook import Outlook
+
+All = Annotated[bool, typer.Option("--all", help="list every artifact")]
+Measure = Annotated[
+    bool,
+    typer.Option("--measure/--no-measure", help="try each kind of work for about a second, where nobody knows what it takes"),
+]
+
+
+@app.command()
+def plan(
+    pipeline: PipelineArg,
+    sets: Sets = None,
+    folder: StoreDir = None,
+    workers: Workers = None,
+    every: All = False,
+    measure: Measure = True,
+    json: AsJson = False,
+) -> None:
+    """Say what a pipeline makes, what of it is there, and the time, memory and disk that the rest takes on this machine.
+
+    Example:  distill-prune plan digits.yaml
+    """
+    from distill_prune.plan.foresight import foresee
+    from distill_prune.run.devices import cores
+    from distill_prune.study.costs import prices
+    from distill_prune.study.outlook import outlook
+
+    store = open_store(folder)
+    _, graph = open_graph(pipeline, sets, store)
+    _warn_of_compiler(graph)
+    missing = {key for key, node in graph.nodes.items() if not store.has(node.stage, key)}
+    foresee(graph, store, missing)
+    known = prices(graph, store, try_out=_say if measure and missing else None)
+    view = outlook(graph, store, known, workers or max(1, cores() // graph.pipeline.threads))
+    rows: list[dict[str, Any]] = [
+        {
+            "stage": n.stage,
+            "key": k,
+            "status": "miss" if k in missing else "hit",
+            "label": n.label,
+            "inputs": list(n.inputs.values()),
+            "cost_s": round(known[k].seconds, 2),
+        }
+        for k, n in graph.nodes.items()
+    ]
+    if json:
+        print(json_.dumps({"artifacts": rows, "outlook": {**asdict(view), "can_claim": view.can_claim}}))
+        return
+    for row in rows if every else ():
+        print(f"{row['status']:4} {row['stage']:8} {row['key'][:12]}  {row['cost_s']:8.2f} s  {row['label']}")
+    for line in _lines(view, graph):
+        print(line)
+
+
+def _warn_of_compiler(graph: Graph) -> None:
+    """Say where steps are to be compiled and there is no compiler: this machine need not be the one that runs it."""
+    from distill_prune.compiled import check_compiler
+
+    if graph.pipeline.compile and graph.pipeline.device == "cpu":
+        try:
+            check_compiler()
+        except UserError as problem:
+            print(problem, file=sys.stderr)
+
+
+def _say(nodes: Collection[Node]) -> None:
+    print(f"trying {len(nodes)} kinds of work for about a second each (once for this machine)", file=sys.stderr, flush=True)
+
+
+def _lines(view: Outlook, graph: Graph) -> list[str]:
+    """The table by stage and arm, and what follows from it."""
+    from distill_prune.analyze.paired import CLAIMS_FROM
+    from distill_prune.terminal import columns, duration
+
+    widest = max((len(line.arm) for line in view.lines), default=0)
+    first = max(3, min(widest, columns() - 50))
+    lines = [f"{'stage':8}  {'arm':{first}}  {'count':>7}  {'there':>7}  {'each':>11}  {'missing':>11}"]
+    for line in view.lines:
+        arm = line.arm if len(line.arm) <= first else f"{line.arm[: first - 1]}…"
+        each, missing = duration(line.each), duration(line.missing_seconds) if line.missing_seconds else "–"
+        lines.append(f"{line.stage:8}  {arm:{first}}  {line.artifacts:7,}  {line.hits:7,}  {each:>11}  {missing:>11}")
+    total, hits = sum(line.artifacts for line in view.lines), sum(line.hits for line in view.lines)
+    lines += ["", f"{total:,} artifacts: {hits:,} hits, {total - hits:,} miss{'es' * (total - hits != 1)}"]
+    if total > hits:
+        guessed = f"; {view.guessed:.0%} of it is a guess" if view.guessed > 0.05 and view.work > 1 else ""
+        lines.append(
+            f"time      {duration(view.low)} to {duration(view.high)} on {view.workers} worker{'s' * (view.workers != 1)} "
+            f"({duration(view.work)} of one{guessed})"
+        )
+        lines += [f"memory    about {view.mb:,.0f} MiB a worker"] if view.mb else []
+        lines.append(f"disk      about {view.bytes / 1e6:,.0f} MB")
+        if view.wants_gpu and not graph.pipeline.device.startswith("cuda"):
+            lines.append("device    a GPU is wanted: --device cuda")
+    seeds = f"{view.seeds} seed{'s' * (view.seeds != 1)}"
+    lines.append(
+        f"claims    {seeds}: a difference between arms can be claimed"
+        if view.can_claim
+        else f"claims    {seeds}: no difference can be claimed; from {CLAIMS_FROM} on it can"
+    )
+    return lines
