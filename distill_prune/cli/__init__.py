@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from distill_prune.cli import catalog, exchange, housekeeping, planning, runs, stores  # noqa: F401 - commands register themselves
+from distill_prune.cli import catalog, exchange, housekeeping, new, planning, runs, stores  # noqa: F401 - commands register themselves
 from distill_prune.cli.options import USUAL, app, in_front
 from distill_prune.errors import DistillPruneError, StoreError
 

@@ -21,7 +21,7 @@ USUAL = gc.get_threshold()
 """Of the collector of garbage, as Python sets it; a command begins with a higher one."""
 ORDER = (
     *("run", "data", "experts", "distill", "prune", "retrain", "compare", "plan", "report"),
-    *("pipelines", "entries", "evaluate", "diff", "import", "export", "pack", "unpack"),
+    *("new", "pipelines", "entries", "evaluate", "diff", "import", "export", "pack", "unpack"),
     *("ls", "show", "verify", "tag", "rm", "gc", "schema", "doctor"),
 )
 

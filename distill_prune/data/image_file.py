@@ -23,6 +23,21 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 
 
+def size_of(file: Path) -> tuple[int, int, bool]:
+    """Width and height of an image, and whether it is gray; its pixels are not decoded.
+
+    Raises:
+        DataError: it is no such image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(file, formats=_FORMATS) as image:
+            return (*image.size, image.mode in ("1", "L", "LA"))
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, zlib.error, Image.DecompressionBombError) as problem:
+        raise DataError(f"'{file}' cannot be read", got=problem, expected="a PNG, JPEG, WebP or BMP image") from problem
+
+
 def decode(files: Sequence[Path], size: int | None, channels: int) -> Tensor:
     """The images (N, C, H, W) uint8 of the files, of which there is at least one.
 

@@ -46,7 +46,7 @@ def entries() -> list[Line]:
     tables = [table_of(name) for name in TABLES]
     lines = [Line(table.kind, name, _sentence(about(table[name]))) for table in tables for name in table]
     lines += [
-        Line("recipe preset", name, ", ".join(f"{field} {_value(value)}" for field, value in fields.items()))
+        Line("recipe preset", name, ", ".join(f"{field} {plain(value)}" for field, value in fields.items()))
         for name, fields in PRESETS.items()
     ]
     return [*lines, *(Line("augmentation", name, meaning) for name, meaning in WORDS.items())]
@@ -90,13 +90,13 @@ def _written(field: FieldInfo) -> str:
     default = field.get_default(call_default_factory=True, validated_data={})
     if isinstance(default, Settings):
         return f"{{name: {entry}}}" if (entry := dict(default).get("name")) else "{...}"
-    return _value(default)
+    return plain(default)
 
 
-def _value(value: object) -> str:
+def plain(value: object) -> str:
     """A value as YAML has it, numbers to six digits."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(map(plain, value))}]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, Duration):

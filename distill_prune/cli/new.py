@@ -1,0 +1,41 @@
+"""The command `new`: a pipeline file for one's own data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from distill_prune.cli.options import app
+from distill_prune.errors import UserError
+
+
+@app.command()
+def new(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="of the study; the file is NAME.yaml")],
+    data: Annotated[Path, typer.Option("--data", metavar="PATH", help="arrays (.npz), a folder of images, or a TSV file")],
+    tokenizer: Annotated[
+        str | None, typer.Option("--tokenizer", metavar="DIR", help="of text: a directory with the network's tokenizer")
+    ] = None,
+) -> None:
+    """Look at data of your own, and write a pipeline that fits them.
+
+    Example:  distill-prune new mine --data photos
+    """
+    from distill_prune.plan.new import new_pipeline
+    from distill_prune.store.disk import write_text
+
+    path = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    written = new_pipeline(path.stem, data, tokenizer)
+    try:
+        write_text(path, written.text)
+    except FileExistsError:
+        raise UserError(f"'{path}' stands there already", mend="another name: nothing is overwritten") from None
+    if written.survey is not None:
+        seen = written.survey
+        sizes = ", ".join(
+            f"{count:,} {part}" for count, part in zip(seen.splits, ("training", "validation", "test"), strict=True)
+        )
+        print(f"{'x'.join(map(str, seen.shape))} images of {len(seen.classes)} classes: {sizes}")
+    print(f"{path}\n\nnext:  distill-prune plan {path}\n       distill-prune run {path}")
