@@ -34,8 +34,7 @@ def new(
         raise UserError(f"'{path}' stands there already", mend="another name: nothing is overwritten") from None
     if written.survey is not None:
         seen = written.survey
-        sizes = ", ".join(
-            f"{count:,} {part}" for count, part in zip(seen.splits, ("training", "validation", "test"), strict=True)
-        )
+        parts = zip(seen.splits, ("training", "validation", "test"), strict=True)
+        sizes = ", ".join(f"{count:,} {part}" for count, part in parts)
         print(f"{'x'.join(map(str, seen.shape))} images of {len(seen.classes)} classes: {sizes}")
     print(f"{path}\n\nnext:  distill-prune plan {path}\n       distill-prune run {path}")

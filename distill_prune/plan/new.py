@@ -43,12 +43,9 @@ def new_pipeline(name: str, data: Path, tokenizer: str | None = None) -> Written
     seen = survey(source)
     if seen is None:
         raise DataError(f"'{data}' cannot be looked at", mend="npz, a folder of images, or a TSV file")
-    if source.name == "npz" and min(seen.splits[0] + seen.splits[1], seen.splits[2]) > 0:
-        more = {
-            n: most
-            for n, there, most in (("rows", sum(seen.splits[:2]), ROWS), ("test_rows", seen.splits[2], TEST_ROWS))
-            if there > most
-        }
+    there = {"rows": sum(seen.splits[:2]), "test_rows": seen.splits[2]}
+    more = {name: most for name, most in (("rows", ROWS), ("test_rows", TEST_ROWS)) if there[name] > most}
+    if more:
         source = source.model_copy(update=more)
         seen = survey(source) or seen
     return Written(_image_study(name, source, seen), source, seen)
@@ -57,9 +54,7 @@ def new_pipeline(name: str, data: Path, tokenizer: str | None = None) -> Written
 def _source(path: Path, tokenizer: str | None) -> Source:
     """The data set that a path holds, by its files."""
     if not path.exists():
-        raise DataError(
-            f"there is no data at '{path}'", expected="a .npz file, a folder of images or of arrays, or a .tsv file"
-        )
+        raise DataError(f"there is no data at '{path}'", expected="a .npz file, a folder of images, or a .tsv file")
     names = {path.name} if path.is_file() else {entry.name for entry in path.iterdir() if not entry.name.startswith(".")}
     values: dict[str, object] = {"path": str(path)}
     if any(name.endswith(".npz") for name in names):
@@ -82,8 +77,9 @@ def _images(folder: Path) -> dict[str, object]:
     sizes = Counter(size_of(file) for file in some)
     shorter = min(min(width, height) for width, height, _ in sizes)
     channels = 1 if all(gray for *_, gray in sizes) else 3
-    one = len({(width, height) for width, height, _ in sizes}) == 1
-    return {"channels": channels} | ({} if one and shorter <= SIDE else {"size": min(shorter, SIDE)})
+    uniform = len({(width, height) for width, height, _ in sizes}) == 1
+    read: dict[str, object] = {"channels": channels}
+    return read if uniform and shorter <= SIDE else {**read, "size": min(shorter, SIDE)}
 
 
 @dataclass(frozen=True)
@@ -121,18 +117,22 @@ def _sizes(data: Survey) -> _Sizes:
 def _image_study(name: str, source: Source, data: Survey) -> str:
     s, classes = _sizes(data), len(data.classes)
     channels, height, width = data.shape
+    shape = f"{height}x{width} pixels, {channels} channel{'s' * (channels > 1)}"
     fewest, most = min(data.counts), max(data.counts)
+    per_class = f"{s.ipc} distilled image{'s' * (s.ipc > 1)} per class"
+    lanes = "# Small networks that train alike share their steps, which takes less time.\nlanes: 8\n" if s.lanes > 1 else ""
+    small = f"batch: {min(64, s.ipc * classes)}, lr: 0.1, weight_decay: 5e-4, schedule: step, milestones: [0.5]"
     augment = "color_crop_cutout_scale_rotate"
-    return f"""# {name}: {sum(data.splits):,} images of {height}x{width} pixels, {channels} channel{"s" * (channels > 1)}, {classes} classes
+    return f"""# {name}: {sum(data.splits):,} images of {shape}, {classes} classes
 # ({data.splits[0]:,} for training, {fewest} to {most} of a class; {data.splits[1]:,} held out; {data.splits[2]:,} for test).
 #   distill-prune plan {name}.yaml     what it makes, and how long that takes here
 #   distill-prune run {name}.yaml      make it
 title: {name}
 question: >-
-  Are tickets found on {s.ipc} distilled image{"s" * (s.ipc > 1)} per class as accurate, as stable to SGD noise and as flat as those of real data?
+  Are tickets found on {per_class} as accurate, as stable to SGD noise and as flat as those of real data?
 # Six initialisations are the fewest with which a difference can be claimed.
 seeds: [0, 1, 2, 3, 4, 5]
-{"# Small networks that train alike share their steps, which takes less time." + chr(10) + "lanes: 8" + chr(10) if s.lanes > 1 else ""}
+{lanes}
 data: {_flow(source)}
 # depth: as often as the images can be halved; a wider network is more accurate and takes longer
 model: {{name: convnet, depth: {s.depth}, width: {WIDTH}, norm: instance}}
@@ -156,7 +156,7 @@ prune:
   # try the weights after some steps: rewind: {{k: 20it}}. A smaller lr makes networks more stable.
   rewind: {{k: 0it}}
   real: &real {{length: {s.steps}it, batch: {s.batch}, lr: 0.2, momentum: 0.9, schedule: cosine}}
-  recipe: {{length: {s.steps}it, batch: {min(64, s.ipc * classes)}, lr: 0.1, weight_decay: 5e-4, schedule: step, milestones: [0.5],
+  recipe: {{length: {s.steps}it, {small},
            augment: {augment}}}
 
 arms:
