@@ -44,20 +44,22 @@ class _Watch(Progress):
 
     def __init__(self, clock: Clock) -> None:
         self._clock, self._began = clock, clock()
-        self._first: tuple[float, int] | None = None
+        self._first: tuple[float, int, int] | None = None
 
     def tick(self, done: int, total: int, note: str = "") -> None:  # noqa: ARG002 - who listens may ignore it
         now = self._clock() - self._began
         if self._first is None:
-            self._first = now, done
-            if now < ENOUGH:
-                return
-        if now < ENOUGH:
-            return
-        before, steps = self._first
-        if done > steps:
+            self._first = now, done, total
+        elif now >= ENOUGH and done > self._first[1]:
+            before, steps, _ = self._first
             raise _Stopped(before + (now - before) / (done - steps) * (total - steps))
-        raise _Stopped(now * total / max(done, 1))
+
+    def stop(self) -> None:
+        """Stop the work: the first step it reported, with all before it, stands for each."""
+        if self._first is None:
+            raise _Stopped(None)
+        seconds, done, total = self._first
+        raise _Stopped(seconds * total / max(done, 1))
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,10 @@ def _seconds(node: Node, imagined: Imagined) -> float | None:
     """Seconds of the work on a node, and on those that share its steps."""
     alone = node.job.threads == 1 and imagined.reader.device == "cpu"
     clock = time.process_time if alone else time.perf_counter  # processor time, where others keep the machine busy
-    began = clock()
+    began, watch = clock(), _Watch(clock)
     try:
-        with conditions(node.job.threads), _limit(TOO_LONG):
-            _work(node, imagined, clock)
+        with conditions(node.job.threads), _limit(TOO_LONG, watch):
+            _work(node, imagined, watch)
     except _Stopped as stopped:
         return stopped.seconds
     except NothingKnown:
@@ -99,8 +101,8 @@ def _seconds(node: Node, imagined: Imagined) -> float | None:
     return clock() - began
 
 
-def _work(node: Node, imagined: Imagined, clock: Clock) -> None:
-    reader, watch = imagined.reader, _Watch(clock)
+def _work(node: Node, imagined: Imagined, watch: _Watch) -> None:
+    reader = imagined.reader
     if isinstance(node.job, DataJob):
         imagined.read("data", node.key)
         return
@@ -124,14 +126,14 @@ def _shortened(node: Node) -> tuple[float, Node]:
 
 
 @contextlib.contextmanager
-def _limit(seconds: float) -> Iterator[None]:
-    """Stop the block after so many seconds, where this is the main thread."""
+def _limit(seconds: float, watch: _Watch) -> Iterator[None]:
+    """Stop the work of the block after so many seconds, where this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def stop(*_: object) -> None:
-        raise _Stopped(None)
+        watch.stop()
 
     before = signal.signal(signal.SIGALRM, stop)
     signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -1,0 +1,141 @@
+"""What there is to choose from, and pipelines for one's own data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+from numpy.typing import NDArray
+from PIL import Image
+from tiny import Cli
+
+from distill_prune.data.augment import FAMILIES, WORDS
+from distill_prune.errors import DataError
+from distill_prune.plan.catalog import entries, pipelines, plain, settings_of
+from distill_prune.plan.config import load
+from distill_prune.plan.foresight import foresee
+from distill_prune.plan.graph import build
+from distill_prune.plan.new import ROWS, new_pipeline
+from distill_prune.plugins import TABLES, table_of
+from distill_prune.store.store import Store
+
+
+def test_every_entry_is_listed_with_a_sentence() -> None:
+    listed = {(line.kind, line.name): line.about for line in entries()}
+    for table in map(table_of, TABLES):
+        for name in table:
+            assert listed[table.kind, name] and "\n" not in listed[table.kind, name]
+    assert {name for kind, name in listed if kind == "augmentation"} == {*WORDS} >= {*FAMILIES}
+
+
+def test_every_setting_has_a_default_or_must_be_given_and_a_meaning() -> None:
+    for name in {line.name for line in entries() if line.kind not in ("augmentation", "recipe preset")} | {"recipe"}:
+        for _, settings in settings_of(name):
+            assert all(setting.about for setting in settings), name
+    (_, settings), *_ = settings_of("convnet")
+    assert {s.name: s.default for s in settings}["depth"] == "3"
+    assert {s.name: s.default for line, fields in settings_of("npz") if line.kind == "data set" for s in fields}["path"] == ""
+
+
+def test_values_are_as_yaml_has_them() -> None:
+    values = (None, True, 0.1, 5e-4, (1, 0.5), "", "a")
+    assert [plain(v) for v in values] == ["null", "true", "0.1", "0.0005", "[1, 0.5]", '""', "a"]
+
+
+def test_pipelines_have_titles() -> None:
+    assert all(line.about for line in pipelines()) and "digits.yaml" in {line.name for line in pipelines()}
+
+
+def test_the_commands(cli: Cli) -> None:
+    assert "digits.yaml" in cli("pipelines").out
+    assert json.loads(cli("pipelines", "--json").out)["pipelines"][0]["title"]
+    assert "  convnet" in cli("entries").out and "inner_steps: 30" in cli("entries", "trajectory").out
+    assert json.loads(cli("entries", "snip", "--json").out)["entries"][0]["settings"]
+    assert {e["kind"] for e in json.loads(cli("entries", "--json").out)["entries"]} >= {"model", "format", "analysis"}
+    odd = cli("entries", "convnett")
+    assert odd.code == 2 and "did you mean 'convnet'?" in odd.err
+
+
+# -- new
+
+
+def stripes(rows: int, side: int = 12, classes: int = 3) -> tuple[NDArray[Any], NDArray[Any]]:
+    y = np.arange(rows) % classes
+    x = np.random.default_rng(0).integers(0, 150, (rows, side, side), np.uint8)
+    for row, label in enumerate(y):
+        x[row, side // classes * label : side // classes * (label + 1)] += 100
+    return x, y
+
+
+def arrays(path: Path, rows: int) -> Path:
+    x, y = stripes(rows)
+    np.savez(path, x=x, y=y)
+    return path
+
+
+def pictures(folder: Path) -> Path:
+    x, y = stripes(60, 40, 2)
+    for row, label in enumerate(y):
+        (folder / "ab"[label]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(x[row, : 40 - 8 * (row % 3 == 0)]).save(folder / "ab"[label] / f"{row}.png")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["arrays", "pictures"])
+def test_what_new_writes_can_be_run(kind: str, tmp_path: Path, empty: Store) -> None:
+    data = arrays(tmp_path / "mine.npz", 300) if kind == "arrays" else pictures(tmp_path / "pictures")
+    written = new_pipeline("mine", data)
+    (tmp_path / "mine.yaml").write_text(written.text)
+    name, pipeline = load(str(tmp_path / "mine.yaml"))
+    graph = build(pipeline, empty)
+    foresee(graph, empty, graph.nodes)
+    assert name == "mine" and len(pipeline.seeds) == 6 and written.survey is not None
+    if kind == "pictures":
+        assert dict(pipeline.data)["size"] == 32 and dict(pipeline.data)["channels"] == 1
+    shrunk = ["seeds=[0]", "prune.levels=1", "levels=null", "retrain.copies=2", "compare.connectivity.points=2"]
+    shrunk += ["retrain.recipe.length=4it", "prune.real.length=4it", "prune.recipe.length=4it", "compare.evaluation.length=4it"]
+    shrunk += ["distill.synthetic.iterations=2", "experts.count=1", "compare.curvature.rows=8"]
+    done = tiny.start(
+        "run", str(tmp_path / "mine.yaml"), "--store", str(empty.root), *(w for s in shrunk for w in ("--set", s))
+    )
+    out, err = done.communicate(timeout=120)
+    assert done.returncode == 0 and "Inconclusive: 1 initialisation" in out, err
+
+
+def test_of_large_data_a_part_is_used(tmp_path: Path) -> None:
+    written = new_pipeline("large", arrays(tmp_path / "large.npz", 15_000))
+    assert written.survey is not None and sum(written.survey.splits) == ROWS + 2000
+    assert f"rows: {ROWS}, test_rows: 2000" in written.text
+
+
+def test_text_begins_from_the_shipped_study(tmp_path: Path) -> None:
+    (tmp_path / "mine.tsv").write_text("sentence\tlabel\n" + "good\t1\nbad\t0\n" * 20)
+    written = new_pipeline("mine", tmp_path / "mine.tsv")
+    assert "extends: bert-tickets-sst2-small.yaml" in written.text and f"path: {tmp_path / 'mine.tsv'}" in written.text
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda path: None, "there is no data at"),
+        (lambda path: path.mkdir(), "holds no images"),
+        (lambda path: path.write_bytes(b"x"), "is of no kind that is known"),
+    ],
+)
+def test_what_is_no_data_is_refused(make: Any, message: str, tmp_path: Path) -> None:
+    make(tmp_path / "data")
+    with pytest.raises(DataError, match=message):
+        new_pipeline("mine", tmp_path / "data")
+
+
+def test_new_overwrites_nothing(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arrays(tmp_path / "a.npz", 90)
+    first = cli("new", "mine", "--data", "a.npz")
+    assert first.code == 0 and "1x12x12 images of 3 classes" in first.out and (tmp_path / "mine.yaml").is_file()
+    again = cli("new", "mine", "--data", "a.npz")
+    assert again.code == 2 and "stands there already" in again.err

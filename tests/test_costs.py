@@ -1,0 +1,153 @@
+"""What a study takes: prices seen, tried and guessed; the outlook made of them; and the words of `plan`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Collection
+from pathlib import Path
+
+import pytest
+import tiny
+from tiny import Cli
+
+from distill_prune.plan.graph import build
+from distill_prune.plan.nodes import Graph, Node
+from distill_prune.run.imagined import Imagined
+from distill_prune.run.pilot import INNER_STEPS, _shortened, _Stopped, _Watch, measured
+from distill_prune.store.store import Store
+from distill_prune.study.costs import Memory, Price, prices, work_of
+from distill_prune.study.further import further
+from distill_prune.study.outlook import arms_of, outlook
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def test_a_watch_says_how_long_the_whole_takes() -> None:
+    """Ten steps of 0.2 s after 3 s of preparation, of which it sees two."""
+    times = iter([0.0, 3.2, *(3.2 + 0.2 * i for i in range(1, 10))])
+    watch = _Watch(lambda: next(times))
+    watch.tick(1, 10)
+    with pytest.raises(_Stopped) as stopped:
+        for step in range(2, 11):
+            watch.tick(step, 10)
+    assert stopped.value.seconds == pytest.approx(3.2 + 9 * 0.2)
+
+
+def test_a_step_that_takes_too_long_stands_for_the_others() -> None:
+    times = iter([0.0, 2.0])
+    watch = _Watch(lambda: next(times))
+    watch.tick(1, 5)
+    with pytest.raises(_Stopped) as stopped:
+        watch.stop()
+    assert stopped.value.seconds == pytest.approx(10.0)
+    with pytest.raises(_Stopped) as silent:
+        _Watch(lambda: 0.0).stop()
+    assert silent.value.seconds is None
+
+
+def test_few_inner_steps_stand_for_many(graph: Graph) -> None:
+    longer, shorter = _shortened(graph.nodes[graph.sets["synthetic"]])
+    assert longer == 3 / INNER_STEPS and dict(shorter.job)["method"].inner_steps == INNER_STEPS
+    assert _shortened(tiny.node_of(graph, "expert 0"))[0] == 1.0
+
+
+def test_every_kind_of_work_can_be_tried_without_a_store(empty: Store) -> None:
+    graph = build(tiny.pipeline(), empty)
+    imagined = Imagined(graph, empty, "cpu")
+    kinds = {node.kind: node for node in graph.nodes.values() if node.kind != "compare summary"}
+    trials = {kind: measured(node, imagined) for kind, node in kinds.items()}
+    assert [kind for kind, trial in trials.items() if trial is None] == []
+    assert all(trial and 0 <= trial.seconds < 20 and trial.mb > 50 for trial in trials.values())
+    assert not list(empty.all())
+
+
+def test_sizes_of_what_is_not_made_yet(store: Store, empty: Store, graph: Graph) -> None:
+    imagined = Imagined(build(tiny.pipeline(), empty), empty, "cpu")
+    for node in graph.nodes.values():
+        if node.stage != "compare":
+            files = store.manifest(node.stage, node.key).files
+            assert imagined.size(node) == pytest.approx(sum(f.size for f in files.values()), rel=0.6, abs=6000)
+
+
+def test_what_was_seen_comes_before_what_is_tried(store: Store, graph: Graph) -> None:
+    known = prices(graph, store, try_out=lambda nodes: pytest.fail("tried"))
+    assert {price.known for price in known.values()} == {"seen"}
+    expert = tiny.node_of(graph, "expert 0")
+    assert known[expert.key].seconds == pytest.approx(store.manifest("experts", expert.key).seconds, abs=0.5)
+
+
+def test_more_seeds_cost_what_the_first_did(store: Store) -> None:
+    grown = build(tiny.pipeline("seeds=[0,1]"), store)
+    known = prices(grown, store)
+    assert {known[key].known for key, node in grown.nodes.items() if node.stage in ("prune", "retrain")} == {"seen"}
+
+
+def test_what_was_tried_is_remembered(empty: Store, cache: Path) -> None:
+    graph, heard = build(tiny.pipeline(), empty), list[Collection[Node]]()
+    first = prices(graph, empty, try_out=heard.append)
+    again = prices(graph, empty, try_out=heard.append)
+    assert len(heard) == 1 and first == again and len({work_of(node) for node in heard[0]}) == len(heard[0])
+    assert {price.known for key, price in first.items() if key != graph.summary} == {"tried"}
+    (cache / "distill-prune" / "prices.json").write_text('{"a": {"b": [1]}}')
+    assert prices(graph, empty)[graph.summary] == first[graph.summary]  # what cannot be read is forgotten
+    assert {price.known for price in prices(graph, empty).values()} == {"guessed"}
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(empty: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    memory = Memory.of("cpu")
+    memory.add({"work": Price(1.0, "tried", 2.0, 3)})
+    assert memory.prices == {"work": Price(1.0, "tried", 2.0, 3)} and Memory.of("cpu").prices == {}
+
+
+def test_an_outlook_adds_up(store: Store, graph: Graph) -> None:
+    for key in (graph.sets["synthetic"], graph.summary):
+        shutil.rmtree(store.path(graph.nodes[key].stage, key))
+    known = {key: Price(2.0, "seen", 100.0, 10) for key in graph.nodes}
+    view = outlook(graph, store, known, workers=2)
+    assert sum(line.artifacts for line in view.lines) == len(graph.nodes)
+    assert sum(line.hits for line in view.lines) == len(graph.nodes) - 2
+    assert view.work == pytest.approx(4.0) and view.bytes == 20 and view.mb == 100.0
+    assert view.low < view.high and not view.can_claim and view.seeds == 1
+    assert sum(line.missing_seconds for line in view.lines) == pytest.approx(view.work)
+
+
+def test_one_long_path_is_no_shorter_on_many_workers(empty: Store) -> None:
+    graph = build(tiny.pipeline(), empty)
+    known = {key: Price(1000.0 if node.stage == "distill" else 0.0, "seen") for key, node in graph.nodes.items()}
+    one, many = (outlook(graph, empty, known, workers) for workers in (1, 64))
+    assert many.low > 0.8 * 1000 and one.low > 1.5 * many.low
+
+
+def test_artifacts_belong_to_arms(graph: Graph) -> None:
+    arms = arms_of(graph)
+    assert arms[graph.sets["synthetic"]] == "synthetic" and arms[graph.data] == arms[tiny.node_of(graph, "dense seed 0").key]
+    assert {arms[key] for (arm, _), chain in graph.chains.items() if arm == "random" for key in list(chain.values())[1:]} == {
+        "random"
+    }
+
+
+def test_what_a_claim_would_take(store: Store, graph: Graph) -> None:
+    more = further(graph, store, workers=2)
+    assert more is not None and more["option"] == "--set seeds=[0,1,2,3,4,5]" and more["artifacts"] > 5 * 10
+    assert further(build(tiny.pipeline("seeds=[3,4,5,6,7,8]"), store), store, 2) is None
+
+
+def test_the_command(cli: Cli, store: Store, tmp_path: Path) -> None:
+    pipeline = tmp_path / "tiny.yaml"
+    pipeline.write_text(tiny.TINY)
+    words = cli("plan", str(pipeline), "--store", str(store.root)).out
+    assert "0 misses" in words and "no difference can be claimed; from 6 on it can" in words
+    missing = cli("plan", str(pipeline), "--store", str(tmp_path / "new"), "--no-measure")
+    assert "time  " in missing.out and "disk  " in missing.out and missing.err == ""
+    assert all(len(line) <= 100 for line in missing.out.splitlines())
+    listed = cli("plan", str(pipeline), "--store", str(store.root), "--all").out.splitlines()
+    assert sum(line.startswith("hit ") for line in listed) > 20
+    document = json.loads(cli("plan", str(pipeline), "--store", str(store.root), "--json").out)
+    assert {a["status"] for a in document["artifacts"]} == {"hit"} and document["outlook"]["can_claim"] is False

@@ -1,0 +1,83 @@
+"""The answer as a table: its outcomes, and lines that fit any screen."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+from tiny import Cli
+
+from distill_prune.analyze.answer import Answer, compare
+from distill_prune.analyze.declared import in_rows
+from distill_prune.analyze.inputs import Study
+from distill_prune.analyze.metric import ACCURACY, BARRIER
+from distill_prune.analyze.records import ArmRecord
+from distill_prune.analyze.summary import Settings, measure
+from distill_prune.answer_lines import answer_lines
+from distill_prune.study.outcome import Document, outcome
+
+METRICS = {metric.name: metric for metric in in_rows()}
+
+
+def document(seeds: int, gain: float, barrier: float) -> Document:
+    """Of a study in which the synthetic arm is more accurate by `gain`, and its barrier larger by `barrier`."""
+    arms: list[ArmRecord] = [{"name": "synthetic", "images": "synthetic", "learned": True}, {"name": "real", "images": "real"}]
+    units: list[Any] = []
+    for seed in range(seeds):
+        wobble = 0.001 * seed
+        for arm, more, rough in (("synthetic", gain, barrier), ("real", 0.0, 0.0)):
+            for level, sparsity in ((0, 0.0), (3, 0.488)):
+                values = {
+                    "accuracy": 0.9 + wobble + more * (1 + 0.1 * seed) * bool(level),
+                    "barrier_test": 0.03 + wobble + rough * (1 + 0.1 * seed) * bool(level),
+                }
+                units.append({"arm": arm, "seed": seed, "level": level, "sparsity": sparsity, "n": 2, **values})
+    numbers: Any = measure(Settings(), Study(units, arms, [], {"search": [], "sets": {}})).numbers
+    compared = compare(arms, numbers["rows"], numbers["paired"], [], [], "real")
+    return outcome(Answer(compared), numbers, METRICS)
+
+
+def outcomes(document: Document) -> dict[str, str]:
+    return {line["metric"]: line["outcome"] for line in document["differences"]}
+
+
+def test_differences_are_shown_from_six_initialisations_on() -> None:
+    assert outcomes(document(6, -0.02, -0.01)) == {ACCURACY: "lower", BARRIER: "shown"}
+    assert outcomes(document(6, 0.02, 0.01)) == {ACCURACY: "higher", BARRIER: "opposite shown"}
+    assert outcomes(document(6, 0.0, 0.0)) == {ACCURACY: "not shown", BARRIER: "not shown"}
+    assert set(outcomes(document(5, -0.02, -0.01)).values()) == {"too few seeds"}
+
+
+def test_the_verdict_is_one_sentence() -> None:
+    assert document(5, 0.02, 0.01)["verdict"] == "Inconclusive: 5 initialisations, and a difference can be claimed from 6 on."
+    assert document(6, -0.02, -0.01)["verdict"] == (
+        "Synthetic against real: less accurate, more stable, flatness not measured (n = 6)."
+    )
+    assert "more stable: not shown" in document(6, 0.02, 0.0)["verdict"]
+    assert outcome(Answer("no arms"), None, METRICS)["verdict"] == "no arms"
+
+
+@pytest.mark.parametrize("width", [120, 80, 60, 40])
+def test_nothing_is_wider_than_the_screen(width: int) -> None:
+    of_six = document(6, -0.02, -0.01)
+    of_six["next"] = {"option": "--set seeds=[0,1,2,3,4,5]", "artifacts": 1200, "seconds": 300.0, "workers": 2}
+    of_six["sets"] = [{"set": "synthetic", "network": "convnet", "accuracy": of_six["arms"][0]["values"][ACCURACY]}]  # type: ignore[typeddict-item]
+    lines = answer_lines(of_six, METRICS, width)
+    assert max(map(len, lines)) <= max(width, 60) and "1,200 more artifacts" in " ".join(" ".join(lines).split())
+    assert sum("synthetic" in line for line in lines) >= 3
+
+
+def test_run_prints_it_and_has_it_as_data(cli: Cli, tmp_path: Path, store: Any) -> None:
+    pipeline = tmp_path / "tiny.yaml"
+    pipeline.write_text(tiny.TINY)
+    words = cli("run", str(pipeline), "--store", str(store.root))
+    assert "Inconclusive: 1 initialisation" in words.out and "--set seeds=[0,1,2,3,4,5]" in words.out
+    answer = json.loads(cli("run", str(pipeline), "--store", str(store.root), "--json").out)["answer"]
+    assert (
+        answer["arms"]
+        and answer["next"]["artifacts"] > 10
+        and {line["outcome"] for line in answer["differences"]} == {"too few seeds"}
+    )
