@@ -17,6 +17,7 @@ from distill_prune.data.labels import check_names
 from distill_prune.data.source import Loaded, Remembered, Source, file_hash
 from distill_prune.data.split import chosen, hold_out
 from distill_prune.errors import DataError
+from distill_prune.limits import Budget
 from distill_prune.settings import digest
 
 Part = dict[str, list[Path]]
@@ -72,7 +73,7 @@ def load(settings: Settings) -> Loaded:
     asked = (settings.rows, settings.test_rows)
     train, test = chosen(pools, [labels, labels], asked, classes, settings.split_seed, of=settings.path)
     rows = torch.cat([train, test])
-    pixels = decode([examples[row][0] for row in rows.tolist()], settings.size, settings.channels)
+    pixels = decode([examples[row][0] for row in rows.tolist()], settings.size, settings.channels, Budget(settings.path))
     title = settings.title or Path(settings.path).expanduser().resolve().name
     return Loaded(pixels, labels[rows], torch.arange(len(rows)) >= len(train), classes, 255.0, title)
 

@@ -8,7 +8,8 @@ from torch import Tensor
 from distill_prune.artifacts import Transform
 from distill_prune.errors import DataError
 
-_CHUNK = 4096
+_CHUNK, _VALUES = 4096, 4096 * 3 * 32 * 32
+"""Images that are summed at once, and the most values in them: these are in memory as float64, twice."""
 _CONSTANT = 1e-9
 
 
@@ -19,7 +20,7 @@ def fit_normalize(pixels: Tensor, scale: float) -> Transform:
         DataError: a channel is constant.
     """
     count = pixels.numel() // pixels.shape[1]
-    parts = torch.split(pixels, _CHUNK)
+    parts = torch.split(pixels, max(1, min(_CHUNK, _VALUES // max(pixels[0].numel(), 1))))
     mean = torch.stack([part.double().sum((0, 2, 3)) for part in parts]).sum(0) / count
     centre = mean.view(1, -1, 1, 1)
     squares = torch.stack([(part.double() - centre).square().sum((0, 2, 3)) for part in parts]).sum(0)

@@ -24,6 +24,7 @@ from distill_prune.data.npz_file import Archive
 from distill_prune.data.source import Loaded, Remembered, Source, file_hash
 from distill_prune.data.split import chosen, hold_out
 from distill_prune.errors import DataError
+from distill_prune.limits import Budget
 
 _PARTS = ("train.npz", "test.npz")
 
@@ -103,7 +104,8 @@ def load(settings: Settings) -> Loaded:
         DataError: a file is missing, or does not hold what it should.
     """
     paths = _files(settings)
-    files = [Archive.read(path) for path in paths]
+    budget = Budget(settings.path)
+    files = [Archive.read(path, budget) for path in paths]
     classes = _classes(files)
     if len(files) == 2:
         pools = tuple(torch.arange(len(file.labels)) for file in files)
@@ -113,6 +115,7 @@ def load(settings: Settings) -> Loaded:
     asked, known = (settings.rows, settings.test_rows), [file.labels for file in sources]
     rows = chosen(pools, known, asked, classes, settings.split_seed, of=settings.path)
     pixels = [file.pixels(part) for file, part in zip(sources, rows, strict=True)]
+    del files, sources  # and the arrays in them, before the pixels are copied once more
     if pixels[0].shape[1:] != pixels[1].shape[1:] or pixels[0].dtype != pixels[1].dtype:
         raise DataError(
             f"train and test images of '{settings.path}' differ in kind",
