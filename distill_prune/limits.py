@@ -19,8 +19,8 @@ DEFAULT = 512 * 10**6
 """Bytes of memory that the reading of one source may take. CIFAR-10, packed as .npz, takes 370 MB."""
 MEMBERS = 100_000
 """Members of a zip file: a file of 100 million bytes could have two million, each an object."""
-OPCODES = 2_000_000
-"""Instructions of a pickle: it runs about a million of them a second. A replay buffer of 10 experts has 200,000."""
+OPCODES = 1_000_000
+"""Instructions of a pickle: to follow a million takes some seconds. A replay buffer of 10 experts has 150,000."""
 NESTING = 64
 """How deep values stand in each other: code that walks them calls itself."""
 OBJECTS = 32

@@ -167,5 +167,5 @@ def test_broken_packed_image_is_named(tmp_path: Path) -> None:
 
 def test_packed_image_of_another_shape_is_named(tmp_path: Path) -> None:
     contents = {**packed([*PIXELS[:20], PIXELS[20][:4], *PIXELS[21:]]), "labels": LABELS}
-    with pytest.raises(DataError, match=r"image in row 20 of .* differs in shape\n  got:      \(4, 5, 3\)"):
+    with pytest.raises(DataError, match=r"image in row 20 of .* differs in shape\n  got:      \(3, 4, 5\)"):
         data.prepare(folder(tmp_path, contents))

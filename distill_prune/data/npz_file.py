@@ -194,7 +194,8 @@ def _header(member: IO[bytes]) -> tuple[int, tuple[tuple[int, ...], bool, np.dty
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"version {version} of the format of arrays")
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    return member.tell(), read(member)  # type: ignore[no-untyped-call]
+    described = read(member)  # type: ignore[no-untyped-call]
+    return member.tell(), described
 
 
 def _one(path: Path, arrays: Mapping[str, Array], names: tuple[str, ...], what: str) -> str:
