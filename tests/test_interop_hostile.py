@@ -284,10 +284,16 @@ def test_headers_of_safetensors(tmp_path: Path) -> None:
 def test_a_checkpoint_s_only_state_dict_is_taken(tmp_path: Path) -> None:
     state, path = OrderedDict(a=X, b=Y), tmp_path / "a.pt"
     optimizer = {"state": {0: {"momentum_buffer": X}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
-    for content in (state, {"epoch": 3, "state_dict": state}, {"net": state, "optimizer": optimizer, "best": 0.5, "args": None}):
+    for content in (
+        state,
+        {"epoch": 3, "state_dict": state},
+        {"net": state, "optimizer": optimizer, "best": 0.5, "args": None},
+    ):
         found = read_tensors(saved(path, content))
         assert list(found) == ["a", "b"] and torch.equal(found["a"], X)
-    with pytest.raises(DataError, match=r"(?s)a.pt' holds more than one state dict.*got: +model, ema\n.*torch.load\(path\)\['model'\]"):
+    with pytest.raises(
+        DataError, match=r"(?s)a.pt' holds more than one state dict.*got: +model, ema\n.*torch.load\(path\)\['model'\]"
+    ):
         read_tensors(saved(path, {"model": state, "ema": state, "epoch": 3}))
     for content in ({"a": X, "state_dict": state}, {"epoch": 3}, {"epoch": 3, "state_dict": {"a": X, "b": 3}}):
         with pytest.raises(DataError, match=r"(?s)'(state_dict|epoch)' of '.*a.pt'.*a tensor"):

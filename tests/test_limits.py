@@ -25,7 +25,8 @@ from distill_prune.plugins import Registered
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("4GB", 4 * 10**9), ("1.5 gb", 15 * 10**8), ("800MB", 8 * 10**8), ("7", 7), ("2kB", 2000), ("1TB", 10**12)]
+    ("text", "size"),
+    [("4GB", 4 * 10**9), ("1.5 gb", 15 * 10**8), ("800MB", 8 * 10**8), ("7", 7), ("2kB", 2000), ("1TB", 10**12)],
 )
 def test_sizes(text: str, size: int) -> None:
     assert size_of(text, "x") == size

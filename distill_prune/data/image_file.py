@@ -91,14 +91,14 @@ def _pixels(file: Path, size: int | None, channels: int, budget: Budget) -> NDAr
                     f"'{file}' holds more than 8 bits for a pixel", got=f"mode {image.mode}", expected="8 bits for a channel"
                 )
             shown = image.convert("L" if channels == 1 else "RGB")
+            if size is not None:
+                shorter = min(shown.size)
+                width, height = (max(size, round(side * size / shorter)) for side in shown.size)
+                budget.check(_DECODING * width * height, f"to scale '{file}' to {width}x{height} pixels")
+                left, top = (width - size) // 2, (height - size) // 2
+                shown = shown.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+            return np.asarray(shown).reshape(shown.height, shown.width, channels)
     except DAMAGE as problem:
         raise DataError(
             f"'{file}' cannot be decoded", got=problem, expected="a whole PNG, JPEG, WebP or BMP image"
         ) from problem
-    if size is not None:
-        shorter = min(shown.size)
-        width, height = (max(size, round(side * size / shorter)) for side in shown.size)
-        budget.check(_DECODING * width * height, f"to scale '{file}' to {width}x{height} pixels")
-        left, top = (width - size) // 2, (height - size) // 2
-        shown = shown.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
-    return np.asarray(shown).reshape(shown.height, shown.width, channels)

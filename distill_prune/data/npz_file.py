@@ -6,7 +6,6 @@ import io
 import math
 import warnings
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from distill_prune.data.image_file import DAMAGE, picture
-from distill_prune.errors import DataError
+from distill_prune.errors import DataError, UserError
 from distill_prune.limits import Budget
 from distill_prune.outside import opened, unzipped
 
@@ -61,7 +60,7 @@ class Archive:
         offsets = None
         if kind in _PACKED:
             offsets = _check_offsets(path, arrays[kind], arrays.get("offsets"))
-        count = len(np.atleast_1d(arrays[kind])) if offsets is None else len(offsets) - 1
+        count = len(arrays[kind]) if offsets is None else len(offsets) - 1
         if labels.dtype.kind not in "iu" or labels.shape != (count,) or count == 0:
             soft = labels.dtype.kind == "f" and labels.ndim == 2 and len(labels) == count
             raise DataError(
@@ -157,7 +156,9 @@ def _arrays(path: Path, budget: Budget) -> Mapping[str, Array]:
                 f"'{path}' is not an .npz file, or only a part of one", got=problem, expected="named arrays (np.savez)"
             ) from problem
         raise DataError(f"'{path}' cannot be read as an .npz file", got=problem) from problem
-    except (OSError, EOFError, ValueError, TypeError, SyntaxError, RuntimeError, MemoryError, zlib.error) as problem:
+    except UserError:
+        raise
+    except Exception as problem:  # a header is parsed as Python, and a member unpacked: both fail with many kinds of error
         got = f"{problem!s:.200}" or type(problem).__name__
         raise DataError(f"'{path}' cannot be read as an .npz file", got=got) from problem
 
@@ -174,6 +175,8 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, budget: 
                 got="pickled Python objects, which can execute",
                 expected="plain arrays of numbers or text",
             )
+        if not shape:
+            raise ValueError(f"{info.filename} is a single value, and no array")
         size = math.prod(shape) * dtype.itemsize
         if dtype.itemsize == 0 or min(shape, default=0) < 0 or size != info.file_size - head:
             raise ValueError(f"{info.filename}: {dtype} {shape} are {size} bytes, and {info.file_size - head} are there")
