@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 from reference_interop_sets import LR, NAMES, NAN, NORMALIZE, PIXELS, POINTER, X, Y, network, read, saved
-
 from safetensors.torch import save_file
 
 from distill_prune.errors import ConfigError, DataError, DistillPruneError
@@ -205,9 +204,9 @@ def test_lists_that_stand_in_each_other(tmp_path: Path) -> None:
 
 def test_zip_files_that_torch_does_not_write(tmp_path: Path) -> None:
     good, path = rebuilt(4, b"K\x04\x85"), tmp_path / "a.pt"
-    with pytest.raises(DataError, match="'a/data.pkl' is compressed, which torch.save does not do"):
+    with pytest.raises(DataError, match=r"'a/data.pkl' is compressed, which torch.save does not do"):
         files.load(forged(path, good, bytes(10**6), zipfile.ZIP_DEFLATED))
-    with pytest.raises(DataError, match="without data.pkl"):
+    with pytest.raises(DataError, match=r"without data.pkl"):
         with zipfile.ZipFile(forged(path, good), "a") as archive:
             archive.writestr("b/data.pkl", good)
         files.load(path)
@@ -233,7 +232,7 @@ def test_files_of_old_versions(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="it claims more numbers than the file holds: 8589934588 bytes"):
         files.load(path)
     path.write_bytes(good.replace(pickle.dumps(0x1950A86A20F9469CFC6C, 2), pickle.dumps(3, 2)))
-    with pytest.raises(DataError, match="no mark of torch.save at the beginning"):
+    with pytest.raises(DataError, match=r"no mark of torch.save at the beginning"):
         files.load(path)
 
 
@@ -284,16 +283,11 @@ def test_headers_of_safetensors(tmp_path: Path) -> None:
 def test_a_checkpoint_s_only_state_dict_is_taken(tmp_path: Path) -> None:
     state, path = OrderedDict(a=X, b=Y), tmp_path / "a.pt"
     optimizer = {"state": {0: {"momentum_buffer": X}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
-    for content in (
-        state,
-        {"epoch": 3, "state_dict": state},
-        {"net": state, "optimizer": optimizer, "best": 0.5, "args": None},
-    ):
+    whole = {"net": state, "optimizer": optimizer, "best": 0.5, "args": None}
+    for content in (state, {"epoch": 3, "state_dict": state}, whole):
         found = read_tensors(saved(path, content))
         assert list(found) == ["a", "b"] and torch.equal(found["a"], X)
-    with pytest.raises(
-        DataError, match=r"(?s)a.pt' holds more than one state dict.*got: +model, ema\n.*torch.load\(path\)\['model'\]"
-    ):
+    with pytest.raises(DataError, match=r"(?s)a.pt' holds more than one state dict.*got: +model, ema\n.*\(path\)\['model'\]"):
         read_tensors(saved(path, {"model": state, "ema": state, "epoch": 3}))
     for content in ({"a": X, "state_dict": state}, {"epoch": 3}, {"epoch": 3, "state_dict": {"a": X, "b": 3}}):
         with pytest.raises(DataError, match=r"(?s)'(state_dict|epoch)' of '.*a.pt'.*a tensor"):

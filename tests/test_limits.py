@@ -26,7 +26,7 @@ from distill_prune.plugins import Registered
 
 @pytest.mark.parametrize(
     ("text", "size"),
-    [("4GB", 4 * 10**9), ("1.5 gb", 15 * 10**8), ("800MB", 8 * 10**8), ("7", 7), ("2kB", 2000), ("1TB", 10**12)],
+    [("4GB", 4 * 10**9), ("1.5 gb", 15 * 10**8), ("800MB", 8 * 10**8), ("7", 7), ("2kB", 2000)],
 )
 def test_sizes(text: str, size: int) -> None:
     assert size_of(text, "x") == size
@@ -110,7 +110,7 @@ def test_only_regular_files_are_opened(odd: dict[str, Path], tmp_path: Path) -> 
                 read(path)
     (tmp_path / "link").symlink_to(save(tmp_path / "a.npz", **GOOD))
     assert len(npz_file.Archive.read(tmp_path / "link").labels) == 60
-    with pytest.raises(DataError, match="cannot read '.*nowhere'"):
+    with pytest.raises(DataError, match=r"cannot read '.*nowhere'"):
         file_hash(tmp_path / "nowhere")
 
 

@@ -238,7 +238,7 @@ def test_members_that_are_read_whole_are_paid_for(
 
 def test_archives_of_many_members(forged: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unpacking, "MEMBERS", 3)
-    with pytest.raises(UserError, match="(?s)cannot be unpacked.*more than 3 members"):
+    with pytest.raises(UserError, match=r"(?s)cannot be unpacked.*more than 3 members"):
         examine(forged().path)
 
 
