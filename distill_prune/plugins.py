@@ -20,7 +20,7 @@ from types import ModuleType
 from typing import cast
 
 from distill_prune.errors import UserError, nearest
-from distill_prune.limits import DEFAULT, VARIABLE, max_size
+from distill_prune.limits import VARIABLE, max_size
 from distill_prune.table import EntryModule, Table, imported
 
 TABLES = {
@@ -99,7 +99,7 @@ class Registered:
 
     entries: Mapping[str, Mapping[str, str]]
     path: Sequence[str]
-    max_size: int = DEFAULT
+    max_size: int
 
     @classmethod
     def here(cls) -> Registered:

@@ -70,7 +70,7 @@ def test_a_budget_says_what_raises_it(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_option_stands_anywhere(cli: Cli, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "20KB")
+    monkeypatch.setenv(VARIABLE, "30KB")
     path = save(tmp_path / "a.npz", x=np.zeros((60, 20, 20), np.uint8), y=np.arange(60) % 3)
     command = ["data", file, "--store", tmp_path / "s", "--executor", "serial", "--set", f"data={{name: npz, path: {path}}}"]
     done = cli(*command)
@@ -112,6 +112,14 @@ def test_only_regular_files_are_opened(odd: dict[str, Path], tmp_path: Path) -> 
     assert len(npz_file.Archive.read(tmp_path / "link").labels) == 60
     with pytest.raises(DataError, match=r"cannot read '.*nowhere'"):
         file_hash(tmp_path / "nowhere")
+
+
+def test_a_hole_of_terabytes_is_not_hashed(tmp_path: Path) -> None:
+    with (tmp_path / "a.npz").open("wb") as file:
+        file.truncate(2 * 10**12)
+    for ask in (file_hash, npz_file.Archive.read, tsv_file.text_of, read_json):
+        with pytest.raises(DataError, match=r"a.npz' (takes too much memory to read|is not an .npz file)"):
+            ask(tmp_path / "a.npz")  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("what", ["data", "run", "unpack", "import"])
