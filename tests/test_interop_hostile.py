@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import zipfile
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +283,7 @@ def test_headers_of_safetensors(tmp_path: Path) -> None:
 def test_a_checkpoint_s_only_state_dict_is_taken(tmp_path: Path) -> None:
     state, path = OrderedDict(a=X, b=Y), tmp_path / "a.pt"
     optimizer = {"state": {0: {"momentum_buffer": X}}, "param_groups": [{"lr": 0.1, "params": [0]}]}
-    whole = {"net": state, "optimizer": optimizer, "best": 0.5, "args": None}
+    whole = {"net": state, "optimizer": optimizer, "scheduler": {"milestones": Counter([3, 4])}, "seen": {3}, "args": None}
     for content in (state, {"epoch": 3, "state_dict": state}, whole):
         found = read_tensors(saved(path, content))
         assert list(found) == ["a", "b"] and torch.equal(found["a"], X)

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from distill_prune.interop.pickles import Declared, Refused
+from distill_prune.interop.pickles import MARK, Declared, Refused
 from distill_prune.limits import Budget
 from distill_prune.outside import opened, unzipped
 
-_ZIP, _MARK = b"PK\3\4", 0x1950A86A20F9469CFC6C
+_ZIP = b"PK\3\4"
 _STORAGE_HEAD = 8
 
 
@@ -58,7 +58,7 @@ def _zipped(file: IO[bytes], declared: Declared, budget: Budget) -> None:
 def _streamed(file: IO[bytes], declared: Declared, budget: Budget) -> None:
     size = os.fstat(file.fileno()).st_size
     budget.check(size, "the file alone")
-    if declared.read(file) != _MARK:
+    if declared.read(file) != MARK:
         raise Refused("no mark of torch.save at the beginning")
     for _ in ("version", "system", "value", "keys"):
         declared.read(file)

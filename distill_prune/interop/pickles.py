@@ -17,7 +17,7 @@ from distill_prune.limits import NESTING, OPCODES
 _REBUILT = ("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2")
 _WRAPPED = ("torch._utils._rebuild_parameter", "torch._utils._rebuild_parameter_with_state", "torch.nn.parameter.Parameter")
 _HARMLESS = (
-    *("collections.OrderedDict", "torch.Size", "torch.device", "builtins.complex"),
+    *("collections.OrderedDict", "collections.Counter", "builtins.set", "builtins.complex", "torch.Size", "torch.device"),
     # tensors that are not dense: they take no memory here, and who reads them refuses them by name
     *("torch._utils._rebuild_sparse_tensor", "torch.serialization._get_layout", "torch._utils._rebuild_meta_tensor_no_storage"),
 )
@@ -29,8 +29,10 @@ _ITEM_SIZES = {
     **{f"torch.{name}Storage": 8 for name in ("Long", "Double", "ComplexFloat")},
     "torch.ComplexDoubleStorage": 16,
 }
-_BITS = 80
-"""Of an integer: the mark at the beginning of files of old versions has as many."""
+MARK = 0x1950A86A20F9469CFC6C
+"""What stands at the beginning of files of old versions."""
+_BITS = 64
+"""Of any other integer: among longer ones there are hundreds of thousands that a dictionary cannot tell apart quickly."""
 
 
 class Refused(Exception):
@@ -178,7 +180,7 @@ class _Machine:
                     raise Refused("a reference to what is not there")
                 self.push(self._memo[argument])
             case "BINUNICODE" | "BINFLOAT" | "BININT" | "BININT1" | "BININT2" | "LONG1":
-                if isinstance(argument, int) and argument.bit_length() > _BITS:
+                if isinstance(argument, int) and argument.bit_length() > _BITS and argument != MARK:
                     raise Refused("an integer of more digits than any size has")
                 self.push(argument)
             case "SHORT_BINSTRING":
@@ -205,7 +207,7 @@ class _Machine:
             case "BUILD":
                 self.fill([self.pop()], ("collections.OrderedDict", *self.declared.inert))
             case "GLOBAL":
-                self.push(_Name(argument.replace(" ", ".")))
+                self.push(_Name(argument.replace(" ", ".").replace("__builtin__.", "builtins.")))  # as Python 2 called it
             case "BINPERSID":
                 self.push(self.declared.storage(self.pop()))
             case "REDUCE" | "NEWOBJ":
