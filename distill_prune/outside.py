@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import stat
@@ -19,7 +20,7 @@ _END, _END64, _LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"),
 _BLOCK = 2**20
 
 
-def opened(path: Path) -> IO[bytes]:
+def opened(path: Path) -> io.BufferedReader:
     """A regular file, open for reading. What would keep a reader waiting, or has no end, is refused.
 
     Raises:
@@ -27,14 +28,18 @@ def opened(path: Path) -> IO[bytes]:
         OSError: it cannot be opened.
     """
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a FIFO would wait for its other end
+        file = io.FileIO(str(path), opener=_unblocked)
     except OSError:
-        check_regular(path)  # a socket cannot be opened at all
+        check_regular(path)  # folders and sockets cannot be opened at all
         raise
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
         check_regular(path)
-    return os.fdopen(handle, "rb")
+    return io.BufferedReader(file)
+
+
+def _unblocked(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO would wait for its other end
 
 
 def check_regular(path: Path) -> None:

@@ -215,6 +215,7 @@ def test_the_forger_can_write_what_is_read(tmp_path: Path) -> None:
         (array("(" * 9000, b""), "cannot be read as an .npz file"),
         (array(HEADER % ("9" * 5000), b""), "cannot be read as an .npz file"),
         (array(HEADER % "(60,)", bytes(60), b"\x03\x00"), "version \\(3, 0\\) of the format of arrays"),
+        (array(HEADER % "(60, 6, 5, 3)", PIXELS.tobytes(), b"\x02\x00"), "version \\(2, 0\\) of the format of arrays"),
         (b"PK", "cannot be read as an .npz file"),
     ],
 )

@@ -35,7 +35,7 @@ _DECODING = 16
 
 
 @contextlib.contextmanager
-def picture(file: IO[bytes], formats: Sequence[str], budget: Budget) -> Iterator[Image.Image]:
+def picture(file: IO[bytes], formats: tuple[str, ...], budget: Budget) -> Iterator[Image.Image]:
     """An image that the budget can pay for, to be decoded; without a word of what Pillow thinks of it.
 
     Raises:
@@ -63,7 +63,7 @@ def decode(files: Sequence[Path], size: int | None, channels: int, budget: Budge
         DataError: a file cannot be decoded, all take more memory than the `budget` has, or, without `size`, two images
             differ in size.
     """
-    whole = np.empty(0, np.uint8)
+    whole: NDArray[Any] = np.empty(0, np.uint8)
     for place, file in enumerate(files):
         pixels = _pixels(file, size, channels, budget)
         if place == 0:

@@ -9,21 +9,23 @@ from distill_prune.artifacts import Transform
 from distill_prune.errors import DataError
 
 _CHUNK, _VALUES = 4096, 4096 * 3 * 32 * 32
-"""Images that are summed at once, and the most values in them: these are in memory as float64, twice."""
+"""Images that are summed at once, and the most values in them: these are in memory as float64."""
 _CONSTANT = 1e-9
 
 
-def fit_normalize(pixels: Tensor, scale: float) -> Transform:
-    """Mean and standard deviation of each channel of `pixels` (N, C, H, W) / scale, summed in float64, kept in float32.
+def fit_normalize(pixels: Tensor, scale: float, rows: Tensor | None = None) -> Transform:
+    """Mean and standard deviation of each channel of `pixels` (N, C, H, W) / scale, summed in float64, kept in float32; of
+    `rows` alone, where they are given.
 
     Raises:
         DataError: a channel is constant.
     """
-    count = pixels.numel() // pixels.shape[1]
-    parts = torch.split(pixels, max(1, min(_CHUNK, _VALUES // max(pixels[0].numel(), 1))))
-    mean = torch.stack([part.double().sum((0, 2, 3)) for part in parts]).sum(0) / count
+    rows = torch.arange(len(pixels)) if rows is None else rows
+    count = len(rows) * pixels[0, 0].numel()
+    parts = torch.split(rows, max(1, min(_CHUNK, _VALUES // max(pixels[0].numel(), 1))))
+    mean = torch.stack([pixels[part].double().sum((0, 2, 3)) for part in parts]).sum(0) / count
     centre = mean.view(1, -1, 1, 1)
-    squares = torch.stack([(part.double() - centre).square().sum((0, 2, 3)) for part in parts]).sum(0)
+    squares = torch.stack([(pixels[part].double() - centre).square_().sum((0, 2, 3)) for part in parts]).sum(0)
     mean, std = mean / scale, (squares / count).sqrt() / scale
     if bool((std < _CONSTANT).any()):
         channel = int(std.argmin())

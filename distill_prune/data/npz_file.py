@@ -6,7 +6,7 @@ import io
 import math
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -25,8 +25,9 @@ _PLAIN, _PACKED, _LABELS = ("x", "images"), ("webp", "jpeg"), ("y", "labels")
 _CHANNELS = (1, 3)
 _KNOWN = (*_PLAIN, *_PACKED, *_LABELS, "offsets", "classes")
 _COPIES = 2
-"""Of an array in memory: what is read, and the rows that are chosen."""
-_BLOCK = 2**20
+"""Of values in memory: what is read and the rows that are chosen, or these and both parts of a data set in one."""
+_BLOCK, _ROWS = 2**20, 1024
+"""Bytes that are unpacked at once, and rows that are copied at once."""
 _SOFT = (
     "a data set has one class an image; for a distilled set: torch.save images and labels as images.pt and labels.pt of one "
     "folder, and `distill-prune import ddranking FOLDER --set labels=logits` (or probabilities)"
@@ -87,30 +88,50 @@ class Archive:
         index = rows.numpy()
         if self.offsets is not None:
             return self._decode(self.images, self.offsets, index)
-        images = self.images[index]
-        if images.dtype == np.uint8:
-            return torch.from_numpy(images).contiguous()
-        bad = ~np.isfinite(images)
-        if bad.any():
-            raise DataError(
-                f"images of '{self.path}' are not finite",
-                got=f"row {int(index[_first(bad)])}",
-                expected="numbers, no NaN or infinity",
-            )
-        bad = (images < 0) | (images > 1)
-        if bad.any():
+        return torch.from_numpy(self._bytes(index) if self.images.dtype == np.uint8 else self._floats(index))
+
+    def _parts(self, index: Array) -> Iterator[tuple[slice, Array]]:
+        """The images of the rows in `index`, some at a time, with their places: a copy of all would be one more."""
+        for begin in range(0, len(index), _ROWS):
+            place = slice(begin, begin + _ROWS)
+            yield place, self.images[index[place]]
+
+    def _bytes(self, index: Array) -> Array:
+        whole = np.empty((len(index), *self.images.shape[1:]), np.uint8)
+        for place, images in self._parts(index):
+            whole[place] = images
+        return whole
+
+    def _floats(self, index: Array) -> Array:
+        whole = np.empty((len(index), *self.images.shape[1:]), np.float32)
+        outside: list[Array] = []
+        low, high = np.inf, -np.inf
+        for place, images in self._parts(index):
+            bad = ~np.isfinite(images)
+            if bad.any():
+                raise DataError(
+                    f"images of '{self.path}' are not finite",
+                    got=f"row {int(index[place][_first(bad)])}",
+                    expected="numbers, no NaN or infinity",
+                )
+            bad = (images < 0) | (images > 1)
+            if bad.any():
+                outside.append(index[place][_first(bad)])
+            low, high = min(low, images.min()), max(high, images.max())
+            whole[place] = images
+        if outside:
             raise DataError(
                 f"float images of '{self.path}' lie outside [0, 1]",
-                got=f"values {images.min():g} to {images.max():g}, first in row {int(index[_first(bad)])}",
+                got=f"values {low:g} to {high:g}, first in row {int(outside[0])}",
                 expected="pixels from 0 to 1",
                 mend="undo any normalization, or store uint8",
             )
-        return torch.from_numpy(images.astype(np.float32)).contiguous()
+        return whole
 
     def _decode(self, packed: Array, offsets: Array, index: Array) -> Tensor:
         """Packed images as uint8 (N, C, H, W) of the rows in `index`, at least one; C is that of the first."""
         rows = index.tolist()
-        whole = np.empty(0, np.uint8)
+        whole: Array = np.empty(0, np.uint8)
         for place, row in enumerate(rows):
             data = packed[offsets[row] : offsets[row + 1]].tobytes()
             try:
@@ -118,7 +139,7 @@ class Archive:
                     gray, (width, height) = image.mode == "L", image.size
                     if place == 0:
                         shape = (1 if gray else 3, height, width)
-                        self.budget.take(len(rows) * math.prod(shape), f"{len(rows)} images like row {row}, {shape}")
+                        self.budget.take(_COPIES * len(rows) * math.prod(shape), f"{len(rows)} images like row {row}, {shape}")
                         whole = np.empty((len(rows), *shape), np.uint8)
                     pixels = np.asarray(image if gray else image.convert("RGB")).reshape(height, width, -1).transpose(2, 0, 1)
             except DAMAGE as problem:
@@ -182,7 +203,7 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, budget: 
             raise ValueError(f"{info.filename}: {dtype} {shape} are {size} bytes, and {info.file_size - head} are there")
         budget.take(_COPIES * size, f"with the array {info.filename.removesuffix('.npy')}, {dtype} {shape}")
         raw = np.empty(size, np.uint8)
-        at, view = 0, memoryview(raw)
+        at, view = 0, raw.data
         while at < size and (more := member.readinto(view[at : at + _BLOCK])):  # type: ignore[attr-defined]
             at += more
         if at < size or member.read(1):
@@ -193,11 +214,10 @@ def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, budget: 
 
 def _header(member: IO[bytes]) -> tuple[int, tuple[tuple[int, ...], bool, np.dtype[Any]]]:
     """The length of an array's header; and its shape, whether it is stored column by column, and its type."""
-    version = np.lib.format.read_magic(member)  # type: ignore[no-untyped-call]
-    if version not in ((1, 0), (2, 0)):
+    version = np.lib.format.read_magic(member)
+    if version != (1, 0):  # later ones are for structures of many fields, and their headers may be of any length
         raise ValueError(f"version {version} of the format of arrays")
-    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    described = read(member)  # type: ignore[no-untyped-call]
+    described = np.lib.format.read_array_header_1_0(member)
     return member.tell(), described
 
 

@@ -30,7 +30,7 @@ def check(path: Path, inert: Sequence[str], budget: Budget, copies: int) -> None
         head = file.read(len(_ZIP))
         file.seek(0)
         (_zipped if head == _ZIP else _streamed)(file, declared, budget)
-    budget.take(copies * declared.size)
+    budget.take(copies * declared.size_as_floats)
 
 
 def _zipped(file: IO[bytes], declared: Declared, budget: Budget) -> None:

@@ -82,12 +82,12 @@ def present(path: Path) -> Path:
     return path
 
 
-def load(path: Path, *, inert: Sequence[str] = (), budget: Budget | None = None, copies: int = 3) -> object:
+def load(path: Path, *, inert: Sequence[str] = (), budget: Budget | None = None, copies: int = 4) -> object:
     """What `torch.save` wrote to `path`, on the CPU; nothing is executed, and sizes are counted first.
 
     `inert` names constructors ("numpy.dtype") whose results nobody needs: what stands there is read over. The `budget` is
-    that of the source that the file is a part of; it pays for `copies` of the numbers: those that are loaded, and what is
-    made of them.
+    that of the source that the file is a part of; it pays for `copies` of the numbers: those that are loaded, their copies
+    as float32, and what is hashed and written.
 
     Raises:
         DataError: there is no such file, it is no such file, it takes too much memory, or it holds what would have to be

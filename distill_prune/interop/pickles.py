@@ -87,6 +87,11 @@ class Declared:
         """Bytes of all storages."""
         return sum(storage.count * storage.item for storage in self.storages.values())
 
+    @property
+    def size_as_floats(self) -> int:
+        """Bytes of the same where a number has 4 at least, as it has once it is read."""
+        return sum(storage.count * max(storage.item, 4) for storage in self.storages.values())
+
     def read(self, file: IO[bytes]) -> object:
         """Follow one pickle, from where `file` stands to behind its end; its value, where that is a number or a text.
 
