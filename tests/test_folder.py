@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from distill_prune import data
 from distill_prune.data import folder, image_file
 from distill_prune.data.split import stratified
 from distill_prune.errors import DataError
-from distill_prune.limits import VARIABLE, Budget
+from distill_prune.limits import Budget
 from distill_prune.rng import stream
 
 RNG = np.random.default_rng(0)
@@ -342,56 +340,4 @@ def test_other_formats_are_not_opened(parted: Path) -> None:
 def test_deep_pixels_are_refused(parted: Path) -> None:
     file = save(parted / "train" / "bee" / "3.png", np.full((6, 5), 40000, np.uint16))
     with pytest.raises(DataError, match=rf"^'{file}' holds more than 8 bits for a pixel\n  got:      mode I;16"):
-        load(parted)
-
-
-# what is declared
-
-
-def test_a_folder_that_takes_too_much_memory(parted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images that are kept are paid for together, and each while it is decoded."""
-    needs = 30 * PIXELS[0].nbytes + 16 * 30
-    monkeypatch.setenv(VARIABLE, str(needs))
-    load(parted)
-    monkeypatch.setenv(VARIABLE, str(needs - 1))
-    with pytest.raises(DataError, match=rf"(?s)^'{parted}' takes too much memory to read.*--max-size 3.2KB"):
-        load(parted)
-    assert len(load(parted, rows=6, test_rows=3).pixels) == 9
-
-
-def test_large_images_are_not_decoded(parted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two files of a few kilobytes each were 507 MB of pixels. What the option allows is read, without a warning."""
-    for size, said in ((13_000, "to decode 13000x13000 pixels"), (40_000, "to decode 40000x40000 pixels")):
-        Image.new("1", (size, size)).save(parted / "train" / "ant" / "0.png")
-        with pytest.raises(DataError, match=said):
-            load(parted)
-    Image.new("1", (200, 100)).save(parted / "train" / "ant" / "0.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # above which Pillow warns, and above twice refuses
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert load(parted, size=4).pixels.shape == (30, 3, 4, 4)
-    assert Image.MAX_IMAGE_PIXELS == 10
-
-
-def test_an_image_is_not_scaled_to_millions_of_pixels(parted: Path) -> None:
-    Image.new("L", (100_000, 1)).save(parted / "train" / "ant" / "0.png")
-    with pytest.raises(DataError, match=r"to scale '.*0.png' to 51200000x512 pixels"):
-        load(parted, size=512)
-
-
-@pytest.mark.parametrize("part", ["train", "test"])
-def test_a_fifo_is_no_image(parted: Path, part: str) -> None:
-    os.mkfifo(parted / part / "bee" / "x.png")
-    for ask in (data.fingerprint, data.prepare):
-        with pytest.raises(DataError, match=r"bee/x.png' is not a file\n  got:      a FIFO"):
-            ask(folder.Settings(path=str(parted)))
-
-
-def test_what_pillow_warns_of_is_not_heard(parted: Path) -> None:
-    """A palette with a transparent colour, and a note of a camera that is cut off."""
-    place = parted / "train" / "ant"
-    Image.fromarray(PIXELS[0]).convert("P").save(place / "0.png", transparency=bytes(range(200)))
-    Image.fromarray(PIXELS[0]).save(place / "1.jpg", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x02\x01\x12\0\x03\0\0\0\x09")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
         load(parted)
