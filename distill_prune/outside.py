@@ -68,8 +68,9 @@ def content(path: Path, budget: Budget, copies: int = 1) -> bytes:
         return file.read(size)
 
 
-def gunzipped(path: Path, budget: Budget) -> bytes:
-    """The bytes that a gzip file unpacks to. Its end declares a size that nobody has to keep, so they are counted on the way.
+def gunzipped(path: Path, budget: Budget, copies: int = 1) -> bytes:
+    """The bytes that a gzip file unpacks to, `copies` of which the budget pays. The size that its end declares need not be
+    true, so they are counted on the way.
 
     Raises:
         DataError: it is no regular file, or unpacks to too much.
@@ -82,7 +83,7 @@ def gunzipped(path: Path, budget: Budget) -> bytes:
         packed = file.read(_BLOCK)
         while packed:
             out += unpacker.decompress(packed, _BLOCK)
-            budget.check(len(out), "unpacked so far")
+            budget.check(copies * len(out), "unpacked so far")
             if not unpacker.eof:
                 packed = unpacker.unconsumed_tail or file.read(_BLOCK)
                 continue
@@ -90,6 +91,7 @@ def gunzipped(path: Path, budget: Budget) -> bytes:
             while not packed and (block := file.read(_BLOCK)):
                 packed = block.lstrip(b"\0")
             if not packed:
+                budget.take(copies * len(out))
                 return bytes(out)
             unpacker = zlib.decompressobj(wbits=31)  # a file may be several, end to end
     raise EOFError("it ended before the end of what it packs")

@@ -128,9 +128,9 @@ def text_of(path: Path) -> str:
     """
     try:
         budget = Budget(path)
-        text = gunzipped(path, budget) if path.suffix == ".gz" else content(path, budget)
+        text = gunzipped(path, budget, _TEXT) if path.suffix == ".gz" else content(path, budget, _TEXT)
         cells = text.count(b"\t") + text.count(b"\n")
-        Budget(path).take(_TEXT * len(text) + _CELL * cells, f"{cells} columns of lines")
+        budget.take(_CELL * cells, f"{cells} columns of lines")
         return text.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise DataError(f"'{path}' is no text in UTF-8", got=f"{problem.reason} at byte {problem.start}") from None
