@@ -259,7 +259,7 @@ def test_packed_images_that_take_too_much_memory(tmp_path: Path, monkeypatch: py
     with pytest.raises(DataError, match="to decode 2000x2000 pixels"):
         npz.load(settings)
     monkeypatch.setenv(VARIABLE, "70MB")
-    with pytest.raises(DataError, match=r"6 images like row 0, \(3, 2000, 2000\)"):
+    with pytest.raises(DataError, match=r"12 images like row 0, \(3, 2000, 2000\)"):
         npz.load(settings)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -23,9 +25,8 @@ def fit_normalize(pixels: Tensor, scale: float, rows: Tensor | None = None) -> T
     rows = torch.arange(len(pixels)) if rows is None else rows
     count = len(rows) * pixels[0, 0].numel()
     parts = torch.split(rows, max(1, min(_CHUNK, _VALUES // max(pixels[0].numel(), 1))))
-    mean = torch.stack([pixels[part].double().sum((0, 2, 3)) for part in parts]).sum(0) / count
-    centre = mean.view(1, -1, 1, 1)
-    squares = torch.stack([(pixels[part].double() - centre).square_().sum((0, 2, 3)) for part in parts]).sum(0)
+    mean = _sums(pixels, parts) / count
+    squares = _sums(pixels, parts, mean)
     mean, std = mean / scale, (squares / count).sqrt() / scale
     if bool((std < _CONSTANT).any()):
         channel = int(std.argmin())
@@ -35,3 +36,18 @@ def fit_normalize(pixels: Tensor, scale: float, rows: Tensor | None = None) -> T
             expected="pixels that vary",
         )
     return Transform("normalize", {"mean": mean.float(), "std": std.float()})
+
+
+def _sums(pixels: Tensor, parts: Sequence[Tensor], mean: Tensor | None = None) -> Tensor:
+    """Sum (C,) over the rows in all `parts`, float64; with `mean` (C,) of the squared distances from it.
+
+    One piece of memory serves all parts: a worker's heap keeps what is freed, in pieces that seldom fit what comes next.
+    """
+    whole = torch.empty(len(parts[0]), *pixels.shape[1:], dtype=torch.float64)
+    sums = torch.empty(len(parts), pixels.shape[1], dtype=torch.float64)
+    for place, rows in enumerate(parts):
+        values = whole[: len(rows)].copy_(pixels[rows])
+        if mean is not None:
+            values.sub_(mean.view(1, -1, 1, 1)).square_()
+        sums[place] = values.sum((0, 2, 3))
+    return sums.sum(0)

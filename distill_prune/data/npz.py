@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from distill_prune.data.labels import check_names, check_numbers
 from distill_prune.data.npz_file import Archive
@@ -114,17 +116,24 @@ def load(settings: Settings) -> Loaded:
     sources = files if len(files) == 2 else files * 2
     asked, known = (settings.rows, settings.test_rows), [file.labels for file in sources]
     rows = chosen(pools, known, asked, classes, settings.split_seed, of=settings.path)
-    pixels = [file.pixels(part) for file, part in zip(sources, rows, strict=True)]
-    del files, sources  # and the arrays in them, before the pixels are copied once more
-    if pixels[0].shape[1:] != pixels[1].shape[1:] or pixels[0].dtype != pixels[1].dtype:
-        raise DataError(
-            f"train and test images of '{settings.path}' differ in kind",
-            got=f"{tuple(pixels[1].shape[1:])} {pixels[1].dtype} in {paths[1].name}",
-            expected=f"{tuple(pixels[0].shape[1:])} {pixels[0].dtype} as in {paths[0].name}",
-        )
+    pixels = files[0].pixels(torch.cat(rows)) if len(files) == 1 else _joined(files, rows, settings.path)
     labels = torch.cat([y[part] for y, part in zip(known, rows, strict=True)])
     test_rows = torch.arange(len(labels)) >= len(rows[0])
-    scale = 255.0 if pixels[0].dtype == torch.uint8 else 1.0
+    scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
     place = Path(settings.path).expanduser().resolve()
     title = settings.title or (place.name if place.is_dir() else place.stem)
-    return Loaded(torch.cat(pixels), labels, test_rows, classes, scale, title)
+    return Loaded(pixels, labels, test_rows, classes, scale, title)
+
+
+def _joined(files: Sequence[Archive], rows: Sequence[Tensor], where: str) -> Tensor:
+    """The pixels of rows of a train and of a test file, in one piece of memory from the beginning."""
+    train, test = files
+    pixels, more = train.pixels(rows[0], room=len(rows[1])), test.pixels(rows[1])
+    if pixels.shape[1:] != more.shape[1:] or pixels.dtype != more.dtype:
+        raise DataError(
+            f"train and test images of '{where}' differ in kind",
+            got=f"{tuple(more.shape[1:])} {more.dtype} in {test.path.name}",
+            expected=f"{tuple(pixels.shape[1:])} {pixels.dtype} as in {train.path.name}",
+        )
+    pixels[len(rows[0]) :] = more
+    return pixels

@@ -25,7 +25,7 @@ _PLAIN, _PACKED, _LABELS = ("x", "images"), ("webp", "jpeg"), ("y", "labels")
 _CHANNELS = (1, 3)
 _KNOWN = (*_PLAIN, *_PACKED, *_LABELS, "offsets", "classes")
 _COPIES = 2
-"""Of values in memory: what is read and the rows that are chosen, or these and both parts of a data set in one."""
+"""Of an array in memory: what is read, and the rows that are chosen."""
 _BLOCK, _ROWS = 2**20, 1024
 """Bytes that are unpacked at once, and rows that are copied at once."""
 _SOFT = (
@@ -79,31 +79,32 @@ class Archive:
             budget,
         )
 
-    def pixels(self, rows: Tensor) -> Tensor:
-        """Images (N, C, H, W) of the rows: uint8, or float32 in [0, 1].
+    def pixels(self, rows: Tensor, room: int = 0) -> Tensor:
+        """Images (N, C, H, W) of the rows: uint8, or float32 in [0, 1]; with `room` for so many more behind them, which are
+        not filled.
 
         Raises:
             DataError: a row cannot be decoded, is not finite, or lies outside [0, 1].
         """
         index = rows.numpy()
         if self.offsets is not None:
-            return self._decode(self.images, self.offsets, index)
-        return torch.from_numpy(self._bytes(index) if self.images.dtype == np.uint8 else self._floats(index))
+            return self._decode(self.images, self.offsets, index, room)
+        kind = np.uint8 if self.images.dtype == np.uint8 else np.float32
+        whole = np.empty((len(index) + room, *self.images.shape[1:]), kind)
+        (self._bytes if kind is np.uint8 else self._floats)(index, whole)
+        return torch.from_numpy(whole)
 
     def _parts(self, index: Array) -> Iterator[tuple[slice, Array]]:
         """The images of the rows in `index`, some at a time, with their places: a copy of all would be one more."""
         for begin in range(0, len(index), _ROWS):
-            place = slice(begin, begin + _ROWS)
+            place = slice(begin, min(begin + _ROWS, len(index)))
             yield place, self.images[index[place]]
 
-    def _bytes(self, index: Array) -> Array:
-        whole = np.empty((len(index), *self.images.shape[1:]), np.uint8)
+    def _bytes(self, index: Array, whole: Array) -> None:
         for place, images in self._parts(index):
             whole[place] = images
-        return whole
 
-    def _floats(self, index: Array) -> Array:
-        whole = np.empty((len(index), *self.images.shape[1:]), np.float32)
+    def _floats(self, index: Array, whole: Array) -> None:
         outside: list[Array] = []
         low, high = np.inf, -np.inf
         for place, images in self._parts(index):
@@ -126,11 +127,10 @@ class Archive:
                 expected="pixels from 0 to 1",
                 mend="undo any normalization, or store uint8",
             )
-        return whole
 
-    def _decode(self, packed: Array, offsets: Array, index: Array) -> Tensor:
+    def _decode(self, packed: Array, offsets: Array, index: Array, room: int) -> Tensor:
         """Packed images as uint8 (N, C, H, W) of the rows in `index`, at least one; C is that of the first."""
-        rows = index.tolist()
+        rows, count = index.tolist(), len(index) + room
         whole: Array = np.empty(0, np.uint8)
         for place, row in enumerate(rows):
             data = packed[offsets[row] : offsets[row + 1]].tobytes()
@@ -139,8 +139,8 @@ class Archive:
                     gray, (width, height) = image.mode == "L", image.size
                     if place == 0:
                         shape = (1 if gray else 3, height, width)
-                        self.budget.take(_COPIES * len(rows) * math.prod(shape), f"{len(rows)} images like row {row}, {shape}")
-                        whole = np.empty((len(rows), *shape), np.uint8)
+                        self.budget.take(count * math.prod(shape), f"{count} images like row {row}, {shape}")
+                        whole = np.empty((count, *shape), np.uint8)
                     pixels = np.asarray(image if gray else image.convert("RGB")).reshape(height, width, -1).transpose(2, 0, 1)
             except DAMAGE as problem:
                 raise DataError(
