@@ -41,7 +41,8 @@ FLOORS = (
     {"artifacts", "entries"},
     {"tree", "rng", "progress", "table", "argument", "fingerprints", "objective", "vision"},
     {"settings"},
-    {"duration", "compiled"},
+    {"duration", "compiled", "outside"},
+    {"limits"},
     {"errors", "arithmetic"},
 )
 """From the top down. A room imports from itself and from the floors below it; rooms of one floor do not know each other."""

@@ -20,6 +20,8 @@ from test_archive import members, publish
 from tiny import Cli
 
 from distill_prune.errors import RunError, UserError
+from distill_prune.limits import VARIABLE
+from distill_prune.store import unpack as unpacking
 from distill_prune.store.archive import INDEX, PIPELINE, pack
 from distill_prune.store.store import MANIFEST, NUMBERS, TENSORS, Store
 from distill_prune.store.unpack import examine, unpack
@@ -163,7 +165,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "manifest with another key": ({"change": manifest(key=KEY)}, "does not belong to its key"),
     "manifest of another stage": ({"change": manifest(stage="distill")}, "does not belong to its key"),
     "manifest that is a list": ({"change": replaced(MANIFEST, b"[]")}, "is not a JSON object"),
-    "manifest that is deep": ({"change": replaced(MANIFEST, DEEP)}, "recursion"),
+    "manifest that is deep": ({"change": replaced(MANIFEST, DEEP)}, "deeper than 64 times"),
     "manifest cut": ({"change": replaced(MANIFEST, b'{"key": ')}, "Expecting value"),
     "settings that are no JSON": ({"change": manifest(settings={"number": float("nan")})}, "not JSON compliant"),
     "inputs that are no keys": ({"change": manifest(inputs={"data": "../../x"})}, "does not say what it was made from"),
@@ -177,7 +179,7 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         "cannot be printed",
     ),
     "numbers that are a list": ({"change": numbers(b"[]")}, "numbers.json' is not a JSON object"),
-    "numbers that are deep": ({"change": numbers(DEEP)}, "recursion"),
+    "numbers that are deep": ({"change": numbers(DEEP)}, "deeper than 64 times"),
     "index that is a list": ({"change": lambda m, i: i.clear()}, "format: Field required"),
     "index of another format": ({"change": lambda m, i: i.update(format="2")}, "format: Input should be"),
     "index with a strange stage": ({"change": indexed(stage="../data")}, "artifacts.0.stage: "),
@@ -221,6 +223,23 @@ def test_the_forger_can_write_what_is_unpacked(forged: Callable[..., Any], empty
 def header_at(path: Path, name: str) -> int:
     with tarfile.open(path) as tar:
         return tar.getmember(name).offset
+
+
+def test_members_that_are_read_whole_are_paid_for(
+    forged: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    path = forged(change=numbers(b'{"a": "' + b"x" * 100_000 + b'"}')).path
+    monkeypatch.setenv(VARIABLE, "3MB")
+    with pytest.raises(UserError, match=r"(?s)forged.tar: data/.*numbers.json' takes too much memory.*--max-size 3.3MB"):
+        examine(path)
+    monkeypatch.setenv(VARIABLE, "3.3MB")
+    assert len(examine(path).index.artifacts) == 2
+
+
+def test_archives_of_many_members(forged: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacking, "MEMBERS", 3)
+    with pytest.raises(UserError, match=r"(?s)cannot be unpacked.*more than 3 members"):
+        examine(forged().path)
 
 
 def test_sizes_that_are_not_there(forged: Callable[..., Any], tmp_path: Path) -> None:

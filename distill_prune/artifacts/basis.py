@@ -27,7 +27,7 @@ class Parts:
         for name, tensor in self.tensors.items():
             flat = tensor.detach().cpu().contiguous().reshape(-1)
             raw = flat.view(torch.uint8) if flat.numel() else flat
-            tensors[name] = [str(tensor.dtype), list(tensor.shape), hashlib.sha256(raw.numpy().tobytes()).hexdigest()]
+            tensors[name] = [str(tensor.dtype), list(tensor.shape), hashlib.sha256(raw.numpy().data).hexdigest()]
         return digest({"tensors": tensors, "numbers": dict(self.numbers)})
 
 

@@ -19,6 +19,7 @@ from distill_prune.data.labels import check_names
 from distill_prune.data.source import Loaded, Remembered, Source, file_hash
 from distill_prune.data.split import chosen, hold_out
 from distill_prune.errors import DataError
+from distill_prune.limits import Budget
 from distill_prune.settings import digest
 
 Part = dict[str, list[Path]]
@@ -60,7 +61,7 @@ def load(settings: Settings) -> Loaded:
     Raises:
         DataError: the folder is not laid out as it should be, or an image cannot be used.
     """
-    return _loaded(settings, lambda files: decode(files, settings.size, settings.channels))
+    return _loaded(settings, lambda files: decode(files, settings.size, settings.channels, Budget(settings.path)))
 
 
 def look(settings: Settings) -> Loaded:
@@ -69,10 +70,12 @@ def look(settings: Settings) -> Loaded:
     Raises:
         DataError: the folder is not laid out as it should be, or its first image cannot be used.
     """
-    return _loaded(
-        settings,
-        lambda files: decode(files[:1], settings.size, settings.channels).to("meta").expand(len(files), -1, -1, -1),
-    )
+
+    def first(files: list[Path]) -> Tensor:
+        pixels = decode(files[:1], settings.size, settings.channels, Budget(settings.path))
+        return pixels.to("meta").expand(len(files), -1, -1, -1)
+
+    return _loaded(settings, first)
 
 
 def _loaded(settings: Settings, decoded: Callable[[list[Path]], Tensor]) -> Loaded:

@@ -24,6 +24,8 @@ from torch import Tensor
 from distill_prune.data.source import Loaded, Remembered, Source
 from distill_prune.data.split import chosen
 from distill_prune.errors import DataError
+from distill_prune.limits import Budget
+from distill_prune.outside import opened
 from distill_prune.settings import digest
 from distill_prune.vision import torchvision
 
@@ -116,7 +118,8 @@ class Published:
     def _check(self, root: Path, name: str) -> None:
         path, expected = root / name, {**self.files, **self.unpacked}[name]
         try:
-            with path.open("rb") as file:
+            with opened(path) as file:
+                Budget(path).check(path.stat().st_size, "the file itself")
                 md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         except OSError as problem:
             raise DataError(f"cannot read '{path}'", got=problem.strerror) from problem

@@ -8,7 +8,6 @@ whole, not who made it: the numbers of a stranger's artifacts are as good as the
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -23,13 +22,13 @@ from pydantic import ValidationError
 
 from distill_prune.arithmetic import ceil_div
 from distill_prune.errors import RunError, UserError
+from distill_prune.limits import MEMBERS, OBJECTS, Budget
+from distill_prune.outside import json_of, opened
 from distill_prune.store.archive import INDEX, PIPELINE, Index, Packed, aside
 from distill_prune.store.disk import flush_folder, replace_json
 from distill_prune.store.manifest import Manifest
 from distill_prune.store.store import MANIFEST, NUMBERS, STAGES, TENSORS, Store, belongs
 
-_SMALL = 64 * 2**20
-"""No JSON file is larger than this: they are read whole."""
 _MEMBER = re.compile(
     rf"{INDEX}|(?:{'|'.join(STAGES)})/[0-9a-f]{{64}}/(?:{MANIFEST}|{NUMBERS}|{TENSORS})"
     rf"|{PIPELINE}|report(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+"
@@ -73,7 +72,7 @@ def examine(path: Path) -> Archive:
         UserError: it cannot be read, or is not what `pack` writes, whole.
     """
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             members = _members(file)
             index = _index(file, members)
             _agree(index, members)
@@ -118,6 +117,8 @@ def _members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
             raise _Refused(f"{header.name!r} is not a plain file")
         if not _MEMBER.fullmatch(header.name):
             raise _Refused(f"{header.name!r} is no name of a file in an archive")
+        if len(members) == MEMBERS:
+            raise _Refused(f"more than {MEMBERS:,} members")
         if header.name in members:
             raise _Refused(f"{header.name!r} stands twice")
         if not 0 <= header.size <= end - start:
@@ -135,14 +136,13 @@ def _members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
 
 def _content(file: IO[bytes], members: Mapping[str, tuple[int, int]], name: str) -> bytes:
     start, size = members[name]
-    if size > _SMALL:
-        raise _Refused(f"'{name}' is {size} bytes large")
+    Budget(f"{file.name}: {name}").take(OBJECTS * size, "a member that is read whole")
     file.seek(start)
     return file.read(size)
 
 
 def _object(file: IO[bytes], members: Mapping[str, tuple[int, int]], name: str) -> dict[str, object]:
-    content = json.loads(_content(file, members, name))
+    content = json_of(_content(file, members, name))
     if not isinstance(content, dict):
         raise _Refused(f"'{name}' is not a JSON object")
     return content
@@ -214,7 +214,7 @@ def unpack(archive: Archive, store: Store) -> Unpacked:
             expected=f"{needs / 1e6:.1f} MB",
             mend="another --store, or `distill-prune gc`",
         )
-    with archive.path.open("rb") as file:
+    with opened(archive.path) as file:
         for artifact in index.artifacts:
             what = _publish(file, archive, artifact, store)
             {"written": done.written, "present": done.present, "busy": done.busy}[what].append(artifact.key)
