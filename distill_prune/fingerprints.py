@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from distill_prune.errors import DataError
+from distill_prune.errors import DataError, system_error
 
 Remembered = MutableMapping[str, str]
 """Hashes by what identifies a file; the caller keeps it between runs."""
@@ -30,7 +30,7 @@ def file_hash(path: Path, remembered: Remembered | None = None) -> str:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as problem:
-        raise DataError(f"cannot read '{path}'", got=problem.strerror) from problem
+        raise system_error(f"cannot read '{path}'", problem, kind=DataError) from problem
     if remembered is not None:
         remembered[name] = sha256
     return sha256

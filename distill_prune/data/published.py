@@ -23,7 +23,7 @@ from torch import Tensor
 
 from distill_prune.data.source import Loaded, Remembered, Source
 from distill_prune.data.split import chosen
-from distill_prune.errors import DataError
+from distill_prune.errors import DataError, system_error
 from distill_prune.settings import digest
 from distill_prune.vision import torchvision
 
@@ -109,7 +109,7 @@ class Published:
             with path.open("rb") as file:
                 md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         except OSError as problem:
-            raise DataError(f"cannot read '{path}'", got=problem.strerror) from problem
+            raise system_error(f"cannot read '{path}'", problem, kind=DataError) from problem
         if md5 != expected:
             raise DataError(
                 f"'{path}' is not the published file of {self.title}",

@@ -1,0 +1,45 @@
+"""Interrupts of a command: by the terminal, by `kill`, or because the terminal has gone."""
+
+from __future__ import annotations
+
+import _thread
+import signal
+import sys
+from typing import Any
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class Interrupted(BaseException):
+    """An interrupt under a name of our own: typer answers KeyboardInterrupt itself, without a word."""
+
+
+class Interrupts:
+    """Turns signals into `Interrupted`, raised where the command is at work. `asked` says whether there was one."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def listen(self) -> None:
+        """From now on. A signal that whoever started the command has ignored (`nohup`, a shell's `&`) stays ignored."""
+        for number in _SIGNALS:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._raise)
+        sys.unraisablehook = self._again
+
+    def end(self) -> None:
+        """The command is over, and only its process is left to end: nothing is there to interrupt."""
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        sys.unraisablehook = sys.__unraisablehook__
+
+    def _raise(self, number: int, _: object) -> None:
+        self.asked, self._number = True, number
+        raise Interrupted
+
+    def _again(self, lost: Any) -> None:
+        """An interrupt that met code which cannot pass it on, such as a callback of an import, comes once more."""
+        if isinstance(lost.exc_value, Interrupted):
+            _thread.interrupt_main(self._number)
+        else:
+            sys.__unraisablehook__(lost)
