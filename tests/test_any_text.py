@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import pytest
 import reference_report as reference
 import tiny
+import yaml
 from reference_report import only, study
 
 from distill_prune.analyze.records import labels_of
@@ -115,3 +116,12 @@ def test_names_of_a_pipeline_that_look_alike_are_refused(section: str) -> None:
     raw[section] |= {"caf\u00e9": some, "cafe\u0301": some}
     with pytest.raises(ConfigError, match=r"caf\\xe9' and 'cafe\\u0301' look alike"):
         parse(raw, "tiny.yaml")
+
+
+def test_letters_that_json_writes_as_pairs() -> None:
+    assert parse_yaml(json.dumps({"title": "🎉 日本"})) == {"title": "🎉 日本"}
+
+
+def test_a_nul_in_a_text_is_refused() -> None:
+    with pytest.raises(yaml.YAMLError, match="NUL character"):
+        parse_yaml('data: {path: "a\\0b"}')

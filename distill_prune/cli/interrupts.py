@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import _thread
+import os
 import signal
 import sys
+import time
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -12,6 +14,12 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 class Interrupted(BaseException):
     """An interrupt under a name of our own: typer answers KeyboardInterrupt itself, without a word."""
+
+
+def _later(number: int) -> None:
+    """Send this process a signal when the code that lost the first one has returned."""
+    time.sleep(0.01)
+    os.kill(os.getpid(), number)
 
 
 class Interrupts:
@@ -40,6 +48,6 @@ class Interrupts:
     def _again(self, lost: Any) -> None:
         """An interrupt that met code which cannot pass it on, such as a callback of an import, comes once more."""
         if isinstance(lost.exc_value, Interrupted):
-            _thread.interrupt_main(self._number)
+            _thread.start_new_thread(_later, (self._number,))
         else:
             sys.__unraisablehook__(lost)

@@ -173,4 +173,5 @@ def aside(target: Path) -> Iterator[IO[bytes]]:
     except OSError as problem:
         raise system_error(f"'{target}' cannot be written", problem) from problem
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or cannot be: the first error says so
+            path.unlink()
