@@ -128,7 +128,7 @@ READY = "import distill_prune.cli.interrupts as i, os, sys; real = i.Interrupts.
 def test_an_interrupt_at_any_time(command: str, number: signal.Signals, file: str, tmp_path: Path) -> None:
     """From the moment on that the command listens, while it imports and when it is at work: one line, and 130."""
     draw = random.Random(f"{command} {number}")
-    for i in range(4):
+    for i in range(3):
         words = [sys.executable, "-c", READY, command, file, "--store", str(tmp_path / f"{i}")]
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None and process.stdout.read(1) == "!"

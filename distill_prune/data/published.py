@@ -7,6 +7,7 @@ it (CIFAR's are pickles), and torchvision is shown a temporary folder that holds
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import socket
@@ -28,6 +29,8 @@ from distill_prune.settings import digest
 from distill_prune.vision import torchvision
 
 _WAIT_SECONDS = 30.0
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG)
+"""Errors of a download that another folder on the network does not help against."""
 
 
 def _root() -> str:
@@ -130,6 +133,9 @@ class Published:
                     (Path(aside) / target.name).replace(target)
                 return
             except (OSError, RuntimeError, HTTPException) as problem:
+                if isinstance(problem, OSError) and problem.errno in _OF_THE_DISK:
+                    what = f"'{target}' cannot be written"
+                    raise system_error(what, problem, "another folder for the data", DataError) from problem
                 problems.append(f"{url + target.name}: {problem}")
         raise self._absent(root, [n for n in absent if not (root / n).is_file()], "; ".join(problems))
 
