@@ -43,7 +43,7 @@ FLOORS = (
     {"settings"},
     {"duration", "compiled"},
     {"errors", "arithmetic"},
-    {"letters"},
+    {"letters", "interrupts"},
 )
 """From the top down. A room imports from itself and from the floors below it; rooms of one floor do not know each other."""
 

@@ -15,12 +15,16 @@ from pathlib import Path
 
 import pytest
 
-from distill_prune.cli import interrupts, streams
+from distill_prune import interrupts
+from distill_prune.cli import streams
 from distill_prune.plan.nodes import Graph
 from distill_prune.store.store import Store
 
 COMMAND = f"{sys.executable} -m distill_prune"
-SAID = "interrupted; what was finished is kept, run again to go on\n"
+SAID = f"{interrupts.SAID}\n"
+
+
+PATHS = {**os.environ, "PYTHONPATH": str(Path(interrupts.__file__).parent.parent)}
 
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -118,7 +122,7 @@ def test_a_pipe_that_does_not_block_is_waited_for() -> None:
 
 # interrupts
 
-READY = "import distill_prune.cli.interrupts as i, os, sys; real = i.Interrupts.listen\ndef listen(self):\n" \
+READY = "import distill_prune.interrupts as i, os, sys; real = i.Interrupts.listen\ndef listen(self):\n" \
     "    real(self); os.write(1, b'!')\ni.Interrupts.listen = listen\nsys.argv = ['dp', *sys.argv[1:]]\n" \
     "from distill_prune.cli import main; main()"  # fmt: skip
 
@@ -141,13 +145,24 @@ def test_an_interrupt_at_any_time(command: str, number: signal.Signals, file: st
 def test_an_interrupt_that_is_lost_comes_again() -> None:
     """An exception in a callback of Python's own goes nowhere."""
     code = (
-        "import os, signal\nfrom distill_prune.cli.interrupts import Interrupted, Interrupts\nheard = Interrupts()\n"
+        "import os, signal\nfrom distill_prune.interrupts import Interrupted, Interrupts\nheard = Interrupts()\n"
         "heard.listen()\nclass Lost:\n    def __del__(self):\n        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        for _ in range(1000): pass\ntry:\n    Lost()\n    signal.pause()\nexcept Interrupted:\n"
         "    print('heard')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == ("heard\n", "")
+
+
+def test_an_interrupt_of_an_import_ends_the_process() -> None:
+    """Little is imported before interrupts are answered, and what comes then is one line."""
+    code = (
+        "import sys\nbefore = set(sys.modules)\nfrom distill_prune import interrupts\nprint(*set(sys.modules) - before)\n"
+        "sys.stdout.flush()\ninterrupts.end_at_once()\nimport os, signal\nos.kill(os.getpid(), signal.SIGINT)\nimport typing\n"
+    )
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=False, env=PATHS)
+    assert (done.returncode, done.stderr) == (130, SAID)
+    assert not {"typing", "re", "importlib", "collections.abc"} & set(done.stdout.split())
 
 
 def test_a_signal_that_is_ignored_stays_so() -> None:

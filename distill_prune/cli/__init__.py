@@ -6,8 +6,8 @@ import errno
 import os
 import sys
 
-from distill_prune.cli.interrupts import Interrupted, Interrupts
 from distill_prune.cli.streams import Outlet, flush, settle
+from distill_prune.interrupts import SAID, Interrupted, Interrupts
 
 __all__ = ["main"]
 
@@ -27,7 +27,7 @@ def main() -> None:
     except BaseException as problem:
         if interrupts.asked or isinstance(problem, Interrupted | KeyboardInterrupt):
             interrupts.end()
-            print("interrupted; what was finished is kept, run again to go on", file=sys.stderr)
+            print(SAID, file=sys.stderr)
             code = 130
         else:
             code = _told(problem)

@@ -100,14 +100,21 @@ def quiet_libraries() -> None:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
-def _warned(message: Warning | str, _: type[Warning], filename: str, number: int, *__: object) -> None:
+def _warned(
+    message: Warning | str,
+    category: type[Warning],  # noqa: ARG001 - what `warnings` calls has these parameters
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
     """A library's warning names the code that called it, which may be ours, and never means the user of a command."""
     import sysconfig
 
-    places = [Path(__file__).parent.parent, *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))]
+    places = [str(Path(__file__).parent.parent), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))]
     if Path(filename).is_file() and not any(Path(filename).resolve().is_relative_to(Path(p).resolve()) for p in places):
         text = printable(" ".join(str(message).split()))
-        print(f"warning: {text} ({filename}, line {number})", file=sys.stderr, flush=True)
+        print(f"warning: {text} ({filename}, line {lineno})", file=sys.stderr, flush=True)
 
 
 _STREAMS: dict[int, Printed] = {}
