@@ -20,7 +20,8 @@ import yaml
 from reference_report import only, study
 
 from distill_prune.analyze.records import labels_of
-from distill_prune.errors import ConfigError, UserError
+from distill_prune.data import folder
+from distill_prune.errors import ConfigError, DataError, UserError
 from distill_prune.letters import look_alike, printable, printable_lines
 from distill_prune.plan.config import parse
 from distill_prune.plan.plain import parse_yaml
@@ -125,3 +126,11 @@ def test_letters_that_json_writes_as_pairs() -> None:
 def test_a_nul_in_a_text_is_refused() -> None:
     with pytest.raises(yaml.YAMLError, match="NUL character"):
         parse_yaml('data: {path: "a\\0b"}')
+
+
+def test_a_class_whose_name_has_another_form_among_the_test_images_is_refused(tmp_path: Path) -> None:
+    for part, name in (("train", "caf\u00e9"), ("train", "dog"), ("test", "cafe\u0301"), ("test", "dog")):
+        (tmp_path / part / name).mkdir(parents=True)
+        (tmp_path / part / name / "0.png").touch()
+    with pytest.raises(DataError, match=r"(?s)look alike.*'caf\\xe9' and 'cafe\\u0301'"):
+        folder.fingerprint(folder.Settings(path=str(tmp_path)))

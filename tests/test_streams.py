@@ -150,7 +150,7 @@ def test_an_interrupt_that_is_lost_comes_again() -> None:
         "        for _ in range(1000): pass\ntry:\n    Lost()\n    signal.pause()\nexcept Interrupted:\n"
         "    print('heard')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.stderr) == ("heard\n", "")
 
 

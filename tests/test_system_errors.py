@@ -15,6 +15,7 @@ from tiny import Cli
 from distill_prune.errors import DataError, RunError, UserError, system_error
 from distill_prune.plan.nodes import Graph
 from distill_prune.run.events import Failed, attempt
+from distill_prune.store.disk import write_json
 from distill_prune.store.store import Store
 
 CODES = {
@@ -123,6 +124,15 @@ def test_paths_that_cannot_be_used(cli: Cli, file: str, store: Store, graph: Gra
         done = cli(*words)
         assert done.code == 2 and ("Not a directory" in done.err or "File exists" in done.err), (words, done.err)
         assert "make room" not in done.err
+
+
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device: '.*x.json'"):
+        write_json(tmp_path / "x.json", {})
 
 
 def test_a_worker_says_what_the_system_refused() -> None:
