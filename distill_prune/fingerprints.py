@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import MutableMapping
 from pathlib import Path
 
-from distill_prune.errors import DataError
+from distill_prune.errors import DataError, system_error
 from distill_prune.limits import Budget
 from distill_prune.outside import opened
 
@@ -33,7 +33,7 @@ def file_hash(path: Path, remembered: Remembered | None = None) -> str:
             Budget(path).check(stat.st_size, "the file itself")  # hashing takes time, and a file may be a hole of terabytes
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as problem:
-        raise DataError(f"cannot read '{path}'", got=problem.strerror) from problem
+        raise system_error(f"cannot read '{path}'", problem, kind=DataError) from problem
     if remembered is not None:
         remembered[name] = sha256
     return sha256

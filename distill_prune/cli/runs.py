@@ -59,7 +59,7 @@ def _run(
     name, graph = open_graph(pipeline, sets, store)
     profile = Profile() if profiled else None
     done = execute(graph, store, until, device, executor, workers, json, profile)
-    page = _report(name, graph, store, out) if until == "compare" else None
+    page = _report(pipeline, name, graph, store, out) if until == "compare" else None
     trace = _trace(profile, page.parent) if profile and page and profile.parts() else None
     if json:
         keys = [k for k in graph.goals(until) if graph.nodes[k].stage == until]
@@ -88,12 +88,14 @@ def _trace(profile: Profile, folder: Path) -> Path:
     return path
 
 
-def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
+def _report(pipeline: str, name: str, graph: Graph, store: Store, out: Path | None) -> Path:
     """Write the report, unless the one that stands there was made of the very same artifacts by the same code."""
+    from distill_prune.plan.files import origin
     from distill_prune.report import fingerprint, write
     from distill_prune.store.disk import replace_json
 
-    folder = out.expanduser() if out else store.root / "reports" / name
+    file = origin(pipeline, store.root)
+    folder = out.expanduser() if out else _folder(store.root / "reports" / name, file)
     there = sorted(k for k, n in graph.nodes.items() if store.has(n.stage, k))
     mark, stamp = folder / ".made-of.json", fingerprint(name, graph.pipeline, there)
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
@@ -105,8 +107,19 @@ def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
     page = write(read(name, graph, store), folder)
     parts = [p for name in ("figures", "tables") for p in sorted((folder / name).glob("*"))]  # not what else lies in -o
     files = [str(p.relative_to(folder)) for p in (page, *parts)]
-    replace_json(mark, {"made_of": stamp, "pipeline": name, "files": files})
+    replace_json(mark, {"made_of": stamp, "pipeline": name, "file": file, "files": files})
     return page
+
+
+def _folder(usual: Path, file: str) -> Path:
+    """Where the report of a pipeline file goes: the folder of its name, unless that is another file's of this name."""
+    import hashlib
+
+    try:
+        first = json_.loads((usual / ".made-of.json").read_bytes())["file"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return usual
+    return usual if first == file else usual.with_name(f"{usual.name}-{hashlib.sha256(ascii(file).encode()).hexdigest()[:6]}")
 
 
 @app.command()
@@ -209,4 +222,4 @@ def report(pipeline: PipelineArg, sets: Sets = None, folder: StoreDir = None, ou
     """
     store = open_store(folder)
     name, graph = open_graph(pipeline, sets, store)
-    print(f"report: {_report(name, graph, store, out)}")
+    print(f"report: {_report(pipeline, name, graph, store, out)}")

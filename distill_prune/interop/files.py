@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import re
@@ -15,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from distill_prune.errors import DataError, RunError, UserError
+from distill_prune.errors import DataError, UserError, system_error
 from distill_prune.interop.declared import check
 from distill_prune.interop.pickles import Calls, Refused
 from distill_prune.limits import Budget
@@ -72,7 +71,7 @@ def present(path: Path) -> Path:
         with opened(path) as file:
             head = file.read(len(_POINTER))
     except OSError as problem:
-        raise DataError(f"'{path}' cannot be read", got=problem.strerror) from problem
+        raise system_error(f"'{path}' cannot be read", problem, kind=DataError) from problem
     if head == _POINTER:
         raise DataError(
             f"'{path}' is a pointer of Git LFS, not the file itself", mend="run `git lfs pull` in the repository it is from"
@@ -167,8 +166,7 @@ def aside(path: Path) -> Iterator[Path]:
         part.rename(path)
         _flush(path.parent)
     except OSError as problem:
-        broken = problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-        raise (RunError if broken else UserError)(f"'{path}' cannot be written", got=problem.strerror or problem) from problem
+        raise system_error(f"'{path}' cannot be written", problem) from problem
     finally:
         shutil.rmtree(part, ignore_errors=True)
         with contextlib.suppress(OSError):

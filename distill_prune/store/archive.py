@@ -24,7 +24,7 @@ from typing import IO, Literal
 
 from pydantic import Field, ValidationError, field_validator
 
-from distill_prune.errors import DamagedArtifact, UserError
+from distill_prune.errors import DamagedArtifact, UserError, system_error
 from distill_prune.settings import Settings
 from distill_prune.store.housekeeping import Lineage
 from distill_prune.store.manifest import File
@@ -103,6 +103,7 @@ def pack(
     Raises:
         DamagedArtifact: one of them is not what was written.
         UserError: `target` cannot be written.
+        RunError: the disk is full or broken.
     """
     extra = dict(sorted((extra or {}).items()))
     names: dict[str, list[str]] = {}
@@ -170,8 +171,7 @@ def aside(target: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         path.replace(target)
     except OSError as problem:
-        raise UserError(
-            f"'{target}' cannot be written", got=problem.strerror or problem, mend="another place, or room on its disk"
-        ) from problem
+        raise system_error(f"'{target}' cannot be written", problem) from problem
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or cannot be: the first error says so
+            path.unlink()

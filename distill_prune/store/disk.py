@@ -16,11 +16,15 @@ def write_json(path: Path, value: object) -> None:
     Raises:
         FileExistsError: something stands at `path`.
     """
-    with path.open("x", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            json.dump(value, file, indent=1, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as problem:
+        problem.filename = problem.filename or str(path)  # a full disk names no file
+        raise
 
 
 def replace_json(path: Path, value: object) -> None:

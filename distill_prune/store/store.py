@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from distill_prune.errors import DamagedArtifact, RunError, StoreError, nearest
+from distill_prune.errors import DamagedArtifact, StoreError, nearest, system_error
 from distill_prune.settings import digest
 from distill_prune.store.disk import as_created, file_digest, flush_folder, replace_json, write_json
 from distill_prune.store.manifest import File, Manifest, Provenance
@@ -60,6 +60,7 @@ class Store:
 
     Raises:
         StoreError: with `create`, the folder cannot be made or written to, or is a file.
+        RunError: with `create`, the disk is full or broken.
     """
 
     def __init__(self, root: Path | str, *, create: bool = False) -> None:
@@ -75,11 +76,8 @@ class Store:
                 for name in (*STAGES, ".work", ".locks"):
                     (self.root / name).mkdir(parents=True, exist_ok=True)
             except OSError as problem:
-                raise StoreError(
-                    f"the store '{self.root}' cannot be made",
-                    got=problem.strerror,
-                    mend="another --store, or $DISTILL_PRUNE_STORE",
-                ) from problem
+                place = "another --store, or $DISTILL_PRUNE_STORE"
+                raise system_error(f"the store '{self.root}' cannot be made", problem, place, StoreError) from problem
             if not os.access(self.root / ".work", os.W_OK):
                 raise StoreError(f"the store '{self.root}' cannot be written to", mend="another --store")
 
@@ -239,7 +237,8 @@ class Store:
         """Publish an artifact. The caller holds its lock.
 
         Raises:
-            RunError: the disk is full or cannot be written; nothing half written is left under the key.
+            RunError: the disk is full or broken.
+            StoreError: the store cannot be written to. In all cases nothing half written is left under the key.
         """
         from safetensors import SafetensorError
         from safetensors.torch import save_file
@@ -265,11 +264,8 @@ class Store:
             flush_folder(self.root / stage)
         except (OSError, SafetensorError) as problem:  # safetensors wraps the system's errors in its own
             shutil.rmtree(aside, ignore_errors=True)
-            raise RunError(
-                f"{stage} {key[:12]} could not be written to '{self.root}'",
-                got=(isinstance(problem, OSError) and problem.strerror) or problem,
-                mend="make room on the disk and run again: all finished artifacts are kept",
-            ) from problem
+            what = f"{stage} {key[:12]} could not be written to '{self.root}'"
+            raise system_error(what, problem, "another --store", StoreError) from problem
         shutil.rmtree(self.work(key), ignore_errors=True)
 
     def set_aside(self, stage: str, key: str) -> Path:

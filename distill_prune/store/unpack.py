@@ -21,7 +21,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from distill_prune.arithmetic import ceil_div
-from distill_prune.errors import RunError, UserError
+from distill_prune.errors import RunError, StoreError, UserError, system_error
 from distill_prune.limits import MEMBERS, OBJECTS, Budget
 from distill_prune.outside import json_of, opened
 from distill_prune.store.archive import INDEX, PIPELINE, Index, Packed, aside
@@ -84,7 +84,7 @@ def examine(path: Path) -> Archive:
                 _vouched(artifact, _object(file, members, f"{place}/{MANIFEST}"))
                 _object(file, members, f"{place}/{NUMBERS}")
     except OSError as problem:
-        raise UserError(f"'{path}' cannot be read", got=problem.strerror or problem) from problem
+        raise system_error(f"'{path}' cannot be read", problem) from problem
     except (_Refused, tarfile.TarError, ValueError, RecursionError) as problem:
         raise UserError(
             f"'{path}' cannot be unpacked; nothing was written",
@@ -201,14 +201,15 @@ def unpack(archive: Archive, store: Store) -> Unpacked:
     """Publish what the store does not have; give names that are free; lay a study's pipeline beside its report.
 
     Raises:
-        UserError: the disk has less room than the artifacts take.
-        RunError: the disk became full, or the archive changed meanwhile; every artifact is there whole or not at all.
+        StoreError: the store cannot be written to.
+        RunError: the disk has less room than the artifacts take, or became full; or the archive changed meanwhile. Every
+            artifact is there whole or not at all.
     """
     done, index = Unpacked(), archive.index
     new = [a for a in index.artifacts if not store.has(a.stage, a.key)]
     needs, free = sum(f.size for a in new for f in a.files.values()), shutil.disk_usage(store.root).free
     if needs > free:
-        raise UserError(
+        raise RunError(
             f"there is no room for the artifacts of '{archive.path}' in the store '{store.root}'",
             got=f"{free / 1e6:.1f} MB free",
             expected=f"{needs / 1e6:.1f} MB",
@@ -255,11 +256,8 @@ def _publish(file: IO[bytes], archive: Archive, artifact: Packed, store: Store) 
             new.rename(store.path(stage, key))
             flush_folder(store.root / stage)
         except OSError as problem:
-            raise RunError(
-                f"{stage} {key[:12]} could not be written to '{store.root}'",
-                got=problem.strerror or problem,
-                mend="make room on the disk and unpack again: what is there is left alone",
-            ) from problem
+            what = f"{stage} {key[:12]} could not be written to '{store.root}'"
+            raise system_error(what, problem, "another --store", StoreError) from problem
         finally:
             shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(store.work(key), ignore_errors=True)
