@@ -213,8 +213,7 @@ class Worker:
         """Lock a node; None where its artifact has to be made."""
         if not locks.enter_context(self.store.lock(node.key)):
             return Busy(node.key)
-        if (folder := self.store.work(node.key)).is_symlink():
-            folder.unlink()  # it is nobody's work, and leads out of the store
+        self.store.begin(node.key)
         return Hit(node.key) if self.store.sound(node.stage, node.key) else None
 
     def _made(self, nodes: Sequence[Node], hear: Hear) -> list[Outcome]:

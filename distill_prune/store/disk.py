@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import secrets
 from pathlib import Path
 
+from distill_prune.errors import DistillPruneError, RunError, StoreError
 
-def write_json(path: Path, value: object) -> None:
-    """JSON in the order given, indented and flushed to the disk; floats round-trip exactly. The file is a new one: nothing is
-    written through a link that somebody has put there.
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
+def write_new(path: Path, content: bytes) -> None:
+    """A new file, flushed to the disk: nothing is written through a link that somebody has put there.
 
     Raises:
         FileExistsError: something stands at `path`.
     """
-    with path.open("x", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-        file.write("\n")
+    with path.open("xb") as file:
+        file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def write_json(path: Path, value: object) -> None:
+    """A new file of JSON in the order given, indented; floats round-trip exactly.
+
+    Raises:
+        FileExistsError: something stands at `path`.
+    """
+    write_new(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
 def replace_json(path: Path, value: object) -> None:
@@ -48,3 +60,33 @@ def flush_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def not_written(
+    root: Path, what: str, problem: OSError, *, again: str = "run again: all finished artifacts are kept"
+) -> DistillPruneError:
+    """The error of a store that did not take `what`: the user's where it may not be written to, else the machine's."""
+    if problem.errno in _FORBIDDEN:
+        return StoreError(
+            f"the store '{root}' cannot be written to",
+            got=f"{problem.strerror}: {problem.filename or root}",
+            mend="another --store, or the right to write to this one",
+        )
+    return RunError(
+        f"{what} could not be written to '{root}'",
+        got=problem.strerror or problem,
+        mend=f"make room on the disk and {again}",
+    )
+
+
+def no_links(root: Path, path: Path) -> None:
+    """Refuse to write to `path` below the folder `root` where a link on the way leads elsewhere.
+
+    Raises:
+        StoreError: names the link.
+    """
+    for at in (path, *path.parents):
+        if at == root:
+            return
+        if at.is_symlink():
+            raise StoreError(f"'{at}' is a link, and nothing in a store is written through one", mend="remove the link")
