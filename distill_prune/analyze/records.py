@@ -7,7 +7,9 @@ fractions. A key that is not required stands there where it applies.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NotRequired, TypedDict, cast
+from typing import NotRequired, cast
+
+from typing_extensions import TypedDict  # before Python 3.12 pydantic reads these alone
 
 from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.verdict import MATCHING, Property, Verdict
