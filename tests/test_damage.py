@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
 
+from distill_prune.cli.runs import _is_current as is_current
 from distill_prune.errors import DamagedArtifact
 from distill_prune.fingerprints import file_hash
 from distill_prune.plan.graph import build
+from distill_prune.plan.nodes import Graph
 from distill_prune.run.worker import WorkProgress
 from distill_prune.store.store import Store
 
@@ -113,6 +117,56 @@ def test_nothing_is_written_through_a_link(empty: Store, tmp_path: Path, monkeyp
     with pytest.raises(FileExistsError):
         empty.tag(graph.summary, "name")
     assert (outside / "precious").read_text() == "as it was"
+
+
+@pytest.mark.parametrize("folder", [".work", "data", ".locks", ".damaged", "reports/tiny/figures"])
+def test_a_folder_of_a_store_that_is_a_link_is_refused(
+    cli: tiny.Cli, store: Store, graph: Graph, file: str, tmp_path: Path, folder: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    flip(store.path("data", graph.data) / "numbers.json", 3)
+    for key in store.keys("experts"):
+        shutil.rmtree(store.path("experts", key))
+    for key in (*graph.sets.values(), graph.summary):
+        shutil.rmtree(store.path("distill" if key != graph.summary else "compare", key))
+    at = store.root / folder
+    shutil.rmtree(at, ignore_errors=True)
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.symlink_to(outside)
+    done = cli("run", file, "--executor", "serial", "--store", store.root)
+    assert done.code == 2 and f"'{at}' is a link, and nothing in a store is written through one" in done.err, done
+    assert list(outside.iterdir()) == []
+
+
+ODD = [b"", b"null", b"[1]", b'{"files": {}}', b'{"a": 1}', b"[" * 100_000, b'{"a": NaN}', b"\xff", b'["\\ud800"]', b"1" * 5000]
+
+
+@pytest.mark.parametrize("content", ODD)
+def test_odd_memories_are_written_anew(empty: Store, content: bytes) -> None:
+    path = empty.root / "fingerprints.json"
+    path.write_bytes(content)
+    key = build(tiny.pipeline(), empty).data
+    assert build(tiny.pipeline(), empty).data == key and build(tiny.pipeline(), Store(empty.root / "none")).data == key
+
+
+def test_a_memory_of_files_is_written_anew(cli: tiny.Cli, empty: Store, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.zeros((40, 8, 8, 1), np.uint8), y=np.arange(40) % 10)
+    arguments = ("plan", "digits.yaml", "--set", f"data={{name: npz, path: {tmp_path / 'x.npz'}}}", "--store", empty.root)
+    for content in ODD:
+        (empty.root / "fingerprints.json").write_bytes(content)
+        done = cli(*arguments)
+        assert done.code == 0, done
+        known = json.loads((empty.root / "fingerprints.json").read_bytes())
+        assert [len(sha256) for sha256 in known.values()] == [64]
+
+
+@pytest.mark.parametrize("content", [*ODD, b'["a"]', b'{"made_of": ["a"], "files": "a"}'])
+def test_an_odd_mark_of_a_report_is_no_report(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / ".made-of.json").write_bytes(content)
+    assert not is_current(tmp_path / ".made-of.json", "stamp")
+    (tmp_path / ".made-of.json").write_text('{"made_of": "stamp", "pipeline": "tiny", "files": []}')
+    assert is_current(tmp_path / ".made-of.json", "stamp")
 
 
 def test_what_vanishes_while_it_is_read_is_damage(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:

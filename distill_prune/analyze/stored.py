@@ -199,7 +199,7 @@ def check(analysis: str, numbers: Mapping[str, object]) -> None:
         return
     if analysis in FORMS:
         _form(analysis).validate_python(numbers, strict=True)
-    for metric in declared(analysis):
+    for metric in declared(analysis) if ANALYSES[analysis].TAKES != "study" else ():
         value = at(numbers, metric)
         if isinstance(value, Mapping) and metric.part == "mean":
             MeanNumbers.model_validate(value)

@@ -35,11 +35,11 @@ class Parts:
         """The tensor `name`, of so many dimensions, and of a kind: a key of `_KINDS`.
 
         Raises:
-            ValueError: there is none, or another.
+            ValueError: there is none, or it is empty or another.
         """
         found = self.tensors.get(name)
-        if found is None:
-            raise ValueError(f"tensor '{name}' is missing")
+        if found is None or not found.numel():
+            raise ValueError(f"tensor '{name}' is {'missing' if found is None else 'empty'}")
         if found.dim() != dims or not _KINDS[kind](found):
             raise ValueError(f"tensor '{name}' has {found.dim()} dimensions of {found.dtype}, expected {dims} of {kind}")
         return found

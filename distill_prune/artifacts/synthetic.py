@@ -42,11 +42,11 @@ class Trajectory:
 
     def __post_init__(self) -> None:
         size = sum(s.numel() for s in self.shapes.values())
-        if len(self.checkpoints) < 2 or self.checkpoints[0].shape != (size,) or not self.checkpoints[0].is_floating_point():
+        if len(self.checkpoints) < 2 or self.checkpoints[0].shape != (size,):
             raise RunError(
                 "a trajectory of the wrong shape",
-                got=f"{len(self.checkpoints)} checkpoints of {tuple(self.checkpoints[0].shape)}, {self.checkpoints[0].dtype}",
-                expected=f"at least 2 of ({size},), floating-point",
+                got=f"{len(self.checkpoints)} checkpoints of {tuple(self.checkpoints[0].shape)}",
+                expected=f"at least 2 of ({size},)",
             )
 
     def state(self, epoch: int) -> State:
@@ -65,8 +65,12 @@ class Trajectory:
     @classmethod
     def of(cls, p: Parts, rows: Rows | None = None) -> Trajectory:
         n = TrajectoryNumbers.model_validate(p.numbers)
-        checkpoints = p.tensor("checkpoints", 2, "floats") if rows is None else rows
-        return cls(checkpoints, {name: torch.Size(size) for name, size in n.layout}, tuple(n.record))
+        if rows is None:
+            rows = p.tensor("checkpoints", 2, "floats")
+        trajectory = cls(rows, {name: torch.Size(size) for name, size in n.layout}, tuple(n.record))
+        if not rows[0].is_floating_point():
+            raise ValueError(f"tensor 'checkpoints' is of {rows[0].dtype}")
+        return trajectory
 
 
 LabelKind = Literal["classes", "logits", "probabilities"]

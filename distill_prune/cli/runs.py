@@ -92,7 +92,7 @@ def _trace(profile: Profile, folder: Path) -> Path:
 def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
     """Write the report, unless the one that stands there was made of the very same artifacts by the same code."""
     from distill_prune.report import fingerprint, write
-    from distill_prune.store.disk import no_links, replace_json
+    from distill_prune.store.disk import make_folder, no_links, replace_json
 
     folder = out or store.root / "reports" / name
     there = sorted(k for k, n in graph.nodes.items() if store.has(n.stage, k))
@@ -104,6 +104,8 @@ def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
     if out is None:
         for inside in ("figures", "tables"):
             no_links(store.root, folder / inside)
+            with contextlib.suppress(OSError):  # `write` says what is wrong
+                make_folder(folder / inside)
     page = write(read(name, graph, store), folder)
     parts = [p for name in ("figures", "tables") for p in sorted((folder / name).glob("*"))]  # not what else lies in -o
     files = [str(p.relative_to(folder)) for p in (page, *parts)]

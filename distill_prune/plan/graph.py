@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Annotated
 
-from pydantic import Field, TypeAdapter
+from pydantic import TypeAdapter
 
 from distill_prune.data import fingerprint
 from distill_prune.data.source import Source
@@ -23,10 +22,10 @@ from distill_prune.plan.roles import numbered
 from distill_prune.plan.summary import summary
 from distill_prune.settings import Entry
 from distill_prune.store.disk import replace_json
-from distill_prune.store.documents import BadDocument, read
+from distill_prune.store.documents import BadDocument, Hash, read
 from distill_prune.store.store import Store
 
-_HASHES = TypeAdapter(dict[str, Annotated[str, Field(pattern="^[0-9a-f]{64}$")]])
+_HASHES = TypeAdapter(dict[str, Hash])
 
 
 def build(pipeline: Pipeline, store: Store) -> Graph:

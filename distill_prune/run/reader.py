@@ -104,12 +104,12 @@ class Reader:
         def whole(parts: Parts) -> State:
             weights = Weights.of(parts)
             frozen = weights.numbers.get("frozen")
-            return weights.state | (select(self.ticket(self._ticket_of(key)).state, frozen) if frozen else {})
+            if not frozen:
+                return weights.state
+            ticket = self.store.manifest("retrain", key).made_from("ticket")
+            return weights.state | select(self.ticket(ticket).state, frozen)
 
         return to(self.store.noun("retrain", key, whole), self.device)
-
-    def _ticket_of(self, copy: str) -> str:
-        return self.store.manifest("retrain", copy).inputs["ticket"]
 
 
 def _data(parts: Parts) -> Images | Sentences:

@@ -27,10 +27,10 @@ from pydantic import Field, ValidationError
 
 from distill_prune.errors import DamagedArtifact, UserError
 from distill_prune.settings import Settings
-from distill_prune.store.documents import reason
+from distill_prune.store.documents import Hash, reason
 from distill_prune.store.housekeeping import Lineage
 from distill_prune.store.manifest import MANIFEST, File
-from distill_prune.store.names import Key, Name
+from distill_prune.store.names import Name
 from distill_prune.store.store import STAGES, Ref, Store
 
 INDEX, PIPELINE = "index.json", "pipeline.yaml"
@@ -41,7 +41,7 @@ class Packed(Settings):
     """One artifact of an archive."""
 
     stage: Literal["data", "experts", "distill", "prune", "retrain", "compare"]
-    key: Key
+    key: Hash
     label: str
     names: tuple[Name, ...]
     files: dict[Literal["manifest.json", "numbers.json", "tensors.safetensors"], File]

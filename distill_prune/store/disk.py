@@ -42,6 +42,27 @@ def replace_json(path: Path, value: object) -> None:
     aside.replace(path)
 
 
+def make_folder(path: Path, *, new: bool = False) -> None:
+    """Make a folder, and those that it is in: each as open to others as the one that it is in, whatever this user's umask.
+    One that is there is left as it is.
+
+    Raises:
+        FileExistsError: something else stands at `path`, or with `new` anything.
+    """
+    try:
+        path.mkdir()
+    except FileNotFoundError:
+        make_folder(path.parent)
+        path.mkdir()
+    except FileExistsError:
+        if new or not path.is_dir():
+            raise
+        return
+    mode, wanted = path.stat().st_mode, path.parent.stat().st_mode
+    if (mode ^ wanted) & 0o777:
+        path.chmod(mode & 0o7000 | wanted & 0o777)
+
+
 def as_created(path: Path) -> None:
     """Give a file that a library made for this user alone the mode of a new file, as its folder was made with."""
     path.chmod(path.parent.stat().st_mode & 0o666)

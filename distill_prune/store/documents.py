@@ -11,15 +11,18 @@ import math
 import os
 import stat
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 MOST_BYTES = 32 * 2**20
 """Of a document. Its values may take twenty times as much memory."""
 MOST_LEVELS = 100
 _MOST_BITS = 1023
 """Of an integer that fits into a float."""
+
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+"""A sha256 in hexadecimal: of a file, or an artifact's key."""
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill_prune.errors import DamagedArtifact, StoreError
-from distill_prune.store.disk import flush_folder
+from distill_prune.store.disk import flush_folder, make_folder, not_written
 from distill_prune.store.leases import busy, leased
 from distill_prune.store.names import TAGS, renaming
 from distill_prune.store.store import Ref, Store
@@ -202,6 +202,13 @@ def remove_all(store: Store, items: Iterable[Item], on_removed: Callable[[Item],
 
 
 def _remove(store: Store, item: Item) -> bool:
+    try:
+        return _removed(store, item)
+    except PermissionError as problem:
+        raise not_written(store.root, "a removal", problem) from problem
+
+
+def _removed(store: Store, item: Item) -> bool:
     if item.kind in ("damaged", "file"):
         _delete(item.path)
         return True
@@ -225,7 +232,7 @@ def _bury(store: Store, ref: Ref) -> None:
     grave = store.work(ref.key) / "removed"
     _delete(grave)
     if store.exists(ref.stage, ref.key):
-        grave.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(grave.parent)
         store.path(ref.stage, ref.key).rename(grave)
         flush_folder(store.root / ref.stage)
     if ref.key in store.tags().values():

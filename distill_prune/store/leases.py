@@ -13,12 +13,11 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from distill_prune.errors import StoreError
-from distill_prune.store.disk import no_links, not_written, replace_json
-from distill_prune.store.documents import BadDocument, read
-from distill_prune.store.names import Key
+from distill_prune.store.disk import make_folder, no_links, not_written, replace_json
+from distill_prune.store.documents import BadDocument, Hash, read
 from distill_prune.store.store import Store
 
-_KEYS = TypeAdapter(list[Key])
+_KEYS = TypeAdapter(list[Hash])
 
 
 def busy(store: Store, key: str) -> bool:
@@ -42,7 +41,7 @@ def lease(store: Store, keys: Collection[str]) -> Iterator[None]:
     with store.lock(name):
         try:
             no_links(store.root, path.parent)
-            path.parent.mkdir(exist_ok=True)
+            make_folder(path.parent)
             replace_json(path, sorted(keys))
         except OSError as problem:
             raise not_written(store.root, "what the run needs", problem) from problem

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from distill_prune.errors import StoreError
+from distill_prune.store.disk import make_folder
 
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -62,7 +63,7 @@ def _opened(path: Path) -> int:
     while True:
         with contextlib.suppress(FileNotFoundError):
             return _there(path)
-        path.parent.mkdir(exist_ok=True)
+        make_folder(path.parent)
         with contextlib.suppress(FileExistsError):
             return _made(path)
 

@@ -14,12 +14,11 @@ from pydantic import ConfigDict, Field, ValidationError, model_validator
 
 from distill_prune.errors import DamagedArtifact
 from distill_prune.settings import Settings
-from distill_prune.store.documents import reason
+from distill_prune.store.documents import Hash, reason
 
 IDENTITY = ("key", "stage", "version", "settings", "inputs")
 """The fields that the key is made from, and the key."""
 MANIFEST, TENSORS, NUMBERS = "manifest.json", "tensors.safetensors", "numbers.json"
-_SHA256 = r"^[0-9a-f]{64}$"
 _SEAL = b',\n "seal": "'
 
 
@@ -29,7 +28,7 @@ class File(Settings):
     model_config = ConfigDict(strict=True)
 
     size: int = Field(ge=0)
-    sha256: str = Field(pattern=_SHA256)
+    sha256: Hash
 
 
 class Provenance(Settings):
@@ -66,12 +65,23 @@ class Provenance(Settings):
         value = self.settings.get(setting)
         return str(value.get("name", "")) if isinstance(value, dict) else ""
 
+    def made_from(self, role: str) -> str:
+        """The key of the input of a role that the stage always has.
+
+        Raises:
+            DamagedArtifact: it has none.
+        """
+        if role not in self.inputs:
+            raise DamagedArtifact(self.stage, self.key, f"manifest: inputs: {role}: missing")
+        return self.inputs[role]
+
 
 class Manifest(Provenance):
     """One artifact's `manifest.json`; `files` are all its other files by name."""
 
     files: dict[Annotated[str, Field(pattern=r"^\w[\w.-]*$")], File]
-    seal: str = Field("", pattern=_SHA256)
+    inputs: dict[str, Hash]
+    seal: Hash = ""
 
     @model_validator(mode="after")
     def _numbered(self) -> Manifest:

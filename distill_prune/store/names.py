@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import AfterValidator, TypeAdapter
 
 from distill_prune.errors import StoreError
 from distill_prune.store.disk import replace_json
-from distill_prune.store.documents import BadDocument, read
+from distill_prune.store.documents import BadDocument, Hash, read
 from distill_prune.store.locks import locked
 
 TAGS = "tags.json"
@@ -30,8 +30,7 @@ def _checked(text: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_checked)]
-Key = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-_NAMES = TypeAdapter(dict[Name, Key])
+_NAMES = TypeAdapter(dict[Name, Hash])
 
 
 def names(root: Path) -> dict[str, str]:

@@ -26,7 +26,7 @@ from distill_prune.errors import DamagedArtifact, StoreError, nearest
 from distill_prune.settings import digest
 from distill_prune.store import documents
 from distill_prune.store.damage import as_damage, compare
-from distill_prune.store.disk import flush_folder, no_links, not_written
+from distill_prune.store.disk import flush_folder, make_folder, no_links, not_written
 from distill_prune.store.locks import locked
 from distill_prune.store.manifest import MANIFEST, NUMBERS, TENSORS, Manifest, Provenance
 from distill_prune.store.names import is_name, names, renaming
@@ -275,7 +275,7 @@ class Store:
         aside = self.begin(key) / "publish"
         try:
             shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
+            make_folder(aside, new=True)
             write_files(aside, provenance, parts)
             self.publish(stage, key, aside)
         except OSError as problem:
@@ -290,7 +290,7 @@ class Store:
         flush_folder(aside)
         if self.exists(stage, key):
             self.set_aside(stage, key)
-        (self.root / stage).mkdir(exist_ok=True)
+        make_folder(self.root / stage)
         aside.rename(self.path(stage, key))
         flush_folder(self.root / stage)
 
@@ -298,7 +298,7 @@ class Store:
         """Move a damaged artifact to `.damaged/`, and return its new folder."""
         folder = self.root / ".damaged"
         no_links(self.root, folder)
-        folder.mkdir(exist_ok=True)
+        make_folder(folder)
         n = 0
         while (target := folder / f"{stage}-{key}-{n}").exists():
             n += 1

@@ -86,7 +86,7 @@ def _meant(store: Store, ref: str) -> Side:
     target = store.find(ref)
     if target.stage != "retrain":
         return Side(store, target.stage, target.key)
-    ticket = store.check("retrain", target.key).inputs["ticket"]
+    ticket = store.check("retrain", target.key).made_from("ticket")
     if not store.exists("prune", ticket):
         raise StoreError(f"the ticket of '{ref}', prune/{ticket[:12]}, is not in the store '{store.root}'")
     return Side(store, "prune", ticket)

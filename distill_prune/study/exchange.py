@@ -179,7 +179,7 @@ def _export(store: Store, ref: str, kind: str) -> Export:
         dense = manifest.inputs.get("dense", target.key)
         return _network(store, reader, target, ticket, ticket, store.manifest("prune", dense))
     if target.stage == "retrain":
-        ticket = reader.ticket(manifest.inputs["ticket"])
+        ticket = reader.ticket(manifest.made_from("ticket"))
         return _network(store, reader, target, Weights(reader.state(target.key)), ticket, manifest)
     raise UserError(
         f"'{ref}' cannot be exported",
