@@ -199,3 +199,35 @@ def test_what_cannot_be_moved_aside_is_one_message(user: As, shared: Path, finis
     done = user(ANN, "data", shared / "tiny.yaml", "--executor", "serial", "--store", root)
     assert done.code == 2 and "is a link, or another user's, and cannot be moved" in done.err, done
     assert list(outside.iterdir()) == [] and Store(root).keys("data") == []
+
+
+@pytest.fixture
+def mounted(tmp_path: Path, finished: tuple[Store, Graph]) -> Iterator[Path]:
+    """The finished store on a disk that nobody can write to."""
+    place = tmp_path / "mounted"
+    place.mkdir()
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "none", place], check=False).returncode != 0:
+        pytest.skip("nothing can be mounted here")
+    try:
+        shutil.copytree(finished[0].root, place / "store")
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        yield place / "store"
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+def test_a_disk_that_is_read_only(
+    cli: tiny.Cli, mounted: Path, finished: tuple[Store, Graph], file: str, tmp_path: Path
+) -> None:
+    key, where = finished[1].sets["synthetic"], ("--store", mounted)
+    for command in (["ls"], ["verify"], ["plan", file], ["gc", "--dry-run"], ["run", file, "-o", tmp_path / "report"]):
+        done = cli(*command, *where)
+        assert done.code == 0, (command, done)
+    for command in (
+        ["tag", key, "a"],
+        ["gc", "-y"],
+        ["rm", key, "--with-dependents", "-y"],
+        ["data", file, "--set", "data.validation=0.2"],
+    ):
+        done = cli(*command, *where)
+        assert done.code == 2 and f"the store '{mounted}' cannot be written to" in done.err, (command, done)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import tiny
 import torch
-from reference_strangers import renumber, retensor, vouch
+from reference_strangers import redescribe, renumber, retensor, vouch
 from tiny import Cli
 
 from distill_prune.errors import DamagedArtifact, DistillPruneError
@@ -195,3 +195,30 @@ def test_a_run_makes_it_again(store: Store, graph: Graph) -> None:
     watch = tiny.Watch()
     tiny.execute(store, watch=watch)
     assert tiny.contents(store) == whole and any(ref.key[:12] in w and ".damaged" in w for w in watch.warnings)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"name": ["convnet"]},
+        {"depth": 3},
+        {"name": "convnet", "width": "wide"},
+        {"name": "convnet", "depth": 99},
+        {"name": "bert", "config": {"vocab_size": "many"}},
+        {"name": "bert", "config": [1]},
+        {"name": "convnet", "depth": 2, "width": 5},
+    ],
+    ids=lambda model: json.dumps(model)[:40],
+)
+def test_a_network_that_a_manifest_names_is_checked(
+    cli: Cli, store: Store, graph: Graph, tmp_path: Path, model: dict[str, Any]
+) -> None:
+    """The network of an imported ticket stands in its manifest, outside the key."""
+    where, ticket = ("--store", store.root), ref_of(graph, "dense seed 0").key
+    known = ("--set", f"dataset={graph.data}", "--set", "model={name: convnet, depth: 2, width: 4, norm: instance}")
+    assert cli("export", ticket, "--to", "torch-prune", tmp_path / "a.pt", *where).code == 0
+    brought = cli("import", "torch-prune", tmp_path / "a.pt", *known, "--tag", "theirs", *where)
+    assert brought.code == 0, brought
+    redescribe(store, store.find("theirs"), model=model)
+    done = cli("export", "theirs", "--to", "safetensors", tmp_path / "b.safetensors", *where)
+    assert done.code in (1, 2) and done.err.startswith("error: ") and not (tmp_path / "b.safetensors").exists(), done

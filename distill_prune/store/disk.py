@@ -11,8 +11,6 @@ from pathlib import Path
 
 from distill_prune.errors import DistillPruneError, RunError, StoreError
 
-_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-
 
 def write_new(path: Path, content: bytes) -> None:
     """A new file, flushed to the disk: nothing is written through a link that somebody has put there.
@@ -83,11 +81,16 @@ def flush_folder(path: Path) -> None:
         os.close(handle)
 
 
+def forbidden(problem: OSError) -> bool:
+    """Whether this user, or anybody, may not write there."""
+    return problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+
+
 def not_written(
     root: Path, what: str, problem: OSError, *, again: str = "run again: all finished artifacts are kept"
 ) -> DistillPruneError:
     """The error of a store that did not take `what`: the user's where it may not be written to, else the machine's."""
-    if problem.errno in _FORBIDDEN:
+    if forbidden(problem):
         return StoreError(
             f"the store '{root}' cannot be written to",
             got=f"{problem.strerror}: {problem.filename or root}",

@@ -204,7 +204,7 @@ def remove_all(store: Store, items: Iterable[Item], on_removed: Callable[[Item],
 def _remove(store: Store, item: Item) -> bool:
     try:
         return _removed(store, item)
-    except PermissionError as problem:
+    except OSError as problem:
         raise not_written(store.root, "a removal", problem) from problem
 
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from distill_prune.errors import StoreError
-from distill_prune.store.disk import make_folder
+from distill_prune.store.disk import forbidden, make_folder
 
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -72,7 +72,7 @@ def _there(path: Path) -> int:
     try:
         return os.open(path, os.O_RDWR | _FLAGS)
     except OSError as problem:
-        if problem.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        if forbidden(problem):
             return os.open(path, os.O_RDONLY | _FLAGS)
         if problem.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
             raise StoreError(f"'{path}' is no lock file", got=problem.strerror, mend="remove it") from problem

@@ -26,7 +26,7 @@ from distill_prune.errors import DamagedArtifact, StoreError, nearest
 from distill_prune.settings import digest
 from distill_prune.store import documents
 from distill_prune.store.damage import as_damage, compare
-from distill_prune.store.disk import flush_folder, make_folder, no_links, not_written
+from distill_prune.store.disk import flush_folder, forbidden, make_folder, no_links, not_written
 from distill_prune.store.locks import locked
 from distill_prune.store.manifest import MANIFEST, NUMBERS, TENSORS, Manifest, Provenance
 from distill_prune.store.names import is_name, names, renaming
@@ -237,6 +237,8 @@ class Store:
                 no_links(self.root, self.root / ".locks")
                 mine = held.enter_context(locked(self.root / ".locks" / key))
             except OSError as problem:
+                if not forbidden(problem):
+                    raise  # a file system without locks
                 raise not_written(self.root, "a lock", problem) from problem
             yield mine
 
@@ -319,7 +321,7 @@ class Store:
         try:
             with renaming(self.root) as tags:
                 tags[name] = target.key
-        except PermissionError as problem:
+        except OSError as problem:
             raise not_written(self.root, "names", problem) from problem
         return target
 
