@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, Strict, TypeAdapter, model_validator
+from pydantic import Field, Strict, TypeAdapter, model_validator
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.analyze.declared import at, declared
 from distill_prune.analyze.estimate import Estimate
-from distill_prune.analyze.records import Summary
+from distill_prune.analyze.records import Row, ScanRow, Summary
 from distill_prune.analyze.verdict import MATCHING, STABLE, Verdict
 from distill_prune.artifacts.basis import Numbers
 
@@ -162,11 +162,14 @@ class _Ranking(Numbers):
     lrs: Estimate
 
 
-def _with_verdicts(summary: Summary) -> Summary:
+def _check_rows(summary: Mapping[str, Any]) -> None:
+    """A row has an estimate, or None, for every metric, and the verdicts that there are."""
+    fields = {**Row.__annotations__, **ScanRow.__annotations__}
     for row in (*summary["rows"], *summary["scan"]):
         for prop in (MATCHING, STABLE):
-            Verdict(row[prop.name])  # type: ignore[literal-required]
-    return summary
+            Verdict(row[prop.name])
+        for name in row.keys() - fields.keys():
+            _adapter(Estimate | None).validate_python(row[name], strict=True)
 
 
 FORMS: Mapping[str, Any] = {
@@ -180,13 +183,14 @@ FORMS: Mapping[str, Any] = {
     "overlap": _Overlap,
     "evaluation": _Evaluation,
     "ranking": _Ranking,
-    "summary": Annotated[Summary, AfterValidator(_with_verdicts)],
+    "summary": Summary,
 }
 
 
 @cache
-def _form(analysis: str) -> TypeAdapter[object]:
-    return TypeAdapter(FORMS[analysis])
+def _adapter(form: Any) -> TypeAdapter[Any]:
+    """Made when it is first asked for: a command that reads no measurements needs none."""
+    return TypeAdapter(form)
 
 
 def check(analysis: str, numbers: Mapping[str, object]) -> None:
@@ -198,7 +202,9 @@ def check(analysis: str, numbers: Mapping[str, object]) -> None:
     if analysis not in ANALYSES.own:
         return
     if analysis in FORMS:
-        _form(analysis).validate_python(numbers, strict=True)
+        _adapter(FORMS[analysis]).validate_python(numbers, strict=True)
+    if analysis == "summary":
+        _check_rows(numbers)
     for metric in declared(analysis) if ANALYSES[analysis].TAKES != "study" else ():
         value = at(numbers, metric)
         if isinstance(value, Mapping) and metric.part == "mean":
