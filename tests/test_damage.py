@@ -150,6 +150,33 @@ def test_odd_memories_are_written_anew(empty: Store, content: bytes) -> None:
     assert build(tiny.pipeline(), empty).data == key and build(tiny.pipeline(), Store(empty.root / "none")).data == key
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "numbers.json"])
+def test_an_odd_document_of_an_artifact_is_damage(
+    cli: tiny.Cli, store: Store, graph: Graph, file: str, tmp_path: Path, name: str
+) -> None:
+    """Of any content and size; and whatever stands in its place."""
+    whole, where, key = tiny.contents(store), ("--store", store.root), graph.summary
+    path = store.path("compare", key) / name
+    known = path.read_bytes()
+    for content in ODD:
+        path.write_bytes(content)
+        assert "1 damaged" in cli("verify", key, *where).out
+        assert cli("ls", *where).out.count("DAMAGED") == (name == "manifest.json")
+        shown = cli("show", key, *where)
+        assert shown.code == 1 and f"damaged artifact compare/{key[:12]}" in shown.err
+        assert cli("plan", file, *where).code == cli("gc", "--dry-run", *where).code == 0
+    with path.open("wb") as large:
+        large.truncate(100 * 2**20)
+    assert "1 damaged" in cli("verify", key, *where).out and not store.sound("compare", key)
+    path.unlink()
+    os.mkfifo(path)
+    assert "1 damaged" in cli("verify", key, *where).out and not store.sound("compare", key)
+    path.unlink()
+    path.write_bytes(known[:-1])
+    tiny.execute(store)
+    assert tiny.contents(store) == whole
+
+
 def test_a_memory_of_files_is_written_anew(cli: tiny.Cli, empty: Store, tmp_path: Path) -> None:
     np.savez(tmp_path / "x.npz", x=np.zeros((40, 8, 8, 1), np.uint8), y=np.arange(40) % 10)
     arguments = ("plan", "digits.yaml", "--set", f"data={{name: npz, path: {tmp_path / 'x.npz'}}}", "--store", empty.root)

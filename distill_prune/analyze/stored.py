@@ -163,7 +163,9 @@ class _Ranking(Numbers):
 
 
 def _check_rows(summary: Mapping[str, Any]) -> None:
-    """A row has an estimate, or None, for every metric, and the verdicts that there are."""
+    """What the answer is made of is there; a row has an estimate, or None, for every metric, and verdicts that there are."""
+    if missing := [name for name in ("arms", "rows", "paired", "scan", "onset") if name not in summary]:
+        raise ValueError(f"{missing[0]}: missing")
     fields = {**Row.__annotations__, **ScanRow.__annotations__}
     for row in (*summary["rows"], *summary["scan"]):
         for prop in (MATCHING, STABLE):

@@ -50,7 +50,7 @@ def compare(folder: Path, manifest: Manifest, *, sizes_only: bool) -> None:
     with as_damage(stage, key, "folder"):
         there = [path.name for path in folder.iterdir() if path.name[0] != "."]  # a system's own: .nfs1, .DS_Store
     if more := sorted(set(there) - manifest.files.keys() - {MANIFEST}):
-        raise DamagedArtifact(stage, key, f"{more[0]}: not listed in the manifest")
+        raise DamagedArtifact(stage, key, f"{ascii(more[0])[1:-1]}: not listed in the manifest")
     for name, file in manifest.files.items():
         path = folder / name
         with as_damage(stage, key, name):
