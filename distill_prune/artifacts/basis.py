@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import ConfigDict, Field
@@ -13,6 +13,9 @@ from torch import Tensor
 
 from distill_prune.errors import NonFiniteError
 from distill_prune.settings import Settings, digest
+
+Kind = Literal["floats", "integers", "bytes or floats", "integers or floats"]
+"""Of the values of a tensor."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,8 @@ class Parts:
             tensors[name] = [str(tensor.dtype), list(tensor.shape), hashlib.sha256(raw.numpy().tobytes()).hexdigest()]
         return digest({"tensors": tensors, "numbers": dict(self.numbers)})
 
-    def tensor(self, name: str, dims: int, kind: str) -> Tensor:
-        """The tensor `name`, of so many dimensions, and of a kind: a key of `_KINDS`.
+    def tensor(self, name: str, dims: int, kind: Kind) -> Tensor:
+        """The tensor `name`, of so many dimensions and of a kind.
 
         Raises:
             ValueError: there is none, or it is empty or another.
@@ -49,12 +52,11 @@ def _is_integer(tensor: Tensor) -> bool:
     return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
-_KINDS: Mapping[str, Callable[[Tensor], bool]] = {
+_KINDS: Mapping[Kind, Callable[[Tensor], bool]] = {
     "floats": Tensor.is_floating_point,
     "integers": _is_integer,
     "bytes or floats": lambda tensor: tensor.is_floating_point() or tensor.dtype == torch.uint8,
     "integers or floats": lambda tensor: tensor.is_floating_point() or _is_integer(tensor),
-    "truths": lambda tensor: tensor.dtype == torch.bool,
 }
 
 

@@ -75,7 +75,6 @@ class WeightsNumbers(Numbers):
     """`frozen` are the parameters that no training changes: the ticket has them."""
 
     frozen: list[str] = Field(default_factory=list)
-    cost: CostNumbers | None = None
 
 
 @dataclass(frozen=True)

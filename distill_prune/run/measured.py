@@ -42,6 +42,6 @@ def numbers(store: Store, stage: str, key: str) -> dict[str, Any]:
         _NOUNS[stage].model_validate(found)
         if stage == "compare":
             check(manifest.entry("analysis"), found)
-    if stage not in ("data", "compare") and found.get("cost") is None and not manifest.format:
+    if stage in ("experts", "prune") and found.get("cost") is None and not manifest.format:
         raise DamagedArtifact(stage, key, f"{NUMBERS}: cost: only imported artifacts have none")
     return found
