@@ -202,7 +202,7 @@ class Store:
 
     def numbers(self, stage: str, key: str) -> dict[str, Any]:
         """The artifact's numbers alone, checked."""
-        self.check(stage, key, sizes_only=True)
+        self.check(stage, key)
         with as_damage(stage, key, NUMBERS):
             return documents.read(self.path(stage, key) / NUMBERS, _NUMBERS)
 
