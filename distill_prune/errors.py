@@ -68,6 +68,16 @@ class StoreError(UserError):
     """A store that cannot be read or written, or a reference that names nothing in it."""
 
 
+class UnreadableArtifact(StoreError):
+    """An artifact of another user, who has not shared it. It may be whole: nobody moves it aside."""
+
+    def __init__(self, stage: str, key: str, reason: str) -> None:
+        self.stage, self.key, self.reason = stage, key, reason
+        super().__init__(
+            f"{stage} {key[:12]} cannot be read by this user", got=reason, mend="its owner can share it: chmod -R g+rX"
+        )
+
+
 class DeviceError(UserError):
     """A device that this machine does not have."""
 
@@ -99,6 +109,11 @@ _ADVICE = {
     errno.EFBIG: "let a process write larger files (ulimit -f), or another file system",
 }
 _NUMBER = re.compile(r"\(os error (\d+)\)")
+
+
+def forbidden(problem: OSError) -> bool:
+    """Whether this user, or anybody, may not write there."""
+    return problem.errno in _FORBIDDEN
 
 
 def system_error(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import stat
 import struct
 import zipfile
 import zlib
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 from distill_prune.errors import DataError
 from distill_prune.limits import MEMBERS, NESTING, OBJECTS, Budget
@@ -18,6 +19,8 @@ from distill_prune.limits import MEMBERS, NESTING, OBJECTS, Budget
 _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device"}
 _END, _END64, _LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
 _BLOCK = 2**20
+_MOST_BITS = 1023
+"""Of an integer that fits into a float."""
 
 
 def opened(path: Path) -> io.BufferedReader:
@@ -112,21 +115,42 @@ def check_safetensors(path: Path, budget: Budget) -> None:
 
 
 def json_of(text: bytes) -> Any:
-    """The value of a JSON text.
+    """The value of a JSON text in UTF-8, whose numbers fit into a float and whose texts can be written as UTF-8.
 
     Raises:
         ValueError: it is none, or values stand in each other too deep.
     """
     try:
-        value = json.loads(text)
+        value = json.loads(text.decode(), parse_constant=_no_number)
     except RecursionError:
-        raise ValueError(f"values stand in each other deeper than {NESTING} times") from None
+        raise ValueError(f"nested deeper than {NESTING} levels") from None
     level = [value]
     for _ in range(NESTING):
-        level = [v for x in level if isinstance(x, dict | list) for v in (x.values() if isinstance(x, dict) else x)]
-        if not level:
+        below: list[object] = []
+        for each in level:
+            _check_plain(each)
+            if isinstance(each, dict):
+                below += each
+                below += each.values()
+            elif isinstance(each, list):
+                below += each
+        if not below:
             return value
-    raise ValueError(f"values stand in each other deeper than {NESTING} times")
+        level = below
+    raise ValueError(f"nested deeper than {NESTING} levels")
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _check_plain(value: object) -> None:
+    if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise ValueError("a text with half of a surrogate pair")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("a number that is not finite")
+    if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+        raise ValueError("a number that does not fit into a float")
 
 
 def read_json(path: Path) -> Any:

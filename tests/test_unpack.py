@@ -81,12 +81,13 @@ def replaced(name: str, content: bytes, *, vouched: bool = True) -> Change:
 
 
 def manifest(**values: Any) -> Change:
-    """Other values in the first artifact's manifest, vouched for by the index; `...` takes one out."""
+    """Other values in the first artifact's manifest, vouched for by the index; `...` takes one out. Without `seal` it has none,
+    as those of older versions."""
 
     def change(inside: dict[str, bytes], index: dict[str, Any]) -> None:
         artifact = index["artifacts"][0]
         found = json.loads(inside[f"{artifact['stage']}/{artifact['key']}/{MANIFEST}"])
-        found = {k: v for k, v in {**found, **values}.items() if v is not ...}
+        found = {k: v for k, v in {**found, "seal": ..., **values}.items() if v is not ...}
         replaced(MANIFEST, json.dumps(found).encode())(inside, index)
 
     return change
@@ -164,13 +165,17 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "manifest of another key": ({"change": manifest(settings={"number": 9})}, "does not belong to its key"),
     "manifest with another key": ({"change": manifest(key=KEY)}, "does not belong to its key"),
     "manifest of another stage": ({"change": manifest(stage="distill")}, "does not belong to its key"),
-    "manifest that is a list": ({"change": replaced(MANIFEST, b"[]")}, "is not a JSON object"),
-    "manifest that is deep": ({"change": replaced(MANIFEST, DEEP)}, "deeper than 64 times"),
-    "manifest cut": ({"change": replaced(MANIFEST, b'{"key": ')}, "Expecting value"),
+    "manifest that is a list": ({"change": replaced(MANIFEST, b"[]")}, "manifest: Input should be an object"),
+    "manifest that is deep": ({"change": replaced(MANIFEST, DEEP)}, "recursion"),
+    "manifest cut": ({"change": replaced(MANIFEST, b'{"key": ')}, "manifest: Invalid JSON: EOF"),
+    "manifest changed under its seal": (
+        {"change": lambda m, i: (manifest(label="mine", seal="0" * 64)(m, i), indexed(label="mine")(m, i))},
+        "its seal is another",
+    ),
     "settings that are no JSON": ({"change": manifest(settings={"number": float("nan")})}, "not JSON compliant"),
-    "inputs that are no keys": ({"change": manifest(inputs={"data": "../../x"})}, "does not say what it was made from"),
-    "inputs of nothing": ({"change": manifest(inputs=None)}, "does not say what it was made from"),
-    "manifest that names other files": ({"change": manifest(files={})}, "names other files than the index"),
+    "inputs that are no keys": ({"change": manifest(inputs={"data": "../../x"})}, "inputs: data: String should match"),
+    "inputs of nothing": ({"change": manifest(inputs=None)}, "inputs: Input should be an object"),
+    "manifest that names other files": ({"change": manifest(files={})}, "numbers.json is not among them"),
     "manifest without seconds": ({"change": manifest(seconds=...)}, "seconds: Field required"),
     "seconds in words": ({"change": manifest(seconds="many")}, "seconds: Input should be a valid number"),
     "other label": ({"change": indexed(label="mine")}, "has another label"),
@@ -179,15 +184,17 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         "cannot be printed",
     ),
     "numbers that are a list": ({"change": numbers(b"[]")}, "numbers.json' is not a JSON object"),
-    "numbers that are deep": ({"change": numbers(DEEP)}, "deeper than 64 times"),
+    "numbers that are deep": ({"change": numbers(DEEP)}, "nested deeper than 100 levels"),
+    "numbers that are not finite": ({"change": numbers(b'{"a": NaN}')}, "NaN is no JSON number"),
+    "numbers that are half a letter": ({"change": numbers(b'{"a": "\\ud800"}')}, "surrogate"),
     "index that is a list": ({"change": lambda m, i: i.clear()}, "format: Field required"),
     "index of another format": ({"change": lambda m, i: i.update(format="2")}, "format: Input should be"),
-    "index with a strange stage": ({"change": indexed(stage="../data")}, "artifacts.0.stage: "),
-    "index with a strange key": ({"change": indexed(key="../../x")}, "artifacts.0.key: "),
-    "index with a strange file": ({"change": indexed(files={"run.py": {}})}, r"artifacts\.0\.files"),
+    "index with a strange stage": ({"change": indexed(stage="../data")}, "artifacts: 0: stage: "),
+    "index with a strange key": ({"change": indexed(key="../../x")}, "artifacts: 0: key: "),
+    "index with a strange file": ({"change": indexed(files={"run.py": {}})}, "artifacts: 0: files"),
     "index with a negative size": (
         {"change": lambda m, i: i["artifacts"][0]["files"][TENSORS].update(size=-1)},
-        "artifacts.0.files.tensors.safetensors.size",
+        "artifacts: 0: files: tensors.safetensors: size",
     ),
     "index with more": ({"change": lambda m, i: i.update(execute="x")}, "execute: Extra inputs"),
     "name that is a path": ({"change": indexed(names=["../x"])}, "'../x' is no name"),

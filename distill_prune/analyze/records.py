@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import NotRequired, TypedDict, cast
+from typing import NotRequired, cast
+
+from typing_extensions import TypedDict  # before Python 3.12 pydantic reads these alone
 
 from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.verdict import MATCHING, Property, Verdict

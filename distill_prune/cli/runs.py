@@ -51,6 +51,7 @@ def _run(
     profiled: bool = False,
 ) -> None:
     from distill_prune.analyze.sentences import sentences
+    from distill_prune.run.measured import numbers
     from distill_prune.run.profile import Profile
     from distill_prune.study.study import answer
     from distill_prune.terminal import duration, spent
@@ -70,8 +71,8 @@ def _run(
         print("\n".join([*spent(profile.parts()), *([f"trace: {trace}"] if trace else []), ""]))
     print(f"{done['made']} made, {done['hits'] + done['elsewhere']} found, {duration(done['seconds'])}")
     if page is not None:
-        measured = (graph.summary, *(m.key for m in graph.set_measures))
-        print(f"\n{' '.join(sentences(answer(graph, {key: store.numbers('compare', key) for key in measured})))}\n")
+        measured = {key: numbers(store, "compare", key) for key in (graph.summary, *(m.key for m in graph.set_measures))}
+        print(f"\n{' '.join(sentences(answer(graph, measured)))}\n")
         print(f"report: {page}")
     else:
         for key in graph.goals(until):
@@ -92,18 +93,21 @@ def _report(pipeline: str, name: str, graph: Graph, store: Store, out: Path | No
     """Write the report, unless the one that stands there was made of the very same artifacts by the same code."""
     from distill_prune.plan.files import origin
     from distill_prune.report import fingerprint, write
-    from distill_prune.store.disk import replace_json
+    from distill_prune.store.disk import make_folder, no_links, replace_json
 
     file = origin(pipeline, store.root)
     folder = out.expanduser() if out else _folder(store.root / "reports" / name, file)
     there = sorted(k for k, n in graph.nodes.items() if store.has(n.stage, k))
     mark, stamp = folder / ".made-of.json", fingerprint(name, graph.pipeline, there)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known = json_.loads(mark.read_bytes())
-        if known["made_of"] == stamp and all((folder / f).exists() for f in known["files"]):
-            return folder / "report.html"
+    if _is_current(mark, stamp):
+        return folder / "report.html"
     from distill_prune.study.study import read
 
+    if out is None:
+        for inside in ("figures", "tables"):
+            no_links(store.root, folder / inside)
+            with contextlib.suppress(OSError):  # `write` says what is wrong
+                make_folder(folder / inside)
     page = write(read(name, graph, store), folder)
     parts = [p for name in ("figures", "tables") for p in sorted((folder / name).glob("*"))]  # not what else lies in -o
     files = [str(p.relative_to(folder)) for p in (page, *parts)]
@@ -120,6 +124,19 @@ def _folder(usual: Path, file: str) -> Path:
     except (OSError, ValueError, KeyError, TypeError):
         return usual
     return usual if first == file else usual.with_name(f"{usual.name}-{hashlib.sha256(ascii(file).encode()).hexdigest()[:6]}")
+
+
+def _is_current(mark: Path, stamp: str) -> bool:
+    """Whether a report of the given stamp stands beside its mark, with all its files."""
+    from pydantic import TypeAdapter
+
+    from distill_prune.store.documents import BadDocument, read
+
+    made_of: TypeAdapter[dict[str, str | list[str]]] = TypeAdapter(dict[str, str | list[str]])
+    with contextlib.suppress(OSError, BadDocument):
+        known = read(mark, made_of)
+        return known.get("made_of") == stamp and all((mark.parent / file).exists() for file in known.get("files", ["?"]))
+    return False
 
 
 @app.command()

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import secrets
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -156,7 +157,7 @@ def aside(path: Path) -> Iterator[Path]:
         RunError: the disk is full or broken. In all cases nothing half written is left.
     """
     _free(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
