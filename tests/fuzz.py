@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import resource
 import sys
 import traceback
 from collections import Counter
@@ -90,12 +89,14 @@ def main(folder: Path, seed: int, rounds: int) -> None:
                 read(path)
                 counts[f"{name} read"] += 1
             except DistillPruneError as error:
-                assert error.exit_code == 2 and path.name in str(error), str(error)
-                assert len(str(error)) < 2000
                 counts[f"{name} refused"] += 1
+                if error.exit_code != 2 or path.name not in str(error) or len(str(error)) > 1000:
+                    failures.append(f"{name}, alteration {number}: {error}")
             except BaseException:
                 failures.append(f"{name}, alteration {number}: {traceback.format_exc()}")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    # of this program alone: getrusage would tell of what the process was before, too
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    peak = 1024 * int(status.partition("VmHWM:")[2].split()[0])
     print(json.dumps({"counts": counts, "failures": failures, "peak": peak}))
 
 

@@ -141,6 +141,16 @@ def test_damaged_npz(tmp_path: Path) -> None:
         data.prepare(npz.Settings(path=str(path)))
 
 
+def test_a_name_of_a_kilobyte_is_not_repeated(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", **GOOD)
+    content = bytearray(path.read_bytes())
+    content[26:30] = b"\xd0\x07\0\0"  # the length of the first member's name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"only a part of one\n  got:      File name in directory") as caught:
+        data.prepare(npz.Settings(path=str(path)))
+    assert len(str(caught.value)) < 600
+
+
 @pytest.mark.parametrize(("kind", "exact"), [("webp", True), ("jpeg", False)])
 def test_packed_images(tmp_path: Path, kind: str, exact: bool) -> None:
     smooth = np.repeat(np.repeat(PIXELS[:, :2, :2], 8, 1), 8, 2)

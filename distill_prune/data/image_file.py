@@ -100,5 +100,5 @@ def _pixels(file: Path, size: int | None, channels: int, budget: Budget) -> NDAr
             return np.asarray(shown).reshape(shown.height, shown.width, channels)
     except DAMAGE as problem:
         raise DataError(
-            f"'{file}' cannot be decoded", got=problem, expected="a whole PNG, JPEG, WebP or BMP image"
+            f"'{file}' cannot be decoded", got=f"{problem!s:.200}", expected="a whole PNG, JPEG, WebP or BMP image"
         ) from problem

@@ -145,7 +145,7 @@ class Archive:
             except DAMAGE as problem:
                 raise DataError(
                     f"image in row {row} of '{self.path}' cannot be decoded",
-                    got=problem,
+                    got=f"{problem!s:.200}",
                     expected="the bytes of one WebP or JPEG image",
                 ) from problem
             if pixels.shape != whole.shape[1:]:
@@ -171,17 +171,15 @@ def _arrays(path: Path, budget: Budget) -> Mapping[str, Array]:
             archive = unzipped(file)
             names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
             return {n: _array(archive, info, path, budget) if n in _KNOWN else np.empty(0) for n, info in names.items()}
-    except zipfile.BadZipFile as problem:
-        if "CRC" not in str(problem):
-            raise DataError(
-                f"'{path}' is not an .npz file, or only a part of one", got=problem, expected="named arrays (np.savez)"
-            ) from problem
-        raise DataError(f"'{path}' cannot be read as an .npz file", got=problem) from problem
     except UserError:
         raise
     except Exception as problem:  # a header is parsed as Python, and a member unpacked: both fail with many kinds of error
-        got = f"{problem!s:.200}" or type(problem).__name__
-        raise DataError(f"'{path}' cannot be read as an .npz file", got=got) from problem
+        part = isinstance(problem, zipfile.BadZipFile) and "CRC" not in str(problem)
+        raise DataError(
+            f"'{path}' is not an .npz file, or only a part of one" if part else f"'{path}' cannot be read as an .npz file",
+            got=f"{problem!s:.200}" or type(problem).__name__,
+            expected="named arrays (np.savez)",
+        ) from problem
 
 
 def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, budget: Budget) -> Array:

@@ -125,7 +125,7 @@ def _decode(file: Path, budget: Budget) -> Tensor:
             alpha = np.asarray(image.convert("RGBA"))[..., 3]
             pixels = np.asarray(image.convert("L" if gray else "RGB"))
     except DAMAGE as problem:
-        raise DataError(f"'{file}' cannot be decoded", got=problem, expected="a PNG or JPEG picture") from problem
+        raise DataError(f"'{file}' cannot be decoded", got=f"{problem!s:.200}", expected="a PNG or JPEG picture") from problem
     if mode not in ("1", "L", "LA", "P", "RGB", "RGBA") or bool((alpha < 255).any()):
         raise DataError(f"'{file}' has other pixels", got=f"mode {mode}", expected="8-bit gray or RGB, without transparency")
     return torch.from_numpy(pixels[None].copy() if gray else pixels.transpose(2, 0, 1).copy())
