@@ -1,7 +1,7 @@
 """JSON files of a store, read within bounds: any program, or a failing disk, may have written what is there.
 
-A document is a plain file of at most 32 MiB, in UTF-8, nested at most 100 levels deep. Its numbers fit into a float, and its
-texts can be written as UTF-8. What it holds is compared with a type where it is read, and nowhere later.
+A document is a plain file of at most 32 MiB, in UTF-8, nested at most 100 levels deep. Its numbers fit into a float. What it
+holds is compared with a type where it is read, and nowhere later.
 """
 
 from __future__ import annotations
@@ -85,9 +85,6 @@ def _bounded(value: object) -> None:
                 below += each.values()
             elif isinstance(each, list):
                 below += each
-            elif isinstance(each, str):
-                if not each.isascii() and any("\ud800" <= letter <= "\udfff" for letter in each):
-                    raise BadDocument("a text with half of a surrogate pair")
             elif isinstance(each, float):
                 if not math.isfinite(each):
                     raise BadDocument("a number that is not finite")
