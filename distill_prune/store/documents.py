@@ -81,7 +81,6 @@ def _bounded(value: object) -> None:
         below: list[object] = []
         for each in level:
             if isinstance(each, dict):
-                below += each
                 below += each.values()
             elif isinstance(each, list):
                 below += each
