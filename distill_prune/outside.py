@@ -115,7 +115,7 @@ def check_safetensors(path: Path, budget: Budget) -> None:
 
 
 def json_of(text: bytes) -> Any:
-    """The value of a JSON text in UTF-8, whose numbers fit into a float and whose texts can be written as UTF-8.
+    """The value of a JSON text in UTF-8, whose numbers fit into a float.
 
     Raises:
         ValueError: it is none, or values stand in each other too deep.
@@ -130,7 +130,6 @@ def json_of(text: bytes) -> Any:
         for each in level:
             _check_plain(each)
             if isinstance(each, dict):
-                below += each
                 below += each.values()
             elif isinstance(each, list):
                 below += each
@@ -145,8 +144,6 @@ def _no_number(name: str) -> NoReturn:
 
 
 def _check_plain(value: object) -> None:
-    if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise ValueError("a text with half of a surrogate pair")
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number that is not finite")
     if isinstance(value, int) and value.bit_length() > _MOST_BITS:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, PlainValidator
 from torch import Tensor
 
 from distill_prune.errors import NonFiniteError
@@ -67,6 +67,16 @@ class Numbers(Settings):
     """
 
     model_config = ConfigDict(strict=True, extra="ignore")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("Input should be a valid string")
+    return value
+
+
+Text = Annotated[str, PlainValidator(_text)]
+"""A name out of the data: a folder's may hold bytes that are no UTF-8, which pydantic's own strings refuse."""
 
 
 class CostNumbers(Numbers):

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from distill_prune.artifacts.basis import Numbers, Parts, finite
+from distill_prune.artifacts.basis import Numbers, Parts, Text, finite
 from distill_prune.errors import DataError
 from distill_prune.tree import State
 
@@ -137,7 +137,7 @@ class Examples:
 class DataNumbers(Numbers):
     """Of a data set of any kind."""
 
-    classes: list[str]
+    classes: list[Text]
     counts: dict[str, int]
     transform: str
     shape: list[int]

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field, Strict
 from torch import Tensor
 
-from distill_prune.artifacts.basis import CostNumbers, Numbers, Parts, finite
+from distill_prune.artifacts.basis import CostNumbers, Numbers, Parts, Text, finite
 from distill_prune.artifacts.formation import decode
 from distill_prune.artifacts.images import Examples, Transform, transform_of
 from distill_prune.errors import NonFiniteError, RunError
@@ -80,7 +80,7 @@ LabelKind = Literal["classes", "logits", "probabilities"]
 class SetNumbers(Numbers):
     """`cost` and `record` stand beside what the noun is made of; a method records what it likes."""
 
-    classes: list[str] = Field(min_length=1)
+    classes: list[Text] = Field(min_length=1)
     transform: str
     method: str
     lr: int | float | None

@@ -1,7 +1,7 @@
 """JSON files of a store, read within bounds: any program, or a failing disk, may have written what is there.
 
-A document is a plain file of at most 32 MiB, in UTF-8, nested at most 64 levels deep. Its numbers fit into a float, and its
-texts can be written as UTF-8. What it holds is compared with a type where it is read, and nowhere later.
+A document is a plain file of at most 32 MiB, in UTF-8, nested at most 64 levels deep. Its numbers fit into a float. What it
+holds is compared with a type where it is read, and nowhere later.
 """
 
 from __future__ import annotations
