@@ -131,7 +131,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left on device: '.*x.json'"):
+    with pytest.raises(OSError, match=r"No space left on device: '.*x.json'"):
         write_json(tmp_path / "x.json", {})
 
 
