@@ -103,7 +103,8 @@ class Campaign:
     def _tried(self, name: str, one: Kind, record: KindRecord) -> None:
         numbers = range(record["asked"]) if self.asked.trial is None else [self.asked.trial]
         folder, seen = self.scratch / name, Counter[str]()
-        (folder / "shared").mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(folder / "shared", ignore_errors=True)
+        (folder / "shared").mkdir(parents=True)
         scene = Scene(self.study, folder / "shared", self.asked.jobs)
         with one.begin(scene) as trial, ThreadPoolExecutor(self.asked.jobs) as pool:
             for outcome in pool.map(partial(self._trial, name, trial), numbers):

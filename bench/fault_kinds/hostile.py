@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import torch
 from PIL import Image
 from same_bits import HERE
 
@@ -26,7 +27,8 @@ from fault_kinds.kind import Broken, Kind, Outcome, Scene, Trial
 from fault_kinds.studies import Study, artifacts
 
 NETWORK = ("model.name=convnet", "model.depth=2", "model.width=4", "model.norm=instance")
-SETS = {"mtt": ("lr=0.01",), "datm": ("lr=0.01",), "dc": (), "idc": ("factor=1",), "ddranking": ()}
+SPACE = "space=normalize"
+SETS = {"mtt": ("lr=0.01", SPACE), "datm": (SPACE,), "dc": (), "idc": ("factor=1",), "ddranking": (SPACE,)}
 TICKETS = ("torch-prune", "openlth", "state-dict")
 COMMANDS = (
     *(
@@ -38,7 +40,7 @@ COMMANDS = (
         ("plan", "FILE"),
         ("report", "FILE"),
     ),
-    *(("show", "KEY"), ("show", "KEY", "--json"), ("tag", "KEY", "name"), ("rm", "KEY", "--dry-run", "--with-dependents")),
+    *(("show", "KEY"), ("tag", "KEY", "name"), ("rm", "KEY", "--dry-run", "--with-dependents")),
     *(
         ("diff", "TICKET", "OTHER"),
         ("export", "TICKET", "--to", "torch-prune", "x.pt"),
@@ -125,16 +127,15 @@ def _pickle(good: Good, folder: Path, draws: random.Random) -> list[str]:
     shutil.copytree(good.exports / form, copy)
     path = draws.choice(sorted(p for p in copy.rglob("*") if p.suffix in (".pt", ".pth")))
     path.write_bytes(hostile_pickles.saved(path.read_bytes(), folder / "executed", draws))
-    options = (*SETS.get(form, NETWORK), *(("space=normalize",) if form in SETS and draws.random() < 0.7 else ()))
-    single = form in ("dc", "torch-prune", "state-dict")
-    return _import(form, path if single else copy, options, good, folder)
+    single = form in ("dc", "idc", "torch-prune", "state-dict")
+    return _import(form, path if single else copy, SETS.get(form, NETWORK), good, folder)
 
 
 def _npz(good: Good, folder: Path, draws: random.Random) -> list[str]:
     path = folder / "hostile.npz"
     if draws.random() < 0.3:
         path.write_bytes(hostile_binaries.npz((good.exports / "npz" / "set.npz").read_bytes(), folder / "executed", draws))
-        return _import("npz", path, (), good, folder)
+        return _import("npz", path, (SPACE,), good, folder)
     path.write_bytes(hostile_binaries.npz((good.study.folder / "digits.npz").read_bytes(), folder / "executed", draws))
     return _data(good, folder, f"data.path={path}")
 
@@ -271,6 +272,7 @@ def _prepared(scene: Scene, server: Server) -> Good:
     """Good files of every kind, made by the command itself."""
     store, exports = scene.folder / "store", scene.folder / "exports"
     shutil.copytree(scene.study.undisturbed(), store)
+    exports.mkdir()
     good = Good(scene.study, store, exports, _pictures(), _sentences(scene.folder / "table"))
     ticket, of_set, experts = good.keys("prune")[-1], good.keys("distill")[0], good.keys("experts")[0]
     commands = [
@@ -278,8 +280,15 @@ def _prepared(scene: Scene, server: Server) -> Good:
         ["tag", of_set, "set"],
         ["pack", str(scene.study.file), "-o", str(exports / "study.tar")],
     ]
-    names = {"npz": "set.npz", "dc": "x.pt", "torch-prune": "x.pt", "state-dict": "x.pt", "safetensors": "x.safetensors"}
-    for form in (*SETS, "npz", *TICKETS, "safetensors", "mtt-experts"):
+    names = {
+        "npz": "set.npz",
+        "dc": "x.pt",
+        "idc": "x.pt",
+        "torch-prune": "x.pt",
+        "state-dict": "x.pt",
+        "safetensors": "x.safetensors",
+    }
+    for form in (*(s for s in SETS if s not in ("datm", "idc")), "npz", *TICKETS, "safetensors", "mtt-experts"):
         ref = of_set if form in SETS or form == "npz" else experts if form == "mtt-experts" else ticket
         place = exports / form
         if form in names:
@@ -289,7 +298,19 @@ def _prepared(scene: Scene, server: Server) -> Good:
         told = server.ask([*words, "--store", str(store)], scene.folder)
         if told["code"] != 0:
             raise SystemExit(f"{' '.join(words)}: {(scene.folder / 'err').read_text(encoding='utf-8')}")
+    _by_hand(exports)
     return good
+
+
+def _by_hand(exports: Path) -> None:
+    """Good files of the formats that cannot hold the tiny study's set: soft labels, and pixels."""
+    images, labels = (torch.load(exports / "mtt" / f"{name}_best.pt", weights_only=True) for name in ("images", "labels"))
+    for form in ("datm", "idc"):
+        (exports / form).mkdir()
+    logits = torch.nn.functional.one_hot(labels).float()
+    for name, tensor in (("images", images), ("labels", logits), ("lr", torch.tensor(0.01))):
+        torch.save(tensor, exports / "datm" / f"{name}_best.pt")
+    torch.save([images.sigmoid(), labels], exports / "idc" / "x.pt")
 
 
 @contextlib.contextmanager

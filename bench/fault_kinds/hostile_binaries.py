@@ -97,7 +97,7 @@ def png(width: int, height: int, draws: random.Random) -> bytes:
     """A PNG of these sizes, nearly all of it zeros that are packed, with odd depths, colours and chunks."""
     depth, colour = draws.choice(((8, 0), (8, 2), (16, 6), (1, 0), (8, 3), (9, 9)))
     row = 1 + (width * depth * {0: 1, 2: 3, 3: 1, 6: 4}.get(colour, 1) + 7) // 8
-    pixels = zlib.compress(bytes(min(row * height, 2**24)), 9)
+    pixels = zlib.compress(bytes(min(max(0, row * height), 2**24)), 9)
     extra = b"".join(
         _chunk(draws.choice((b"tEXt", b"zTXt", b"iCCP", b"PLTE", b"acTL", b"tRNS")), draws.randbytes(20))
         for _ in range(draws.randrange(3))

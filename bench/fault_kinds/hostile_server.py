@@ -23,6 +23,11 @@ SECONDS, MIB = 10.0, 1024.0
 STOPPED = 3 * MIB
 ROOMS = ("cli", "plan", "run", "store", "study", "interop", "data", "distill", "prune", "analyze", "models")
 OPTIONAL = ("ray", "onnx")
+MORE = (
+    *("PIL.PngImagePlugin", "PIL.JpegImagePlugin", "PIL.WebPImagePlugin", "PIL.BmpImagePlugin", "tokenizers"),
+    *("torch._dynamo", "torch._inductor.utils", "torch.distributed", "distill_prune.report", "distill_prune.terminal"),
+)
+"""What commands import on the way."""
 
 
 class Told(TypedDict):
@@ -43,7 +48,7 @@ def load() -> None:
         for module in pkgutil.iter_modules(package.__path__):
             if not module.name.startswith(OPTIONAL):
                 importlib.import_module(f"distill_prune.{room}.{module.name}")
-    for name in ("PIL.PngImagePlugin", "PIL.JpegImagePlugin", "PIL.WebPImagePlugin", "PIL.BmpImagePlugin", "torchvision"):
+    for name in MORE:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()
