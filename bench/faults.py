@@ -77,6 +77,7 @@ class Campaign:
 
     def __init__(self, asked: Asked, scratch: Path) -> None:
         self.asked, self.scratch = asked, scratch
+        shutil.rmtree(scratch / "study", ignore_errors=True)  # of a campaign before, perhaps of other code
         self.study = Study.written(scratch / "study")
         self._last = time.monotonic() + 60 * asked.minutes
         self._lock = threading.Lock()

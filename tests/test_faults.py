@@ -23,9 +23,9 @@ import same_bits  # noqa: E402
 from fault_kinds import KINDS, hostile_binaries, hostile_pickles, hostile_texts, kind  # noqa: E402
 from fault_kinds.damage import damaged  # noqa: E402
 from fault_kinds.hostile import judged  # noqa: E402
-from fault_kinds.hostile_server import Told  # noqa: E402
 from fault_kinds.kind import Broken, Kind, Outcome, Scene, Trial  # noqa: E402
 from fault_kinds.mutations import mutated  # noqa: E402
+from fault_kinds.serving import Told  # noqa: E402
 from fault_kinds.studies import differing, problem  # noqa: E402
 
 from distill_prune.store.store import Store  # noqa: E402

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from fault_kinds.kills import distilling
 from fault_kinds.kind import Broken, Kind, Outcome, Scene, Trial
-from fault_kinds.studies import Contents, Study, differing, end, verified
+from fault_kinds.served import Servers, servers
+from fault_kinds.studies import LONGEST, Contents, Done, Study, command, differing, end, verified
 
 STAGES = ("data", "experts", "distill", "prune", "retrain", "compare")
 KINDS = (
@@ -56,6 +57,7 @@ class Stores:
     a distillation; what the study makes; and the inputs of each artifact."""
 
     study: Study
+    servers: Servers
     whole: Path
     half: Path
     expected: Contents
@@ -134,7 +136,7 @@ def _trial(stores: Stores, folder: Path, draws: random.Random) -> Outcome:
     for key in sorted(pool):
         if draws.random() < share and (found := next(store.glob(f"[!.]*/{key}"), None)):
             shutil.rmtree(found)
-    done = stores.study.run(store)
+    done = _run(stores, store, folder)
     if done.code not in (0, 1, 2) or "Traceback" in done.err + done.out or (done.code and not done.one_message):
         raise Broken(f"{what}: {done.said}")
     checked, listed = verified(store)
@@ -150,6 +152,14 @@ def _trial(stores: Stores, folder: Path, draws: random.Random) -> Outcome:
         raise Broken(f"{what}: {len(unseen)} artifacts are wrong, and verify does not list them; run: {done.said}")
     seen = "said" if done.code else "left, and listed by verify" if wrong else "no matter, or made again"
     return Outcome(f"{kind}: {seen}")
+
+
+def _run(stores: Stores, store: Path, folder: Path) -> Done:
+    """A serial run of the study, as a child of a process that has imported what takes long."""
+    words = stores.study.words("run", store, "--json", "--executor", "serial")[len(command()) :]
+    told = stores.servers.ask(words, folder, LONGEST)
+    out, err = ((folder / name).read_text(encoding="utf-8", errors="replace") for name in ("out", "err"))
+    return Done(told["code"], out, err)
 
 
 def _lineage(store: Path) -> dict[str, frozenset[str]]:
@@ -170,7 +180,8 @@ def _begin(scene: Scene) -> Iterator[Trial]:
     end(process)
     if not any((half / ".work").glob("*/snapshot.safetensors")):
         raise SystemExit(f"no snapshot of the tiny study's distillation is left in {half}")
-    yield partial(_trial, Stores(study, whole, half, study.contents(), inputs))
+    with servers(scene.jobs) as running:
+        yield partial(_trial, Stores(study, running, whole, half, study.contents(), inputs))
 
 
 DAMAGE = Kind(

@@ -6,12 +6,9 @@ import contextlib
 import io
 import json
 import os
-import queue
 import random
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,11 +16,11 @@ from pathlib import Path
 
 import torch
 from PIL import Image
-from same_bits import HERE
 
 from fault_kinds import hostile_binaries, hostile_pickles, hostile_texts
-from fault_kinds.hostile_server import MIB, SECONDS, Told
 from fault_kinds.kind import Broken, Kind, Outcome, Scene, Trial
+from fault_kinds.served import Servers, servers
+from fault_kinds.serving import MIB, SECONDS, Told
 from fault_kinds.studies import Study, artifacts
 
 NETWORK = ("model.name=convnet", "model.depth=2", "model.width=4", "model.norm=instance")
@@ -48,37 +45,6 @@ COMMANDS = (
     ),
     *(("pack", "SET", "-o", "x.tar"), ("pack", "FILE", "-o", "x.tar"), ("gc", "--keep", "FILE", "--dry-run"), ("ls", "prune")),
 )
-
-
-class Server:
-    """A process that answers commands, each in a child of its own."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("hostile_server.py"))],
-            env={**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self._read()
-
-    def _read(self) -> str:
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise OSError("the server of commands has ended")
-        return line
-
-    def ask(self, words: Sequence[str], folder: Path) -> Told:
-        assert self._process.stdin is not None
-        print(json.dumps({"words": list(words), "folder": str(folder)}), file=self._process.stdin, flush=True)
-        told: Told = json.loads(self._read())
-        return told
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 @dataclass(frozen=True)
@@ -232,16 +198,11 @@ def judged(family: str, words: Sequence[str], told: Told, folder: Path) -> Outco
     return Outcome(f"{family}: {'accepted' if told['code'] == 0 else 'refused'}", figures)
 
 
-def _trial(servers: queue.Queue[Server], good: Good, folder: Path, draws: random.Random) -> Outcome:
+def _trial(running: Servers, good: Good, folder: Path, draws: random.Random) -> Outcome:
     family = draws.choice(sorted(FAMILIES))
     words = FAMILIES[family](good, folder, draws)
     (folder / "words.json").write_text(json.dumps(words), encoding="utf-8")
-    server = servers.get()
-    try:
-        told = server.ask(words, folder)
-    finally:
-        servers.put(server)
-    return judged(family, words, told, folder)
+    return judged(family, words, running.ask(words, folder), folder)
 
 
 def _pictures() -> dict[str, bytes]:
@@ -268,7 +229,7 @@ def _sentences(folder: Path) -> Path:
     return folder
 
 
-def _prepared(scene: Scene, server: Server) -> Good:
+def _prepared(scene: Scene, running: Servers) -> Good:
     """Good files of every kind, made by the command itself."""
     store, exports = scene.folder / "store", scene.folder / "exports"
     shutil.copytree(scene.study.undisturbed(), store)
@@ -295,7 +256,7 @@ def _prepared(scene: Scene, server: Server) -> Good:
             place.mkdir(parents=True)
         commands.append(["export", ref, "--to", form, str(place / names[form] if form in names else place)])
     for words in commands:
-        told = server.ask([*words, "--store", str(store)], scene.folder)
+        told = running.ask([*words, "--store", str(store)], scene.folder)
         if told["code"] != 0:
             raise SystemExit(f"{' '.join(words)}: {(scene.folder / 'err').read_text(encoding='utf-8')}")
     _by_hand(exports)
@@ -315,15 +276,8 @@ def _by_hand(exports: Path) -> None:
 
 @contextlib.contextmanager
 def _begin(scene: Scene) -> Iterator[Trial]:
-    servers: queue.Queue[Server] = queue.Queue()
-    running = [Server() for _ in range(scene.jobs)]
-    for server in running:
-        servers.put(server)
-    try:
-        yield partial(_trial, servers, _prepared(scene, running[0]))
-    finally:
-        for server in running:
-            server.close()
+    with servers(scene.jobs) as running:
+        yield partial(_trial, running, _prepared(scene, running))
 
 
 HOSTILE = Kind(

@@ -1,7 +1,7 @@
 """Commands in children of one process that has imported what takes long: an input costs some hundredths of a second.
 
-Standard input takes one JSON line a command, {"words": [...], "folder": ...}; standard output gives one line for each, a
-`Told`. What the command says goes to the files `out` and `err` of its folder.
+Standard input takes one JSON line a command, {"words": [...], "folder": ..., "seconds": ...}. Standard output gives one line
+for each, a `Told`. What the command says goes to the files `out` and `err` of its folder.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import TypedDict
 
 SECONDS, MIB = 10.0, 1024.0
-"""What no input may take. A command that takes longer, or `STOPPED` of memory, is killed."""
+"""What no input may take."""
 STOPPED = 3 * MIB
+"""A command that takes more memory is killed."""
 ROOMS = ("cli", "plan", "run", "store", "study", "interop", "data", "distill", "prune", "analyze", "models")
 OPTIONAL = ("ray", "onnx")
 MORE = (
@@ -86,19 +87,19 @@ def _resident(pid: int) -> float:
         return 0.0
 
 
-def answer(words: list[str], folder: str) -> Told:
-    """Run one command in a child."""
+def answer(words: list[str], folder: str, seconds: float) -> Told:
+    """Run one command in a child, which is killed after so many seconds."""
     began = time.monotonic()
     if (pid := os.fork()) == 0:
         _child(words, folder)
     pause = 0.002
     while True:
         ended, status, usage = os.wait4(pid, os.WNOHANG)
-        seconds = time.monotonic() - began
+        took = time.monotonic() - began
         if ended:
-            return {"code": os.waitstatus_to_exitcode(status), "seconds": seconds, "mib": usage.ru_maxrss / 1024}
-        if seconds > SECONDS or _resident(pid) > STOPPED:
-            os.kill(pid, signal.SIGKILL)
+            return {"code": os.waitstatus_to_exitcode(status), "seconds": took, "mib": usage.ru_maxrss / 1024}
+        if took > seconds or _resident(pid) > STOPPED:
+            os.killpg(pid, signal.SIGKILL)  # the child leads a group of its own
         time.sleep(pause)
         pause = min(0.05, pause * 1.2)
 
