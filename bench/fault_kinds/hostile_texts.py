@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fault_kinds.damage import ODD
-from fault_kinds.mutations import mutated
+from fault_kinds.mutations import mutated, packed_zeros
 
 VALUES = (
     *(
@@ -177,7 +177,7 @@ def table(good: str, draws: random.Random) -> tuple[str, bytes]:
             content = "\n".join(lines).encode(errors="surrogatepass")
     if draws.random() < 0.5:
         return "tsv", content
-    packed = gzip.compress(bytes(draws.choice((10**6, 10**9))) if draws.random() < 0.05 else content, 6, mtime=0)
+    packed = packed_zeros(draws.choice((2**20, 3 * 2**29))) if draws.random() < 0.05 else gzip.compress(content, mtime=0)
     return "tsv.gz", mutated(packed, draws) if draws.random() < 0.5 else packed
 
 

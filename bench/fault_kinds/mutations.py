@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import random
 import zipfile
 from collections.abc import Callable
+from functools import cache
 
 EXTREME = (
     b"\xff\xff\xff\xff",
@@ -66,6 +68,7 @@ def inside(content: bytes, change: Callable[[bytes], bytes], draws: random.Rando
     return zipped(held, pressed=draws.random() < 0.3)
 
 
+@cache
 def bomb(head: bytes, zeros: int) -> bytes:
     """A zip file whose one member is `head` and then a great many zeros, at a thousandth of their size."""
     target, piece = io.BytesIO(), bytes(2**20)
@@ -73,4 +76,14 @@ def bomb(head: bytes, zeros: int) -> bytes:
         member.write(head)
         for _ in range(zeros // len(piece)):
             member.write(piece)
+    return target.getvalue()
+
+
+@cache
+def packed_zeros(count: int) -> bytes:
+    """The same as a gzip file without a head."""
+    target, piece = io.BytesIO(), bytes(2**20)
+    with gzip.GzipFile(fileobj=target, mode="wb", mtime=0) as file:
+        for _ in range(count // len(piece)):
+            file.write(piece)
     return target.getvalue()
