@@ -17,7 +17,7 @@ from performance import markdown
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE, RECORD = DOCS / "reliability.md", DOCS / "reliability" / "faults.json"
-HEAD = ["kind", "trials", "broken", "what was seen", "largest", "minutes"]
+HEAD = ["kind", "trials", "broken", "minutes", "core-minutes", "largest", "what was seen"]
 
 
 def counted(counts: dict[str, int]) -> str:
@@ -32,10 +32,10 @@ def largest(figures: dict[str, float]) -> str:
 def cells(name: str, kind: KindRecord) -> list[str]:
     """One line of the table."""
     if kind["not_run"]:
-        return [name, "none", "", f"not run: {kind['not_run']}", "", ""]
+        return [name, "none", "", "", "", "", f"not run: {kind['not_run']}"]
     trials = f"{kind['trials']:,}" + (f" of {kind['asked']:,}" if kind["trials"] < kind["asked"] else "")
-    broken, minutes = f"{len(kind['broken']):,}", f"{kind['seconds'] / 60:.1f}"
-    return [name, trials, broken, counted(kind["outcomes"]), largest(kind["figures"]), minutes]
+    broken, minutes = f"{len(kind['broken']):,}", [f"{kind[time] / 60:.1f}" for time in ("seconds", "core_seconds")]
+    return [name, trials, broken, *minutes, largest(kind["figures"]), counted(kind["outcomes"])]
 
 
 def rows(record: CampaignRecord) -> list[list[str]]:

@@ -150,7 +150,7 @@ def _trial(stores: Stores, folder: Path, draws: random.Random) -> Outcome:
         wrong.add(artifact.name)
     if unseen := wrong - listed:
         raise Broken(f"{what}: {len(unseen)} artifacts are wrong, and verify does not list them; run: {done.said}")
-    seen = "said" if done.code else "left, and listed by verify" if wrong else "no matter, or made again"
+    seen = "said" if done.code else "left, and listed by verify" if wrong else "made again, or not needed"
     return Outcome(f"{kind}: {seen}")
 
 

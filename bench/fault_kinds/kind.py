@@ -65,7 +65,8 @@ class BrokenRecord(TypedDict):
 
 
 class KindRecord(TypedDict):
-    """One kind's counts. `not_run` says why there are none."""
+    """One kind's counts. `seconds` are wall time, and `core_seconds` those of all processes but Ray's. `not_run` says why there
+    are no trials."""
 
     promise: str
     asked: int
@@ -74,6 +75,7 @@ class KindRecord(TypedDict):
     figures: dict[str, float]
     broken: list[BrokenRecord]
     seconds: float
+    core_seconds: float
     not_run: str
 
 

@@ -56,7 +56,7 @@ RAY = Kind(
     "A run on Ray survives the death of a worker. After that of the raylet the next run ends with equal bits, and makes "
     "nothing twice.",
     long=10,
-    short=1,
+    short=0,
     begin=_begin,
     cannot=_no_ray,
 )

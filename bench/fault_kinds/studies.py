@@ -230,11 +230,11 @@ def differing(store: Path, expected: Contents) -> set[str]:
     return {name for name, sha256 in files(store).items() if expected.get(name) != sha256}
 
 
-def problem(store: Path, expected: Contents, *, complete: bool = True) -> str:
+def problem(store: Path, expected: Contents) -> str:
     """What is wrong with a store that a run has finished; empty where nothing is."""
     if wrong := sorted(differing(store, expected)):
         return f"{len(wrong)} files differ from the undisturbed store's: {', '.join(wrong[:3])}"
-    if complete and (missing := sorted(set(expected) - set(files(store)))):
+    if missing := sorted(set(expected) - set(files(store))):
         return f"{len(missing)} files are missing: {', '.join(missing[:3])}"
     if aside := list((store / ".damaged").glob("*")):
         return f"{len(aside)} artifacts were set aside as damaged: {aside[0].name}"
