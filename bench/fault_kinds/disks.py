@@ -141,10 +141,11 @@ def _amid(study: Study, place: Path, draws: random.Random) -> str:
     wait_for(process, store, draws.randrange(len(artifacts(study.undisturbed()))))
     time.sleep(draws.uniform(0, 0.3))
     subprocess.run(["chown", "-R", "root:root", str(store)], check=False)
-    _ended("not its store any longer", end(process), (0, 2))
+    ended = end(process)
+    _ended("not its store any longer", ended, (0, 2))
     _whole("not its store any longer", store)
     _goes_on("not its store any longer", study, store, study.contents())
-    return "another's from the middle on"
+    return f"another's from the middle on: {'finished' if ended.code == 0 else 'one message'}"
 
 
 def _bytes(store: Path) -> int:
