@@ -23,7 +23,7 @@ import same_bits  # noqa: E402
 from fault_kinds import KINDS, hostile_binaries, hostile_pickles, hostile_texts, kind  # noqa: E402
 from fault_kinds.damage import damaged  # noqa: E402
 from fault_kinds.hostile import judged  # noqa: E402
-from fault_kinds.kind import Broken, Kind, Outcome, Scene, Trial  # noqa: E402
+from fault_kinds.kind import Broken, CampaignRecord, Kind, KindRecord, Outcome, Scene, Trial  # noqa: E402
 from fault_kinds.mutations import mutated  # noqa: E402
 from fault_kinds.serving import Told  # noqa: E402
 from fault_kinds.studies import differing, problem  # noqa: E402
@@ -159,6 +159,30 @@ def test_a_hostile_pickle_would_be_executed(tmp_path: Path) -> None:
             executed += mark.exists()
             mark.unlink(missing_ok=True)
     assert executed
+
+
+def test_counts_of_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    held: KindRecord = {
+        "promise": "It holds.",
+        "asked": 2000,
+        "trials": 1500,
+        "outcomes": {"refused": 1400, "accepted": 99},
+        "figures": {"MiB": 412.3},
+        "broken": [{"trial": 7, "reason": "it does not hold", "folder": "f"}],
+        "seconds": 90.0,
+        "core_seconds": 120.0,
+        "not_run": "",
+    }
+    machine: dict[str, str | float] = {"processor": "P", "cores": 2, "torch": "2", "date": "2026-01-02T03:04"}
+    record: CampaignRecord = {"commit": "c0", "form": "long", "seed": 3, "machine": machine, "kinds": {"hostile": held}}
+    record["kinds"]["full"] = {**held, "not_run": "no disks here"}
+    path = tmp_path / "faults.json"
+    path.write_text(json.dumps(record), encoding="utf-8")
+    monkeypatch.setattr(reliability, "RECORD", path)
+    section = reliability.section()
+    assert "The long form with seed 3, on P, 2 cores, torch 2, commit c0, 2026-01-02." in section
+    assert "| hostile | 1,500 of 2,000 | 1 | 1.5 | 2.0 | MiB: 412 | refused: 1,400; accepted: 99 |" in section
+    assert "| full | none |  |  |  |  | not run: no disks here |" in section
 
 
 def test_the_page_is_what_the_record_makes() -> None:
