@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fault_kinds.accounts import Account
 from fault_kinds.kind import Broken, Kind, Outcome, Scene, Trial
-from fault_kinds.studies import Contents, Done, Study, artifacts, end, problem, start, verified, wait_for
+from fault_kinds.studies import SERIAL, TWO, Contents, Done, Study, artifacts, end, problem, start, verified, wait_for
 
 ROOM = "size=64m,nr_inodes=10000"
 
@@ -82,7 +82,7 @@ def _goes_on(what: str, study: Study, store: Path, expected: Contents) -> None:
 
 
 def _executor(draws: random.Random) -> tuple[str, ...]:
-    return draws.choice((("--executor", "serial"), ("--executor", "processes", "--workers", "2")))
+    return draws.choice((SERIAL, TWO))
 
 
 def _short_of(needed: int, option: str, study: Study, folder: Path, draws: random.Random) -> Outcome:

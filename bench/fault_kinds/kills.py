@@ -15,12 +15,11 @@ from pathlib import Path
 from same_bits import HERE
 
 from fault_kinds.kind import Broken, Kind, Outcome, Scene, Trial
-from fault_kinds.studies import Done, Study, artifacts, descendants, end, gone, problem, start, wait_for, words_of
+from fault_kinds.studies import TWO, Done, Study, artifacts, descendants, end, gone, problem, start, wait_for, words_of
 
 PLUGIN = ("--plugin", "fault_kinds.snapshots_often")
 BENCH = {"PYTHONPATH": f"{HERE}{os.pathsep}{HERE / 'bench'}"}
 WAYS = ("driver", "worker", "both", "distillation", "distillation", "INT", "TERM", "HUP")
-TWO = ("--executor", "processes", "--workers", "2")
 
 
 def distilling(study: Study, store: Path) -> subprocess.Popen[str]:

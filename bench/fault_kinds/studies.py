@@ -45,6 +45,8 @@ compare:
   overlap: {}
   evaluation: {nets: 2, length: 6it}
 """
+SERIAL, TWO = ("--executor", "serial"), ("--executor", "processes", "--workers", "2")
+"""Options of a run: in one process, or in two workers."""
 LONGEST = 300.0
 """Seconds after which a command of the tiny study counts as hanging."""
 
@@ -207,7 +209,7 @@ class Study:
 
     def run(self, store: Path, *options: str) -> Done:
         """Run the study to its end, in one process where no option says otherwise."""
-        return end(start(self.words("run", store, "--json", *(options or ("--executor", "serial")))))
+        return end(start(self.words("run", store, "--json", *(options or SERIAL))))
 
     def undisturbed(self) -> Path:
         """The store that a serial run makes, made at the first call. Not to be changed."""

@@ -14,9 +14,7 @@ from pathlib import Path
 
 from fault_kinds.accounts import GROUP, Account, no_accounts
 from fault_kinds.kind import Broken, Kind, Outcome, Scene, Trial
-from fault_kinds.studies import Done, Study, artifacts, end, problem, start, wait_for
-
-EXECUTORS = (("--executor", "serial"), ("--executor", "processes", "--workers", "2"))
+from fault_kinds.studies import SERIAL, TWO, Done, Study, artifacts, end, problem, start, wait_for
 
 
 def _shared(folder: Path) -> Path:
@@ -29,7 +27,7 @@ def _shared(folder: Path) -> Path:
 
 
 def _start(account: Account, study: Study, store: Path, draws: random.Random) -> subprocess.Popen[str]:
-    words = account.words(study.words("run", store, "--json", *draws.choice(EXECUTORS)))
+    words = account.words(study.words("run", store, "--json", *draws.choice((SERIAL, TWO))))
     return start(words, environment=account.environment)
 
 
