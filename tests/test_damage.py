@@ -13,7 +13,7 @@ import tiny
 import torch
 
 from distill_prune.cli.runs import _is_current as is_current
-from distill_prune.errors import DamagedArtifact, RunError
+from distill_prune.errors import DamagedArtifact, StoreError
 from distill_prune.fingerprints import file_hash
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph
@@ -114,7 +114,7 @@ def test_nothing_is_written_through_a_link(empty: Store, tmp_path: Path, monkeyp
     (empty.root / ".tags.json.guessed").symlink_to(outside / "precious")
     tiny.execute(empty)
     assert [path.name for path in outside.iterdir()] == ["precious"]
-    with pytest.raises(RunError, match="File exists"):
+    with pytest.raises(StoreError, match="File exists"):
         empty.tag(graph.summary, "name")
     assert (outside / "precious").read_text() == "as it was"
 
@@ -178,7 +178,7 @@ def test_an_odd_document_of_an_artifact_is_damage(
 
 
 def test_a_memory_of_files_is_written_anew(cli: tiny.Cli, empty: Store, tmp_path: Path) -> None:
-    np.savez(tmp_path / "x.npz", x=np.zeros((40, 8, 8, 1), np.uint8), y=np.arange(40) % 10)
+    np.savez(tmp_path / "x.npz", x=np.arange(200 * 64, dtype=np.uint8).reshape(200, 8, 8), y=np.arange(200) % 10)
     arguments = ("plan", "digits.yaml", "--set", f"data={{name: npz, path: {tmp_path / 'x.npz'}}}", "--store", empty.root)
     for content in ODD:
         (empty.root / "fingerprints.json").write_bytes(content)

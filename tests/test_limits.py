@@ -172,7 +172,7 @@ def test_text_is_paid_for_by_its_columns(tmp_path: Path, monkeypatch: pytest.Mon
 def test_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert json_of(b'{"a": [1]}') == {"a": [1]}
     for text in (b"[" * 65 + b"]" * 65, b"[" * 10**5 + b"]" * 10**5, b'{"a":' * 65 + b"1" + b"}" * 65):
-        with pytest.raises(ValueError, match="deeper than 64 times"):
+        with pytest.raises(ValueError, match="deeper than 64 levels"):
             json_of(text)
     assert json_of(b"[" * 64 + b"]" * 64)
     path = tmp_path / "a.json"

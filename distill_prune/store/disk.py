@@ -91,7 +91,7 @@ def not_written(root: Path, what: str, problem: OSError) -> DistillPruneError:
     return StoreError(
         f"the store '{root}' cannot be written to",
         got=f"{problem.strerror}: {problem.filename or root}",
-        mend="another --store, or the right to write to this one",
+        mend="another --store, or the permission to use this one",
     )
 
 
