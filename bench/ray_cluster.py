@@ -44,7 +44,7 @@ def contents(store: Path) -> dict[str, Any]:
         name = str(path.relative_to(store))
         if path.name == "manifest.json":
             manifest = json.loads(path.read_text())
-            found[name] = {k: v for k, v in manifest.items() if k not in ("seconds", "peak_mb", "created")}
+            found[name] = {k: v for k, v in manifest.items() if k not in ("seconds", "peak_mb", "created", "seal")}
         else:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found

@@ -80,15 +80,23 @@ def hits(store: Path, data: Path, tree: Path) -> bool:
     return complete
 
 
+def told(content: bytes) -> bytes:
+    """What a manifest says of bits; all of it, where it is no manifest."""
+    try:
+        manifest = json.loads(content)
+        kept = {k: manifest[k] for k in ("key", "stage", "version", "label", "settings", "inputs", "threads", "files")}
+        return json.dumps(kept, sort_keys=True).encode()
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return content
+
+
 def files(store: Path) -> dict[str, str]:
     """sha256 of every file of every artifact; of its manifest what decides and records bits."""
     sums = {}
     for path in sorted(p for p in store.glob("[!.]*/*/*") if p.is_file() and p.parent.parent.name != "reports"):
         content = path.read_bytes()
         if path.name == "manifest.json":
-            manifest = json.loads(content)
-            told = {k: manifest[k] for k in ("key", "stage", "version", "label", "settings", "inputs", "threads", "files")}
-            content = json.dumps(told, sort_keys=True).encode()
+            content = told(content)
         sums[str(path.relative_to(store))] = hashlib.sha256(content).hexdigest()
     return sums
 

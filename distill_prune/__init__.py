@@ -5,8 +5,9 @@ The names below are the public surface; they are imported on use, so that `impor
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+TYPE_CHECKING = False  # importing `typing` would take most of the time of this
+if TYPE_CHECKING:
+    from typing import Any
 
 _PUBLIC = {
     # nouns
@@ -58,6 +59,8 @@ __all__ = sorted(_PUBLIC)
 def __getattr__(name: str) -> Any:
     if name not in _PUBLIC:
         raise AttributeError(f"module 'distill_prune' has no attribute '{name}'")
+    import importlib
+
     return getattr(importlib.import_module(f"distill_prune.{_PUBLIC[name]}"), name)
 
 

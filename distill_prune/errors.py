@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
+import re
 from collections.abc import Iterable
 from typing import TypeVar
+
+from distill_prune.letters import printable_lines
 
 T = TypeVar("T")
 
@@ -29,7 +34,7 @@ class DistillPruneError(Exception):
             lines.append(f"  expected: {expected}")
         if mend is not None:
             lines.append(f"  mend:     {mend}")
-        super().__init__("\n".join(lines))
+        super().__init__(printable_lines("\n".join(lines)))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling that carries an error out of a worker.
@@ -63,6 +68,16 @@ class StoreError(UserError):
     """A store that cannot be read or written, or a reference that names nothing in it."""
 
 
+class UnreadableArtifact(StoreError):
+    """An artifact of another user, who has not shared it. It may be whole: nobody moves it aside."""
+
+    def __init__(self, stage: str, key: str, reason: str) -> None:
+        self.stage, self.key, self.reason = stage, key, reason
+        super().__init__(
+            f"{stage} {key[:12]} cannot be read by this user", got=reason, mend="its owner can share it: chmod -R g+rX"
+        )
+
+
 class DeviceError(UserError):
     """A device that this machine does not have."""
 
@@ -81,6 +96,47 @@ class DamagedArtifact(RunError):
     def __init__(self, stage: str, key: str, reason: str) -> None:
         self.stage, self.key, self.reason = stage, key, reason
         super().__init__(f"damaged artifact {stage}/{key[:12]}: {reason}")
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_FORBIDDEN = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_NO_PLACE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY, errno.ELOOP})
+_ADVICE = {
+    errno.EIO: "check the disk and its connection; what is finished is kept",
+    errno.ENOMEM: "free memory, or fewer --workers",
+    errno.EMFILE: "let a process open more files: ulimit -n",
+    errno.ENFILE: "let the system open more files",
+    errno.EFBIG: "let a process write larger files (ulimit -f), or another file system",
+}
+_NUMBER = re.compile(r"\(os error (\d+)\)")
+
+
+def forbidden(problem: OSError) -> bool:
+    """Whether this user, or anybody, may not write there."""
+    return problem.errno in _FORBIDDEN
+
+
+def system_error(
+    what: str, problem: Exception, elsewhere: str = "another path", kind: type[UserError] = UserError
+) -> DistillPruneError:
+    """What the system refused, as one error: one rule for all commands.
+
+    A path that cannot be used is the user's mistake, an error of the given `kind`: it is missing, forbidden, read-only, too
+    long, or a file in place of a folder. A full or broken disk and a lack of memory are a `RunError`. `what` could not be done;
+    `elsewhere` says where another path is given. `problem` is an OSError, or an error of a library that quotes one.
+    """
+    quoted = _NUMBER.search(str(problem))
+    number = int(quoted[1]) if quoted else problem.errno if isinstance(problem, OSError) else None
+    got = os.strerror(number) if number else problem
+    if number in _FULL:
+        return RunError(what, got=got, mend="make room on the disk and run the command again: what is finished is kept")
+    if number in _FORBIDDEN:
+        return kind(what, got=got, mend=f"{elsewhere}, or the permission to use this one")
+    if number == errno.ENAMETOOLONG:
+        return kind(what, got=got, mend="a shorter path")
+    if number in _NO_PLACE:
+        return kind(what, got=got, mend=elsewhere)
+    return RunError(what, got=got, mend=_ADVICE.get(number or 0))
 
 
 def needed(value: T | None, what: str, whose: str) -> T:

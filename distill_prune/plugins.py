@@ -11,6 +11,7 @@ file says leads to an import: a file names entries, never modules.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import cast
 
 from distill_prune.errors import UserError, nearest
+from distill_prune.limits import VARIABLE, max_size
 from distill_prune.table import EntryModule, Table, imported
 
 TABLES = {
@@ -92,17 +94,20 @@ def register(entries: Mapping[str, Mapping[str, str]]) -> None:
 
 @dataclass(frozen=True)
 class Registered:
-    """What is registered in this process, for one that it starts: entries by table, and where their modules lie."""
+    """What is registered in this process, for one that it starts: entries by table, where their modules lie, and the memory
+    in bytes that one source may take."""
 
     entries: Mapping[str, Mapping[str, str]]
     path: Sequence[str]
+    max_size: int
 
     @classmethod
     def here(cls) -> Registered:
         entries = {name: table_of(name).registered for name in TABLES}
-        return cls({t: e for t, e in entries.items() if e}, tuple(sys.path))
+        return cls({t: e for t, e in entries.items() if e}, tuple(sys.path), max_size())
 
     def restore(self) -> None:
         """Register the same in this process. Before settings of a plugin are unpickled: that imports their modules."""
+        os.environ[VARIABLE] = str(self.max_size)
         sys.path[:] = [*self.path, *(p for p in sys.path if p not in self.path)]
         register(self.entries)

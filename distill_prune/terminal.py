@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from distill_prune.letters import printable, printable_lines
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -59,13 +62,13 @@ class Quiet:
         pass
 
     def printed(self, node: Node, line: str) -> None:
-        print(f"{node.label}: {line}", file=self._err, flush=True)
+        print(f"{printable(node.label)}: {line}", file=self._err, flush=True)
 
     def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None:
         self._done += 1
 
     def warn(self, message: str) -> None:
-        print(f"warning: {message}", file=self._err, flush=True)
+        print(f"warning: {printable_lines(message)}", file=self._err, flush=True)
 
     def close(self) -> None:
         pass
@@ -104,10 +107,10 @@ class Live(Quiet):
         self._console = Console(file=self._err)
         self._bars = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
-            TextColumn("[dim]{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", style="dim", markup=False),
             console=self._console,
             transient=True,
         )
@@ -119,7 +122,7 @@ class Live(Quiet):
         if total > hits:
             self._bars.start()
             self._whole = self._bars.add_task(
-                "[bold]artifacts", total=total, completed=hits, note=f"about {duration(cost_s / self._workers)} left"
+                "artifacts", total=total, completed=hits, note=f"about {duration(cost_s / self._workers)} left"
             )
 
     def started(self, nodes: Sequence[Node]) -> None:
@@ -127,11 +130,11 @@ class Live(Quiet):
         if first.key in self._rows:  # tried again
             return
         more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-        self._rows[first.key] = self._bars.add_task(f"  {first.stage}: {first.label}{more}", total=None, note="")
+        self._rows[first.key] = self._bars.add_task(f"  {first.stage}: {printable(first.label)}{more}", total=None, note="")
 
     def ticked(self, node: Node, done: int, total: int, note: str) -> None:
         if node.key in self._rows:
-            self._bars.update(self._rows[node.key], completed=done, total=total, note=note)
+            self._bars.update(self._rows[node.key], completed=done, total=total, note=printable(note))
 
     def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None:
         super().finished(node, status, seconds, left_s)
@@ -140,18 +143,19 @@ class Live(Quiet):
         self._bars.update(self._whole, completed=self._done, note=f"about {duration(self.left(left_s))} left")
 
     def printed(self, node: Node, line: str) -> None:
-        self._console.print(f"{node.label}: {line}", markup=False, highlight=False)
+        self._console.print(f"{printable(node.label)}: {line}", markup=False, highlight=False, emoji=False)
 
     def warn(self, message: str) -> None:
         self._console.print("[yellow]warning:[/] ", end="")
-        self._console.print(message, markup=False)
+        self._console.print(printable_lines(message), markup=False, highlight=False, emoji=False)
 
     def close(self) -> None:
         self._bars.stop()
 
 
 def watcher(workers: int, *, json: bool = False) -> Quiet:
-    """The watcher for this stream."""
+    """The watcher for this stream: bars where lines can be written again."""
     if json:
         return Quiet(workers)
-    return Live(workers) if sys.stderr.isatty() and sys.stdout.isatty() else Lines(workers)
+    moving = sys.stderr.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    return Live(workers) if moving else Lines(workers)

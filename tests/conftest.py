@@ -69,7 +69,7 @@ def cli(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> I
     """The command in this process: `cli("ls", "--store", ...)` gives `code`, `out` and `err`; a traceback fails."""
     from distill_prune import cli as module
 
-    before = [(s, signal.getsignal(s)) for s in (signal.SIGTERM, signal.SIGINT)]
+    before = [(s, signal.getsignal(s)) for s in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)]
 
     def call(*arguments: object) -> SimpleNamespace:
         monkeypatch.setattr("sys.argv", ["distill-prune", *map(str, arguments)])

@@ -15,7 +15,7 @@ from tiny_bert import MINILM, SHAPE, made, model_of, sentences, settings_of
 from torch import Tensor
 from torch.func import functional_call
 
-from distill_prune.errors import ConfigError, DataError, RunError, UserError
+from distill_prune.errors import ConfigError, DataError, UserError
 from distill_prune.models import Model, bert, build_model, minilm, resolved
 from distill_prune.models.transformer import FAR, Configuration
 from distill_prune.training import flops_of_step

@@ -115,7 +115,7 @@ def test_an_unknown_ref(cli: Cli, empty: Store, command: str) -> None:
 @pytest.mark.parametrize("command", ["import", "export", "diff", "rm", "gc", "schema"])
 def test_commands_that_are_not_there_yet(cli: Cli, command: str) -> None:
     """They say so, and what to do instead; the list shrinks as they come."""
-    from distill_prune.cli import app
+    from distill_prune.cli.application import app
 
     hidden = {c.name for c in app.registered_commands if c.hidden}
     if command not in hidden:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
 
-from distill_prune.errors import DamagedArtifact
+from distill_prune.cli.runs import _is_current as is_current
+from distill_prune.errors import DamagedArtifact, StoreError
 from distill_prune.fingerprints import file_hash
 from distill_prune.plan.graph import build
+from distill_prune.plan.nodes import Graph
 from distill_prune.run.worker import WorkProgress
 from distill_prune.store.store import Store
 
@@ -90,11 +94,11 @@ def test_modes_follow_the_mask_of_the_user(mask: int, tmp_path: Path) -> None:
     try:
         store = Store(tmp_path / "store", create=True)
         tiny.execute(store, until="experts")
-        WorkProgress(tmp_path / "work", lambda *_: None).save({"a": torch.zeros(1)}, {})
+        WorkProgress(store.work("0" * 64), lambda *_: None).save({"a": torch.zeros(1)}, {})
     finally:
         os.umask(before)
-    files = [path for path in (*store.root.rglob("*"), *(tmp_path / "work").iterdir()) if path.is_file()]
-    assert len(files) > 8
+    files = [path for path in store.root.rglob("*") if path.is_file()]
+    assert len(files) > 8 and "snapshot.safetensors" in {path.name for path in files}
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in files if ".locks" not in path.parts}
     assert set(modes.values()) == {oct(0o666 & ~mask)}, modes
 
@@ -110,9 +114,86 @@ def test_nothing_is_written_through_a_link(empty: Store, tmp_path: Path, monkeyp
     (empty.root / ".tags.json.guessed").symlink_to(outside / "precious")
     tiny.execute(empty)
     assert [path.name for path in outside.iterdir()] == ["precious"]
-    with pytest.raises(FileExistsError):
+    with pytest.raises(StoreError, match="File exists"):
         empty.tag(graph.summary, "name")
     assert (outside / "precious").read_text() == "as it was"
+
+
+@pytest.mark.parametrize("folder", [".work", "data", ".locks", ".damaged", "reports/tiny/figures"])
+def test_a_folder_of_a_store_that_is_a_link_is_refused(
+    cli: tiny.Cli, store: Store, graph: Graph, file: str, tmp_path: Path, folder: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    flip(store.path("data", graph.data) / "numbers.json", 3)
+    for key in store.keys("experts"):
+        shutil.rmtree(store.path("experts", key))
+    for key in (*graph.sets.values(), graph.summary):
+        shutil.rmtree(store.path("distill" if key != graph.summary else "compare", key))
+    at = store.root / folder
+    shutil.rmtree(at, ignore_errors=True)
+    at.parent.mkdir(parents=True, exist_ok=True)
+    at.symlink_to(outside)
+    done = cli("run", file, "--executor", "serial", "--store", store.root)
+    assert done.code == 2 and f"'{at}' is a link, and nothing in a store is written through one" in done.err, done
+    assert list(outside.iterdir()) == []
+
+
+ODD = [b"", b"null", b"[1]", b'{"files": {}}', b'{"a": 1}', b"[" * 100_000, b'{"a": NaN}', b"\xff", b'["\\ud800"]', b"1" * 5000]
+
+
+@pytest.mark.parametrize("content", ODD)
+def test_odd_memories_are_written_anew(empty: Store, content: bytes) -> None:
+    path = empty.root / "fingerprints.json"
+    path.write_bytes(content)
+    key = build(tiny.pipeline(), empty).data
+    assert build(tiny.pipeline(), empty).data == key and build(tiny.pipeline(), Store(empty.root / "none")).data == key
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "numbers.json"])
+def test_an_odd_document_of_an_artifact_is_damage(
+    cli: tiny.Cli, store: Store, graph: Graph, file: str, tmp_path: Path, name: str
+) -> None:
+    """Of any content and size; and whatever stands in its place."""
+    whole, where, key = tiny.contents(store), ("--store", store.root), graph.summary
+    path = store.path("compare", key) / name
+    known = path.read_bytes()
+    for content in ODD:
+        path.write_bytes(content)
+        assert "1 damaged" in cli("verify", key, *where).out
+        assert cli("ls", *where).out.count("DAMAGED") == (name == "manifest.json")
+        shown = cli("show", key, *where)
+        assert shown.code == 1 and f"damaged artifact compare/{key[:12]}" in shown.err
+        assert cli("plan", file, *where).code == cli("gc", "--dry-run", *where).code == 0
+    with path.open("wb") as large:
+        large.truncate(100 * 2**20)
+    assert "1 damaged" in cli("verify", key, *where).out and not store.sound("compare", key)
+    path.unlink()
+    os.mkfifo(path)
+    assert "1 damaged" in cli("verify", key, *where).out and not store.sound("compare", key)
+    path.unlink()
+    path.write_bytes(known[:-1])
+    tiny.execute(store)
+    assert tiny.contents(store) == whole
+
+
+def test_a_memory_of_files_is_written_anew(cli: tiny.Cli, empty: Store, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", x=np.arange(200 * 64, dtype=np.uint8).reshape(200, 8, 8), y=np.arange(200) % 10)
+    arguments = ("plan", "digits.yaml", "--set", f"data={{name: npz, path: {tmp_path / 'x.npz'}}}", "--store", empty.root)
+    for content in ODD:
+        (empty.root / "fingerprints.json").write_bytes(content)
+        done = cli(*arguments)
+        assert done.code == 0, done
+        known = json.loads((empty.root / "fingerprints.json").read_bytes())
+        assert [len(sha256) for sha256 in known.values()] == [64]
+
+
+@pytest.mark.parametrize("content", [*ODD, b'["a"]', b'{"made_of": ["a"], "files": "a"}'])
+def test_an_odd_mark_of_a_report_is_no_report(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / ".made-of.json").write_bytes(content)
+    assert not is_current(tmp_path / ".made-of.json", "stamp")
+    (tmp_path / ".made-of.json").write_text('{"made_of": "stamp", "pipeline": "tiny", "files": []}')
+    assert is_current(tmp_path / ".made-of.json", "stamp")
 
 
 def test_what_vanishes_while_it_is_read_is_damage(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ def test_of_several_measurements_those_that_are_alike(store: Store, graph: Graph
     newer = next(u for u in again.units if u.level == 2).measured["accuracy"]
     for key, when in ((newer, "2999-01-01"),):
         path = store.path("compare", key) / "manifest.json"
-        path.write_text(json.dumps({**json.loads(path.read_text()), "created": when}))
+        path.write_bytes(tiny.resealed({**json.loads(path.read_text()), "created": when}))
     own = next(u for u in graph.units if (u.arm, u.level) == ("synthetic", 2)).measured["accuracy"]
     found = difference(store, a, b)["measured"]["accuracy"]
     assert found["a"]["key"] == own and found["alike"]

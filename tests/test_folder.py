@@ -17,6 +17,7 @@ from distill_prune import data
 from distill_prune.data import folder, image_file
 from distill_prune.data.split import stratified
 from distill_prune.errors import DataError
+from distill_prune.limits import Budget
 from distill_prune.rng import stream
 
 RNG = np.random.default_rng(0)
@@ -169,7 +170,7 @@ def test_shorter_side_is_scaled_and_the_middle_cut_out(tmp_path: Path, shape: tu
     file = save(tmp_path / "a.png", pixels)
     expected = triangle(triangle(pixels, scaled[1], 1), scaled[0], 0)
     top, left = ((side - 8) // 2 for side in scaled)
-    found = image_file.decode([file], 8, 3)[0].permute(1, 2, 0).numpy()
+    found = image_file.decode([file], 8, 3, Budget(file))[0].permute(1, 2, 0).numpy()
     np.testing.assert_allclose(found, expected[top : top + 8, left : left + 8], atol=1.01)
 
 

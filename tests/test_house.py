@@ -41,8 +41,10 @@ FLOORS = (
     {"artifacts", "entries"},
     {"tree", "rng", "progress", "table", "argument", "fingerprints", "objective", "vision"},
     {"settings"},
-    {"duration", "compiled"},
+    {"duration", "compiled", "outside"},
+    {"limits"},
     {"errors", "arithmetic"},
+    {"letters", "interrupts"},
 )
 """From the top down. A room imports from itself and from the floors below it; rooms of one floor do not know each other."""
 

@@ -60,6 +60,18 @@ def test_a_lease_that_is_being_written_is_left_to_its_run(empty: Store) -> None:
     assert leased(empty) == set() and aside.exists()
 
 
+@pytest.mark.parametrize("content", [b"[", b"null", b'{"a": 1}', b'["a"]', b"[1]", b"[" * 100_000, b"\xff"])
+def test_what_a_live_run_needs_and_nobody_can_read_is_safe(cli: tiny.Cli, empty: Store, content: bytes) -> None:
+    graph, _ = made(empty)
+    with lease(empty, list(graph.nodes)):
+        (path,) = (empty.root / ".runs").iterdir()
+        path.write_bytes(content)
+        for command in (["gc", "-y"], ["rm", graph.data, "--with-dependents", "-y"]):
+            done = cli(*command, "--store", empty.root)
+            assert done.code == 2 and "does not say what a live run needs" in done.err, done
+    assert cli("gc", "-y", "--store", empty.root).code == 0 and leased(empty) == set()
+
+
 def test_a_run_holds_a_lease_while_it_makes_something(empty: Store) -> None:
     seen: list[set[str]] = []
     graph, _ = tiny.execute(empty, watch=tiny.Watch(lambda _: seen.append(leased(empty))), until="experts")

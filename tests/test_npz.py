@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from reference_data import GOOD, LABELS, PIXELS, folder, packed, part, save
 from distill_prune import data
 from distill_prune.data import npz
 from distill_prune.errors import DataError
+from distill_prune.limits import VARIABLE
 
 
 @pytest.mark.parametrize(
@@ -138,6 +141,16 @@ def test_damaged_npz(tmp_path: Path) -> None:
         data.prepare(npz.Settings(path=str(path)))
 
 
+def test_a_name_of_a_kilobyte_is_not_repeated(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", **GOOD)
+    content = bytearray(path.read_bytes())
+    content[26:30] = b"\xd0\x07\0\0"  # the length of the first member's name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"only a part of one\n  got:      File name in directory") as caught:
+        data.prepare(npz.Settings(path=str(path)))
+    assert len(str(caught.value)) < 600
+
+
 @pytest.mark.parametrize(("kind", "exact"), [("webp", True), ("jpeg", False)])
 def test_packed_images(tmp_path: Path, kind: str, exact: bool) -> None:
     smooth = np.repeat(np.repeat(PIXELS[:, :2, :2], 8, 1), 8, 2)
@@ -167,5 +180,111 @@ def test_broken_packed_image_is_named(tmp_path: Path) -> None:
 
 def test_packed_image_of_another_shape_is_named(tmp_path: Path) -> None:
     contents = {**packed([*PIXELS[:20], PIXELS[20][:4], *PIXELS[21:]]), "labels": LABELS}
-    with pytest.raises(DataError, match=r"image in row 20 of .* differs in shape\n  got:      \(4, 5, 3\)"):
+    with pytest.raises(DataError, match=r"image in row 20 of .* differs in shape\n  got:      \(3, 4, 5\)"):
         data.prepare(folder(tmp_path, contents))
+
+
+# what is declared
+
+
+def array(header: str, values: bytes, version: bytes = b"\x01\x00") -> bytes:
+    """An array as .npy, with a header of somebody's."""
+    text = header.encode() + b" " * (-(len(header) + 11) % 64) + b"\n"
+    return b"\x93NUMPY" + version + len(text).to_bytes(2 if version[0] == 1 else 4, "little") + text + values
+
+
+def forged(path: Path, x: bytes, method: int = zipfile.ZIP_DEFLATED) -> Path:
+    labels = io.BytesIO()
+    np.save(labels, LABELS)
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("x.npy", x)
+        archive.writestr("y.npy", labels.getvalue())
+    return path
+
+
+HEADER = "{'descr': '|u1', 'fortran_order': False, 'shape': %s}"
+
+
+def test_the_forger_can_write_what_is_read(tmp_path: Path) -> None:
+    path = forged(tmp_path / "a.npz", array(HEADER % "(60, 6, 5, 3)", PIXELS.tobytes()))
+    found = data.prepare(npz.Settings(path=str(path))).pixels
+    assert sorted(p.numpy().tobytes() for p in found) == sorted(p.tobytes() for p in PIXELS.transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (array(HEADER % "(60, 60000, 60000, 3)", PIXELS.tobytes()), "are 648000000000 bytes, and 5400 are there"),
+        (array(HEADER % "(60, 6, 5, 4)", PIXELS.tobytes()), "are 7200 bytes, and 5400 are there"),
+        (array(HEADER % "(60, 6, 5, 2)", PIXELS.tobytes()), "are 3600 bytes, and 5400 are there"),
+        (array(HEADER % "(60, -6, -5, 3)", PIXELS.tobytes()), "are 5400 bytes, and 5400 are there"),
+        (array(HEADER % "()", b"1"), "x.npy is a single value, and no array"),
+        (array(HEADER % "(60, 0, 5, 3)", b""), "have the wrong shape"),
+        (array("{'descr': '|V0', 'fortran_order': False, 'shape': (60,)}", b""), "cannot be read as an .npz file"),
+        (array("{'descr': '|O', 'fortran_order': False, 'shape': (60,)}", b"1"), "pickled Python objects"),
+        (array("(" * 9000, b""), "cannot be read as an .npz file"),
+        (array(HEADER % ("9" * 5000), b""), "cannot be read as an .npz file"),
+        (array(HEADER % "(60,)", bytes(60), b"\x03\x00"), "version \\(3, 0\\) of the format of arrays"),
+        (array(HEADER % "(60, 6, 5, 3)", PIXELS.tobytes(), b"\x02\x00"), "version \\(2, 0\\) of the format of arrays"),
+        (b"PK", "cannot be read as an .npz file"),
+    ],
+)
+def test_arrays_that_are_not_what_they_declare(tmp_path: Path, x: bytes, message: str) -> None:
+    path = forged(tmp_path / "a.npz", x)
+    with pytest.raises(DataError, match=rf"(?s)'{path}'.*{message}|{message}"):
+        data.prepare(npz.Settings(path=str(path)))
+
+
+def test_compression_that_numpy_does_not_write(tmp_path: Path) -> None:
+    path = forged(tmp_path / "a.npz", array(HEADER % "(60, 6, 5, 3)", PIXELS.tobytes()), zipfile.ZIP_LZMA)
+    with pytest.raises(DataError, match="compressed in a way that NumPy does not write"):
+        data.prepare(npz.Settings(path=str(path)))
+
+
+def test_arrays_in_the_order_of_columns(tmp_path: Path) -> None:
+    found = npz.load(folder(tmp_path, {"x": np.asfortranarray(PIXELS), "y": LABELS}))
+    assert np.array_equal(found.pixels[:60].permute(0, 2, 3, 1).numpy(), PIXELS)
+
+
+def test_arrays_that_take_too_much_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted over both files, before a byte is unpacked; arrays that nobody asks for are not counted."""
+    settings = folder(tmp_path, {**GOOD, "other": np.zeros(10**6)})
+    needs = 2 * 2 * (PIXELS.nbytes + LABELS.nbytes)
+    monkeypatch.setenv(VARIABLE, str(needs))
+    npz.load(settings)
+    monkeypatch.setenv(VARIABLE, str(needs - 1))
+    with pytest.raises(
+        DataError,
+        match=rf"(?s)^'{tmp_path}' takes too much memory to read\n  got: +21.9KB, with the array y.*size 21.9KB",
+    ):
+        npz.load(settings)
+
+
+def test_packed_images_that_take_too_much_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A white picture of 4 million pixels is a file of some hundred bytes."""
+    white = packed([np.full((2000, 2000, 3), 255, np.uint8)] * 6)
+    assert white["webp"].nbytes < 50_000
+    settings = folder(tmp_path, {**white, "y": np.arange(6) % 2})
+    monkeypatch.setenv(VARIABLE, "60MB")
+    with pytest.raises(DataError, match="to decode 2000x2000 pixels"):
+        npz.load(settings)
+    monkeypatch.setenv(VARIABLE, "70MB")
+    with pytest.raises(DataError, match=r"12 images like row 0, \(3, 2000, 2000\)"):
+        npz.load(settings)
+
+
+def test_soft_labels_have_a_way_in(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError,
+        match=r"(?s)are soft: a number for each class\n  got: +float64 \(60, 3\).*import ddranking",
+    ):
+        npz.load(folder(tmp_path, {"x": PIXELS, "y": np.eye(3)[LABELS]}))
+
+
+def test_labels_of_ids_take_no_memory(tmp_path: Path) -> None:
+    for highest in (20_000_000, 10**12, 2**63 - 1):
+        labels = np.where(LABELS == 2, highest, LABELS.astype(np.int64))
+        with pytest.raises(DataError, match=rf"(?s)no numbers of classes.*3 distinct labels, the largest {highest}"):
+            npz.load(folder(tmp_path, {"x": PIXELS, "y": labels}))
+    with pytest.raises(DataError, match="labels outside its classes"):
+        npz.load(folder(tmp_path, {"x": PIXELS, "y": np.where(LABELS == 2, 2**64 - 1, LABELS.astype(np.uint64))}))

@@ -113,6 +113,8 @@ def test_entries_that_cannot_be_used(write: Write, code: str, said: str) -> None
         (["run", "p.yaml", "--plugin", "a"], ["--plugin", "a", "run", "p.yaml"]),
         (["run", "--plugin=a.b", "p.yaml", "--plugin", "c"], ["--plugin", "a.b", "--plugin", "c", "run", "p.yaml"]),
         (["--plugin", "a", "ls"], ["--plugin", "a", "ls"]),
+        (["data", "--max-size", "4GB", "p.yaml"], ["--max-size", "4GB", "data", "p.yaml"]),
+        (["data", "p.yaml", "--plugin=a", "--max-size=1MB"], ["--plugin", "a", "--max-size", "1MB", "data", "p.yaml"]),
         (["tag", "x", "--", "--plugin", "a"], ["tag", "x", "--", "--plugin", "a"]),
         ([], []),
     ],

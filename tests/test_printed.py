@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 import tiny
 from reference_plugins import LOUD
 
-from distill_prune.run.printed import LONGEST, Printed, heard
+from distill_prune.run import printed
+from distill_prune.run.printed import LONGEST, Printed, heard, quiet_libraries
 from distill_prune.store.store import Store
 
 ARMS = "arms={real: {images: real, criterion: {name: loud}}}"
@@ -49,6 +52,20 @@ def test_a_kept_stream_is_heard_by_whoever_hears_at_the_time(capfd: pytest.Captu
     kept.write("d\n")
     kept.flush()
     assert lines == ["first: a", "first: b", "second: c"] and capfd.readouterr().err == "d\n"
+
+
+def test_warnings_of_libraries_are_dropped_and_one_of_a_plugin_is_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugin = tmp_path / "mine.py"
+    plugin.touch()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        quiet_libraries()
+        for place in (pytest.__file__, shutil.__file__, printed.__file__, "<string>", "sys"):
+            warnings.warn_explicit("of a library", UserWarning, place, 1)
+        warnings.warn_explicit("careful,\n\x1btwice", UserWarning, str(plugin), 7)
+    assert capsys.readouterr().err == f"warning: careful, \\x1btwice ({plugin}, line 7)\n"
 
 
 @pytest.mark.parametrize("executor", ["serial", "processes"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import http.server
+import os
 import socket
 import threading
 import urllib.request
@@ -15,7 +17,7 @@ import pytest
 from reference_published import NAMES, Made, check, made_mnist, made_of_each
 
 from distill_prune import data
-from distill_prune.errors import DataError
+from distill_prune.errors import DataError, RunError
 
 made = pytest.fixture(made_of_each, params=NAMES)
 mnist = pytest.fixture(made_mnist)
@@ -84,6 +86,16 @@ def test_no_network(mnist: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     assert caught.value.mend == f"put t10k-labels-idx1-ubyte.gz in '{raw}', from {' or '.join(mnist.set.urls)}"
     assert len(list(raw.iterdir())) == 3
     assert waits == [30.0, 30.0] and socket.getdefaulttimeout() is None
+
+
+def test_a_full_disk_is_not_the_fault_of_the_network(mnist: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(urllib.request, "urlopen", full)
+    (mnist.root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz").unlink()
+    with pytest.raises(RunError, match=r"(?s)t10k-labels-idx1-ubyte.gz' cannot be written.*make room on the disk"):
+        data.prepare(mnist.settings(download=True))
 
 
 def test_folder_that_cannot_be_written(tmp_path: Path) -> None:

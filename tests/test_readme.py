@@ -36,7 +36,7 @@ def test_the_readme_has_its_commands():
 
 
 def test_every_command_stands_in_the_readme():
-    from distill_prune.cli import app
+    from distill_prune.cli.application import app
 
     names = {c.name or c.callback.__name__.removesuffix("_") for c in app.registered_commands}
     assert {n for n in names if not re.search(rf"(?<![\w-]){n}(?![\w-])", TEXT)} == set()

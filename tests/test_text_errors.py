@@ -58,6 +58,21 @@ def changed(at: dict[str, Path], name: str, to: Path, change: Callable[[Path], o
         ("model__path", lambda d: (d / "config.json").unlink(), "error: no config.json in "),
         ("model__path", lambda d: (d / "config.json").write_text("[]"), "config.json' describes no network"),
         ("model__path", lambda d: (d / "model.safetensors").write_bytes(b"no"), "is no safetensors file"),
+        (
+            "model__path",
+            lambda d: (d / "config.json").write_text("[" * 10**5 + "]" * 10**5),
+            "config.json' describes no network",
+        ),
+        (
+            "model__path",
+            lambda d: (d / "model.safetensors").write_bytes(b"\xff" * 7 + b"\0" + b"[" * 2 * 10**7),
+            "model.safetensors' takes too much memory to read",
+        ),
+        (
+            "data__tokenizer",
+            lambda d: (d / "vocab.txt").write_bytes(b"[PAD]\n" * 3 * 10**6),
+            "vocab.txt' takes too much memory to read",
+        ),
         ("data__path", lambda d: (d / "train.tsv").write_text(""), "train.tsv' is empty"),
         ("data__path", lambda d: (d / "dev.tsv").write_text("sentence\tlabel\n"), "dev.tsv' has no examples"),
         ("data__path", lambda d: (d / "dev.tsv").unlink(), "has no dev.tsv"),

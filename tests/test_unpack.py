@@ -20,6 +20,7 @@ from test_archive import members, publish
 from tiny import Cli
 
 from distill_prune.errors import RunError, UserError
+from distill_prune.store import unpack as unpacking
 from distill_prune.store.archive import INDEX, PIPELINE, pack
 from distill_prune.store.store import MANIFEST, NUMBERS, TENSORS, Store
 from distill_prune.store.unpack import examine, unpack
@@ -79,12 +80,13 @@ def replaced(name: str, content: bytes, *, vouched: bool = True) -> Change:
 
 
 def manifest(**values: Any) -> Change:
-    """Other values in the first artifact's manifest, vouched for by the index; `...` takes one out."""
+    """Other values in the first artifact's manifest, vouched for by the index; `...` takes one out. Without `seal` it has none,
+    as those of older versions."""
 
     def change(inside: dict[str, bytes], index: dict[str, Any]) -> None:
         artifact = index["artifacts"][0]
         found = json.loads(inside[f"{artifact['stage']}/{artifact['key']}/{MANIFEST}"])
-        found = {k: v for k, v in {**found, **values}.items() if v is not ...}
+        found = {k: v for k, v in {**found, "seal": ..., **values}.items() if v is not ...}
         replaced(MANIFEST, json.dumps(found).encode())(inside, index)
 
     return change
@@ -162,13 +164,17 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
     "manifest of another key": ({"change": manifest(settings={"number": 9})}, "does not belong to its key"),
     "manifest with another key": ({"change": manifest(key=KEY)}, "does not belong to its key"),
     "manifest of another stage": ({"change": manifest(stage="distill")}, "does not belong to its key"),
-    "manifest that is a list": ({"change": replaced(MANIFEST, b"[]")}, "is not a JSON object"),
+    "manifest that is a list": ({"change": replaced(MANIFEST, b"[]")}, "manifest: Input should be an object"),
     "manifest that is deep": ({"change": replaced(MANIFEST, DEEP)}, "recursion"),
-    "manifest cut": ({"change": replaced(MANIFEST, b'{"key": ')}, "Expecting value"),
+    "manifest cut": ({"change": replaced(MANIFEST, b'{"key": ')}, "manifest: Invalid JSON: EOF"),
+    "manifest changed under its seal": (
+        {"change": lambda m, i: (manifest(label="mine", seal="0" * 64)(m, i), indexed(label="mine")(m, i))},
+        "its seal is another",
+    ),
     "settings that are no JSON": ({"change": manifest(settings={"number": float("nan")})}, "not JSON compliant"),
-    "inputs that are no keys": ({"change": manifest(inputs={"data": "../../x"})}, "does not say what it was made from"),
-    "inputs of nothing": ({"change": manifest(inputs=None)}, "does not say what it was made from"),
-    "manifest that names other files": ({"change": manifest(files={})}, "names other files than the index"),
+    "inputs that are no keys": ({"change": manifest(inputs={"data": "../../x"})}, "inputs: data: String should match"),
+    "inputs of nothing": ({"change": manifest(inputs=None)}, "inputs: Input should be an object"),
+    "manifest that names other files": ({"change": manifest(files={})}, "numbers.json is not among them"),
     "manifest without seconds": ({"change": manifest(seconds=...)}, "seconds: Field required"),
     "seconds in words": ({"change": manifest(seconds="many")}, "seconds: Input should be a valid number"),
     "other label": ({"change": indexed(label="mine")}, "has another label"),
@@ -177,15 +183,16 @@ HOSTILE: dict[str, tuple[dict[str, Any], str]] = {
         "cannot be printed",
     ),
     "numbers that are a list": ({"change": numbers(b"[]")}, "numbers.json' is not a JSON object"),
-    "numbers that are deep": ({"change": numbers(DEEP)}, "recursion"),
+    "numbers that are deep": ({"change": numbers(DEEP)}, "nested deeper than 64 levels"),
+    "numbers that are not finite": ({"change": numbers(b'{"a": NaN}')}, "NaN is no JSON number"),
     "index that is a list": ({"change": lambda m, i: i.clear()}, "format: Field required"),
     "index of another format": ({"change": lambda m, i: i.update(format="2")}, "format: Input should be"),
-    "index with a strange stage": ({"change": indexed(stage="../data")}, "artifacts.0.stage: "),
-    "index with a strange key": ({"change": indexed(key="../../x")}, "artifacts.0.key: "),
-    "index with a strange file": ({"change": indexed(files={"run.py": {}})}, r"artifacts\.0\.files"),
+    "index with a strange stage": ({"change": indexed(stage="../data")}, "artifacts: 0: stage: "),
+    "index with a strange key": ({"change": indexed(key="../../x")}, "artifacts: 0: key: "),
+    "index with a strange file": ({"change": indexed(files={"run.py": {}})}, "artifacts: 0: files"),
     "index with a negative size": (
         {"change": lambda m, i: i["artifacts"][0]["files"][TENSORS].update(size=-1)},
-        "artifacts.0.files.tensors.safetensors.size",
+        "artifacts: 0: files: tensors.safetensors: size",
     ),
     "index with more": ({"change": lambda m, i: i.update(execute="x")}, "execute: Extra inputs"),
     "name that is a path": ({"change": indexed(names=["../x"])}, "'../x' is no name"),
@@ -221,6 +228,21 @@ def test_the_forger_can_write_what_is_unpacked(forged: Callable[..., Any], empty
 def header_at(path: Path, name: str) -> int:
     with tarfile.open(path) as tar:
         return tar.getmember(name).offset
+
+
+def test_members_that_are_read_whole_are_bounded(forged: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    path = forged(change=numbers(b'{"a": "' + b"x" * 100_000 + b'"}')).path
+    monkeypatch.setattr(unpacking, "MOST_BYTES", 100_000)
+    with pytest.raises(UserError, match=r"(?s)cannot be unpacked.*numbers.json' is 100009 bytes large, more than 100000"):
+        examine(path)
+    monkeypatch.undo()
+    assert len(examine(path).index.artifacts) == 2
+
+
+def test_archives_of_many_members(forged: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpacking, "MEMBERS", 3)
+    with pytest.raises(UserError, match=r"(?s)cannot be unpacked.*more than 3 members"):
+        examine(forged().path)
 
 
 def test_sizes_that_are_not_there(forged: Callable[..., Any], tmp_path: Path) -> None:
@@ -281,7 +303,7 @@ def test_no_room_writes_nothing(cli: Cli, empty: Store, tmp_path: Path, monkeypa
     pack(empty, [publish(empty)], tmp_path / "a.tar")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
     done = cli("unpack", tmp_path / "a.tar", "--store", tmp_path / "other")
-    assert done.code == 2 and "there is no room" in done.err and "0.0 MB free" in done.err and "distill-prune gc" in done.err
+    assert done.code == 1 and "there is no room" in done.err and "0.0 MB free" in done.err and "distill-prune gc" in done.err
     assert list(Store(tmp_path / "other").all()) == []
     assert cli("unpack", tmp_path / "a.tar", "--store", empty.root).code == 0  # needs none: it is there
 
@@ -301,7 +323,7 @@ def test_a_full_disk_leaves_nothing_half_written(
 
     with monkeypatch.context() as patch:
         patch.setattr({"fsync": "os.fsync", "rename": "pathlib.Path.rename"}[name], full)
-        with pytest.raises(RunError, match=r"(?s)could not be written to .*No space left on device.*unpack again"):
+        with pytest.raises(RunError, match=r"(?s)could not be written to .*No space left on device.*make room on the disk"):
             unpack(archive, other)
     assert other.keys("data") == [] and [p.name for p in other.work(ref.key).iterdir()] == ["snapshot.safetensors"]
     assert unpack(archive, other).written == [ref.key] and other.sound("data", ref.key) and not other.work(ref.key).exists()

@@ -29,7 +29,7 @@ from distill_prune.run.reader import Reader
 from distill_prune.run.run import Report, run
 from distill_prune.run.stages import compute
 from distill_prune.run.trainings import task_of
-from distill_prune.store.manifest import Provenance
+from distill_prune.store.manifest import Provenance, sealed
 from distill_prune.store.store import Ref, Store, identity
 from distill_prune.training import Recipe, train_alone
 
@@ -144,7 +144,8 @@ def provenance(
 
 
 def contents(store: Store) -> dict[str, Any]:
-    """All that must be equal bit for bit: the sha256 of every tensor file, every number; and all but time of manifests."""
+    """All that must be equal bit for bit: the sha256 of every tensor file, every number; and all but time (and the seal, which
+    covers it) of manifests."""
     found: dict[str, Any] = {}
     for ref in store.all():
         folder = store.path(ref.stage, ref.key)
@@ -152,10 +153,15 @@ def contents(store: Store) -> dict[str, Any]:
             name = f"{ref.stage}/{ref.key}/{path.name}"
             if path.name == "manifest.json":
                 manifest = json.loads(path.read_text())
-                found[name] = {k: v for k, v in manifest.items() if k not in ("seconds", "peak_mb", "created")}
+                found[name] = {k: v for k, v in manifest.items() if k not in ("seconds", "peak_mb", "created", "seal")}
             else:
                 found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found
+
+
+def resealed(manifest: Mapping[str, object]) -> bytes:
+    """The content of a manifest's file whose seal vouches for it."""
+    return sealed({name: value for name, value in manifest.items() if name != "seal"})
 
 
 def flip(path: Path) -> None:

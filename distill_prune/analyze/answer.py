@@ -19,7 +19,17 @@ from dataclasses import dataclass
 from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.metric import ACCURACY, BARRIER, Metric, Question
 from distill_prune.analyze.paired import CLAIMS_FROM, PAIRED
-from distill_prune.analyze.records import ArmRecord, OnsetRow, PairedRow, Row, ScanRow, estimate_of, onset_of, verdict_on
+from distill_prune.analyze.records import (
+    ArmRecord,
+    OnsetRow,
+    PairedRow,
+    Row,
+    ScanRow,
+    estimate_of,
+    labels_of,
+    onset_of,
+    verdict_on,
+)
 from distill_prune.analyze.verdict import MATCHING, STABLE, Property, Verdict
 
 OTHERS = 3
@@ -159,7 +169,7 @@ def compare(
     """What the records of a summary say, or why they say nothing. `metrics` are those of `paired`."""
     task = next((a.get("task") for a in arms if a["name"] == control), None)
     first = [a for a in arms if "base" not in a and a.get("task") == task]
-    labels = {a["name"]: str(a.get("label") or a["name"]) for a in first}
+    labels = labels_of(first)
     learned = [a["name"] for a in first if a.get("learned", a["images"] == "synthetic")]
     if not learned and control not in labels:
         return NO_ARM

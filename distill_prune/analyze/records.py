@@ -6,11 +6,15 @@ fractions. A key that is not required stands there where it applies.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NotRequired, TypedDict, cast
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import NotRequired, cast
+
+from typing_extensions import TypedDict  # before Python 3.12 pydantic reads these alone
 
 from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.verdict import MATCHING, Property, Verdict
+from distill_prune.letters import looks, printable
 
 
 class Control(TypedDict):
@@ -42,6 +46,13 @@ class ArmRecord(TypedDict):
     score: NotRequired[str]
     rewind: NotRequired[str]
     retrain: NotRequired[str]
+
+
+def labels_of(arms: Iterable[ArmRecord]) -> dict[str, str]:
+    """What each arm is called, by name: its label, else its name; with its name where another arm's label looks the same."""
+    labels = {a["name"]: printable(label if looks(label := str(a.get("label", ""))) else a["name"]) for a in arms}
+    count = Counter(map(looks, labels.values()))
+    return {name: label if count[looks(label)] == 1 else f"{label} ({printable(name)})" for name, label in labels.items()}
 
 
 class Unit(TypedDict):

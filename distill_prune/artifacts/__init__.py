@@ -3,28 +3,34 @@
 Each noun is turned into `Parts` (tensors by name, and JSON numbers) and back; the store writes and reads these.
 """
 
-from distill_prune.artifacts.basis import Cost, Measurements, Parts
+from distill_prune.artifacts.basis import Cost, Measurements, MeasurementsNumbers, Parts
 from distill_prune.artifacts.formation import decode
-from distill_prune.artifacts.images import SPLITS, Examples, Images, Transform
+from distill_prune.artifacts.images import SPLITS, DataNumbers, Examples, Images, Transform
 from distill_prune.artifacts.sentences import Sentences
-from distill_prune.artifacts.synthetic import LabelKind, Rows, SyntheticSet, Trajectory
-from distill_prune.artifacts.tickets import Mask, Ticket, Weights
+from distill_prune.artifacts.synthetic import LabelKind, Rows, SetNumbers, SyntheticSet, Trajectory, TrajectoryNumbers
+from distill_prune.artifacts.tickets import Mask, Ticket, TicketNumbers, Weights, WeightsNumbers
 
 __all__ = [
     "SPLITS",
     "Cost",
+    "DataNumbers",
     "Examples",
     "Images",
     "LabelKind",
     "Mask",
     "Measurements",
+    "MeasurementsNumbers",
     "Parts",
     "Rows",
     "Sentences",
+    "SetNumbers",
     "SyntheticSet",
     "Ticket",
+    "TicketNumbers",
     "Trajectory",
+    "TrajectoryNumbers",
     "Transform",
     "Weights",
+    "WeightsNumbers",
     "decode",
 ]

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import ConfigDict, Field, PlainValidator
 from torch import Tensor
 
 from distill_prune.errors import NonFiniteError
-from distill_prune.settings import digest
+from distill_prune.settings import Settings, digest
+
+Kind = Literal["floats", "integers", "bytes or floats", "integers or floats"]
+"""Of the values of a tensor."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +31,58 @@ class Parts:
         for name, tensor in self.tensors.items():
             flat = tensor.detach().cpu().contiguous().reshape(-1)
             raw = flat.view(torch.uint8) if flat.numel() else flat
-            tensors[name] = [str(tensor.dtype), list(tensor.shape), hashlib.sha256(raw.numpy().tobytes()).hexdigest()]
+            tensors[name] = [str(tensor.dtype), list(tensor.shape), hashlib.sha256(raw.numpy().data).hexdigest()]
         return digest({"tensors": tensors, "numbers": dict(self.numbers)})
+
+    def tensor(self, name: str, dims: int, kind: Kind) -> Tensor:
+        """The tensor `name`, of so many dimensions and of a kind.
+
+        Raises:
+            ValueError: there is none, or it is empty or another.
+        """
+        found = self.tensors.get(name)
+        if found is None or not found.numel():
+            raise ValueError(f"tensor '{name}' is {'missing' if found is None else 'empty'}")
+        if found.dim() != dims or not _KINDS[kind](found):
+            raise ValueError(f"tensor '{name}' has {found.dim()} dimensions of {found.dtype}, expected {dims} of {kind}")
+        return found
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+
+
+_KINDS: Mapping[Kind, Callable[[Tensor], bool]] = {
+    "floats": Tensor.is_floating_point,
+    "integers": _is_integer,
+    "bytes or floats": lambda tensor: tensor.is_floating_point() or tensor.dtype == torch.uint8,
+    "integers or floats": lambda tensor: tensor.is_floating_point() or _is_integer(tensor),
+}
+
+
+class Numbers(Settings):
+    """Base of what is read of a noun's numbers: of the very types that JSON gives. What else is among them is left alone.
+
+    A noun that is made of numbers of other types raises a ValueError.
+    """
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("Input should be a valid string")
+    return value
+
+
+Text = Annotated[str, PlainValidator(_text)]
+"""A name out of the data: a folder's may hold bytes that are no UTF-8, which pydantic's own strings refuse."""
+
+
+class CostNumbers(Numbers):
+    images: int | float = Field(ge=0)
+    steps: int | float = Field(ge=0)
+    flops: int | float = Field(ge=0)
 
 
 def finite(name: str, tensor: Tensor) -> None:
@@ -55,6 +109,10 @@ class Cost:
         return {"images": self.images, "steps": self.steps, "flops": self.flops}
 
 
+class MeasurementsNumbers(Numbers):
+    analysis: str
+
+
 @dataclass(frozen=True)
 class Measurements:
     """The result of one analysis: JSON numbers, every estimate with its uncertainty and count."""
@@ -67,5 +125,6 @@ class Measurements:
 
     @classmethod
     def of(cls, p: Parts) -> Measurements:
+        MeasurementsNumbers.model_validate(p.numbers)
         numbers = dict(p.numbers)
         return cls(numbers.pop("analysis"), numbers)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from distill_prune.artifacts.basis import Parts, finite
+from distill_prune.artifacts.basis import Numbers, Parts, Text, finite
 from distill_prune.errors import DataError
 from distill_prune.tree import State
 
@@ -134,6 +134,19 @@ class Examples:
         return self if self.transform is None else Examples(self.inputs(slice(None)), self.y)
 
 
+class DataNumbers(Numbers):
+    """Of a data set of any kind."""
+
+    classes: list[Text]
+    counts: dict[str, int]
+    transform: str
+    shape: list[int]
+
+
+class ImagesNumbers(DataNumbers):
+    scale: int | float = Field(gt=0)
+
+
 @dataclass(frozen=True)
 class Images:
     """A prepared data set: pixels (N, C, H, W), labels (N,), split (N,) into train 0, validation 1 and test 2."""
@@ -194,12 +207,24 @@ class Images:
 
     @classmethod
     def of(cls, p: Parts) -> Images:
-        n = p.numbers
-        transform = transform_of(n["transform"], p.tensors)
-        t = p.tensors
-        return cls(t["pixels"], t["labels"], t["split"], tuple(n["classes"]), transform, n["scale"])
+        n = ImagesNumbers.model_validate(p.numbers)
+        pixels = p.tensor("pixels", 4, "bytes or floats")
+        labels, split = (p.tensor(name, 1, "integers") for name in ("labels", "split"))
+        return cls(pixels, labels, split, tuple(n.classes), transform_of(n.transform, p, pixels.shape[1:]), n.scale)
 
 
-def transform_of(kind: str, tensors: Mapping[str, Tensor]) -> Transform:
+def transform_of(kind: str, p: Parts, shape: torch.Size) -> Transform:
+    """The transform among an artifact's tensors, of examples of the given shape, (C, H, W) but in text.
+
+    Raises:
+        ValueError: it is of another shape.
+        DataError: it is not whole.
+    """
     prefix = "transform."
-    return Transform(kind, {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)})
+    transform = Transform(kind, {n.removeprefix(prefix): t for n, t in p.tensors.items() if n.startswith(prefix)})
+    channels, pixels = shape[0], shape.numel()
+    sizes = {"mean": {1, channels}, "std": {1, channels}, "mean_vector": {pixels}}
+    for name, tensor in transform.tensors.items():
+        if not tensor.is_floating_point() or tensor.numel() not in sizes.get(name, {pixels**2}):
+            raise ValueError(f"tensor '{prefix}{name}' has the shape {tuple(tensor.shape)}, for examples of {tuple(shape)}")
+    return transform

@@ -8,8 +8,14 @@ import torch
 from torch import Tensor
 
 from distill_prune.artifacts.basis import Parts, finite
-from distill_prune.artifacts.images import SPLITS, Examples, Transform
+from distill_prune.artifacts.images import SPLITS, DataNumbers, Examples, Transform
 from distill_prune.errors import DataError
+
+
+class SentencesNumbers(DataNumbers):
+    vocabulary: int
+    heads: list[int]
+    masked: bool = False
 
 
 @dataclass(frozen=True)
@@ -155,13 +161,13 @@ class Sentences:
 
     @classmethod
     def of(cls, p: Parts) -> Sentences:
-        t, n = p.tensors, p.numbers
+        n = SentencesNumbers.model_validate(p.numbers)
         return cls(
-            t["tokens"],
-            t["labels"],
-            t["split"],
-            tuple(n["classes"]),
-            n["vocabulary"],
-            heads=tuple(n["heads"]),
-            masked=n.get("masked", False),
+            p.tensor("tokens", 3, "integers"),
+            p.tensor("labels", 2 if n.masked else 1, "integers or floats"),
+            p.tensor("split", 1, "integers"),
+            tuple(n.classes),
+            n.vocabulary,
+            heads=tuple(n.heads),
+            masked=n.masked,
         )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import torch
+from pydantic import Field, Strict
 from torch import Tensor
 
-from distill_prune.artifacts.basis import Parts, finite
+from distill_prune.artifacts.basis import CostNumbers, Numbers, Parts, Text, finite
 from distill_prune.artifacts.formation import decode
 from distill_prune.artifacts.images import Examples, Transform, transform_of
 from distill_prune.errors import NonFiniteError, RunError
@@ -20,6 +21,15 @@ class Rows(Protocol):
 
     def __getitem__(self, index: int, /) -> Tensor: ...
     def __len__(self) -> int: ...
+
+
+Size = Annotated[int, Field(ge=0)]
+
+
+class TrajectoryNumbers(Numbers):
+    layout: list[Annotated[tuple[str, list[Size]], Strict(False)]]
+    record: list[dict[str, float]]
+    cost: CostNumbers | None = None
 
 
 @dataclass(frozen=True)
@@ -54,12 +64,31 @@ class Trajectory:
 
     @classmethod
     def of(cls, p: Parts, rows: Rows | None = None) -> Trajectory:
-        layout = {n: torch.Size(s) for n, s in p.numbers["layout"]}
-        return cls(p.tensors["checkpoints"] if rows is None else rows, layout, tuple(p.numbers["record"]))
+        n = TrajectoryNumbers.model_validate(p.numbers)
+        if rows is None:
+            rows = p.tensor("checkpoints", 2, "floats")
+        trajectory = cls(rows, {name: torch.Size(size) for name, size in n.layout}, tuple(n.record))
+        if not rows[0].is_floating_point():
+            raise ValueError(f"tensor 'checkpoints' is of {rows[0].dtype}")
+        return trajectory
 
 
 LabelKind = Literal["classes", "logits", "probabilities"]
 """What labels are: classes (N,) int64, logits of soft labels (N, K), or probabilities (N, K)."""
+
+
+class SetNumbers(Numbers):
+    """`cost` and `record` stand beside what the noun is made of; a method records what it likes."""
+
+    classes: list[Text] = Field(min_length=1)
+    transform: str
+    method: str
+    lr: int | float | None
+    augment: str
+    factor: int = 1
+    label_kind: LabelKind = "classes"
+    cost: CostNumbers | None = None
+    record: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -150,15 +179,9 @@ class SyntheticSet:
 
     @classmethod
     def of(cls, p: Parts) -> SyntheticSet:
-        n = p.numbers
-        return cls(
-            p.tensors["images"],
-            p.tensors["labels"],
-            tuple(n["classes"]),
-            transform_of(n["transform"], p.tensors),
-            n["method"],
-            n["lr"],
-            n["augment"],
-            n.get("factor", 1),
-            n.get("label_kind", "classes"),
-        )
+        n = SetNumbers.model_validate(p.numbers)
+        text, soft = n.transform == "text", n.label_kind != "classes"
+        images = p.tensor("images", 3 if text else 4, "integers or floats" if text else "floats")
+        labels = p.tensor("labels", 2 if soft else 1, "floats" if soft else "integers")
+        transform = transform_of(n.transform, p, images.shape[1:])
+        return cls(images, labels, tuple(n.classes), transform, n.method, n.lr, n.augment, n.factor, n.label_kind)

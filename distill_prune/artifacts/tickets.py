@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from distill_prune.artifacts.basis import Parts, finite
+from distill_prune.artifacts.basis import CostNumbers, Numbers, Parts, finite
 from distill_prune.errors import RunError
 from distill_prune.tree import State
 
@@ -26,6 +27,14 @@ class Mask:
                 raise RunError(f"mask '{name}' is not binary", got=tensor.dtype, expected=torch.bool)
         if self.total == 0 or self.remaining == 0:
             raise RunError("a mask that keeps no weight", got=f"0 of {self.total}", mend="prune fewer levels")
+
+    @classmethod
+    def of(cls, p: Parts) -> Mask:
+        """That of a ticket's parts."""
+        order = TicketNumbers.model_validate(p.numbers).order
+        if missing := [name for name in order if f"mask/{name}" not in p.tensors]:
+            raise ValueError(f"tensor 'mask/{missing[0]}' is missing")
+        return cls({name: p.tensors[f"mask/{name}"] for name in order})
 
     @classmethod
     def dense(cls, state: State, prunable: Sequence[str]) -> Mask:
@@ -62,6 +71,12 @@ class Mask:
         return Mask({n: t.to(device) for n, t in self.kept.items()})
 
 
+class WeightsNumbers(Numbers):
+    """`frozen` are the parameters that no training changes: the ticket has them."""
+
+    frozen: list[str] = Field(default_factory=list)
+
+
 @dataclass(frozen=True)
 class Weights:
     """Every tensor of a network, parameters and buffers, all finite."""
@@ -78,7 +93,25 @@ class Weights:
 
     @classmethod
     def of(cls, p: Parts) -> Weights:
+        WeightsNumbers.model_validate(p.numbers)
         return cls(dict(p.tensors), dict(p.numbers))
+
+
+class LayerNumbers(Numbers):
+    remaining: int
+    total: int
+
+
+class TicketNumbers(Numbers):
+    """`order` are the prunable weights in the network's order."""
+
+    level: int = Field(ge=0)
+    sparsity: float = Field(ge=0, le=1)
+    remaining: int = Field(ge=1)
+    total: int = Field(ge=1)
+    order: list[str]
+    layers: dict[str, LayerNumbers]
+    cost: CostNumbers | None = None
 
 
 @dataclass(frozen=True)
@@ -117,6 +150,7 @@ class Ticket:
 
     @classmethod
     def of(cls, p: Parts, base: State | None) -> Ticket:
-        mask = Mask({n: p.tensors[f"mask/{n}"] for n in p.numbers["order"]})
-        stored = {n.removeprefix("state/"): t for n, t in p.tensors.items() if n.startswith("state/")}
-        return cls(mask, stored if base is None else {**mask.apply(base), **stored}, p.numbers["level"], dict(p.numbers))
+        n = TicketNumbers.model_validate(p.numbers)
+        mask = Mask.of(p)
+        stored = {name.removeprefix("state/"): t for name, t in p.tensors.items() if name.startswith("state/")}
+        return cls(mask, stored if base is None else {**mask.apply(base), **stored}, n.level, dict(p.numbers))

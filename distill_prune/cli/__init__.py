@@ -2,56 +2,64 @@
 
 from __future__ import annotations
 
-import gc
-import io
+import errno
 import os
-import signal
 import sys
 
-from distill_prune.cli import catalog, exchange, housekeeping, new, planning, runs, stores  # noqa: F401 - commands register themselves
-from distill_prune.cli.options import USUAL, app, in_front
-from distill_prune.errors import DistillPruneError, StoreError
+from distill_prune.cli.streams import Outlet, flush, settle
+from distill_prune.interrupts import SAID, Interrupted, Interrupts
 
-__all__ = ["app", "main"]
-
-
-_NEW_OBJECTS = 200_000
-"""New objects between two looks for garbage. Imports and plans make that many and keep them; looking takes a sixth of their
-time. Making artifacts goes back to the usual number."""
-
-
-class _Interrupted(BaseException):
-    """An interrupt under a name of our own: typer answers KeyboardInterrupt itself, without a word."""
-
-
-def _interrupt(*_: object) -> None:
-    raise _Interrupted
+__all__ = ["main"]
 
 
 def main() -> None:
-    """The command. Exit codes: 0 done, 2 the user's mistake, 1 a failed run, 130 interrupted."""
-    gc.set_threshold(_NEW_OBJECTS)
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # one that knows ASCII alone gets the rest in escapes
-            stream.reconfigure(errors="backslashreplace")
-    signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not where a shell has it ignored
-        signal.signal(signal.SIGINT, _interrupt)
+    """The command. Exit codes: 0 done, 2 the user's mistake, 1 a failure of the machine or of a run, 130 interrupted.
+
+    An interrupt may come at once, so it is heard before anything large is imported.
+    """
+    interrupts, stdout, code = Interrupts(), None, 0
     try:
-        app(args=in_front(sys.argv[1:]))
-    except DistillPruneError as error:
-        print(f"error: {error.label}: {error}" if error.label else f"error: {error}", file=sys.stderr)
-        if os.environ.get("DISTILL_PRUNE_DEBUG") and error.trace:
-            print(error.trace, file=sys.stderr)
-        sys.exit(error.exit_code)
-    except (_Interrupted, KeyboardInterrupt):
-        print("interrupted; what was finished is kept, run again to go on", file=sys.stderr)
-        sys.exit(130)
-    except OSError as problem:
-        if isinstance(problem, BrokenPipeError):  # `| head`: nobody is left to be told
-            sys.exit(1)
+        interrupts.listen()
+        stdout = settle()
+        from distill_prune.cli.application import obey
+
+        obey(sys.argv[1:])
+    except BaseException as problem:
+        if interrupts.asked or isinstance(problem, Interrupted | KeyboardInterrupt):
+            interrupts.end()
+            print(SAID, file=sys.stderr)
+            code = 130
+        else:
+            code = _told(problem)
+    interrupts.end()
+    flush()
+    sys.exit(code or _undelivered(stdout))
+
+
+def _told(problem: BaseException) -> int:
+    """Say what went wrong; the exit code. What nobody foresaw is raised again."""
+    if isinstance(problem, SystemExit):
+        return problem.code if isinstance(problem.code, int) else 0
+    from distill_prune.errors import DistillPruneError, RunError, system_error
+
+    if isinstance(problem, OSError):
         where = f"'{problem.filename}' cannot be used" if problem.filename else "the system refused"
-        print(f"error: {StoreError(where, got=problem.strerror, mend='another --store or -o')}", file=sys.stderr)
-        sys.exit(2 if isinstance(problem, PermissionError) else 1)
-    finally:
-        gc.set_threshold(*USUAL)
+        problem = system_error(where, problem, "another --store or -o")
+    elif isinstance(problem, MemoryError):
+        problem = RunError("out of memory", mend="a machine with more memory, or a smaller study")
+    if not isinstance(problem, DistillPruneError):
+        raise problem
+    print(f"error: {problem.label}: {problem}" if problem.label else f"error: {problem}", file=sys.stderr)
+    if os.environ.get("DISTILL_PRUNE_DEBUG") and problem.trace:
+        print(problem.trace, file=sys.stderr)
+    return problem.exit_code
+
+
+def _undelivered(stdout: Outlet | None) -> int:
+    """1 where the answer could not be written. A reader that has left has read enough."""
+    if stdout is None or stdout.problem is None or stdout.problem.errno == errno.EPIPE:
+        return 0
+    from distill_prune.errors import system_error
+
+    print(f"error: {system_error('the answer could not be written to standard output', stdout.problem)}", file=sys.stderr)
+    return 1

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distill_prune.errors import UserError
+from distill_prune.limits import DEFAULT, VARIABLE, shown, size_of
 
 if TYPE_CHECKING:
     from distill_prune.plan.nodes import Graph
@@ -79,9 +80,24 @@ Plugins = Annotated[
 ]
 
 
+MaxSize = Annotated[
+    str | None,
+    typer.Option(
+        "--max-size",
+        metavar="SIZE",
+        help="the memory that the reading of one file or folder from outside may take, such as 4GB; may be given after the "
+        f"command too [default: ${VARIABLE}, else {shown(DEFAULT)}]",
+    ),
+]
+_IN_FRONT = {"--plugin": ("a module", "my_module"), "--max-size": ("a size", "4GB")}
+"""Options of every command: what each needs, and an example."""
+
+
 @app.callback()
-def everywhere(plugin: Plugins = None) -> None:
+def everywhere(plugin: Plugins = None, max_size: MaxSize = None) -> None:
     """What holds for every command."""
+    if max_size is not None:
+        os.environ[VARIABLE] = str(size_of(max_size, "--max-size"))  # worker processes inherit it
     if plugin:
         from distill_prune.plugins import load
 
@@ -90,23 +106,25 @@ def everywhere(plugin: Plugins = None) -> None:
 
 
 def in_front(arguments: Sequence[str]) -> list[str]:
-    """The arguments with every `--plugin MODULE` in front of the command, where the application itself takes it.
+    """The arguments with every `--plugin MODULE` and `--max-size SIZE` in front of the command, where the application itself
+    takes them.
 
     Raises:
-        UserError: a `--plugin` without a module.
+        UserError: one without a value.
     """
-    plugins, rest, left = list[str](), list[str](), list(arguments)
+    front, rest, left = list[str](), list[str](), list(arguments)
     while left and left[0] != "--":
         word = left.pop(0)
-        option, given, module = word.partition("=")
-        if option != "--plugin":
+        option, given, value = word.partition("=")
+        if option not in _IN_FRONT:
             rest.append(word)
             continue
-        module = module if given else left.pop(0) if left else ""
-        if not module or module.startswith("-"):
-            raise UserError("--plugin needs a module", got=module or None, expected="--plugin my_module")
-        plugins += ["--plugin", module]
-    return [*plugins, *rest, *left]
+        value = value if given else left.pop(0) if left else ""
+        if not value or value.startswith("-"):
+            needs, example = _IN_FRONT[option]
+            raise UserError(f"{option} needs {needs}", got=value or None, expected=f"{option} {example}")
+        front += [option, value]
+    return [*front, *rest, *left]
 
 
 def open_store(folder: Path | None, *, create: bool = False) -> Store:

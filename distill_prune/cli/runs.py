@@ -58,7 +58,7 @@ def _run(
     name, graph = open_graph(pipeline, sets, store)
     profile = Profile() if profiled else None
     done = execute(graph, store, until, device, executor, workers, json, profile)
-    page = _report(name, graph, store, out) if until == "compare" else None
+    page = _report(pipeline, name, graph, store, out) if until == "compare" else None
     trace = _trace(profile, page.parent) if profile and page and profile.parts() else None
     document = _answer(graph, store) if until == "compare" else None
     if json:
@@ -82,13 +82,13 @@ def _run(
 
 def _answer(graph: Graph, store: Store) -> Document:
     """What the study says, as data."""
+    from distill_prune.run import measured
     from distill_prune.run.devices import cores
     from distill_prune.study.further import further
     from distill_prune.study.outcome import outcome
     from distill_prune.study.study import answer
 
-    measured = (graph.summary, *(m.key for m in graph.set_measures))
-    numbers = {key: store.numbers("compare", key) for key in measured}
+    numbers = {key: measured.numbers(store, "compare", key) for key in (graph.summary, *(m.key for m in graph.set_measures))}
     more = further(graph, store, max(1, cores() // graph.pipeline.threads))
     return outcome(answer(graph, numbers), cast("Summary", numbers[graph.summary]), _metrics(graph), more)
 
@@ -109,25 +109,54 @@ def _trace(profile: Profile, folder: Path) -> Path:
     return path
 
 
-def _report(name: str, graph: Graph, store: Store, out: Path | None) -> Path:
+def _report(pipeline: str, name: str, graph: Graph, store: Store, out: Path | None) -> Path:
     """Write the report, unless the one that stands there was made of the very same artifacts by the same code."""
+    from distill_prune.plan.files import origin
     from distill_prune.report import fingerprint, write
-    from distill_prune.store.disk import replace_json
+    from distill_prune.store.disk import make_folder, no_links, replace_json
 
-    folder = out.expanduser() if out else store.root / "reports" / name
+    file = origin(pipeline, store.root)
+    folder = out.expanduser() if out else _folder(store.root / "reports" / name, file)
     there = sorted(k for k, n in graph.nodes.items() if store.has(n.stage, k))
     mark, stamp = folder / ".made-of.json", fingerprint(name, graph.pipeline, there)
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known = json_.loads(mark.read_bytes())
-        if known["made_of"] == stamp and all((folder / f).exists() for f in known["files"]):
-            return folder / "report.html"
+    if _is_current(mark, stamp):
+        return folder / "report.html"
     from distill_prune.study.study import read
 
+    if out is None:
+        for inside in ("figures", "tables"):
+            no_links(store.root, folder / inside)
+            with contextlib.suppress(OSError):  # `write` says what is wrong
+                make_folder(folder / inside)
     page = write(read(name, graph, store), folder)
     parts = [p for name in ("figures", "tables") for p in sorted((folder / name).glob("*"))]  # not what else lies in -o
     files = [str(p.relative_to(folder)) for p in (page, *parts)]
-    replace_json(mark, {"made_of": stamp, "pipeline": name, "files": files})
+    replace_json(mark, {"made_of": stamp, "pipeline": name, "file": file, "files": files})
     return page
+
+
+def _folder(usual: Path, file: str) -> Path:
+    """Where the report of a pipeline file goes: the folder of its name, unless that is another file's of this name."""
+    import hashlib
+
+    try:
+        first = json_.loads((usual / ".made-of.json").read_bytes())["file"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return usual
+    return usual if first == file else usual.with_name(f"{usual.name}-{hashlib.sha256(ascii(file).encode()).hexdigest()[:6]}")
+
+
+def _is_current(mark: Path, stamp: str) -> bool:
+    """Whether a report of the given stamp stands beside its mark, with all its files."""
+    from pydantic import TypeAdapter
+
+    from distill_prune.store.documents import BadDocument, read
+
+    made_of: TypeAdapter[dict[str, str | list[str]]] = TypeAdapter(dict[str, str | list[str]])
+    with contextlib.suppress(OSError, BadDocument):
+        known = read(mark, made_of)
+        return known.get("made_of") == stamp and all((mark.parent / file).exists() for file in known.get("files", ["?"]))
+    return False
 
 
 @app.command()
@@ -187,4 +216,4 @@ def report(pipeline: PipelineArg, sets: Sets = None, folder: StoreDir = None, ou
     """
     store = open_store(folder)
     name, graph = open_graph(pipeline, sets, store)
-    print(f"report: {_report(name, graph, store, out)}")
+    print(f"report: {_report(pipeline, name, graph, store, out)}")

@@ -38,7 +38,7 @@ def ls(
 
     Example:  distill-prune ls distill
     """
-    from distill_prune.errors import DamagedArtifact, nearest
+    from distill_prune.errors import DamagedArtifact, UnreadableArtifact, nearest
     from distill_prune.store.store import STAGES
 
     store = open_store(folder)
@@ -63,12 +63,13 @@ def ls(
                     "names": names.get(ref.key, []),
                 }
             )
-        except DamagedArtifact as damage:
+        except (DamagedArtifact, UnreadableArtifact) as damage:
+            what = "DAMAGED" if isinstance(damage, DamagedArtifact) else "UNREADABLE"
             rows.append(
                 {
                     "stage": ref.stage,
                     "key": ref.key,
-                    "label": f"DAMAGED: {damage.reason}",
+                    "label": f"{what}: {damage.reason}",
                     "created": "",
                     "bytes": 0,
                     "names": [],
@@ -118,24 +119,30 @@ def verify(
 
     Example:  distill-prune verify --repair
     """
-    from distill_prune.errors import DamagedArtifact
+    from distill_prune.errors import DamagedArtifact, UnreadableArtifact
 
     store = open_store(folder)
-    chosen = [store.find(r) for r in refs] if refs else list(store.all())
-    damaged = []
+    chosen = list(dict.fromkeys(store.find(r) for r in refs)) if refs else list(store.all())
+    damaged, unreadable = [], []
     for ref in chosen:
         try:
             store.check(ref.stage, ref.key)
         except DamagedArtifact as damage:
             damaged.append({"stage": ref.stage, "key": ref.key, "reason": damage.reason})
+        except UnreadableArtifact as other:
+            unreadable.append({"stage": ref.stage, "key": ref.key, "reason": other.reason})
     moved = [d for d in damaged if repair and _moved_aside(store, d["stage"], d["key"])]
     left = len(damaged) - len(moved)
     if json:
-        print(json_.dumps({"checked": len(chosen), "damaged": damaged, "moved": [d["key"] for d in moved]}))
+        found = {"checked": len(chosen), "damaged": damaged, "unreadable": unreadable, "moved": [d["key"] for d in moved]}
+        print(json_.dumps(found))
     else:
-        for d in damaged:
-            print(f"damaged: {d['stage']} {d['key']}: {d['reason']}")
+        for what, those in (("damaged", damaged), ("unreadable", unreadable)):
+            for each in those:
+                print(f"{what}: {each['stage']} {each['key']}: {each['reason']}")
         summary = f"{len(chosen)} checked, {len(damaged)} damaged"
+        if unreadable:
+            summary += f", {len(unreadable)} not shared by their owners"
         if moved:
             summary += f", {len(moved)} moved to {store.root / '.damaged'}; `run` makes again what it needs of them"
         elif damaged and not repair:
@@ -143,7 +150,7 @@ def verify(
         elif damaged:
             summary += "; another process works on them"
         print(summary)
-    if left:
+    if left or unreadable:
         raise typer.Exit(1)
 
 
@@ -183,11 +190,12 @@ def evaluate(
     Example:  distill-prune evaluate 3fa9c1 --set architectures.alex.name=alexnet
     """
     from distill_prune.plan.evaluate import evaluation_graph
+    from distill_prune.run.measured import numbers as read
 
     store = open_store(folder, create=True)
     graph = evaluation_graph(store, ref, sets or (), ("evaluation", "ranking") if ranking else ("evaluation",))
     done = execute(graph, store, "compare", device, executor, 1, json)
-    measured = [(m, store.numbers("compare", m.key)) for m in graph.set_measures]
+    measured = [(m, read(store, "compare", m.key)) for m in graph.set_measures]
     if json:
         measurements = [
             {"analysis": m.analysis, "architecture": m.architecture, "key": m.key, "numbers": n} for m, n in measured

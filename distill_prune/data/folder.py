@@ -18,7 +18,8 @@ from distill_prune.data.image_file import SUFFIXES, decode
 from distill_prune.data.labels import check_names
 from distill_prune.data.source import Loaded, Remembered, Source, file_hash
 from distill_prune.data.split import chosen, hold_out
-from distill_prune.errors import DataError
+from distill_prune.errors import DataError, system_error
+from distill_prune.limits import Budget
 from distill_prune.settings import digest
 
 Part = dict[str, list[Path]]
@@ -62,7 +63,7 @@ def load(settings: Settings) -> Loaded:
     Raises:
         DataError: the folder is not laid out as it should be, or an image cannot be used.
     """
-    return _loaded(settings, lambda files: decode(files, settings.size, settings.channels))
+    return _loaded(settings, lambda files: decode(files, settings.size, settings.channels, Budget(settings.path)))
 
 
 def look(settings: Settings) -> Loaded:
@@ -71,17 +72,18 @@ def look(settings: Settings) -> Loaded:
     Raises:
         DataError: the folder is not laid out as it should be, or its first image cannot be used.
     """
-    return _loaded(
-        settings,
-        lambda files: decode(files[:1], settings.size, settings.channels).to("meta").expand(len(files), -1, -1, -1),
-    )
+
+    def first(files: list[Path]) -> Tensor:
+        pixels = decode(files[:1], settings.size, settings.channels, Budget(settings.path))
+        return pixels.to("meta").expand(len(files), -1, -1, -1)
+
+    return _loaded(settings, first)
 
 
 def _loaded(settings: Settings, decoded: Callable[[list[Path]], Tensor]) -> Loaded:
     """The chosen rows, with their images as `decoded` gives them."""
     parts = _parts(settings)
     classes = tuple(parts[0])
-    check_names(classes, settings.path)
     number = {name: c for c, name in enumerate(classes)}
     examples = [(file, number[name]) for part in parts for name, files in part.items() for file in files]
     labels = torch.tensor([label for _, label in examples])
@@ -120,6 +122,7 @@ def _parts(settings: Settings) -> list[Part]:
         )
     parts = [_classes(folder) for folder in (folders if len(folders) == 2 else [root])]
     train, *test = parts
+    check_names((name for part in parts for name in part), settings.path)
     if len(train) == 1:
         raise DataError(
             f"'{folders[0] if test else root}' has images of a single class",
@@ -170,7 +173,7 @@ def _visible(folder: Path) -> list[Path]:
     try:
         return sorted((entry for entry in folder.iterdir() if not entry.name.startswith(".")), key=lambda entry: entry.name)
     except OSError as problem:
-        raise DataError(f"cannot read the folder '{folder}'", got=problem.strerror) from problem
+        raise system_error(f"cannot read the folder '{folder}'", problem, kind=DataError) from problem
 
 
 def _names(folder: Path) -> str:

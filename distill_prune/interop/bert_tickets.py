@@ -26,6 +26,7 @@ from distill_prune.interop import Export, Origin
 from distill_prune.interop.checkpoints import read_tensors, torch_bytes
 from distill_prune.interop.files import one, publish
 from distill_prune.interop.networks import sparse_network, ticket_of
+from distill_prune.limits import Budget
 from distill_prune.settings import Entry
 
 KIND = "ticket"
@@ -49,10 +50,11 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Ticket:
     path = one(paths, "a mask of BERT-Tickets")
     if not settings.state:
         raise UserError(f"'{path}' has masks, but no weights", mend="--set state=PATH of the pre-trained state dict")
-    entries = read_tensors(path)
+    budget = Budget(path)
+    entries = read_tensors(path, budget)
     if odd := next((n for n in entries if not n.endswith(f".weight{_MASK}")), None):
         raise DataError(f"'{odd}' of '{path}' is not a mask of a weight", expected="names that end in .weight_mask")
-    state = read_tensors(Path(settings.state).expanduser())
+    state = read_tensors(Path(settings.state).expanduser(), budget)
     masks = {}
     for name, mask in entries.items():
         weight = name.removesuffix(_MASK)

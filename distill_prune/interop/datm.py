@@ -25,6 +25,7 @@ from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import load, member, one, packed, publish_folder
 from distill_prune.interop.sets import Content, images_of, outgoing, rate_of, soft_of
 from distill_prune.interop.space import SpaceSettings, transform_of
+from distill_prune.limits import Budget
 
 KIND = "set"
 _IMAGES, _LABELS, _LR = "images_best.pt", "labels_best.pt", "lr_best.pt"
@@ -44,7 +45,9 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     folder = one(paths, "a set of format datm")
     files = [member(folder, name) for name in (_IMAGES, _LABELS, _LR)]
     file, labels_at, lr_at = files
-    images, labels, lr = images_of(file, load(file)), soft_of(labels_at, load(labels_at)), rate_of(lr_at, load(lr_at))
+    budget = Budget(folder)
+    contents = [load(path, budget=budget) for path in files]
+    images, labels, lr = images_of(file, contents[0]), soft_of(labels_at, contents[1]), rate_of(lr_at, contents[2])
     transform = transform_of(file, settings, origin, images)
     return Content(file, "datm", images, labels, transform, "logits", lr=lr, labels_path=labels_at).checked(settings, origin)
 

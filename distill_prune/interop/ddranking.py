@@ -28,6 +28,7 @@ from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import load, member, one, packed, publish_folder, tensor
 from distill_prune.interop.sets import Content, class_major, classes_of, images_of, named, outgoing, rate_of, soft_of
 from distill_prune.interop.space import SpaceSettings, transform_of
+from distill_prune.limits import Budget
 
 KIND = "set"
 _IMAGES, _LABELS, _LR = "images.pt", "labels.pt", "lr.pt"
@@ -53,17 +54,18 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     """
     folder = one(paths, "a set of format ddranking")
     file = member(folder, _IMAGES)
-    images = images_of(file, load(file))
-    where, labels, kind = _labels(settings, folder, len(images), origin)
+    budget = Budget(folder)
+    images = images_of(file, load(file, budget=budget))
+    where, labels, kind = _labels(settings, folder, len(images), origin, budget)
     transform = transform_of(file, settings, origin, images)
-    lr = rate_of(folder / _LR, load(folder / _LR)) if (folder / _LR).exists() else None
+    lr = rate_of(folder / _LR, load(folder / _LR, budget=budget)) if (folder / _LR).exists() else None
     return Content(file, "ddranking", images, labels, transform, kind, lr=lr, labels_path=where).checked(settings, origin)
 
 
-def _labels(settings: Settings, folder: Path, count: int, origin: Origin) -> tuple[Path, Tensor, LabelKind]:
+def _labels(settings: Settings, folder: Path, count: int, origin: Origin, budget: Budget) -> tuple[Path, Tensor, LabelKind]:
     """The labels, what they are, and where they are from."""
     path = folder / _LABELS
-    labels = tensor(path, load(path), "labels") if path.exists() else None
+    labels = tensor(path, load(path, budget=budget), "labels") if path.exists() else None
     if labels is not None and labels.is_floating_point():
         soft = soft_of(path, labels)
         return path, soft, _kind(path, settings, soft)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
 import re
+import secrets
 import shutil
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,7 +15,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from distill_prune.errors import DataError, RunError, UserError
+from distill_prune.errors import DataError, UserError, system_error
+from distill_prune.interop.declared import check
+from distill_prune.interop.pickles import Calls, Refused
+from distill_prune.limits import Budget
+from distill_prune.outside import opened
 
 _POINTER = b"version https://git-lfs"
 _CALL = re.compile(r"GLOBAL ([\w.]+)")
@@ -62,13 +66,13 @@ def present(path: Path) -> Path:
     Raises:
         DataError: it is not, or stands for a file that was never fetched.
     """
-    if not path.is_file():
-        raise DataError(f"'{path}' is not a file" if path.exists() else f"there is no file '{path}'")
+    if not path.exists():
+        raise DataError(f"there is no file '{path}'")
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             head = file.read(len(_POINTER))
     except OSError as problem:
-        raise DataError(f"'{path}' cannot be read", got=problem.strerror) from problem
+        raise system_error(f"'{path}' cannot be read", problem, kind=DataError) from problem
     if head == _POINTER:
         raise DataError(
             f"'{path}' is a pointer of Git LFS, not the file itself", mend="run `git lfs pull` in the repository it is from"
@@ -78,30 +82,37 @@ def present(path: Path) -> Path:
     return path
 
 
-def load(path: Path, *, inert: Sequence[str] = ()) -> object:
-    """What `torch.save` wrote to `path`, on the CPU; nothing is executed.
+def load(path: Path, *, inert: Sequence[str] = (), budget: Budget | None = None, copies: int = 4) -> object:
+    """What `torch.save` wrote to `path`, on the CPU; nothing is executed, and sizes are counted first.
 
-    `inert` names constructors ("numpy.dtype") whose results nobody needs: what stands there is read over.
+    `inert` names constructors ("numpy.dtype") whose results nobody needs: what stands there is read over. The `budget` is
+    that of the source that the file is a part of; it pays for `copies` of the numbers: those that are loaded, their copies
+    as float32, and what is hashed and written.
 
     Raises:
-        DataError: there is no such file, it is no such file, or it holds what would have to be executed.
+        DataError: there is no such file, it is no such file, it takes too much memory, or it holds what would have to be
+            executed.
     """
     present(path)
     try:
+        check(path, inert, budget or Budget(path), copies)
         with warnings.catch_warnings(), torch.serialization.safe_globals([(_Inert, name) for name in inert]):
             warnings.simplefilter("ignore")  # of pickle's protocol, about which nobody can do anything
             return torch.load(path, map_location="cpu", weights_only=True)
+    except UserError:
+        raise
     except Exception as problem:  # a damaged pickle can fail anywhere in the unpickler, with any error
-        if call := _CALL.search(str(problem)):
+        call = str(problem) if isinstance(problem, Calls) else (_CALL.search(str(problem)) or ("", ""))[1]
+        if call:
             raise DataError(
                 f"'{path}' is refused, not executed",
-                got=f"a pickle that calls {call[1]}",
+                got=f"a pickle that calls {call[:120]}",
                 expected="tensors, numbers, lists and dictionaries",
             ) from problem
         reason = (str(problem).splitlines() or [""])[0]
         raise DataError(
             f"'{path}' cannot be read as a file of torch.save, or is only a part of one",
-            got=f"{type(problem).__name__}: {reason[:120]}",
+            got=reason[:200] if isinstance(problem, Refused) else f"{type(problem).__name__}: {reason[:120]}",
         ) from problem
 
 
@@ -146,7 +157,7 @@ def aside(path: Path) -> Iterator[Path]:
         RunError: the disk is full or broken. In all cases nothing half written is left.
     """
     _free(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield part
@@ -156,8 +167,7 @@ def aside(path: Path) -> Iterator[Path]:
         part.rename(path)
         _flush(path.parent)
     except OSError as problem:
-        broken = problem.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
-        raise (RunError if broken else UserError)(f"'{path}' cannot be written", got=problem.strerror or problem) from problem
+        raise system_error(f"'{path}' cannot be written", problem) from problem
     finally:
         shutil.rmtree(part, ignore_errors=True)
         with contextlib.suppress(OSError):

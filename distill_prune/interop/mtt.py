@@ -27,6 +27,7 @@ from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import load, member, packed, publish_folder, tensor
 from distill_prune.interop.sets import Content, Rate, classes_of, images_of, outgoing
 from distill_prune.interop.space import SpaceSettings, transform_of
+from distill_prune.limits import Budget
 
 KIND = "set"
 _IMAGES, _LABELS = "images_best.pt", "labels_best.pt"
@@ -54,7 +55,8 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
             f"'{paths[0]}' does not say the learned learning rate, which this format does not save",
             mend="--set lr=..., as the run logged it, or --set lr=null where none was learned",
         )
-    tensors = [(path, tensor(path, load(path), "what is saved")) for path in paths]
+    budget = Budget(paths[0].parent)
+    tensors = [(path, tensor(path, load(path, budget=budget), "what is saved")) for path in paths]
     where, labels = _labels(tensors)
     parts = [(path, images_of(path, values)) for path, values in tensors if values.dim() != 1]
     first = parts[0][1].shape[1:]

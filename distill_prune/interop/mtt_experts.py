@@ -24,6 +24,7 @@ from distill_prune.artifacts import Trajectory
 from distill_prune.errors import ConfigError, DataError, UserError
 from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import load, packed, publish_folder, tensor
+from distill_prune.limits import Budget
 from distill_prune.settings import Entry
 from distill_prune.tree import clone
 
@@ -50,7 +51,8 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> list[Traj
         raise ConfigError("a replay buffer does not name its tensors", mend="--set model.name=..., the network of the experts")
     parameters = dict(origin.model.module.named_parameters())
     shapes = {name: parameter.shape for name, parameter in parameters.items()}
-    return [expert for path in _files(paths) for expert in _experts(path, settings, shapes)]
+    budget = Budget(paths[0])
+    return [expert for path in _files(paths) for expert in _experts(path, settings, shapes, budget)]
 
 
 def _files(paths: Sequence[Path]) -> list[Path]:
@@ -62,8 +64,9 @@ def _files(paths: Sequence[Path]) -> list[Path]:
     return buffers
 
 
-def _experts(path: Path, settings: Settings, shapes: Mapping[str, torch.Size]) -> Iterator[Trajectory]:
-    experts = load(path)
+def _experts(path: Path, settings: Settings, shapes: Mapping[str, torch.Size], budget: Budget) -> Iterator[Trajectory]:
+    # A checkpoint may be referred to many times, and then its numbers are there once: rows are paid for one by one.
+    experts, row = load(path, budget=budget, copies=1), 4 * sum(shape.numel() for shape in shapes.values())
     if not isinstance(experts, list) or not experts or not all(isinstance(e, list) and len(e) > 1 for e in experts):
         raise DataError(
             f"'{path}' is not a replay buffer",
@@ -75,6 +78,7 @@ def _experts(path: Path, settings: Settings, shapes: Mapping[str, torch.Size]) -
         last = settings.epochs or epochs
         if last > epochs:
             raise DataError(f"expert {number} of '{path}' is too short", got=f"{epochs} epochs", expected=f"{last} epochs")
+        budget.take(row * (last + 1), f"{last + 1} checkpoints of expert {number}")
         rows = torch.stack(
             [_row(path, f"expert {number}, checkpoint {t}", c, shapes) for t, c in enumerate(expert[: last + 1])]
         )

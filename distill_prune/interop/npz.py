@@ -29,6 +29,8 @@ from distill_prune.interop.sets import PIXELS, Content, Rate, images_of, named, 
 from distill_prune.interop.space import SpaceSettings, transform_of
 
 KIND = "set"
+_FLOATS = 8
+"""Bytes of memory for a value as float32, before and after it is checked or scaled."""
 
 
 class Settings(SpaceSettings):
@@ -51,8 +53,11 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     if file.offsets is not None or file.images.dtype == np.uint8:
         if settings.space not in (None, "pixels") or settings.mean or settings.std:
             raise ConfigError(f"images of '{path}' are pixels", got="bytes", mend="leave `space`, `mean` and `std` out")
-        images, transform = file.pixels(torch.arange(len(file.labels))).float() / 255, PIXELS
+        pixels = file.pixels(torch.arange(len(file.labels)))
+        file.budget.take(_FLOATS * pixels.numel(), "with its pixels as float32")
+        images, transform = pixels.float() / 255, PIXELS
     else:
+        file.budget.take(_FLOATS * file.images.size, "with its images as float32")
         images = images_of(path, torch.from_numpy(file.images.astype(np.float32)))
         transform = transform_of(path, settings, origin, images)
     names = named(path, settings, origin, file.classes)

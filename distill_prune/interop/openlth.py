@@ -23,6 +23,8 @@ from distill_prune.interop import Export, Origin
 from distill_prune.interop.checkpoints import read_tensors, torch_bytes
 from distill_prune.interop.files import member, publish_folder
 from distill_prune.interop.networks import sparse_network, ticket_of
+from distill_prune.limits import Budget
+from distill_prune.outside import read_json
 from distill_prune.settings import Entry
 
 KIND = "ticket"
@@ -47,8 +49,9 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Ticket:
             expected="level_<l>/main, and optionally a model file",
         )
     folder = paths[0]
-    masks = read_tensors(member(folder, _MASK))
-    ticket = ticket_of(folder / _MASK, masks, read_tensors(_model(paths)), origin.model)
+    budget = Budget(folder)
+    masks = read_tensors(member(folder, _MASK), budget)
+    ticket = ticket_of(folder / _MASK, masks, read_tensors(_model(paths), budget), origin.model)
     _check(folder / _REPORT, ticket)
     return ticket
 
@@ -61,7 +64,7 @@ def _model(paths: Sequence[Path]) -> Path:
 
 def _check(path: Path, ticket: Ticket) -> None:
     try:
-        report = json.loads(path.read_bytes())
+        report = read_json(path)
         counts = report["total"], report["unpruned"]
     except (OSError, ValueError, KeyError, TypeError) as problem:
         got = (isinstance(problem, OSError) and problem.strerror) or problem

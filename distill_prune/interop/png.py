@@ -24,15 +24,20 @@ from pydantic import Field
 from torch import Tensor
 
 from distill_prune.artifacts import SyntheticSet
+from distill_prune.data.image_file import DAMAGE, picture
 from distill_prune.errors import DataError, UserError
 from distill_prune.interop import Export, Origin
 from distill_prune.interop.files import one, present, publish_folder
 from distill_prune.interop.sets import PIXELS, Content, Rate, SetSettings, named, outgoing
+from distill_prune.limits import Budget
+from distill_prune.outside import opened
 
 KIND = "set"
 _NUMBERED = re.compile(r"([0-9]+)_(.*)", re.DOTALL)
 _ENDINGS = (".png", ".jpg", ".jpeg")
 _SAFE = " "
+_BYTES = 10
+"""Of memory for a value: two bytes as 8 bits, and twice four as float32."""
 
 
 class Settings(SetSettings):
@@ -59,12 +64,13 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     names, numbers = _classes(root, folders, settings, origin)
     pictures: list[Tensor] = []
     labels: list[int] = []
+    budget = Budget(root)
     for number, folder in sorted(zip(numbers, folders, strict=True)):
         for file in _entries(folder):
-            picture = _decode(file)
-            if pictures and picture.shape != pictures[0].shape:
-                raise DataError(f"'{file}' differs in shape", got=tuple(picture.shape), expected=tuple(pictures[0].shape))
-            pictures.append(picture)
+            pixels = _decode(file, budget)
+            if pictures and pixels.shape != pictures[0].shape:
+                raise DataError(f"'{file}' differs in shape", got=tuple(pixels.shape), expected=tuple(pictures[0].shape))
+            pictures.append(pixels)
             labels.append(number)
     if not pictures:
         raise DataError(f"'{root}' has no pictures", expected="PNG or JPEG files in the folders of the classes")
@@ -106,21 +112,20 @@ def _classes(root: Path, folders: Sequence[Path], settings: Settings, origin: Or
     return names, numbers
 
 
-def _decode(file: Path) -> Tensor:
-    """A picture (C, H, W), uint8."""
-    from PIL import Image
-
+def _decode(file: Path, budget: Budget) -> Tensor:
+    """A picture (C, H, W), uint8; the budget pays for it, and for what the set makes of it: float32, twice."""
     if file.suffix.lower() not in _ENDINGS:
         raise DataError(f"'{file}' is not a picture", expected="PNG or JPEG files alone in the folder of a class")
     present(file)
     try:
-        with Image.open(file, formats=("PNG", "JPEG")) as image:
+        with opened(file) as content, picture(content, ("PNG", "JPEG"), budget) as image:
             mode = image.mode
             gray = mode in ("1", "L", "LA")
+            budget.take(_BYTES * (1 if gray else 3) * image.width * image.height, "pictures that were read so far")
             alpha = np.asarray(image.convert("RGBA"))[..., 3]
             pixels = np.asarray(image.convert("L" if gray else "RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as problem:
-        raise DataError(f"'{file}' cannot be decoded", got=problem, expected="a PNG or JPEG picture") from problem
+    except DAMAGE as problem:
+        raise DataError(f"'{file}' cannot be decoded", got=f"{problem!s:.200}", expected="a PNG or JPEG picture") from problem
     if mode not in ("1", "L", "LA", "P", "RGB", "RGBA") or bool((alpha < 255).any()):
         raise DataError(f"'{file}' has other pixels", got=f"mode {mode}", expected="8-bit gray or RGB, without transparency")
     return torch.from_numpy(pixels[None].copy() if gray else pixels.transpose(2, 0, 1).copy())
@@ -144,8 +149,8 @@ def write(export: Export, path: Path) -> list[Path]:
     files: list[tuple[str, bytes]] = []
     for number, name in enumerate(synthetic.classes):
         folder = f"{number:05d}_{quote(name, safe=_SAFE)}"
-        for i, picture in enumerate(pixels[synthetic.labels == number].permute(0, 2, 3, 1).numpy()):
+        for i, image in enumerate(pixels[synthetic.labels == number].permute(0, 2, 3, 1).numpy()):
             buffer = io.BytesIO()
-            Image.fromarray(picture[..., 0] if picture.shape[2] == 1 else picture).save(buffer, format="PNG")
+            Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(buffer, format="PNG")
             files.append((f"{folder}/{i:05d}.png", buffer.getvalue()))
     return publish_folder(path, files)

@@ -99,10 +99,16 @@ def rate_of(path: Path, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise DataError(
             f"the learning rate of '{path}'",
-            got=tuple(value.shape) if isinstance(value, Tensor) else value,
+            got=_told(value),
             expected="one positive number",
         )
     return float(value)
+
+
+def _told(value: object) -> object:
+    if isinstance(value, Tensor):
+        return tuple(value.shape)
+    return value if isinstance(value, bool | int | float) else type(value).__name__
 
 
 def named(path: Path, settings: SetSettings, origin: Origin, listed: tuple[str, ...] | None = None) -> tuple[str, ...]:

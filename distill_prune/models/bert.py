@@ -11,7 +11,6 @@ References:
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -22,8 +21,10 @@ from torch import Tensor
 
 from distill_prune.errors import DataError
 from distill_prune.fingerprints import Remembered, file_hash
+from distill_prune.limits import Budget
 from distill_prune.models.encoder import Configuration, EncoderSettings
 from distill_prune.models.transformer import build as build
+from distill_prune.outside import check_safetensors, read_json
 from distill_prune.tree import State
 
 STEP_SECONDS = 4.0
@@ -134,7 +135,7 @@ _ONLY: dict[str, Any] = {
 def _configuration(directory: Path) -> Configuration:
     path = _file(directory, CONFIG)
     try:
-        stated = json.loads(path.read_bytes())
+        stated = read_json(path)
         stated["model_type"]
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise DataError(f"'{path}' describes no network", got=problem, expected="a JSON object with model_type") from None
@@ -204,6 +205,7 @@ def _names(settings: EncoderSettings, directory: Path) -> dict[str, str]:
     """For every tensor that `settings` describe, by the network's names, its name in the file, where its shape is right."""
     path, config = directory / WEIGHTS, Configuration(**(settings.config or {}))
     try:
+        check_safetensors(path, Budget(path))
         with safe_open(path, framework="pt") as file:
             stored = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as problem:

@@ -14,6 +14,7 @@ from distill_prune.distill import METHODS, last_epoch
 from distill_prune.duration import Duration
 from distill_prune.entries import EntriesOf, EntryOf
 from distill_prune.errors import nearest
+from distill_prune.letters import look_alike
 from distill_prune.models import MODELS
 from distill_prune.plan.arms import AnyCriterion, Arm, Placed, check, placed
 from distill_prune.plan.files import find_pipeline, override, read_raw
@@ -163,6 +164,9 @@ class Pipeline(Settings):
             raise ValueError(f"lanes is {self.lanes}, and networks of text are trained one by one: leave lanes out")
         if self.compile and text:
             raise ValueError("compile is true, and batches of text have too many lengths to compile each: leave compile out")
+        for names in (self.arms, self.distill, self.tasks, self.architectures):
+            if pair := look_alike(names):
+                raise ValueError(f"the names {pair[0]!a} and {pair[1]!a} look alike: give one of them another name")
         check(self.arms, self.distill, self.tasks, self.prune.levels)
         if self.prune.share == "original" and self.prune.rate * self.prune.levels >= 1:
             raise ValueError(f"prune.levels {self.prune.levels} of {self.prune.rate:g} of the original weights leave none")

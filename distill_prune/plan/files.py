@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import yaml
 
-from distill_prune.errors import ConfigError, nearest
+from distill_prune.errors import ConfigError, nearest, system_error
 from distill_prune.plan.plain import BYTES, parse_yaml
 from distill_prune.settings import Json
 
@@ -41,6 +42,12 @@ def find_pipeline(name: str) -> Path:
     )
 
 
+def origin(name: str, store: Path) -> str:
+    """Which file PIPELINE names, for a report to remember: `shipped`, or its path from the store: both may be moved."""
+    path = find_pipeline(name).resolve()
+    return "shipped" if path.parent in _shipped() else os.path.relpath(path, store.resolve())
+
+
 def _read(path: Path) -> dict[str, Json]:
     try:
         with path.open("rb") as file:
@@ -51,7 +58,7 @@ def _read(path: Path) -> dict[str, Json]:
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise ConfigError(f"'{path}' is not YAML", got=problem, mend="correct the file at that place") from problem
     except OSError as problem:
-        raise ConfigError(f"'{path}' cannot be read", got=problem.strerror) from problem
+        raise system_error(f"'{path}' cannot be read", problem, kind=ConfigError) from problem
     if not isinstance(raw, dict):
         raise ConfigError(f"'{path}' is not a pipeline", got=type(raw).__name__, expected="a mapping of keys to values")
     return raw

@@ -95,7 +95,7 @@ class _Foresight:
     def _counted(self, key: str) -> int | None:
         node = self.graph.nodes.get(key)
         if node is None:
-            synthetic = SyntheticSet.of(self.store.read("distill", key))
+            synthetic = self.store.noun("distill", key, SyntheticSet.of)
             return len(synthetic.labels) * synthetic.factor**2
         if isinstance(node.job, DataJob):
             data = self._survey(key)

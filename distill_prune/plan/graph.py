@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
+
+from pydantic import TypeAdapter
 
 from distill_prune.data import fingerprint
 from distill_prune.data.source import Source
@@ -21,7 +22,10 @@ from distill_prune.plan.roles import numbered
 from distill_prune.plan.summary import summary
 from distill_prune.settings import Entry
 from distill_prune.store.disk import replace_json
+from distill_prune.store.documents import BadDocument, Hash, read
 from distill_prune.store.store import Store
+
+_HASHES = TypeAdapter(dict[str, Hash])
 
 
 def build(pipeline: Pipeline, store: Store) -> Graph:
@@ -101,11 +105,14 @@ def _resolved(p: Pipeline, known: Remembered) -> Pipeline:
 
 @contextlib.contextmanager
 def _remembering(store: Store) -> Iterator[dict[str, str]]:
-    """The hashes of files that are known by path, size and time of change; new ones are kept in the store."""
+    """The hashes of files that are known by path, size and time of change; new ones are kept in the store.
+
+    A file that cannot be used is written anew: it only saves time.
+    """
     path = store.root / "fingerprints.json"
     try:
-        known: dict[str, str] = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+        known = read(path, _HASHES)
+    except (OSError, BadDocument):
         known = {}
     before = dict(known)
     yield known

@@ -15,6 +15,7 @@ from distill_prune.data.image_file import SUFFIXES, size_of
 from distill_prune.data.preparation import Survey
 from distill_prune.data.source import Source
 from distill_prune.errors import DataError
+from distill_prune.limits import Budget
 
 ROWS, TEST_ROWS = 10_000, 2_000
 """Examples of larger data that are used."""
@@ -74,7 +75,7 @@ def _images(folder: Path) -> dict[str, object]:
     if not files:
         raise DataError(f"'{folder}' holds no images", expected=f"CLASS/* with names that end in {', '.join(SUFFIXES)}")
     some = files[:: max(1, len(files) // 200)]
-    sizes = Counter(size_of(file) for file in some)
+    sizes = Counter(size_of(file, Budget(folder)) for file in some)
     shorter = min(min(width, height) for width, height, _ in sizes)
     channels = 1 if all(gray for *_, gray in sizes) else 3
     uniform = len({(width, height) for width, height, _ in sizes}) == 1

@@ -20,6 +20,7 @@ DEPTH = 64
 """How deep values may stand in each other."""
 BYTES = 2**20
 """Size of a text."""
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
 class _Yaml(yaml.SafeLoader):
@@ -71,7 +72,8 @@ def parse_yaml(text: str) -> Json:
 
 
 def _check(root: yaml.Node) -> None:
-    """Refuse what would stand for too many values, too deep, or for itself."""
+    """Refuse what would stand for too many values, too deep, or for itself, and text that no path or file takes.
+    What JSON writes as a pair of surrogates becomes the letter that it stands for."""
     stack, count = [(root, 0)], 0
     while stack:
         node, depth = stack.pop()
@@ -80,6 +82,10 @@ def _check(root: yaml.Node) -> None:
             raise _refused(f"values stand in each other deeper than {DEPTH} times, or an alias stands for itself", node)
         if count > NODES:
             raise _refused(f"more than {NODES:,} values", node)
+        if isinstance(node, yaml.ScalarNode):
+            node.value = _PAIR.sub(lambda pair: pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), node.value)
+            if "\0" in node.value:
+                raise _refused("a text holds a NUL character", node)
         if isinstance(node, yaml.SequenceNode):
             stack += [(value, depth + 1) for value in node.value]
         elif isinstance(node, yaml.MappingNode):

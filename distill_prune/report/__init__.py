@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill_prune.errors import UserError
+from distill_prune.errors import system_error
 from distill_prune.settings import digest
 
 if TYPE_CHECKING:
@@ -60,6 +60,7 @@ def write(study: Study, out: Path) -> Path:
 
     Raises:
         UserError: `out` cannot be written.
+        RunError: the disk is full or broken.
     """
     from distill_prune.report.figures import draw, figures_of
     from distill_prune.report.page import page
@@ -79,12 +80,7 @@ def write(study: Study, out: Path) -> Path:
     try:
         _replace(files, known, out)
     except OSError as error:
-        raise UserError(
-            f"the report cannot be written to {out}",
-            got=error.strerror or error,
-            expected="a folder that can be written",
-            mend="name another folder with -o",
-        ) from error
+        raise system_error(f"the report cannot be written to '{out}'", error, "another folder with -o") from error
     return out / "report.html"
 
 

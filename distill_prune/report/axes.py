@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.records import estimate_of
 from distill_prune.arithmetic import ceil_div
 from distill_prune.report.formats import finite, power, sparsity
-from distill_prune.report.style import GREY, Arm, arms, rows
+from distill_prune.report.style import ENTRY, GREY, Arm, arms, rows
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -103,14 +103,27 @@ def log_scale(axes: Axes, values: Sequence[float]) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda y, _: power(y)))
 
 
-def legend(figure: Figure, panels: Sequence[Axes], reserve: int = 0) -> None:
-    """One legend below the panels, in room made for at least `reserve` entries so that neighbours are equally tall."""
-    handle_of: dict[str, Artist] = {}
+def explained(panels: Iterable[Axes]) -> dict[str, Artist]:
+    """What a legend of the panels explains, by its label; each label once."""
+    found: dict[str, Artist] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
-        handle_of |= {label: h for label, h in zip(labels, handles, strict=True) if label not in handle_of}
+        found |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in found}
+    return found
+
+
+def write_legend(figure: Figure, handle_of: Mapping[str, Artist], **layout: Any) -> None:
+    """A legend with labels as they are written, whatever matplotlib makes of their first letter."""
+    written = figure.legend(list(handle_of.values()), [str(i) for i in range(len(handle_of))], **layout)
+    for text, label in zip(written.get_texts(), handle_of, strict=True):
+        text.set_text(label.removeprefix(ENTRY))
+
+
+def legend(figure: Figure, panels: Sequence[Axes], reserve: int = 0) -> None:
+    """One legend below the panels, in room made for at least `reserve` entries so that neighbours are equally tall."""
+    handle_of = explained(panels)
     width = figure.get_figwidth()
-    longest = max(map(len, handle_of), default=0)
+    longest = max((len(label.removeprefix(ENTRY)) for label in handle_of), default=0)
     columns = max(1, min(5, int(width * 72 / (4.3 * longest + 44)))) if width > NARROW else 3 if longest <= 13 else 2
     below = _BOTTOM + _ROW * ceil_div(max(len(handle_of), reserve), columns) + 0.08
     top = _TOP + (0.14 if len(panels) > 1 else 0)
@@ -119,9 +132,9 @@ def legend(figure: Figure, panels: Sequence[Axes], reserve: int = 0) -> None:
     for axes in panels:
         place = axes.get_position()
         axes.set_position((place.x0, below / height, place.width, _HEIGHT / height))
-    figure.legend(
-        list(handle_of.values()),
-        list(handle_of),
+    write_legend(
+        figure,
+        handle_of,
         loc="upper left",
         bbox_to_anchor=(0.0, (below - _BOTTOM) / height),
         ncols=columns,
@@ -153,7 +166,7 @@ def line(axes: Axes, arm: Arm, points: Points, scale: float) -> list[float]:
         marker=arm.marker,
         markeredgecolor="white",
         markeredgewidth=0.5,
-        label=arm.label,
+        label=arm.entry,
         zorder=2.5 if arm.thin else 3,
     )
     sure = [(x, *ends) for x, (_, e) in zip(xs, points, strict=True) if (ends := interval(e, scale))]

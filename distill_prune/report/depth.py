@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from distill_prune.arithmetic import ceil_div
+from distill_prune.report.axes import explained, write_legend
 from distill_prune.report.formats import finite, fixed, number, power, sparsity
 from distill_prune.report.multiples import SIZE, grid, side
 from distill_prune.report.style import GREY, Arm, arms, chosen_levels, sides, sparsities
@@ -104,11 +105,7 @@ def _by_layer(
     values = [value(e) for e in entries if e["level"] in levels]
     _scales(panels[0][0], panels[-1], names, values, log)
     side(figure, name)
-    handle_of: dict[str, Any] = {}
-    for axes in panels.flat:
-        handles, labels = axes.get_legend_handles_labels()
-        handle_of |= dict(zip(labels, handles, strict=True))
-    figure.legend(handle_of.values(), handle_of.keys(), loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
+    write_legend(figure, explained(panels.flat), loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
     return figure
 
 
@@ -123,7 +120,7 @@ def _layer_line(axes: Axes, arm: Arm, of_arm: Sequence[Layer], names: Sequence[s
             marker=arm.marker,
             markeredgecolor="white",
             markeredgewidth=0.5,
-            label=arm.label,
+            label=arm.entry,
         )
 
 
@@ -175,8 +172,7 @@ def layerwise(study: Study) -> tuple[Figure, str] | None:
     figure.text(
         0.99, (0.1 + legend_height) / figure.get_figheight(), "excess of test error over the chord (points)", ha="right"
     )
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
+    write_legend(figure, explained(panels[0][:1]), loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
     last = [e for e in entries if e["level"] == levels[-1]]
     top = {e["arm"]: e for e in sorted(last, key=lambda e: e["excess_test"])}
     remarks = [
@@ -205,5 +201,5 @@ def _strip(axes: Axes, shown: Sequence[Arm], entries: Sequence[Layerwise], names
             color=arm.color,
             alpha=0.75,
             markeredgewidth=0,
-            label=arm.label,
+            label=arm.entry,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from distill_prune.analyze.declared import on_page, tested
 from distill_prune.analyze.paired import PAIRED
-from distill_prune.report import depth, pairs, panels, scans, spectra, surfaces, sweep, transfer
+from distill_prune.letters import printable, printable_lines
+from distill_prune.report import depth, fonts, pairs, panels, scans, spectra, surfaces, sweep, transfer
 from distill_prune.report.axes import NARROW, WIDE
 from distill_prune.report.forks import drawn
 from distill_prune.report.style import METRICS, PAPER, RC
@@ -165,17 +167,28 @@ def _drawing(name: str, entry: Draw, study: Study) -> Drawing | None:
 
     # The salt makes the ids of an SVG equal from run to run, and different from figure to figure.
     rules: Any = {**RC, "svg.hashsalt": name}
-    with mpl.rc_context(rules):
+    with mpl.rc_context(rules), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")  # drawn as a box: no installed font has it
         figure = entry(study)
         return None if figure is None else _render(name, *figure)
 
 
 def _render(name: str, figure: Figure, alt: str) -> Drawing:
-    png, svg = io.BytesIO(), io.StringIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    import matplotlib as mpl
+
+    svg, png = _svg(figure), io.BytesIO()
+    if others := fonts.families(svg):
+        mpl.rcParams["font.sans-serif"] = [fonts.OWN, *others]
+        svg = _svg(figure)
     # The SVG takes the colour of what it lies on; a PNG is as often shown on dark slides.
     figure.savefig(png, format="png", facecolor=PAPER, metadata={"Software": None}, pil_kwargs={"compress_level": _COMPRESSION})
-    return Drawing(name, png.getvalue(), _rounded(svg.getvalue()), alt.strip())
+    return Drawing(name, png.getvalue(), _rounded(svg), printable(alt.strip()))
+
+
+def _svg(figure: Figure) -> str:
+    svg = io.StringIO()
+    figure.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+    return printable_lines(svg.getvalue())
 
 
 def _rounded(svg: str) -> str:

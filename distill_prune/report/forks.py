@@ -63,6 +63,7 @@ def _by_forks(draw: Draw[T], names: Sequence[str], processes: int) -> Mapping[st
 def _deliver(draw: Draw[T], names: Sequence[str], numbers: int, end: Connection) -> None:
     """What a fork does. An interrupt of the terminal is the first process's alone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with contextlib.suppress(Exception):
         end.send(_share(draw, names, numbers))

@@ -10,6 +10,7 @@ from distill_prune.analyze.declared import columns, on_page, tested
 from distill_prune.analyze.metric import BARRIER, GROUPS, Metric
 from distill_prune.analyze.records import PairedRow, estimate_of
 from distill_prune.analyze.sentences import sentences
+from distill_prune.letters import printable_lines
 from distill_prune.report import formats, pictures, spectra, surfaces, tickets, transfer, words
 from distill_prune.report.cards import cards
 from distill_prune.report.figures import Drawing
@@ -58,6 +59,7 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
     env = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -75,6 +77,11 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
     sheet = pictures.sheet(study)
     html = env.get_template("page.html.j2").render(page=model(study, drawings, sheet))
     return html, {"synthetic": sheet.png} if sheet else {}
+
+
+def _shown(value: object) -> object:
+    """A value as the page takes it: names and labels of anybody cannot turn the text beside them."""
+    return printable_lines(value) if type(value) is str else value
 
 
 def model(study: Study, drawings: Mapping[str, Drawing], sheet: pictures.Sheet | None) -> Page:

@@ -68,7 +68,7 @@ def _differences(
 ) -> tuple[list[float], list[float]]:
     """One arm's differences with their intervals; returns the means and the bounds that were drawn."""
     means = [d["mean"] * scale for d in estimates]
-    axes.plot(xs, means, linestyle="none", color=arm.color, marker=arm.marker, label=arm.label, zorder=3)
+    axes.plot(xs, means, linestyle="none", color=arm.color, marker=arm.marker, label=arm.entry, zorder=3)
     sure = [(x, *ends) for x, d in zip(xs, estimates, strict=True) if (ends := interval(d, scale))]
     if not sure:
         return means, []
@@ -154,7 +154,7 @@ def _initialisations(axes: Axes, arm: Arm, entries: list[Between], shift: float)
             markeredgecolor="white",
             markeredgewidth=0.4,
             alpha=0.85,
-            label=None if i else arm.label,
+            label=None if i else arm.entry,
         )
 
 

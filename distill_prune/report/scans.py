@@ -10,7 +10,7 @@ from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.records import OnsetRow, estimate_of, onset_of
 from distill_prune.analyze.verdict import PROPERTIES, STABLE
 from distill_prune.arithmetic import ceil_div
-from distill_prune.report.axes import fit, interval, known
+from distill_prune.report.axes import explained, fit, interval, known, write_legend
 from distill_prune.report.formats import finite, sparsity
 from distill_prune.report.multiples import grid
 from distill_prune.report.style import GREY, INK, METRICS, Arm, arms, chosen_levels
@@ -81,7 +81,7 @@ def _line(
     xs = [steps.index(k) + shift for k, _ in points]
     ys = [100 * e["mean"] for _, e in points]
     axes.plot(
-        xs, ys, color=arm.color, linestyle=arm.dash, linewidth=arm.width, marker=arm.marker, label=arm.label if points else None
+        xs, ys, color=arm.color, linestyle=arm.dash, linewidth=arm.width, marker=arm.marker, label=arm.entry if points else None
     )
     sure = [(x, *ends) for x, (_, e) in zip(xs, points, strict=True) if (ends := interval(e, 100))]
     if sure:
@@ -104,13 +104,10 @@ def _finish(figure: Figure, panels: Any, titles: Sequence[str], steps: Sequence[
     figure.text(
         0.99, (0.1 + legend_height) / figure.get_figheight(), "rewinding step k (evenly spaced)", ha="right", color=GREY
     )
-    handle_of: dict[str, Any] = {}
-    for axes in panels.flat:
-        handles, labels = axes.get_legend_handles_labels()
-        handle_of |= dict(zip(labels, handles, strict=True))
+    handle_of = explained(panels.flat)
     ring = Line2D([], [], linestyle="none", marker="o", markersize=9, markerfacecolor="none", markeredgecolor=INK)
     handle_of["onset: yes at every later k"] = ring
-    figure.legend(handle_of.values(), handle_of.keys(), loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
+    write_legend(figure, handle_of, loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
 
 
 def _words(onset: OnsetRow, arm: Arm) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from distill_prune.analyze.declared import on_page
 from distill_prune.analyze.metric import Metric
-from distill_prune.analyze.records import ArmRecord, Row
+from distill_prune.analyze.records import ArmRecord, Row, labels_of
 
 if TYPE_CHECKING:
     from distill_prune.study.study import Study
@@ -22,6 +22,7 @@ _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.
 
 # Beyond eight arms controls step back: greyed colours and thin lines, told apart by marker and dash besides.
 CROWD = 8
+ENTRY = "arm: "
 _MUTED = ("#586f86", "#84644f", "#567260", "#7b6279", "#6f6a48", "#4c7278", "#835f66")
 
 # Surfaces: from light to dark in one hue, so that lines and words in ink are readable on all of it.
@@ -80,6 +81,11 @@ class Arm:
     thin: bool = False
 
     @property
+    def entry(self) -> str:
+        """The label as what is drawn carries it: matplotlib leaves out of legends what begins with an underscore."""
+        return ENTRY + self.label
+
+    @property
     def width(self) -> float:
         """Of its lines, in points."""
         return 0.9 if self.thin else 1.5
@@ -108,6 +114,7 @@ def every_arm(study: Study) -> list[Arm]:
             listed.append({"name": row["arm"], "images": ""})
     versus = study.versus if any(a["name"] == study.versus for a in listed) else "real"
     usual = next((a.get("criterion") for a in listed if a["name"] == versus), None) or "magnitude"
+    labels = labels_of(listed)
     roles = {a["name"]: role(a, usual, versus) for a in listed}
     first = [a for a in listed if based_on(a) is None and of_main_task(study, a["name"])]
     crowded = len(first) > CROWD
@@ -128,7 +135,7 @@ def every_arm(study: Study) -> list[Arm]:
     return [
         Arm(
             a["name"],
-            a.get("label") or a["name"],
+            labels[a["name"]],
             a["images"],
             *look(based_on(a) or a["name"]),
             roles[a["name"]],

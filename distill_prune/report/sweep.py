@@ -88,7 +88,7 @@ def _panel(
             alpha=0.45 if arm.name in averaged else 0.9,
             linewidths=0,
             zorder=2,
-            label=None if arm.name in averaged or not of_arm else f"{arm.label} (single runs)",
+            label=None if arm.name in averaged or not of_arm else f"{arm.entry} (single runs)",
         )
     return bounds
 

@@ -79,7 +79,7 @@ def table(study: Study) -> Table | None:
     columns = [*PLACE, *(Column(n, m.heading, _metric(m.scale)) for n, m in measured.items()), *RECORD]
     absent = [m.heading for n, m in metrics(study).items() if n not in measured and not m.some_tasks]
     looks = {a.name: a for a in every_arm(study)}
-    labels = {t["arm"]: t.get("label") or t["arm"] for t in study.tickets}
+    labels = {t["arm"]: looks[t["arm"]].label if t["arm"] in looks else t.get("label") or t["arm"] for t in study.tickets}
     rows = [
         Row(t["arm"], looks[t["arm"]].color if t["arm"] in looks else "", [_cell(c, t, labels) for c in columns])
         for t in study.tickets

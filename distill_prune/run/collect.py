@@ -11,6 +11,7 @@ from distill_prune.analyze.inputs import Study
 from distill_prune.analyze.records import Costs, Pair, Search, Unit
 from distill_prune.artifacts import Cost
 from distill_prune.plan.jobs import CompareJob
+from distill_prune.run import measured
 from distill_prune.store.store import Store
 
 STAGE_OF = {"ticket": "prune", "set": "distill", "expert": "experts"}
@@ -38,7 +39,7 @@ def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping
     search: list[Search] = []
     sets: dict[str, dict[str, Any]] = {}
     experts: dict[str, int] | None = None
-    measured = {(r["arm"], r["seed"], r["level"]) for r in roles.values() if r["kind"] not in (*STAGE_OF, "overlap")}
+    retrained = {(r["arm"], r["seed"], r["level"]) for r in roles.values() if r["kind"] not in (*STAGE_OF, "overlap")}
     for name, role in roles.items():
         if name not in numbers:
             continue
@@ -50,10 +51,10 @@ def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping
             overlap = {**place, "versus": role["versus"], "iou": content["iou"]}
             pairs.append(cast(Pair, {**overlap, "chance": content["chance"]["iou"], "z": content["z"]}))
         elif kind == "set":
-            sets[role["set"]] = {"distill": content["cost"], "by_experts": role["experts"]}
+            sets[role["set"]] = {"distill": content.get("cost"), "by_experts": role["experts"]}
         elif kind == "expert":
             experts = {k: (experts or {}).get(k, 0) + v for k, v in content["cost"].items()}
-        elif tuple(place.values()) in measured or not measured:
+        elif tuple(place.values()) in retrained or not retrained:
             units.setdefault((place["arm"], place["seed"], place["level"]), dict(place)).update(record_of(kind, content))
     # A stored set was made with experts that this study does not know: their cost is unknown, not nothing.
     known: dict[bool | None, Any] = {True: experts, False: Cost().json(), None: None}
@@ -71,7 +72,7 @@ def collected(job: CompareJob, inputs: Mapping[str, str], store: Store) -> Study
     numbers = {}
     for name, key in inputs.items():
         if key not in seen:
-            seen[key] = store.numbers(STAGE_OF.get(roles[name]["kind"], "compare"), key)
+            seen[key] = measured.numbers(store, STAGE_OF.get(roles[name]["kind"], "compare"), key)
         numbers[name] = seen[key]
     records = gather(roles, numbers)
     return Study(records.units, job.roles["arms"], records.pairs, records.costs)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from distill_prune.errors import DistillPruneError, RunError, UserError
+from distill_prune.errors import DistillPruneError, RunError, UserError, system_error
 from distill_prune.plan.jobs import VERSIONS
 from distill_prune.plan.nodes import Node
 from distill_prune.run.printed import heard
@@ -159,7 +159,12 @@ def attempt(key: str, label: str, hear: Hear, work: Callable[[], Result]) -> Res
         return Failed(key, RunError(f"{label}: out of memory", mend="fewer --workers, or smaller batches"))
     except Exception as problem:
         place = traceback.extract_tb(problem.__traceback__)[-1]
-        failure = RunError(f"{label} failed: {type(problem).__name__}: {problem} ({place.filename}, line {place.lineno})")
+        where = f"({place.filename}, line {place.lineno})"
+        if isinstance(problem, OSError):
+            name = f"'{problem.filename}'" if problem.filename else "something"
+            failure = system_error(f"{label} failed: the system refused {name} {where}", problem, "another path")
+        else:
+            failure = RunError(f"{label} failed: {type(problem).__name__}: {problem} {where}")
         failure.trace = traceback.format_exc()
         return Failed(key, failure)
 

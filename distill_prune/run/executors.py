@@ -21,6 +21,7 @@ from pathlib import Path
 from distill_prune.plan.nodes import Node
 from distill_prune.plugins import Registered
 from distill_prune.run.events import Died, Event, Executor, Hear, Parcel, make
+from distill_prune.run.printed import quiet_libraries
 from distill_prune.store.store import Store
 
 
@@ -58,6 +59,7 @@ def _work(store: str, device: str, registered: Registered, tasks: Connection, li
     threading.Thread(target=_leave_with, args=(lifeline,), daemon=True).start()
     from distill_prune.run.worker import Worker
 
+    quiet_libraries()
     registered.restore()
     worker = Worker(Store(store), device)
     with contextlib.suppress(EOFError, OSError):

@@ -6,8 +6,8 @@ How long a computation takes depends on shapes, not on values: pixels are noise,
 from __future__ import annotations
 
 import math
-from dataclasses import replace
-from types import SimpleNamespace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -53,7 +53,7 @@ class Imagined(Store):
 
     def manifest(self, stage: str, key: str) -> Any:
         node = self._graph.nodes.get(key)
-        return self._real.manifest(stage, key) if node is None else SimpleNamespace(inputs=node.inputs)
+        return self._real.manifest(stage, key) if node is None else _Imagined(node.inputs)
 
     def read(self, stage: str, key: str) -> Parts:
         node = self._graph.nodes.get(key)
@@ -153,6 +153,16 @@ class Imagined(Store):
             choices.get("augment", "none"),
             choices.get("factor", 1),
         )
+
+
+@dataclass(frozen=True)
+class _Imagined:
+    """What is read of a manifest."""
+
+    inputs: Mapping[str, str]
+
+    def made_from(self, role: str) -> str:
+        return self.inputs[role]
 
 
 class _Rows:

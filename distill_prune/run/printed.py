@@ -7,9 +7,15 @@ events, on the way that outcomes take. Output of native code does not pass throu
 from __future__ import annotations
 
 import contextlib
+import logging
+import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TextIO, cast
+
+from distill_prune.letters import printable
 
 LONGEST = 4096
 """Characters of a line that are passed on at once; a longer one arrives in pieces."""
@@ -84,6 +90,31 @@ def heard(hear: Hear) -> Iterator[None]:
             stream.end()
             stream.hear = None
         sys.stdout, sys.stderr = before
+
+
+def quiet_libraries() -> None:
+    """From now on drop what libraries say to programmers, and print a warning of a plugin's code as one line."""
+    warnings.showwarning = _warned
+    for name in ("matplotlib", "PIL", "torch"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+
+
+def _warned(
+    message: Warning | str,
+    category: type[Warning],  # noqa: ARG001 - what `warnings` calls has these parameters
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,  # noqa: ARG001
+    line: str | None = None,  # noqa: ARG001
+) -> None:
+    """A library's warning names the code that called it, which may be ours, and never means the user of a command."""
+    import sysconfig
+
+    places = [str(Path(__file__).parent.parent), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib"))]
+    if Path(filename).is_file() and not any(Path(filename).resolve().is_relative_to(Path(p).resolve()) for p in places):
+        text = printable(" ".join(str(message).split()))
+        print(f"warning: {text} ({filename}, line {lineno})", file=sys.stderr, flush=True)
 
 
 _STREAMS: dict[int, Printed] = {}

@@ -28,6 +28,7 @@ from distill_prune.errors import DistillPruneError, RunError, StoreError, UserEr
 from distill_prune.plan.nodes import Node
 from distill_prune.plugins import Registered
 from distill_prune.run.events import Died, Event, Failed, Line, Outcome, Parcel, make
+from distill_prune.run.printed import quiet_libraries
 from distill_prune.run.ray_cluster import connection, resources, share
 from distill_prune.store.store import Store
 
@@ -107,6 +108,7 @@ class Maker:
             check_store(node, Path(setup.store), setup.beacon)
             with contextlib.suppress(OSError):
                 os.chdir(setup.folder)  # paths of a pipeline may be relative to where its driver was started
+            quiet_libraries()
             setup.registered.restore()
             check_device(setup.device)
             if setup.compiles and setup.device == "cpu":

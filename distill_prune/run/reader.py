@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from distill_prune.artifacts import Examples, Images, Sentences, SyntheticSet, Ticket, Trajectory, Weights
+from distill_prune.artifacts import Examples, Images, Parts, Sentences, SyntheticSet, Ticket, Trajectory, Weights
 from distill_prune.errors import UserError
 from distill_prune.models import Model, build_model, predicting
 from distill_prune.models.encoder import EncoderSettings
@@ -34,8 +34,7 @@ class Reader:
         if key not in self._images:
             if len(self._images) == KEPT:
                 self._images, self._parts = {}, {}
-            parts = self.store.read("data", key)
-            self._images[key] = (Sentences if parts.numbers["transform"] == "text" else Images).of(parts)
+            self._images[key] = self.store.noun("data", key, _data)
         return self._images[key]
 
     def part(self, key: str, name: str) -> Examples:
@@ -54,7 +53,7 @@ class Reader:
         return trajectory
 
     def set(self, key: str) -> SyntheticSet:
-        return SyntheticSet.of(self.store.read("distill", key))
+        return self.store.noun("distill", key, SyntheticSet.of)
 
     def examples(self, key: str, data: str) -> Examples:
         """What a chain prunes with: the training part of a data set, or a synthetic set beside the chain's `data`."""
@@ -96,13 +95,22 @@ class Reader:
     def ticket(self, key: str) -> Ticket:
         """A ticket with its full state. Tensors that its artifact does not have are those of its chain's level 0."""
         dense = self.store.manifest("prune", key).inputs.get("dense")
-        base = None if dense is None else Ticket.of(self.store.read("prune", dense), None).state
-        return Ticket.of(self.store.read("prune", key), base)
+        base = None if dense is None else self.store.noun("prune", dense, lambda parts: Ticket.of(parts, None)).state
+        return self.store.noun("prune", key, lambda parts: Ticket.of(parts, base))
 
     def state(self, key: str) -> State:
         """The full state of a copy. Tensors that no training changes are those of its ticket."""
-        weights = Weights.of(self.store.read("retrain", key))
-        state = dict(weights.state)
-        if frozen := weights.numbers.get("frozen"):
-            state |= select(self.ticket(self.store.manifest("retrain", key).inputs["ticket"]).state, frozen)
-        return to(state, self.device)
+
+        def whole(parts: Parts) -> State:
+            weights = Weights.of(parts)
+            frozen = weights.numbers.get("frozen")
+            if not frozen:
+                return weights.state
+            ticket = self.store.manifest("retrain", key).made_from("ticket")
+            return weights.state | select(self.ticket(ticket).state, frozen)
+
+        return to(self.store.noun("retrain", key, whole), self.device)
+
+
+def _data(parts: Parts) -> Images | Sentences:
+    return (Sentences if parts.numbers.get("transform") == "text" else Images).of(parts)

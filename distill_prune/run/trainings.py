@@ -97,7 +97,7 @@ def _copy(job: RetrainJob, inputs: Mapping[str, str], reader: Reader) -> Task:
 
 def chain_data(inputs: Mapping[str, str], reader: Reader) -> str:
     """The key of the data set of a level's chain."""
-    return reader.store.manifest("prune", inputs["dense"]).inputs["data"]
+    return reader.store.manifest("prune", inputs["dense"]).made_from("data")
 
 
 def streams_of(job: LevelJob) -> Streams:

@@ -37,7 +37,7 @@ from distill_prune.run.profile import TimedStore, worker_name
 from distill_prune.run.reader import Reader
 from distill_prune.run.stages import compute
 from distill_prune.run.trainings import Task, task_of
-from distill_prune.store.disk import as_created
+from distill_prune.store.disk import as_created, make_folder
 from distill_prune.store.manifest import Provenance
 from distill_prune.store.store import Store
 from distill_prune.training import Trained, check_independence, train_group
@@ -85,7 +85,8 @@ class WorkProgress(Progress):
         aside, about = self._file.with_suffix(".new"), {"numbers": json.dumps(numbers), "made_by": self._made_by}
         about["sha256"] = Parts(tensors, about).content()
         with contextlib.suppress(OSError, SafetensorError):  # a snapshot only saves time: a full disk is no reason to stop
-            self._file.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self._file.parent)
+            aside.unlink(missing_ok=True)  # a link that somebody has put there is not written through
             save_file(dict(tensors), aside, about)
             as_created(aside)
             with aside.open("rb") as file:
@@ -213,8 +214,7 @@ class Worker:
         """Lock a node; None where its artifact has to be made."""
         if not locks.enter_context(self.store.lock(node.key)):
             return Busy(node.key)
-        if (folder := self.store.work(node.key)).is_symlink():
-            folder.unlink()  # it is nobody's work, and leads out of the store
+        self.store.begin(node.key)
         return Hit(node.key) if self.store.sound(node.stage, node.key) else None
 
     def _made(self, nodes: Sequence[Node], hear: Hear) -> list[Outcome]:

@@ -17,21 +17,23 @@ import io
 import json
 import os
 import re
+import secrets
 import tarfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, ValidationError
 
-from distill_prune.errors import DamagedArtifact, UserError
+from distill_prune.errors import DamagedArtifact, UserError, system_error
 from distill_prune.settings import Settings
+from distill_prune.store.documents import Hash, reason
 from distill_prune.store.housekeeping import Lineage
-from distill_prune.store.manifest import File
-from distill_prune.store.store import MANIFEST, STAGES, Ref, Store
+from distill_prune.store.manifest import MANIFEST, File
+from distill_prune.store.names import Name
+from distill_prune.store.store import STAGES, Ref, Store
 
 INDEX, PIPELINE = "index.json", "pipeline.yaml"
-_KEY = r"^[0-9a-f]{64}$"
 _STUDY = r"^(\w[\w .+=@-]{0,99})?$"
 
 
@@ -39,22 +41,10 @@ class Packed(Settings):
     """One artifact of an archive."""
 
     stage: Literal["data", "experts", "distill", "prune", "retrain", "compare"]
-    key: str = Field(pattern=_KEY)
+    key: Hash
     label: str
-    names: tuple[str, ...]
+    names: tuple[Name, ...]
     files: dict[Literal["manifest.json", "numbers.json", "tensors.safetensors"], File]
-
-    @field_validator("names")
-    @classmethod
-    def _words(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        if wrong := [n for n in names if not _is_name(n)]:
-            raise ValueError(f"{wrong[0]!r} is no name")
-        return names
-
-
-def _is_name(name: str) -> bool:
-    """Whether `tag` would give it."""
-    return re.sub(r"[-_.]", "", name).isalnum()
 
 
 class Index(Settings):
@@ -103,6 +93,7 @@ def pack(
     Raises:
         DamagedArtifact: one of them is not what was written.
         UserError: `target` cannot be written.
+        RunError: the disk is full or broken.
     """
     extra = dict(sorted((extra or {}).items()))
     names: dict[str, list[str]] = {}
@@ -136,11 +127,11 @@ def _packed(store: Store, ref: Ref, names: Sequence[str]) -> Packed:
             stage=ref.stage,
             key=ref.key,
             label=manifest.label,
-            names=tuple(n for n in names if _is_name(n)),
+            names=tuple(names),
             files={MANIFEST: _file(content), **dict(sorted(manifest.files.items()))},
         )
     except ValidationError as problem:
-        raise DamagedArtifact(ref.stage, ref.key, f"manifest: {problem}") from problem
+        raise DamagedArtifact(ref.stage, ref.key, f"manifest: {reason(problem)}") from problem
 
 
 def _file(content: bytes) -> File:
@@ -160,18 +151,17 @@ def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
 @contextlib.contextmanager
 def aside(target: Path) -> Iterator[IO[bytes]]:
     """A temporary file beside `target`. It is flushed and renamed at the end, and deleted on an error."""
-    path = target.with_name(f".{target.name}.{os.getpid()}")
+    path = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         if target.is_dir():
             raise UserError(f"'{target}' is a folder", expected="the name of a file", mend="name a file in it")
-        with path.open("wb") as file:
+        with path.open("xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         path.replace(target)
     except OSError as problem:
-        raise UserError(
-            f"'{target}' cannot be written", got=problem.strerror or problem, mend="another place, or room on its disk"
-        ) from problem
+        raise system_error(f"'{target}' cannot be written", problem) from problem
     finally:
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # not there, or cannot be: the first error says so
+            path.unlink()

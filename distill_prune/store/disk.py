@@ -8,19 +8,32 @@ import os
 import secrets
 from pathlib import Path
 
+from distill_prune.errors import DistillPruneError, StoreError, forbidden, system_error
 
-def write_json(path: Path, value: object) -> None:
-    """JSON in the order given, indented and flushed to the disk; floats round-trip exactly. The file is a new one: nothing is
-    written through a link that somebody has put there.
+
+def write_new(path: Path, content: bytes) -> None:
+    """A new file, flushed to the disk: nothing is written through a link that somebody has put there.
 
     Raises:
         FileExistsError: something stands at `path`.
     """
-    with path.open("x", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with path.open("xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as problem:
+        problem.filename = problem.filename or str(path)  # a full disk names no file
+        raise
+
+
+def write_json(path: Path, value: object) -> None:
+    """A new file of JSON in the order given, indented; floats round-trip exactly.
+
+    Raises:
+        FileExistsError: something stands at `path`.
+    """
+    write_new(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
 def write_text(path: Path, text: str) -> None:
@@ -42,6 +55,27 @@ def replace_json(path: Path, value: object) -> None:
     aside.replace(path)
 
 
+def make_folder(path: Path, *, new: bool = False) -> None:
+    """Make a folder, and those that it is in: each as open to others as the one that it is in, whatever this user's umask.
+    One that is there is left as it is.
+
+    Raises:
+        FileExistsError: something else stands at `path`, or with `new` anything.
+    """
+    try:
+        path.mkdir()
+    except FileNotFoundError:
+        make_folder(path.parent)
+        path.mkdir()
+    except FileExistsError:
+        if new or not path.is_dir():
+            raise
+        return
+    mode, wanted = path.stat().st_mode, path.parent.stat().st_mode
+    if (mode ^ wanted) & 0o777:
+        path.chmod(mode & 0o7000 | wanted & 0o777)
+
+
 def as_created(path: Path) -> None:
     """Give a file that a library made for this user alone the mode of a new file, as its folder was made with."""
     path.chmod(path.parent.stat().st_mode & 0o666)
@@ -60,3 +94,27 @@ def flush_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def not_written(root: Path, what: str, problem: OSError) -> DistillPruneError:
+    """The error of a store that did not take `what`."""
+    if not forbidden(problem):
+        return system_error(f"{what} could not be written to '{root}'", problem, "another --store", StoreError)
+    return StoreError(
+        f"the store '{root}' cannot be written to",
+        got=f"{problem.strerror}: {problem.filename or root}",
+        mend="another --store, or the permission to use this one",
+    )
+
+
+def no_links(root: Path, path: Path) -> None:
+    """Refuse to write to `path` below the folder `root` where a link on the way leads elsewhere.
+
+    Raises:
+        StoreError: names the link.
+    """
+    for at in (path, *path.parents):
+        if at == root:
+            return
+        if at.is_symlink():
+            raise StoreError(f"'{at}' is a link, and nothing in a store is written through one", mend="remove the link")

@@ -12,11 +12,10 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock
-
 from distill_prune.errors import DamagedArtifact, StoreError
-from distill_prune.store.disk import flush_folder, replace_json
+from distill_prune.store.disk import flush_folder, make_folder, not_written
 from distill_prune.store.leases import busy, leased
+from distill_prune.store.names import TAGS, renaming
 from distill_prune.store.store import Ref, Store
 
 LEFT_SECONDS = 3600.0
@@ -153,7 +152,7 @@ def _saved(work: Path) -> bool:
 
 def _half_written(root: Path) -> Iterator[Path]:
     """Files and folders of the store and of reports that were never renamed to their final names."""
-    for name in ("tags.json", "fingerprints.json"):
+    for name in (TAGS, "fingerprints.json"):
         yield from root.glob(f".{name}.*")
     for report in _inside(root / "reports"):
         yield from report.glob(".report-*")
@@ -203,6 +202,13 @@ def remove_all(store: Store, items: Iterable[Item], on_removed: Callable[[Item],
 
 
 def _remove(store: Store, item: Item) -> bool:
+    try:
+        return _removed(store, item)
+    except OSError as problem:
+        raise not_written(store.root, "a removal", problem) from problem
+
+
+def _removed(store: Store, item: Item) -> bool:
     if item.kind in ("damaged", "file"):
         _delete(item.path)
         return True
@@ -226,12 +232,13 @@ def _bury(store: Store, ref: Ref) -> None:
     grave = store.work(ref.key) / "removed"
     _delete(grave)
     if store.exists(ref.stage, ref.key):
-        grave.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(grave.parent)
         store.path(ref.stage, ref.key).rename(grave)
         flush_folder(store.root / ref.stage)
     if ref.key in store.tags().values():
-        with FileLock(store.root / ".locks" / "tags"):
-            replace_json(store.root / "tags.json", {n: k for n, k in store.tags().items() if k != ref.key})
+        with renaming(store.root) as tags:
+            for name in [n for n, key in tags.items() if key == ref.key]:
+                del tags[name]
 
 
 def _delete(path: Path) -> None:

@@ -6,13 +6,18 @@ A run lists its keys in `.runs/<name>` and holds the lock of that name. The lock
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from distill_prune.store.disk import replace_json
+from pydantic import TypeAdapter
+
+from distill_prune.errors import StoreError
+from distill_prune.store.disk import make_folder, no_links, not_written, replace_json
+from distill_prune.store.documents import BadDocument, Hash, read
 from distill_prune.store.store import Store
+
+_KEYS = TypeAdapter(list[Hash])
 
 
 def busy(store: Store, key: str) -> bool:
@@ -25,12 +30,21 @@ def busy(store: Store, key: str) -> bool:
 
 @contextlib.contextmanager
 def lease(store: Store, keys: Collection[str]) -> Iterator[None]:
-    """Keep artifacts from removal by other processes while the block runs, those that it makes among them."""
+    """Keep artifacts from removal by other processes while the block runs, those that it makes among them.
+
+    Raises:
+        StoreError: the store cannot be written to.
+        RunError: the disk is full.
+    """
     name = f"run-{secrets.token_hex(8)}"
     path = store.root / ".runs" / name
     with store.lock(name):
-        path.parent.mkdir(exist_ok=True)
-        replace_json(path, sorted(keys))
+        try:
+            no_links(store.root, path.parent)
+            make_folder(path.parent)
+            replace_json(path, sorted(keys))
+        except OSError as problem:
+            raise not_written(store.root, "what the run needs", problem) from problem
         try:
             yield
         finally:
@@ -38,15 +52,30 @@ def lease(store: Store, keys: Collection[str]) -> Iterator[None]:
 
 
 def leased(store: Store) -> set[str]:
-    """The keys that live runs need. What dead runs have left of their leases is removed."""
+    """The keys that live runs need. What dead runs have left of their leases is removed, where it can be.
+
+    Raises:
+        StoreError: what a live run needs cannot be read.
+    """
     keys: set[str] = set()
     for path in (store.root / ".runs").glob("run-*"):  # not one that is being written
         if not busy(store, path.name):
-            _forget(store, path)
+            with contextlib.suppress(OSError):
+                _forget(store, path)
             continue
-        with contextlib.suppress(OSError, ValueError):
-            keys |= set(json.loads(path.read_bytes()))
+        with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+            keys |= _keys(path)
     return keys
+
+
+def _keys(path: Path) -> set[str]:
+    try:
+        keys = read(path, _KEYS)
+    except (BadDocument, PermissionError) as problem:
+        raise StoreError(
+            f"'{path}' does not say what a live run needs", got=problem, mend="wait until that run has ended, or end it"
+        ) from problem
+    return set(keys)
 
 
 def _forget(store: Store, path: Path) -> None:

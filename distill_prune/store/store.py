@@ -4,33 +4,40 @@
 `<store>/.work/<key>/`, flushed, then renamed; it is never overwritten. One kernel lock a key stands in `<store>/.locks/`:
 it is free as soon as its owner is dead. Reading checks the sha256 of every file (of a trajectory once a worker). A
 damaged artifact is moved to `<store>/.damaged/`. Compiled code, which is no artifact, lies in `<store>/.compiled/`.
+
+A store that cannot be written to serves all that only reads: a folder is made when something is first written into it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
+import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from filelock import FileLock, Timeout
+from pydantic import TypeAdapter
 
-from distill_prune.errors import DamagedArtifact, RunError, StoreError, nearest
+from distill_prune.errors import DamagedArtifact, StoreError, forbidden, nearest, system_error
 from distill_prune.settings import digest
-from distill_prune.store.disk import as_created, file_digest, flush_folder, replace_json, write_json
-from distill_prune.store.manifest import File, Manifest, Provenance
+from distill_prune.store import documents
+from distill_prune.store.damage import as_damage, compare
+from distill_prune.store.disk import flush_folder, make_folder, no_links, not_written
+from distill_prune.store.locks import locked
+from distill_prune.store.manifest import MANIFEST, NUMBERS, TENSORS, Manifest, Provenance
+from distill_prune.store.names import is_name, names, renaming
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from distill_prune.artifacts import Parts, Trajectory
 
 STAGES = ("data", "experts", "distill", "prune", "retrain", "compare")
-MANIFEST, TENSORS, NUMBERS = "manifest.json", "tensors.safetensors", "numbers.json"
+_NUMBERS: TypeAdapter[dict[str, Any]] = TypeAdapter(dict[str, Any])
+
+Noun = TypeVar("Noun")
 
 
 def identity(stage: str, version: int, settings: object, inputs: Mapping[str, str]) -> str:
@@ -56,10 +63,11 @@ class Ref:
 
 
 class Store:
-    """The artifacts below one folder.
+    """The artifacts below one folder. With `create`, a folder that is not there is made.
 
     Raises:
-        StoreError: with `create`, the folder cannot be made or written to, or is a file.
+        StoreError: the folder cannot be made, or is a file.
+        RunError: with `create`, the disk is full or broken.
     """
 
     def __init__(self, root: Path | str, *, create: bool = False) -> None:
@@ -70,18 +78,13 @@ class Store:
             raise StoreError(f"the store's path {str(root)!a} is not UTF-8", mend="another --store") from problem
         if self.root.exists() and not self.root.is_dir():
             raise StoreError(f"the store '{self.root}' is a file", expected="a folder", mend="another --store")
-        if create:
+        if create and not self.root.exists():
             try:
                 for name in (*STAGES, ".work", ".locks"):
                     (self.root / name).mkdir(parents=True, exist_ok=True)
             except OSError as problem:
-                raise StoreError(
-                    f"the store '{self.root}' cannot be made",
-                    got=problem.strerror,
-                    mend="another --store, or $DISTILL_PRUNE_STORE",
-                ) from problem
-            if not os.access(self.root / ".work", os.W_OK):
-                raise StoreError(f"the store '{self.root}' cannot be written to", mend="another --store")
+                place = "another --store, or $DISTILL_PRUNE_STORE"
+                raise system_error(f"the store '{self.root}' cannot be made", problem, place, StoreError) from problem
 
     def require(self) -> None:
         """Refuse to write to a store that nobody has made; reading one finds nothing.
@@ -107,7 +110,11 @@ class Store:
     # -- looking
 
     def has(self, stage: str, key: str) -> bool:
-        """Whether the artifact is there, every file of its manifest with its right size."""
+        """Whether the artifact is there, every file of its manifest with its right size.
+
+        Raises:
+            UnreadableArtifact: it is another user's, who has not shared it.
+        """
         folder = self.path(stage, key)
         try:
             return all((folder / n).stat().st_size == f.size for n, f in self.manifest(stage, key).files.items())
@@ -115,7 +122,7 @@ class Store:
             return False
 
     def sound(self, stage: str, key: str) -> bool:
-        """Whether the artifact is there, every file of its manifest with its right sha256."""
+        """Whether the artifact is there, every file of its manifest with its right sha256; raises as `has` does."""
         try:
             self.check(stage, key)
         except DamagedArtifact:
@@ -130,34 +137,28 @@ class Store:
         """The artifact's manifest.
 
         Raises:
-            DamagedArtifact: it cannot be read, or a field of it is missing or of a wrong type.
+            DamagedArtifact: it cannot be read, or is not what was written.
+            UnreadableArtifact: it is another user's, who has not shared it.
         """
-        try:
-            content = (self.path(stage, key) / MANIFEST).read_bytes()
-        except OSError as problem:
-            raise DamagedArtifact(stage, key, f"manifest: {problem}") from problem
+        with as_damage(stage, key, "manifest"):
+            content = documents.content(self.path(stage, key) / MANIFEST)
         return Manifest.parse(content, stage, key)
 
     def check(self, stage: str, key: str, *, sizes_only: bool = False) -> Manifest:
         """The manifest, after comparing every file with it; `sizes_only` spares the hash of large tensors.
 
         Raises:
-            DamagedArtifact: a file is missing, or its size or sha256 differs, or the manifest is another key's.
+            DamagedArtifact: a file is missing or one too many, its size or sha256 differs, or the manifest is another key's.
+            UnreadableArtifact: it is another user's, who has not shared it.
         """
-        manifest, folder = self.manifest(stage, key), self.path(stage, key)
+        manifest = self.manifest(stage, key)
         try:
-            its_own = belongs(manifest, key)
+            its_own = belongs(manifest, key) and manifest.stage == stage
         except ValueError:
             its_own = False
         if not its_own:
             raise DamagedArtifact(stage, key, "the manifest does not belong to the key")
-        for name, file in manifest.files.items():
-            path = folder / name
-            size = path.stat().st_size if path.exists() else -1
-            if size != file.size:
-                raise DamagedArtifact(stage, key, f"{name}: {size} bytes, expected {file.size}")
-            if not (sizes_only and name == TENSORS) and file_digest(path) != file.sha256:
-                raise DamagedArtifact(stage, key, f"{name}: wrong sha256")
+        compare(self.path(stage, key), manifest, sizes_only=sizes_only)
         return manifest
 
     def keys(self, stage: str) -> list[str]:
@@ -177,25 +178,31 @@ class Store:
         Raises:
             DamagedArtifact: the files are not what was written.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
         from distill_prune.artifacts import Parts
+        from distill_prune.store.tensors import load
 
         files, folder = self.check(stage, key).files, self.path(stage, key)
-        try:
-            tensors = load_file(folder / TENSORS) if TENSORS in files else {}
-            return Parts({n: t.clone() for n, t in tensors.items()}, json.loads((folder / NUMBERS).read_bytes()))
-        except (OSError, ValueError, RuntimeError, SafetensorError) as problem:  # RuntimeError: the file has gone meanwhile
-            raise DamagedArtifact(stage, key, str(problem)) from problem
+        with as_damage(stage, key, TENSORS):
+            tensors = load(folder / TENSORS) if TENSORS in files else {}
+        with as_damage(stage, key, NUMBERS):
+            numbers = documents.read(folder / NUMBERS, _NUMBERS)
+        return Parts(tensors, numbers)
+
+    def noun(self, stage: str, key: str, of: Callable[[Parts], Noun]) -> Noun:
+        """What `of` makes of the artifact.
+
+        Raises:
+            DamagedArtifact: the files are not what was written, or are not what `of` takes.
+        """
+        parts = self.read(stage, key)
+        with as_damage(stage, key, "content"):
+            return of(parts)
 
     def numbers(self, stage: str, key: str) -> dict[str, Any]:
         """The artifact's numbers alone, checked."""
         self.check(stage, key)
-        try:
-            return json.loads((self.path(stage, key) / NUMBERS).read_bytes())  # type: ignore[no-any-return]
-        except (OSError, ValueError) as problem:
-            raise DamagedArtifact(stage, key, str(problem)) from problem
+        with as_damage(stage, key, NUMBERS):
+            return documents.read(self.path(stage, key) / NUMBERS, _NUMBERS)
 
     def trajectory(self, key: str, *, sizes_only: bool = False) -> Trajectory:
         """An expert's trajectory whose checkpoints are read from the file one row at a time; `sizes_only` spares the hash of
@@ -205,14 +212,13 @@ class Store:
             DamagedArtifact: the files are not what was written.
         """
         from distill_prune.artifacts import Parts, Trajectory
+        from distill_prune.store.tensors import FileRows
 
         self.check("experts", key, sizes_only=sizes_only)
         folder = self.path("experts", key)
-        try:
-            numbers = json.loads((folder / NUMBERS).read_bytes())
-            return Trajectory.of(Parts({}, numbers), _FileRows(folder / TENSORS, key))
-        except (OSError, ValueError, KeyError, TypeError) as problem:
-            raise DamagedArtifact("experts", key, f"{type(problem).__name__}: {problem}") from problem
+        with as_damage("experts", key, "content"):
+            numbers = documents.read(folder / NUMBERS, _NUMBERS)
+            return Trajectory.of(Parts({}, numbers), FileRows(folder / TENSORS))
 
     # -- writing
 
@@ -221,61 +227,78 @@ class Store:
         """Lock the key and yield True, or yield False at once if another process has the lock.
 
         Raises:
-            StoreError: the store's folder is not there.
+            StoreError: the store's folder is not there, or cannot be written to.
         """
         self.require()
-        lock = FileLock(self.root / ".locks" / key, timeout=0)
+        with contextlib.ExitStack() as held:
+            try:
+                no_links(self.root, self.root / ".locks")
+                mine = held.enter_context(locked(self.root / ".locks" / key))
+            except OSError as problem:
+                if not forbidden(problem):
+                    raise  # a file system without locks
+                raise not_written(self.root, "a lock", problem) from problem
+            yield mine
+
+    def begin(self, key: str) -> Path:
+        """The folder for the work on a locked key: this user's own, or not there yet. A link, and what another user has left
+        there, are moved aside, for nothing is written through them.
+
+        Raises:
+            StoreError: they cannot be moved.
+        """
+        folder = self.work(key)
+        no_links(self.root, folder.parent)
         try:
-            lock.acquire()
-        except Timeout:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            lock.release()
+            about = folder.lstat()
+        except FileNotFoundError:
+            return folder
+        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
+            try:
+                folder.rename(folder.with_name(f"{key}.{secrets.token_hex(8)}"))
+            except OSError as problem:
+                raise StoreError(
+                    f"'{folder}' is a link, or another user's, and cannot be moved", got=problem.strerror, mend="remove it"
+                ) from problem
+        return folder
 
     def write(self, provenance: Provenance, parts: Parts) -> None:
         """Publish an artifact. The caller holds its lock.
 
         Raises:
-            RunError: the disk is full or cannot be written; nothing half written is left under the key.
+            RunError: the disk is full or broken.
+            StoreError: the store cannot be written to. In all cases nothing half written is left under the key.
         """
-        from safetensors import SafetensorError
-        from safetensors.torch import save_file
+        from distill_prune.store.writing import write_files
 
         stage, key = provenance.stage, provenance.key
-        aside = self.work(key) / "publish"
+        aside = self.begin(key) / "publish"
         try:
             shutil.rmtree(aside, ignore_errors=True)
-            aside.mkdir(parents=True)
-            if parts.tensors:
-                save_file({n: t.detach().cpu().contiguous() for n, t in parts.tensors.items()}, aside / TENSORS)
-                as_created(aside / TENSORS)
-                with (aside / TENSORS).open("rb") as file:
-                    os.fsync(file.fileno())
-            write_json(aside / NUMBERS, parts.numbers)
-            files = {p.name: File(size=p.stat().st_size, sha256=file_digest(p)) for p in sorted(aside.iterdir())}
-            write_json(aside / MANIFEST, Manifest.model_validate({**provenance.document(), "files": files}).document())
-            flush_folder(aside)
-            if self.exists(stage, key):
-                self.set_aside(stage, key)
-            (self.root / stage).mkdir(exist_ok=True)
-            aside.rename(self.path(stage, key))
-            flush_folder(self.root / stage)
-        except (OSError, SafetensorError) as problem:  # safetensors wraps the system's errors in its own
+            make_folder(aside, new=True)
+            write_files(aside, provenance, parts)
+            self.publish(stage, key, aside)
+        except OSError as problem:
+            raise not_written(self.root, f"{stage} {key[:12]}", problem) from problem
+        finally:
             shutil.rmtree(aside, ignore_errors=True)
-            raise RunError(
-                f"{stage} {key[:12]} could not be written to '{self.root}'",
-                got=(isinstance(problem, OSError) and problem.strerror) or problem,
-                mend="make room on the disk and run again: all finished artifacts are kept",
-            ) from problem
         shutil.rmtree(self.work(key), ignore_errors=True)
+
+    def publish(self, stage: str, key: str, aside: Path) -> None:
+        """Give a folder of written files its place; a damaged artifact that is there is moved away."""
+        no_links(self.root, self.root / stage)
+        flush_folder(aside)
+        if self.exists(stage, key):
+            self.set_aside(stage, key)
+        make_folder(self.root / stage)
+        aside.rename(self.path(stage, key))
+        flush_folder(self.root / stage)
 
     def set_aside(self, stage: str, key: str) -> Path:
         """Move a damaged artifact to `.damaged/`, and return its new folder."""
         folder = self.root / ".damaged"
-        folder.mkdir(exist_ok=True)
+        no_links(self.root, folder)
+        make_folder(folder)
         n = 0
         while (target := folder / f"{stage}-{key}-{n}").exists():
             n += 1
@@ -285,23 +308,19 @@ class Store:
     # -- names
 
     def tags(self) -> dict[str, str]:
-        """Names given to keys."""
-        try:
-            return dict(json.loads((self.root / "tags.json").read_bytes()).items())
-        except FileNotFoundError:
-            return {}
-        except (ValueError, AttributeError) as problem:
-            raise StoreError(
-                f"'{self.root / 'tags.json'}' is not a JSON object", got=problem, mend="repair or delete it"
-            ) from problem
+        """Names given to keys; raises a StoreError where their file cannot be used."""
+        return names(self.root)
 
     def tag(self, ref: str, name: str) -> Ref:
         """Give a name to an artifact. A name of another artifact moves to this one."""
-        if not name.replace("-", "").replace("_", "").replace(".", "").isalnum():
+        if not is_name(name):
             raise StoreError("a name is made of letters, digits, '-', '_' and '.'", got=name)
         target = self.find(ref)
-        with FileLock(self.root / ".locks" / "tags"):
-            replace_json(self.root / "tags.json", {**self.tags(), name: target.key})
+        try:
+            with renaming(self.root) as tags:
+                tags[name] = target.key
+        except OSError as problem:
+            raise not_written(self.root, "names", problem) from problem
         return target
 
     def find(self, ref: str) -> Ref:
@@ -326,22 +345,3 @@ class Store:
             expected="a name, or at least 4 digits of a key" + (f"; {nearest(ref, tags)}" if tags else ""),
             mend="`distill-prune ls` lists them",
         )
-
-
-class _FileRows:
-    """Rows of the tensor `checkpoints` of a file, each read when it is asked for, into fresh memory."""
-
-    def __init__(self, path: Path, key: str) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            self._slice = safe_open(path, framework="pt").get_slice("checkpoints")  # type: ignore[no-untyped-call]
-        except (OSError, SafetensorError) as problem:
-            raise DamagedArtifact("experts", key, str(problem)) from problem
-
-    def __len__(self) -> int:
-        return int(self._slice.get_shape()[0])
-
-    def __getitem__(self, index: int) -> Tensor:
-        row: Tensor = self._slice[index]
-        return row.clone()

@@ -8,7 +8,6 @@ whole, not who made it: the numbers of a stranger's artifacts are as good as the
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -18,18 +17,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-from filelock import FileLock
 from pydantic import ValidationError
 
 from distill_prune.arithmetic import ceil_div
-from distill_prune.errors import RunError, UserError
+from distill_prune.errors import DamagedArtifact, RunError, UserError, system_error
+from distill_prune.limits import MEMBERS
+from distill_prune.outside import opened
 from distill_prune.store.archive import INDEX, PIPELINE, Index, Packed, aside
-from distill_prune.store.disk import flush_folder, replace_json
-from distill_prune.store.manifest import Manifest
-from distill_prune.store.store import MANIFEST, NUMBERS, STAGES, TENSORS, Store, belongs
+from distill_prune.store.disk import make_folder, no_links, not_written
+from distill_prune.store.documents import MOST_BYTES, parse, reason
+from distill_prune.store.manifest import MANIFEST, NUMBERS, TENSORS, Manifest
+from distill_prune.store.names import renaming
+from distill_prune.store.store import STAGES, Store, belongs
 
-_SMALL = 64 * 2**20
-"""No JSON file is larger than this: they are read whole."""
 _MEMBER = re.compile(
     rf"{INDEX}|(?:{'|'.join(STAGES)})/[0-9a-f]{{64}}/(?:{MANIFEST}|{NUMBERS}|{TENSORS})"
     rf"|{PIPELINE}|report(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+"
@@ -73,7 +73,7 @@ def examine(path: Path) -> Archive:
         UserError: it cannot be read, or is not what `pack` writes, whole.
     """
     try:
-        with path.open("rb") as file:
+        with opened(path) as file:
             members = _members(file)
             index = _index(file, members)
             _agree(index, members)
@@ -82,11 +82,12 @@ def examine(path: Path) -> Archive:
                     raise _Refused(f"'{name}' has the wrong sha256")
             for artifact in index.artifacts:
                 place = f"{artifact.stage}/{artifact.key}"
-                _vouched(artifact, _object(file, members, f"{place}/{MANIFEST}"))
-                _object(file, members, f"{place}/{NUMBERS}")
+                _vouched(artifact, _content(file, members, f"{place}/{MANIFEST}"))
+                if not isinstance(parse(_content(file, members, f"{place}/{NUMBERS}")), dict):
+                    raise _Refused(f"'{place}/{NUMBERS}' is not a JSON object")
     except OSError as problem:
-        raise UserError(f"'{path}' cannot be read", got=problem.strerror or problem) from problem
-    except (_Refused, tarfile.TarError, ValueError, RecursionError) as problem:
+        raise system_error(f"'{path}' cannot be read", problem) from problem
+    except (_Refused, DamagedArtifact, tarfile.TarError, ValueError) as problem:
         raise UserError(
             f"'{path}' cannot be unpacked; nothing was written",
             got=_why(problem),
@@ -98,8 +99,9 @@ def examine(path: Path) -> Archive:
 
 def _why(problem: Exception) -> str:
     if isinstance(problem, ValidationError):
-        first = problem.errors(include_url=False)[0]
-        return f"{'.'.join(map(str, first['loc'])) or problem.title}: {first['msg']}"
+        return f"{INDEX}: {reason(problem)}"
+    if isinstance(problem, DamagedArtifact):
+        return f"{problem.stage}/{problem.key[:12]}: {problem.reason}"
     return str(problem) or type(problem).__name__
 
 
@@ -118,6 +120,8 @@ def _members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
             raise _Refused(f"{header.name!r} is not a plain file")
         if not _MEMBER.fullmatch(header.name):
             raise _Refused(f"{header.name!r} is no name of a file in an archive")
+        if len(members) == MEMBERS:
+            raise _Refused(f"more than {MEMBERS:,} members")
         if header.name in members:
             raise _Refused(f"{header.name!r} stands twice")
         if not 0 <= header.size <= end - start:
@@ -135,17 +139,10 @@ def _members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
 
 def _content(file: IO[bytes], members: Mapping[str, tuple[int, int]], name: str) -> bytes:
     start, size = members[name]
-    if size > _SMALL:
-        raise _Refused(f"'{name}' is {size} bytes large")
+    if size > MOST_BYTES:
+        raise _Refused(f"'{name}' is {size} bytes large, more than {MOST_BYTES}")
     file.seek(start)
     return file.read(size)
-
-
-def _object(file: IO[bytes], members: Mapping[str, tuple[int, int]], name: str) -> dict[str, object]:
-    content = json.loads(_content(file, members, name))
-    if not isinstance(content, dict):
-        raise _Refused(f"'{name}' is not a JSON object")
-    return content
 
 
 def _index(file: IO[bytes], members: Mapping[str, tuple[int, int]]) -> Index:
@@ -168,13 +165,10 @@ def _agree(index: Index, members: Mapping[str, tuple[int, int]]) -> None:
         raise _Refused("a key stands twice in the index")
 
 
-def _vouched(artifact: Packed, content: dict[str, object]) -> None:
+def _vouched(artifact: Packed, content: bytes) -> None:
     """The manifest belongs to its key, and says of its files what the index says."""
     place = f"{artifact.stage}/{artifact.key[:12]}"
-    inputs = content.get("inputs")
-    if not isinstance(inputs, dict) or not all(re.fullmatch("[0-9a-f]{64}", str(k)) for k in inputs.values()):
-        raise _Refused(f"the manifest of {place} does not say what it was made from")
-    manifest = Manifest.model_validate(content)
+    manifest = Manifest.parse(content, artifact.stage, artifact.key)
     if not belongs(manifest, artifact.key) or manifest.stage != artifact.stage:
         raise _Refused(f"the manifest of {place} does not belong to its key")
     if manifest.files != {name: file for name, file in artifact.files.items() if name != MANIFEST}:
@@ -201,20 +195,21 @@ def unpack(archive: Archive, store: Store) -> Unpacked:
     """Publish what the store does not have; give names that are free; lay a study's pipeline beside its report.
 
     Raises:
-        UserError: the disk has less room than the artifacts take.
-        RunError: the disk became full, or the archive changed meanwhile; every artifact is there whole or not at all.
+        StoreError: the store cannot be written to.
+        RunError: the disk has less room than the artifacts take, or became full; or the archive changed meanwhile. Every
+            artifact is there whole or not at all.
     """
     done, index = Unpacked(), archive.index
     new = [a for a in index.artifacts if not store.has(a.stage, a.key)]
     needs, free = sum(f.size for a in new for f in a.files.values()), shutil.disk_usage(store.root).free
     if needs > free:
-        raise UserError(
+        raise RunError(
             f"there is no room for the artifacts of '{archive.path}' in the store '{store.root}'",
             got=f"{free / 1e6:.1f} MB free",
             expected=f"{needs / 1e6:.1f} MB",
             mend="another --store, or `distill-prune gc`",
         )
-    with archive.path.open("rb") as file:
+    with opened(archive.path) as file:
         for artifact in index.artifacts:
             what = _publish(file, archive, artifact, store)
             {"written": done.written, "present": done.present, "busy": done.busy}[what].append(artifact.key)
@@ -222,7 +217,8 @@ def unpack(archive: Archive, store: Store) -> Unpacked:
         if index.name and (known := index.files.get(PIPELINE)):
             done.pipeline = store.root / "reports" / index.name / PIPELINE
             if not done.pipeline.exists():
-                done.pipeline.parent.mkdir(parents=True, exist_ok=True)
+                no_links(store.root, done.pipeline.parent)
+                make_folder(done.pipeline.parent)
                 with aside(done.pipeline) as out:
                     _digest(file, archive.starts[PIPELINE], known.size, out)
     return done
@@ -238,28 +234,20 @@ def _publish(file: IO[bytes], archive: Archive, artifact: Packed, store: Store) 
             return "busy"
         if store.sound(stage, key):
             return "present"
-        new = store.work(key) / "publish"
+        new = store.begin(key) / "publish"
         try:
             shutil.rmtree(new, ignore_errors=True)
-            new.mkdir(parents=True)
+            make_folder(new, new=True)
             for name, known in artifact.files.items():
-                with (new / name).open("wb") as out:
+                with (new / name).open("xb") as out:
                     sha = _digest(file, archive.starts[f"{stage}/{key}/{name}"], known.size, out)
                     out.flush()
                     os.fsync(out.fileno())
                 if sha != known.sha256:
                     raise RunError(f"'{archive.path}' changed while it was being unpacked", mend="unpack it again")
-            flush_folder(new)
-            if store.exists(stage, key):
-                store.set_aside(stage, key)
-            new.rename(store.path(stage, key))
-            flush_folder(store.root / stage)
+            store.publish(stage, key, new)
         except OSError as problem:
-            raise RunError(
-                f"{stage} {key[:12]} could not be written to '{store.root}'",
-                got=problem.strerror or problem,
-                mend="make room on the disk and unpack again: what is there is left alone",
-            ) from problem
+            raise not_written(store.root, f"{stage} {key[:12]}", problem) from problem
         finally:
             shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(store.work(key), ignore_errors=True)
@@ -269,11 +257,11 @@ def _publish(file: IO[bytes], archive: Archive, artifact: Packed, store: Store) 
 def _name(index: Index, store: Store, done: Unpacked) -> None:
     """Give the names of artifacts that are in the store. A name of another key is left alone."""
     wanted = {name: a.key for a in index.artifacts if a.key not in done.busy for name in a.names}
-    if not wanted:
+    tags = store.tags()
+    if not wanted.keys() - tags.keys():  # and a store that cannot be written to need not be
+        done.taken = sorted(n for n, key in wanted.items() if tags[n] != key)
         return
-    with FileLock(store.root / ".locks" / "tags"):
-        tags = store.tags()
+    with renaming(store.root) as tags:
         done.taken = sorted(n for n, key in wanted.items() if tags.get(n, key) != key)
-        done.names = sorted(n for n in wanted if n not in tags)
-        if done.names:
-            replace_json(store.root / "tags.json", {**{n: wanted[n] for n in done.names}, **tags})
+        done.names = sorted(wanted.keys() - tags.keys())
+        tags |= {name: wanted[name] for name in done.names}

@@ -26,6 +26,7 @@ from distill_prune.analyze.metric import Metric
 from distill_prune.artifacts import Cost, Mask, SyntheticSet, decode
 from distill_prune.errors import DamagedArtifact, StoreError, UserError
 from distill_prune.plan.roles import keys_of, numbered
+from distill_prune.run.measured import numbers
 from distill_prune.run.reader import Reader
 from distill_prune.settings import digest
 from distill_prune.store.manifest import Manifest
@@ -47,7 +48,7 @@ class Side:
         return self.store.manifest(self.stage, self.key)
 
     def numbers(self) -> Record:
-        return self.store.numbers(self.stage, self.key)
+        return numbers(self.store, self.stage, self.key)
 
 
 Sides = tuple[Side, Side]
@@ -85,7 +86,7 @@ def _meant(store: Store, ref: str) -> Side:
     target = store.find(ref)
     if target.stage != "retrain":
         return Side(store, target.stage, target.key)
-    ticket = store.check("retrain", target.key).inputs["ticket"]
+    ticket = store.check("retrain", target.key).made_from("ticket")
     if not store.exists("prune", ticket):
         raise StoreError(f"the ticket of '{ref}', prune/{ticket[:12]}, is not in the store '{store.root}'")
     return Side(store, "prune", ticket)
@@ -118,8 +119,7 @@ def _ticket(store: Store, key: str) -> tuple[Mask, State | None]:
     if dense is None or store.exists("prune", dense):
         ticket = Reader(store, "cpu").ticket(key)
         return ticket.mask, ticket.state
-    parts = store.read("prune", key)
-    return Mask({n: parts.tensors[f"mask/{n}"] for n in parts.numbers["order"]}), None
+    return store.noun("prune", key, Mask.of), None
 
 
 def _rewinding(mask_a: Mask, mask_b: Mask, a: State, b: State) -> Record:
@@ -142,11 +142,11 @@ def _apart(a: Tensor, b: Tensor) -> float:
 
 def _costs(store: Store, key: str) -> Record:
     """What the ticket's own level cost, and its whole chain; None where that is not known."""
-    level = store.numbers("prune", key).get("cost")
+    level = numbers(store, "prune", key).get("cost")
     total: Cost | None = Cost()
     at: str | None = key
     while at is not None and total is not None:
-        cost = store.numbers("prune", at).get("cost") if store.exists("prune", at) else None
+        cost = numbers(store, "prune", at).get("cost") if store.exists("prune", at) else None
         total = None if cost is None else total + Cost(**cost)
         at = None if total is None else store.manifest("prune", at).inputs.get("previous")
     return {"level": level, "chain": None if total is None else total.json()}
@@ -156,7 +156,7 @@ def _costs(store: Store, key: str) -> Record:
 
 
 def _sets(sides: Sides) -> Record:
-    a, b = sets = [SyntheticSet.of(s.store.read("distill", s.key)) for s in sides]
+    a, b = sets = [s.store.noun("distill", s.key, SyntheticSet.of) for s in sides]
     for what, one, other in (
         ("classes", list(a.classes), list(b.classes)),
         ("images", tuple(a.images.shape[1:]), tuple(b.images.shape[1:])),
@@ -258,7 +258,7 @@ def _way(store: Store, manifest: Manifest) -> str:
 
 
 def _estimate(store: Store, key: str, metric: Metric) -> Record | None:
-    value = at(store.numbers("compare", key), metric)
+    value = at(numbers(store, "compare", key), metric)
     if isinstance(value, dict) and metric.part != "mean":
         value = value.get(metric.part)
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -16,7 +16,7 @@ import torch
 
 from distill_prune.artifacts import Parts, SyntheticSet, Ticket, Trajectory, Transform, Weights
 from distill_prune.data import cifar10, cifar100
-from distill_prune.errors import ConfigError, DataError, StoreError, UserError
+from distill_prune.errors import ConfigError, DamagedArtifact, DataError, StoreError, UserError
 from distill_prune.interop import FORMATS, Export, Origin
 from distill_prune.interop.footprint import Footprint, footprint
 from distill_prune.models import MODELS, build_model, resolved
@@ -28,6 +28,7 @@ from distill_prune.run.reader import Reader
 from distill_prune.run.worker import versions
 from distill_prune.store.manifest import Manifest, Provenance
 from distill_prune.store.store import Ref, Store, identity
+from distill_prune.tree import shapes
 
 STAGE_OF = {"set": "distill", "experts": "experts", "ticket": "prune"}
 KNOWN = {
@@ -116,6 +117,8 @@ def _publish(
 ) -> Imported:
     settings: dict[str, object] = {"imported": parts.content()}
     key = identity(stage, VERSIONS[stage], settings, inputs)
+    if store.sound(stage, key):
+        return Imported(Ref(stage, key), label, True)
     with store.lock(key) as mine:
         if not mine:
             raise StoreError(f"{stage} {key[:12]} is being written by another run", mend="try again")
@@ -174,10 +177,10 @@ def _export(store: Store, ref: str, kind: str) -> Export:
     if target.stage == "prune":
         ticket = reader.ticket(target.key)
         dense = manifest.inputs.get("dense", target.key)
-        return _network(store, reader, ticket, ticket, store.manifest("prune", dense))
+        return _network(store, reader, target, ticket, ticket, store.manifest("prune", dense))
     if target.stage == "retrain":
-        ticket = reader.ticket(manifest.inputs["ticket"])
-        return _network(store, reader, Weights(reader.state(target.key)), ticket, manifest)
+        ticket = reader.ticket(manifest.made_from("ticket"))
+        return _network(store, reader, target, Weights(reader.state(target.key)), ticket, manifest)
     raise UserError(
         f"'{ref}' cannot be exported",
         got=f"{target.stage}/{target.key[:12]}",
@@ -185,9 +188,13 @@ def _export(store: Store, ref: str, kind: str) -> Export:
     )
 
 
-def _network(store: Store, reader: Reader, noun: Ticket | Weights, ticket: Ticket, manifest: Manifest) -> Export:
-    """A ticket or weights with their network, where the store knows it: `manifest` is that of the
-    artifact that names both."""
+def _network(store: Store, reader: Reader, target: Ref, noun: Ticket | Weights, ticket: Ticket, manifest: Manifest) -> Export:
+    """The ticket or the weights of `target` with their network, where the store knows it: `manifest` is that of the
+    artifact that names both.
+
+    Raises:
+        DamagedArtifact: the tensors are those of another network.
+    """
     data, settings = manifest.inputs.get("data"), manifest.settings.get("model") or manifest.model
     if settings is None or data is None or not store.has("data", data):
         if isinstance(noun, Weights):
@@ -197,4 +204,7 @@ def _network(store: Store, reader: Reader, noun: Ticket | Weights, ticket: Ticke
             )
         return Export(noun, None, ticket)
     model = reader.model_for(entry(MODELS, settings, "model", "the manifest"), data)
+    there, expected = shapes(noun.state), shapes(model.module.state_dict())
+    if strangers := sorted(n for n in there.keys() | expected.keys() if there.get(n) != expected.get(n)):
+        raise DamagedArtifact(target.stage, target.key, f"content: '{strangers[0]}' is not as its network has it")
     return Export(noun, model, ticket, model.shape)

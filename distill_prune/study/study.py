@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import yaml
+from pydantic import ConfigDict, Field, ValidationError
 
 from distill_prune.analyze.answer import Answer, SetScore, compare
 from distill_prune.analyze.declared import foreign, tested
 from distill_prune.analyze.records import Summary, Unit
 from distill_prune.errors import DamagedArtifact
 from distill_prune.plan.nodes import Graph, is_control
+from distill_prune.run import measured
 from distill_prune.run.collect import gather
-from distill_prune.settings import canonical
+from distill_prune.settings import Settings, canonical
 from distill_prune.store.store import Store
 from distill_prune.study.details import (
     Numbers,
@@ -106,7 +108,7 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         try:
             manifest = store.check(node.stage, key, sizes_only=True)
             if node.stage in ("prune", "compare", "distill", "experts", "data"):
-                numbers[key] = store.numbers(node.stage, key)
+                numbers[key] = measured.numbers(store, node.stage, key)
         except DamagedArtifact:
             missing.append({"stage": node.stage, "key": key, "label": node.label})
             continue
@@ -208,15 +210,31 @@ def _synthetic(graph: Graph, store: Store, numbers: Numbers) -> _Shown:
         return _Shown()
     learned = [k for n, k in there.items() if not is_control(graph.methods[n])]
     key = (learned or list(there.values()))[0]
-    synthetic = SyntheticSet.of(store.read("distill", key))
-    record = store.numbers("distill", key).get("record")
-    course: Distillation | None = None
-    if record:
-        course = {"iterations": record["iteration"], "loss": record["loss"], "lr": record.get("lr")}
+    synthetic = store.noun("distill", key, SyntheticSet.of)
+    course = _course(measured.numbers(store, "distill", key).get("record"))
     if synthetic.transform.kind == "text":
         return _Shown(samples=_samples(synthetic), course=course)
     pixels = (synthetic.transform.invert(synthetic.images).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
     return _Shown(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, synthetic.hard.tolist(), course=course)
+
+
+class _Course(Settings):
+    """What is shown of a method's record."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    iteration: list[int | float] = Field(min_length=1)
+    loss: list[float]
+    lr: list[float] | None = None
+
+
+def _course(record: object) -> Distillation | None:
+    """The course of a distillation; None where the method records something else."""
+    try:
+        course = _Course.model_validate(record)
+    except ValidationError:
+        return None
+    return {"iterations": [int(i) for i in course.iteration], "loss": course.loss, "lr": course.lr}
 
 
 def _samples(synthetic: SyntheticSet) -> Samples:
