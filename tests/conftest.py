@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +21,7 @@ from distill_prune.store.store import Store
 if TYPE_CHECKING:
     from tiny_text import Study
 
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="distill-prune-cache-")  # what work takes is remembered there
 torch.set_num_threads(1)  # files are tested side by side, and one thread is the pipelines' own default
 
 

@@ -150,4 +150,4 @@ def test_the_command(cli: Cli, store: Store, tmp_path: Path) -> None:
     listed = cli("plan", str(pipeline), "--store", str(store.root), "--all").out.splitlines()
     assert sum(line.startswith("hit ") for line in listed) > 20
     document = json.loads(cli("plan", str(pipeline), "--store", str(store.root), "--json").out)
-    assert {a["status"] for a in document["artifacts"]} == {"hit"} and document["outlook"]["can_claim"] is False
+    assert {a["status"] for a in document["artifacts"]} == {"hit"}

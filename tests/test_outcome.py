@@ -16,8 +16,8 @@ from distill_prune.analyze.inputs import Study
 from distill_prune.analyze.metric import ACCURACY, BARRIER
 from distill_prune.analyze.records import ArmRecord
 from distill_prune.analyze.summary import Settings, measure
-from distill_prune.answer_lines import answer_lines
 from distill_prune.study.outcome import Document, outcome
+from distill_prune.terminal.answer_lines import answer_lines
 
 METRICS = {metric.name: metric for metric in in_rows()}
 

@@ -105,9 +105,7 @@ class Settings(Base):
     probes_max: int = Field(200, ge=16, description="the most random directions")
     relative_error: float = Field(0.05, gt=0, description="stop where standard error / |trace| is at most this")
     check_every: int = Field(8, ge=1, description="probes that are drawn together")
-    method: Literal["hutchinson", "hutch++"] = Later(
-        "hutchinson", description="hutch++: with a sketch of the largest eigenvalues, for fewer products at the same error"
-    )
+    method: Literal["hutchinson", "hutch++"] = Later("hutchinson", description="hutch++: fewer products, by a sketch")
     sketch: int = Later(16, ge=1, description="vectors of the sketch of hutch++, each worth two products")
     interval: Literal["student", "calibrated"] = Later("student", description="how probes end, and intervals are made")
 

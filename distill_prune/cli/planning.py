@@ -5,7 +5,6 @@ from __future__ import annotations
 import json as json_
 import sys
 from collections.abc import Collection
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -49,7 +48,6 @@ def plan(
     missing = {key for key, node in graph.nodes.items() if not store.has(node.stage, key)}
     foresee(graph, store, missing)
     known = prices(graph, store, try_out=_say if measure and missing else None)
-    view = outlook(graph, store, known, workers or max(1, cores() // graph.pipeline.threads))
     rows: list[dict[str, Any]] = [
         {
             "stage": n.stage,
@@ -62,10 +60,11 @@ def plan(
         for k, n in graph.nodes.items()
     ]
     if json:
-        print(json_.dumps({"artifacts": rows, "outlook": {**asdict(view), "can_claim": view.can_claim}}))
+        print(json_.dumps({"artifacts": rows}))
         return
     for row in rows if every else ():
         print(f"{row['status']:4} {row['stage']:8} {row['key'][:12]}  {row['cost_s']:8.2f} s  {row['label']}")
+    view = outlook(graph, store, known, workers or max(1, cores() // graph.pipeline.threads))
     for line in _lines(view, graph):
         print(line)
 

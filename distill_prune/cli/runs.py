@@ -70,7 +70,7 @@ def _run(
         print("\n".join([*spent(profile.parts()), *([f"trace: {trace}"] if trace else []), ""]))
     print(f"{done['made']} made, {done['hits'] + done['elsewhere']} found, {duration(done['seconds'])}")
     if page is not None and document is not None:
-        from distill_prune.answer_lines import answer_lines
+        from distill_prune.terminal.answer_lines import answer_lines
 
         print("\n".join(["", *answer_lines(document, _metrics(graph), columns()), ""]))
         print(f"report: {page}")
