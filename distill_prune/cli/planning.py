@@ -55,7 +55,7 @@ def plan(
             "status": "miss" if k in missing else "hit",
             "label": n.label,
             "inputs": list(n.inputs.values()),
-            "cost_s": round(known[k].seconds, 2),
+            "cost_s": round(known[k].seconds, 4),
         }
         for k, n in graph.nodes.items()
     ]
