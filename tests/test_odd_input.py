@@ -40,8 +40,14 @@ def test_an_identifier_among_labels_is_no_class(largest: int, tmp_path: Path) ->
 
 
 def test_numbers_may_have_gaps() -> None:
-    for distinct, highest in ((4, 999), (1, 0), (200, 1500)):
-        check_numbers(distinct, highest, "here")
+    for distinct, lowest, highest in ((4, 0, 999), (1, 0, 0), (200, 0, 1500), (4, 1, 5), (4, 0, 3)):
+        check_numbers(distinct, lowest, highest, "here")
+
+
+def test_labels_from_one_on_say_so(tmp_path: Path) -> None:
+    np.savez(tmp_path / "one.npz", x=np.zeros((40, 8, 8), np.uint8), y=np.arange(40) % 4 + 1)
+    with pytest.raises(DataError, match=r"(?s)the labels of .*one.npz' begin at 1.*1 \.\. 4.*expected: 0 \.\. 3.*save y - 1"):
+        npz.load(npz.Settings(path=str(tmp_path / "one.npz")))
 
 
 @pytest.mark.parametrize(

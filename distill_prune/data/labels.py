@@ -26,12 +26,20 @@ def check_names(names: Iterable[str], where: str) -> None:
         )
 
 
-def check_numbers(distinct: int, highest: int, where: str) -> None:
-    """Refuse labels of which the largest stands for far more classes than there are: they are no numbers of classes.
+def check_numbers(distinct: int, lowest: int, highest: int, where: str) -> None:
+    """Refuse labels that are no numbers of classes from 0 on: they are 1 .. K, or the largest stands for far more classes than
+    there are.
 
     Raises:
         DataError: so.
     """
+    if lowest == 1 and highest == distinct:
+        raise DataError(
+            f"the labels of '{where}' begin at 1",
+            got=f"1 .. {highest}",
+            expected=f"0 .. {highest - 1} for {highest} classes",
+            mend="save y - 1, or name the classes from 0 on in `classes`",
+        )
     if highest >= FEW and highest >= SHARE * distinct:
         raise DataError(
             f"the labels of '{where}' are no numbers of classes",

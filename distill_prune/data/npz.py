@@ -88,7 +88,7 @@ def _classes(files: list[Archive]) -> tuple[str, ...]:
         check_names(named[0], str(files[0].path))
     else:
         distinct = torch.unique(torch.cat([file.labels for file in files]))
-        check_numbers(len(distinct), highest, str(files[0].path))
+        check_numbers(len(distinct), int(distinct[0]), highest, str(files[0].path))
     classes = named[0] if named else tuple(str(c) for c in range(highest + 1))
     for file in files:
         low, high = int(file.labels.min()), int(file.labels.max())
