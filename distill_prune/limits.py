@@ -23,6 +23,15 @@ OPCODES = 1_000_000
 """Instructions of a pickle: to follow a million takes some seconds. A replay buffer of 10 experts has 150,000."""
 NESTING = 64
 """How deep values stand in each other: code that walks them calls itself."""
+PIPELINE_BYTES = 2**20
+"""Of a pipeline file: the longest that ships has 6,000."""
+PIPELINE_VALUES = 100_000
+"""Values that a pipeline file stands for, those that aliases repeat included."""
+ARTIFACTS = 100_000
+"""Of one study: the shipped ones have up to some thousands, and planning as many as this takes ten seconds. Several pipelines
+share what they have in common."""
+DOCUMENT_BYTES = 32 * 2**20
+"""Of a JSON file of a store. Its values may take twenty times as much memory."""
 OBJECTS = 32
 """Bytes of memory that a byte of JSON may become: `[],` is an object of 64 bytes and its place in a list."""
 

@@ -133,7 +133,7 @@ def test_plan_says_it(tmp_path: Path) -> None:
 
 
 def test_a_pipeline_asks_for_a_bounded_number_of_artifacts(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("distill_prune.plan.nodes.MOST", 40)
+    monkeypatch.setattr("distill_prune.plan.nodes.ARTIFACTS", 40)
     with pytest.raises(UserError, match=r"(?s)more than 40 artifacts.*1 seeds, 4 arms, 2 levels, 1000000000 copies"):
         foreseen(empty, "retrain.copies=1000000000")
 

@@ -10,8 +10,8 @@ import tiny
 
 from distill_prune.artifacts import Parts
 from distill_prune.errors import StoreError
+from distill_prune.limits import DOCUMENT_BYTES
 from distill_prune.plan.nodes import Graph
-from distill_prune.store.documents import MOST_BYTES
 from distill_prune.store.names import is_name
 from distill_prune.store.store import Store
 
@@ -88,8 +88,10 @@ def test_a_file_of_names_that_is_no_file_or_huge(empty: Store) -> None:
         empty.tags()
     path.unlink()
     with path.open("wb") as file:
-        file.truncate(MOST_BYTES + 1)
-    with pytest.raises(StoreError, match=rf"(?s)tags.json' cannot be used.*{MOST_BYTES + 1} bytes, more than {MOST_BYTES}"):
+        file.truncate(DOCUMENT_BYTES + 1)
+    with pytest.raises(
+        StoreError, match=rf"(?s)tags.json' cannot be used.*{DOCUMENT_BYTES + 1} bytes, more than {DOCUMENT_BYTES}"
+    ):
         empty.tags()
 
 

@@ -7,7 +7,8 @@ import time
 import pytest
 import yaml
 
-from distill_prune.plan.plain import BYTES, NODES, parse_yaml
+from distill_prune.limits import PIPELINE_BYTES, PIPELINE_VALUES
+from distill_prune.plan.plain import parse_yaml
 
 
 @pytest.mark.parametrize(
@@ -36,10 +37,10 @@ BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for 
     [
         ("a: &a [0, *a]", "alias stands for itself"),
         ("a: &a {b: *a}", "alias stands for itself"),
-        (BOMB, f"more than {NODES:,} values"),
+        (BOMB, f"more than {PIPELINE_VALUES:,} values"),
         ("[" * 900 + "]" * 900, "deeper than 64 times"),
         ("[" * 20_000, "deeper than 64 times"),
-        ("x" * (BYTES + 1), "characters, and at most"),
+        ("x" * (PIPELINE_BYTES + 1), "characters, and at most"),
         ("1: {}", "a key must be a name, not 1"),
         ("[0, 1]: x", "a key must be a name, not a list or a mapping"),
         ("{a: 1, b: 2, a: 3}", "the key 'a' stands twice"),

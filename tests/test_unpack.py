@@ -232,7 +232,7 @@ def header_at(path: Path, name: str) -> int:
 
 def test_members_that_are_read_whole_are_bounded(forged: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     path = forged(change=numbers(b'{"a": "' + b"x" * 100_000 + b'"}')).path
-    monkeypatch.setattr(unpacking, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(unpacking, "DOCUMENT_BYTES", 100_000)
     with pytest.raises(UserError, match=r"(?s)cannot be unpacked.*numbers.json' is 100009 bytes large, more than 100000"):
         examine(path)
     monkeypatch.undo()

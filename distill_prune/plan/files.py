@@ -10,7 +10,8 @@ from pathlib import Path
 import yaml
 
 from distill_prune.errors import ConfigError, nearest, system_error
-from distill_prune.plan.plain import BYTES, parse_yaml
+from distill_prune.limits import PIPELINE_BYTES
+from distill_prune.plan.plain import parse_yaml
 from distill_prune.settings import Json
 
 
@@ -51,9 +52,9 @@ def origin(name: str, store: Path) -> str:
 def _read(path: Path) -> dict[str, Json]:
     try:
         with path.open("rb") as file:
-            content = file.read(BYTES + 1)  # a file may have no end
-        if len(content) > BYTES:
-            raise yaml.YAMLError(f"more than {BYTES:,} bytes")
+            content = file.read(PIPELINE_BYTES + 1)  # a file may have no end
+        if len(content) > PIPELINE_BYTES:
+            raise yaml.YAMLError(f"more than {PIPELINE_BYTES:,} bytes")
         raw = parse_yaml(content.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
         raise ConfigError(f"'{path}' is not YAML", got=problem, mend="correct the file at that place") from problem

@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 
 from distill_prune.distill import METHODS
 from distill_prune.errors import ConfigError
+from distill_prune.limits import ARTIFACTS
 from distill_prune.plan.config import Pipeline
 from distill_prune.plan.jobs import VERSIONS, Conditions, Job
 from distill_prune.store.store import STAGES, identity
-
-MOST = 100_000
-"""Artifacts of one study: the shipped ones have up to some thousands, and planning as many as this takes ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -104,9 +102,9 @@ class Graph:
         """
         job = job.under(Conditions(self.pipeline.threads, self.pipeline.lanes, self.pipeline.compile))
         key = identity(stage, VERSIONS[stage], job.identity(), inputs)
-        if len(self.nodes) >= MOST:
+        if len(self.nodes) >= ARTIFACTS:
             raise ConfigError(
-                f"the pipeline asks for more than {MOST:,} artifacts",
+                f"the pipeline asks for more than {ARTIFACTS:,} artifacts",
                 got=f"{len(self.pipeline.seeds)} seeds, {len(self.pipeline.arms)} arms, {self.pipeline.prune.levels} levels, "
                 f"{self.pipeline.retrain.copies} copies, {self.pipeline.experts.count} experts",
                 mend="several pipelines",

@@ -12,14 +12,10 @@ from typing import Any
 
 import yaml
 
+from distill_prune.limits import NESTING, PIPELINE_BYTES, PIPELINE_VALUES
 from distill_prune.settings import Json
 
-NODES = 100_000
-"""Values that a text may stand for, those that aliases repeat included."""
-DEPTH = 64
-"""How deep values may stand in each other."""
-BYTES = 2**20
-"""Size of a text."""
+
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
@@ -56,8 +52,8 @@ def parse_yaml(text: str) -> Json:
     Raises:
         YAMLError: it is none, or stands for too much.
     """
-    if len(text) > BYTES:
-        raise yaml.YAMLError(f"{len(text):,} characters, and at most {BYTES:,} are read")
+    if len(text) > PIPELINE_BYTES:
+        raise yaml.YAMLError(f"{len(text):,} characters, and at most {PIPELINE_BYTES:,} are read")
     loader = _Yaml(text)
     try:
         node = loader.get_single_node()
@@ -66,7 +62,7 @@ def parse_yaml(text: str) -> Json:
         _check(node)
         return _unshared(loader.construct_document(node))
     except (RecursionError, ValueError) as problem:
-        raise yaml.YAMLError(f"values stand in each other deeper than {DEPTH} times, or one cannot be read") from problem
+        raise yaml.YAMLError(f"values stand in each other deeper than {NESTING} times, or one cannot be read") from problem
     finally:
         loader.dispose()
 
@@ -78,10 +74,10 @@ def _check(root: yaml.Node) -> None:
     while stack:
         node, depth = stack.pop()
         count += 1
-        if depth > DEPTH:
-            raise _refused(f"values stand in each other deeper than {DEPTH} times, or an alias stands for itself", node)
-        if count > NODES:
-            raise _refused(f"more than {NODES:,} values", node)
+        if depth > NESTING:
+            raise _refused(f"values stand in each other deeper than {NESTING} times, or an alias stands for itself", node)
+        if count > PIPELINE_VALUES:
+            raise _refused(f"more than {PIPELINE_VALUES:,} values", node)
         if isinstance(node, yaml.ScalarNode):
             node.value = _PAIR.sub(lambda pair: pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), node.value)
             if "\0" in node.value:

@@ -13,10 +13,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, TypeAdapter, ValidationError
 
 from distill_prune.errors import DataError
+from distill_prune.limits import DOCUMENT_BYTES
 from distill_prune.outside import json_of, opened
-
-MOST_BYTES = 32 * 2**20
-"""Of a document. Its values may take twenty times as much memory."""
 
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 """A sha256 in hexadecimal: of a file, or an artifact's key."""
@@ -29,7 +27,7 @@ class BadDocument(ValueError):
 
 
 def content(path: Path) -> bytes:
-    """The bytes of a plain file of at most `MOST_BYTES`.
+    """The bytes of a plain file of at most `DOCUMENT_BYTES`.
 
     Raises:
         BadDocument: it is larger, or a pipe, a folder or a device.
@@ -37,8 +35,8 @@ def content(path: Path) -> bytes:
     """
     try:
         with opened(path) as file:
-            if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
-                raise BadDocument(f"{size} bytes, more than {MOST_BYTES}")
+            if (size := os.fstat(file.fileno()).st_size) > DOCUMENT_BYTES:
+                raise BadDocument(f"{size} bytes, more than {DOCUMENT_BYTES}")
             read = file.read(size + 1)
     except DataError as problem:
         raise BadDocument("not a plain file") from problem

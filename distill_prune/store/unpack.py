@@ -21,11 +21,11 @@ from pydantic import ValidationError
 
 from distill_prune.arithmetic import ceil_div
 from distill_prune.errors import DamagedArtifact, RunError, UserError, system_error
-from distill_prune.limits import MEMBERS
+from distill_prune.limits import DOCUMENT_BYTES, MEMBERS
 from distill_prune.outside import opened
 from distill_prune.store.archive import INDEX, PIPELINE, Index, Packed, aside
 from distill_prune.store.disk import make_folder, no_links, not_written
-from distill_prune.store.documents import MOST_BYTES, parse, reason
+from distill_prune.store.documents import parse, reason
 from distill_prune.store.manifest import MANIFEST, NUMBERS, TENSORS, Manifest
 from distill_prune.store.names import renaming
 from distill_prune.store.store import STAGES, Store, belongs
@@ -139,8 +139,8 @@ def _members(file: IO[bytes]) -> dict[str, tuple[int, int]]:
 
 def _content(file: IO[bytes], members: Mapping[str, tuple[int, int]], name: str) -> bytes:
     start, size = members[name]
-    if size > MOST_BYTES:
-        raise _Refused(f"'{name}' is {size} bytes large, more than {MOST_BYTES}")
+    if size > DOCUMENT_BYTES:
+        raise _Refused(f"'{name}' is {size} bytes large, more than {DOCUMENT_BYTES}")
     file.seek(start)
     return file.read(size)
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill_prune.errors import RunError
+from distill_prune.limits import DOCUMENT_BYTES
 from distill_prune.store.disk import as_created, file_digest, write_json, write_new
-from distill_prune.store.documents import MOST_BYTES
 from distill_prune.store.manifest import MANIFEST, NUMBERS, TENSORS, File, Manifest, Provenance, sealed
 
 if TYPE_CHECKING:
@@ -34,8 +34,10 @@ def write_files(folder: Path, provenance: Provenance, parts: Parts) -> None:
         with (folder / TENSORS).open("rb") as file:
             os.fsync(file.fileno())
     write_json(folder / NUMBERS, parts.numbers)
-    if (size := (folder / NUMBERS).stat().st_size) > MOST_BYTES:
-        raise RunError(f"the numbers of '{provenance.label}' take too much room", got=size, expected=f"at most {MOST_BYTES}")
+    if (size := (folder / NUMBERS).stat().st_size) > DOCUMENT_BYTES:
+        raise RunError(
+            f"the numbers of '{provenance.label}' take too much room", got=size, expected=f"at most {DOCUMENT_BYTES}"
+        )
     files = {p.name: File(size=p.stat().st_size, sha256=file_digest(p)) for p in sorted(folder.iterdir())}
     manifest = Manifest.model_validate({**provenance.document(), "files": files})
     write_new(folder / MANIFEST, sealed(manifest.document()))
