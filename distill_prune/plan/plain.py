@@ -15,7 +15,6 @@ import yaml
 from distill_prune.limits import NESTING, PIPELINE_BYTES, PIPELINE_VALUES
 from distill_prune.settings import Json
 
-
 _PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")
 
 
