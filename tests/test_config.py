@@ -325,6 +325,7 @@ def test_an_override_is_named_as_the_place_of_a_mistake(file: str) -> None:
     [
         ("seeds=[true]", r"(?s)'seeds\.0' in .*got: +a truth value.*expected: +a number"),
         ("experts.count=true", r"(?s)'experts\.count' in .*got: +a truth value"),
+        ("retrain.copies=1_0", r"(?s)'retrain\.copies' in .*got: +'1_0'.*expected: +a number in decimal digits"),
         ("seeds=[-1]", r"(?s)'seeds\.0' in .*greater than or equal to 0"),
         ("seeds=[1:30]", r"(?s)'seeds\.0' in .*got: +1:30"),
         ("seeds=[0x1f]", r"(?s)'seeds\.0' in .*got: +0x1f"),

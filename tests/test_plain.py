@@ -8,7 +8,9 @@ import pytest
 import yaml
 
 from distill_prune.limits import PIPELINE_BYTES, PIPELINE_VALUES
+from distill_prune.plan.files import override
 from distill_prune.plan.plain import parse_yaml
+from distill_prune.settings import Json
 
 
 @pytest.mark.parametrize(
@@ -58,3 +60,13 @@ def test_many_keys_take_time_in_proportion() -> None:
     began = time.process_time()
     assert len(parse_yaml("".join(f"k{i}: 0\n" for i in range(30_000)))) == 30_000  # type: ignore[arg-type]
     assert time.process_time() - began < 15
+
+
+def test_letters_of_an_argument_survive_a_locale_of_ascii(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python makes of the bytes of a title there: escapes of each byte."""
+    monkeypatch.setattr("os.fsencode", lambda text: text.encode("ascii", "surrogateescape"))
+    raw: dict[str, Json] = {}
+    override(raw, ["title=" + "caf\u00e9 \u6570".encode().decode("ascii", "surrogateescape")])
+    assert raw == {"title": "caf\u00e9 \u6570"}
+    override(raw, ["title=\u00e9"])  # of a program, not of the command
+    assert raw == {"title": "\u00e9"}

@@ -119,6 +119,14 @@ def read_raw(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Json]:
     return _settled(base, _merged(base, raw), raw)
 
 
+def _as_utf8(argument: str) -> str:
+    """An argument of the command as UTF-8, where the locale has made escapes of its letters."""
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError:
+        return argument
+
+
 def override(raw: dict[str, Json], assignments: Sequence[str]) -> None:
     """Lay `a.b=c` on plain values, in place; c is YAML.
 
@@ -127,7 +135,7 @@ def override(raw: dict[str, Json], assignments: Sequence[str]) -> None:
     """
     before = copy.deepcopy(raw)
     for text in assignments:
-        place, mark, value = text.partition("=")
+        place, mark, value = _as_utf8(text).partition("=")
         if not mark or not place:
             raise ConfigError(f"--set {text}", expected="--set a.b=value")
         *path, last = place.split(".")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, TypeVar, get_args, get_origin
 
@@ -15,6 +16,7 @@ from distill_prune.table import EntryModule, Table
 
 Model = TypeVar("Model", bound=Settings)
 
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,3})?")
 _UNKNOWN = ("extra_forbidden", "invalid_key")
 
 
@@ -28,15 +30,21 @@ def validated(model: type[Model], raw: object, where: str, file: str) -> Model:
         settings = model.model_validate(raw)
     except ValidationError as problem:
         raise _described(problem, model, raw, where, file) from problem
-    if place := _truth_as_number(raw, settings):
-        raise ConfigError(f"'{'.'.join([where, *place]).strip('.')}' in {file}", got="a truth value", expected="a number")
+    if odd := _no_number(raw, settings):
+        place, got = odd
+        raise ConfigError(f"'{'.'.join([where, *place]).strip('.')}' in {file}", got=got, expected="a number in decimal digits")
     return settings
 
 
-def _truth_as_number(raw: object, value: object) -> list[str] | None:
-    """The place of a truth value that was taken for the number 0 or 1; None where there is none."""
-    if isinstance(raw, bool):
-        return [] if isinstance(value, int | float) and not isinstance(value, bool) else None
+def _no_number(raw: object, value: object) -> tuple[list[str], str] | None:
+    """The place of what was taken for a number and is none, and what it is: a truth value, or a text such as 1_0; None where
+    there is none."""
+    if isinstance(raw, bool | str):
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return None
+        if isinstance(raw, bool):
+            return [], "a truth value"
+        return None if _NUMBER.fullmatch(raw) else ([], repr(raw))
     if isinstance(raw, Mapping):
         values = dict(value) if isinstance(value, Settings | Mapping) else {}
         pairs = [(str(name), below, values[name]) for name, below in raw.items() if name in values]
@@ -44,8 +52,8 @@ def _truth_as_number(raw: object, value: object) -> list[str] | None:
         pairs = [(str(i), below, values) for i, (below, values) in enumerate(zip(raw, value, strict=False))]
     else:
         return None
-    places = ((name, _truth_as_number(below, other)) for name, below, other in pairs)
-    return next(([name, *place] for name, place in places if place is not None), None)
+    below = ((name, _no_number(inner, other)) for name, inner, other in pairs)
+    return next((([name, *odd[0]], odd[1]) for name, odd in below if odd is not None), None)
 
 
 def entry(table: Table[EntryModule], raw: object, where: str, file: str) -> Entry:
