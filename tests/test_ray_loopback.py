@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from distill_prune.errors import RunError
+from distill_prune.run.ray_workers import OWN_PATIENCE_SECONDS, PATIENCE_SECONDS, RayWorkers
 
 SHOW = """
 import contextlib
@@ -47,3 +51,15 @@ def test_no_socket_listens_to_other_machines() -> None:
     pytest.importorskip("ray")
     shown = subprocess.run([sys.executable, "-c", SHOW], capture_output=True, text=True, check=True).stdout.split()
     assert shown and set(shown) <= LOOPBACK
+
+
+def test_a_cluster_of_our_own_is_not_waited_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its only node is this machine: where that is lost, nobody brings another one."""
+    pytest.importorskip("ray")
+    workers = RayWorkers.__new__(RayWorkers)
+    monkeypatch.setattr(RayWorkers, "_hear", lambda *_: None)
+    workers._pool, workers._alive, workers._patience = [], time.monotonic() - OWN_PATIENCE_SECONDS - 1, OWN_PATIENCE_SECONDS
+    with pytest.raises(RunError, match="(?s)no worker of the Ray cluster for 60 s.*run again: what is finished is kept"):
+        workers.room()
+    workers._patience = PATIENCE_SECONDS
+    assert workers.room() == 0

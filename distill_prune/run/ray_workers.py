@@ -29,7 +29,7 @@ from distill_prune.plan.nodes import Node
 from distill_prune.plugins import Registered
 from distill_prune.run.events import Died, Event, Failed, Line, Outcome, Parcel, make
 from distill_prune.run.printed import quiet_libraries
-from distill_prune.run.ray_cluster import connection, resources, share
+from distill_prune.run.ray_cluster import address, connection, resources, share
 from distill_prune.store.store import Store
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 STARTS = 3
 """Times that a worker may die as it starts, one after the other."""
 
-PATIENCE_SECONDS = 600.0
-"""How long a run goes on without a single worker: a cluster may be bringing nodes."""
+PATIENCE_SECONDS, OWN_PATIENCE_SECONDS = 600.0, 60.0
+"""How long a run goes on without a single worker: a cluster may be bringing nodes, but to one of our own none will come."""
 
 KEPT_LINES = 1000
 """Printed lines of an artifact that an actor keeps until it answers."""
@@ -228,6 +228,7 @@ class RayWorkers:
         self._events: list[Event] = []
         self._pool: list[_Worker] = []
         self._alive = time.monotonic()
+        self._patience = PATIENCE_SECONDS if address() else OWN_PATIENCE_SECONDS
         self._attempts = 0
         self._open = contextlib.ExitStack()
         try:
@@ -321,8 +322,9 @@ class RayWorkers:
         self._hear(0)
         if any(worker.where for worker in self._pool):
             self._alive = time.monotonic()
-        elif time.monotonic() - self._alive > PATIENCE_SECONDS:
-            raise RunError(f"no worker of the Ray cluster for {PATIENCE_SECONDS:.0f} s", mend="`ray status` on a node of it")
+        elif time.monotonic() - self._alive > self._patience:
+            mend = "`ray status` on a node of it" if address() else "run again: what is finished is kept"
+            raise RunError(f"no worker of the Ray cluster for {self._patience:.0f} s", mend=mend)
         return sum(bool(worker.where) and not worker.nodes for worker in self._pool)
 
     def submit(self, nodes: Sequence[Node]) -> None:
