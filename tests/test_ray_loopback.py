@@ -59,7 +59,7 @@ def test_a_cluster_of_our_own_is_not_waited_for_long(monkeypatch: pytest.MonkeyP
     workers = RayWorkers.__new__(RayWorkers)
     monkeypatch.setattr(RayWorkers, "_hear", lambda *_: None)
     workers._pool, workers._alive, workers._patience = [], time.monotonic() - OWN_PATIENCE_SECONDS - 1, OWN_PATIENCE_SECONDS
-    with pytest.raises(RunError, match="(?s)no worker of the Ray cluster for 60 s.*run again: what is finished is kept"):
+    with pytest.raises(RunError, match=r"(?s)no worker of the Ray cluster for 60 s.*run again: what is finished is kept"):
         workers.room()
     workers._patience = PATIENCE_SECONDS
     assert workers.room() == 0
