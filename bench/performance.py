@@ -104,10 +104,11 @@ def side_by_side(records: Sequence[TableRecord]) -> str:
     lines = [["work", "side", "goal", *(r["label"] for r in records)]]
     for name in dict.fromkeys(name for r in records for name in r["rows"]):
         measured = [r["rows"].get(name) for r in records]
-        latest = next(row for row in reversed(measured) if row is not None)
-        for index, side in enumerate(s for s in latest["sides"] if not s["plain"]):
-            each = [one(row, side["name"]) for row in measured]
-            lines.append([latest["work"] if index == 0 else "", side["name"], cells(latest, side)[3], *each])
+        there = [row for row in measured if row is not None]
+        sides = {s["name"]: (row, s) for row in there for s in row["sides"] if not s["plain"]}
+        for index, (side, (row, latest)) in enumerate(sides.items()):
+            each = [one(row, side) for row in measured]
+            lines.append([there[0]["work"] if index == 0 else "", side, cells(row, latest)[3], *each])
     return markdown(lines)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tiny
@@ -76,3 +77,18 @@ def test_a_run_holds_a_lease_while_it_makes_something(empty: Store) -> None:
     seen: list[set[str]] = []
     graph, _ = tiny.execute(empty, watch=tiny.Watch(lambda _: seen.append(leased(empty))), until="experts")
     assert seen and all(keys >= set(graph.nodes) for keys in seen) and leased(empty) == set()
+
+
+def test_what_a_run_has_made_is_kept_until_it_has_said_so(
+    cli: tiny.Cli, store: Store, graph: Graph, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Report and answer are read from the store after the last artifact is made."""
+    pipeline, seen = tmp_path / "tiny.yaml", list[set[str]]()
+    pipeline.write_text(tiny.TINY)
+
+    def further(*_: object) -> None:
+        seen.append(leased(store))
+
+    monkeypatch.setattr("distill_prune.study.further.further", further)
+    assert cli("run", str(pipeline), "--store", store.root, "--executor", "serial").code == 0
+    assert seen == [graph.keys()] and leased(store) == set() and not [*(store.root / ".runs").iterdir()]

@@ -52,15 +52,17 @@ def _run(
     profiled: bool = False,
 ) -> None:
     from distill_prune.run.profile import Profile
+    from distill_prune.store.leases import kept
     from distill_prune.terminal import columns, duration, spent
 
     store = open_store(folder, create=True)
     name, graph = open_graph(pipeline, sets, store)
     profile = Profile() if profiled else None
-    done = execute(graph, store, until, device, executor, workers, json, profile)
-    page = _report(pipeline, name, graph, store, out) if until == "compare" else None
+    with kept(store, graph.keys()):  # what was made is read here: another process must not remove it between
+        done = execute(graph, store, until, device, executor, workers, json, profile)
+        page = _report(pipeline, name, graph, store, out) if until == "compare" else None
+        document = _answer(graph, store) if until == "compare" else None
     trace = _trace(profile, page.parent) if profile and page and profile.parts() else None
-    document = _answer(graph, store) if until == "compare" else None
     if json:
         keys = [k for k in graph.goals(until) if graph.nodes[k].stage == until]
         more = {} if profile is None else {"profile": [asdict(part) for part in profile.parts()], "trace": trace and str(trace)}

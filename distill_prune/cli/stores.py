@@ -191,11 +191,13 @@ def evaluate(
     """
     from distill_prune.plan.evaluate import evaluation_graph
     from distill_prune.run.measured import numbers as read
+    from distill_prune.store.leases import kept
 
     store = open_store(folder, create=True)
     graph = evaluation_graph(store, ref, sets or (), ("evaluation", "ranking") if ranking else ("evaluation",))
-    done = execute(graph, store, "compare", device, executor, 1, json)
-    measured = [(m, read(store, "compare", m.key)) for m in graph.set_measures]
+    with kept(store, graph.keys()):
+        done = execute(graph, store, "compare", device, executor, 1, json)
+        measured = [(m, read(store, "compare", m.key)) for m in graph.set_measures]
     if json:
         measurements = [
             {"analysis": m.analysis, "architecture": m.architecture, "key": m.key, "numbers": n} for m, n in measured

@@ -112,6 +112,10 @@ class Graph:
         self.nodes.setdefault(key, Node(stage, key, job, dict(inputs), label, kind or stage))
         return key
 
+    def keys(self) -> set[str]:
+        """All artifacts of the study, and those of the store that it is made from."""
+        return {key for node in self.nodes.values() for key in node.inputs.values()} | set(self.nodes)
+
     def behind(self, keys: Iterable[str]) -> set[str]:
         """Artifacts of the study, and all that they are made from."""
         behind, stack = set[str](), [*keys]

@@ -240,8 +240,7 @@ def run(
     if missing:
         workers = min(workers, len(missing))
         threads = graph.pipeline.threads
-        inputs = {key for node in graph.nodes.values() for key in node.inputs.values()}
-        with lease(store, inputs | set(graph.nodes)):
+        with lease(store, graph.keys()):
             _make(state, make_executor(executor_name, store, device, workers, threads, state.hear, compiles))
     state.report.seconds = time.perf_counter() - began
     return state.report

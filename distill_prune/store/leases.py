@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
-from distill_prune.errors import StoreError
+from distill_prune.errors import RunError, StoreError
 from distill_prune.store.disk import make_folder, no_links, not_written, replace_json
 from distill_prune.store.documents import BadDocument, Hash, read
 from distill_prune.store.store import Store
@@ -26,6 +26,15 @@ def busy(store: Store, key: str) -> bool:
         return False
     with store.lock(key) as mine:
         return not mine
+
+
+@contextlib.contextmanager
+def kept(store: Store, keys: Collection[str]) -> Iterator[None]:
+    """The same as `lease` for a block that only reads: a store that cannot be written to is read without."""
+    with contextlib.ExitStack() as leases:
+        with contextlib.suppress(StoreError, RunError):
+            leases.enter_context(lease(store, keys))
+        yield
 
 
 @contextlib.contextmanager
