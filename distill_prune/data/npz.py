@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -105,6 +105,25 @@ def load(settings: Settings) -> Loaded:
     Raises:
         DataError: a file is missing, or does not hold what it should.
     """
+    return _loaded(settings, lambda files, rows: _pixels(files, rows, settings.path))
+
+
+def look(settings: Settings) -> Loaded:
+    """The same, of whose images the first of each part alone is decoded.
+
+    Raises:
+        DataError: a file is missing, or does not hold what it should.
+    """
+
+    def first(files: Sequence[Archive], rows: Sequence[Tensor]) -> Tensor:
+        pixels = _pixels(files, [part[:1] for part in rows], settings.path)
+        return pixels[:1].to("meta").expand(sum(map(len, rows)), -1, -1, -1)
+
+    return _loaded(settings, first)
+
+
+def _loaded(settings: Settings, decoded: Callable[[Sequence[Archive], Sequence[Tensor]], Tensor]) -> Loaded:
+    """The chosen rows, with their images as `decoded` gives them."""
     paths = _files(settings)
     budget = Budget(settings.path)
     files = [Archive.read(path, budget) for path in paths]
@@ -116,7 +135,7 @@ def load(settings: Settings) -> Loaded:
     sources = files if len(files) == 2 else files * 2
     asked, known = (settings.rows, settings.test_rows), [file.labels for file in sources]
     rows = chosen(pools, known, asked, classes, settings.split_seed, of=settings.path)
-    pixels = files[0].pixels(torch.cat(rows)) if len(files) == 1 else _joined(files, rows, settings.path)
+    pixels = decoded(files, rows)
     labels = torch.cat([y[part] for y, part in zip(known, rows, strict=True)])
     test_rows = torch.arange(len(labels)) >= len(rows[0])
     scale = 255.0 if pixels.dtype == torch.uint8 else 1.0
@@ -125,8 +144,10 @@ def load(settings: Settings) -> Loaded:
     return Loaded(pixels, labels, test_rows, classes, scale, title)
 
 
-def _joined(files: Sequence[Archive], rows: Sequence[Tensor], where: str) -> Tensor:
-    """The pixels of rows of a train and of a test file, in one piece of memory from the beginning."""
+def _pixels(files: Sequence[Archive], rows: Sequence[Tensor], where: str) -> Tensor:
+    """The pixels of rows of one file, or of a train and of a test file, in one piece of memory from the beginning."""
+    if len(files) == 1:
+        return files[0].pixels(torch.cat([*rows]))
     train, test = files
     pixels, more = train.pixels(rows[0], room=len(rows[1])), test.pixels(rows[1])
     if pixels.shape[1:] != more.shape[1:] or pixels.dtype != more.dtype:
@@ -137,6 +158,3 @@ def _joined(files: Sequence[Archive], rows: Sequence[Tensor], where: str) -> Ten
         )
     pixels[len(rows[0]) :] = more
     return pixels
-
-
-look = load
