@@ -288,3 +288,13 @@ def test_labels_of_ids_take_no_memory(tmp_path: Path) -> None:
             npz.load(folder(tmp_path, {"x": PIXELS, "y": labels}))
     with pytest.raises(DataError, match="labels outside its classes"):
         npz.load(folder(tmp_path, {"x": PIXELS, "y": np.where(LABELS == 2, 2**64 - 1, LABELS.astype(np.uint64))}))
+
+
+def test_a_part_may_have_a_longer_name(tmp_path: Path) -> None:
+    for name, rows in (("train10k", 12), ("test", 4)):
+        np.savez(tmp_path / f"{name}.npz", x=np.zeros((rows, 4, 4), np.uint8), y=np.arange(rows) % 2)
+    settings = npz.Settings(path=str(tmp_path))
+    assert len(npz.load(settings).labels) == 16 and len(npz.fingerprint(settings)) == 64
+    np.savez(tmp_path / "train2.npz", x=np.zeros((2, 4, 4), np.uint8), y=np.arange(2))
+    with pytest.raises(DataError, match=r"(?s)has no train.npz.*got:      test.npz, train10k.npz, train2.npz"):
+        npz.load(settings)

@@ -1,5 +1,7 @@
 """Images in NumPy's .npz files: a folder with train.npz and test.npz, or one file that is split here.
 
+A folder may have one file each whose name begins so, as train10k.npz.
+
 A file holds images as one of
 
     x or images     (N, H, W), (N, H, W, C) or (N, C, H, W) with C 1 or 3; uint8, or floats in [0, 1]
@@ -45,7 +47,7 @@ class Settings(Source):
 
 
 def _files(settings: Settings) -> list[Path]:
-    """train.npz and test.npz of a folder, or the single file."""
+    """The files of the train and the test part in a folder, or the single file."""
     path = Path(settings.path).expanduser()
     if not path.exists():
         raise DataError(
@@ -53,12 +55,18 @@ def _files(settings: Settings) -> list[Path]:
         )
     if not path.is_dir():
         return [path]
-    files = [path / part for part in _PARTS]
-    for file in files:
-        if not file.is_file():
-            present = ", ".join(sorted(f.name for f in path.iterdir())[:20]) or "nothing"
-            raise DataError(f"the folder '{path}' has no {file.name}", got=present, expected=" and ".join(_PARTS))
-    return files
+    return [_part(path, name) for name in _PARTS]
+
+
+def _part(folder: Path, name: str) -> Path:
+    """The file of a part: of this name, else the only one whose name begins so, as train10k.npz."""
+    if (folder / name).is_file():
+        return folder / name
+    alike = [file for file in folder.glob(f"{Path(name).stem}*.npz") if file.is_file()]
+    if len(alike) == 1:
+        return alike[0]
+    present = ", ".join(sorted(f.name for f in folder.iterdir())[:20]) or "nothing"
+    raise DataError(f"the folder '{folder}' has no {name}", got=present, expected=" and ".join(_PARTS))
 
 
 def fingerprint(settings: Settings, remembered: Remembered | None = None) -> str:
