@@ -13,7 +13,7 @@ import torch
 from reference_data import GOOD, LABELS, PIXELS, folder, packed, part, save
 
 from distill_prune import data
-from distill_prune.data import npz
+from distill_prune.data import npz, npz_file
 from distill_prune.errors import DataError
 from distill_prune.limits import VARIABLE
 
@@ -298,3 +298,13 @@ def test_a_part_may_have_a_longer_name(tmp_path: Path) -> None:
     np.savez(tmp_path / "train2.npz", x=np.zeros((2, 4, 4), np.uint8), y=np.arange(2))
     with pytest.raises(DataError, match=r"(?s)has no train.npz.*got:      test.npz, train10k.npz, train2.npz"):
         npz.load(settings)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_classes_of_letters_that_there_are_not(order: str, tmp_path: Path) -> None:
+    good = np.array(["cat", "dog"], f"{order}U3")
+    assert npz_file._check_classes(tmp_path, good) == ("cat", "dog")
+    assert npz_file._check_classes(tmp_path, np.array([], "U0")) == ()
+    bad = np.frombuffer(bytes([0xFF]) * good.nbytes, good.dtype)
+    with pytest.raises(DataError, match="letters that there are not"):
+        npz_file._check_classes(tmp_path, bad)

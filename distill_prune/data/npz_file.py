@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import sys
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -257,6 +258,9 @@ def _check_classes(path: Path, classes: Array | None) -> tuple[str, ...] | None:
         return None
     if classes.ndim != 1 or classes.dtype.kind != "U":
         raise DataError(f"classes of '{path}'", got=f"{classes.dtype} {classes.shape}", expected="text (K,)")
+    letters = np.frombuffer(classes.tobytes(), f"{classes.dtype.str[0]}u4")
+    if letters.size and int(letters.max()) > sys.maxunicode:  # Python makes no text of these
+        raise DataError(f"classes of '{path}'", got="letters that there are not", expected="text (K,)")
     return tuple(str(c) for c in classes)
 
 
