@@ -340,3 +340,8 @@ def test_numbers_are_decimal_and_references_are_text() -> None:
     assert tiny.pipeline("seeds=[010]").seeds == (10,)
     pipeline = tiny.pipeline("distill.synthetic={name: stored, ref: 388992131223}")
     assert pipeline.distill["synthetic"].ref == "388992131223"  # type: ignore[attr-defined]
+
+
+def test_half_of_a_letter_is_no_text() -> None:
+    with pytest.raises(ConfigError, match=r"(?s)a text holds half of a letter.*\\ud800"):
+        tiny.pipeline('prune.recipe.length="\\uD800"')

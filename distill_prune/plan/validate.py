@@ -30,6 +30,10 @@ def validated(model: type[Model], raw: object, where: str, file: str) -> Model:
         settings = model.model_validate(raw)
     except ValidationError as problem:
         raise _described(problem, model, raw, where, file) from problem
+    except UnicodeEncodeError as problem:
+        raise ConfigError(
+            f"{file}: a text holds half of a letter", got=ascii(problem.object), expected="whole letters"
+        ) from problem
     if odd := _no_number(raw, settings):
         place, got = odd
         raise ConfigError(f"'{'.'.join([where, *place]).strip('.')}' in {file}", got=got, expected="a number in decimal digits")
