@@ -10,7 +10,7 @@ from reference import uneven
 from reference_models import CIFAR, DIGITS, MNIST, TINY, built, noise, on_meta
 from torch import nn
 
-from distill_prune.errors import RunError
+from distill_prune.errors import ConfigError
 from distill_prune.models import MODELS, build_model, prunable_names
 from distill_prune.rng import seed_of, seeded
 
@@ -105,7 +105,7 @@ def test_images_that_are_too_small_are_refused(name, changes, shape, message):
     if message is None:
         assert built(name, shape, **changes).shape == shape
         return
-    with pytest.raises(RunError, match=f"(?s){message}"):
+    with pytest.raises(ConfigError, match=f"(?s){message}"):
         built(name, shape, **changes)
 
 

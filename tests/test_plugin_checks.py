@@ -160,7 +160,7 @@ def test_what_is_left_out_has_the_table_s_default(write: Write) -> None:
     assert CRITERIA["random"].cost is None and CRITERIA["snip"].cost is not None and not CRITERIA["synflow"].NEEDS_IMAGES
     declared = {t: set(table_of(t).defaults) for t in TABLES}
     assert declared["models"] == {"STEP_SECONDS", "resolved", "pretrained"} and declared["formats"] == {"read", "write"}
-    assert declared["methods"] == {"NEEDS_MODEL", "REAL_IMAGES", "KINDS"} and not declared["data"]
+    assert declared["methods"] == {"NEEDS_MODEL", "REAL_IMAGES", "KINDS"} and declared["data"] == {"look"}
 
 
 def test_a_plugin_says_how_many_copies_it_needs(cli: Cli, write: Write, file: str, empty: Store) -> None:

@@ -329,7 +329,7 @@ def test_tickets_come_back_from_the_store(tmp_path, rewind):
     store, base = Store(tmp_path, create=True), tickets[0].state
     for ticket in tickets:
         parts = ticket.parts(base if ticket.level else None)
-        provenance = tiny.provenance("prune", {}, {"level": str(ticket.level)})
+        provenance = tiny.provenance("prune", {"level": ticket.level})
         store.write(provenance, parts)
         back = Ticket.of(store.read("prune", provenance.key), base if ticket.level else None)
         assert list(back.mask.kept) == list(ticket.mask.kept) and back.level == ticket.level

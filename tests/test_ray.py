@@ -113,7 +113,7 @@ def test_a_dead_driver_leaves_nothing_at_work_and_an_interrupt_ends_cleanly(
         process = tiny.start("run", file, "--store", str(empty.root), "--executor", "ray", "--workers", "2", *long)
         tiny.lines_until(process, lambda line: " artifacts: " in line)
         end = time.monotonic() + 30
-        while len(held(empty)) < 4 and time.monotonic() < end:  # two artifacts, and the two that the driver holds
+        while len(held(empty)) < 5 and time.monotonic() < end:  # two artifacts, and the three that the driver holds
             time.sleep(0.05)
         workers = makers()
         assert len(workers) == 2

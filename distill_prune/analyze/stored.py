@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Annotated, Any
 
-from pydantic import Field, Strict, TypeAdapter, model_validator
+from pydantic import BeforeValidator, Field, TypeAdapter, model_validator
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.analyze.declared import at, declared
@@ -44,11 +44,16 @@ class _Connectivity(Numbers):
     curves: _Curves
 
 
+def _as_tuple(value: object) -> object:
+    """JSON has lists alone."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 class _Plane(Numbers):
     x: Floats
     y: Floats
     unit: str
-    marks: list[Annotated[tuple[float, float, str], Strict(False)]]
+    marks: list[Annotated[tuple[float, float, str], BeforeValidator(_as_tuple)]]
     surfaces: dict[str, list[Maybe]]
     at_marks: dict[str, Maybe] = Field(default_factory=dict)
     about: str

@@ -65,8 +65,11 @@ class _Foresight:
         settings, recipe = (dict(node.job).get(name) for name in ("model", "recipe"))
         if not isinstance(settings, Entry) or isinstance(node.job, CompareJob):
             return
-        model, examples = self._model(settings, data), self._size(node.inputs.get("images", node.inputs.get("data", "")))
-        if not isinstance(recipe, Recipe) or examples is None or (model.identity, recipe, examples) in self._trained:
+        model = self._model(settings, data)
+        if not isinstance(recipe, Recipe):
+            return
+        examples = self._size(node.inputs.get("images", node.inputs.get("data", self.graph.data)))
+        if examples is None or (model.identity, recipe, examples) in self._trained:
             return
         self._trained.add((model.identity, recipe, examples))
         check_batches(model, recipe, examples)
@@ -80,11 +83,13 @@ class _Foresight:
         return self.graph.data if dense is None else dense.inputs.get("data", self.graph.data)
 
     def _survey(self, key: str) -> Survey | None:
-        if key not in self._surveys:
-            node = self.graph.nodes.get(key)
-            images = node is not None and isinstance(node.job, DataJob) and not node.job.source.is_text
-            self._surveys[key] = survey(node.job.source) if images else None  # type: ignore[union-attr]
-        return self._surveys[key]
+        node = self.graph.nodes.get(key)
+        if node is None or not isinstance(node.job, DataJob) or node.job.source.is_text:
+            return None
+        source = digest(node.job.source)
+        if source not in self._surveys:
+            self._surveys[source] = survey(node.job.source)
+        return self._surveys[source]
 
     def _size(self, key: str) -> int | None:
         """The number of examples that a chain prunes with or a copy is trained on; None where it is not known before."""
