@@ -18,8 +18,12 @@ def no_accounts() -> str:
     """Why no command can run as another user; empty where one can."""
     if os.geteuid() != 0:
         return "commands of other users need root"
-    missing = [name for name in ("setpriv", "unshare", "mount") if shutil.which(name) is None]
-    return f"there is no {missing[0]}" if missing else ""
+    if missing := [name for name in ("setpriv", "unshare", "mount") if shutil.which(name) is None]:
+        return f"there is no {missing[0]}"
+    packages = Path(sys.prefix).resolve()
+    if sys.prefix != sys.base_prefix and (closed := _closed(packages / "bin")):
+        return f"other users cannot enter '{closed}', where the packages lie"
+    return ""
 
 
 def _closed(place: Path) -> Path | None:
