@@ -73,6 +73,15 @@ def parsed(words: list[str] | None) -> Asked:
     return asked
 
 
+def seen(reason: str, folder: Path) -> str:
+    """Why a trial is broken, for the record: the first and the last line, without the places of this machine."""
+    first, *more = reason.strip().splitlines() or [""]
+    text = " ... ".join([first, *more[-1:]])
+    for place in (folder, folder.parents[1], HERE.parents[1], Path(sys.prefix)):
+        text = text.replace(f"{place}{os.sep}", "")
+    return text
+
+
 def core_seconds() -> float:
     """Processor time of this process, and of those below it that have ended."""
     return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
@@ -111,7 +120,7 @@ class Campaign:
 
     def _tried(self, name: str, one: Kind, record: KindRecord) -> None:
         numbers = range(record["asked"]) if self.asked.trial is None else [self.asked.trial]
-        folder, seen = self.scratch / name, Counter[str]()
+        folder, outcomes = self.scratch / name, Counter[str]()
         shutil.rmtree(folder / "shared", ignore_errors=True)
         (folder / "shared").mkdir(parents=True)
         scene = Scene(self.study, folder / "shared", self.asked.jobs)
@@ -121,12 +130,12 @@ class Campaign:
                     continue  # the time was over
                 record["trials"] += 1
                 if isinstance(outcome, Outcome):
-                    seen[outcome.words] += 1
+                    outcomes[outcome.words] += 1
                     figures = record["figures"]
                     figures |= {n: max(v, figures.get(n, v)) for n, v in outcome.figures.items()}
                 else:
                     record["broken"].append(outcome)
-        record["outcomes"] = dict(seen.most_common())
+        record["outcomes"] = dict(outcomes.most_common())
 
     def _trial(self, name: str, trial: Trial, number: int) -> Outcome | BrokenRecord | None:
         if time.monotonic() > self._last:
@@ -144,7 +153,7 @@ class Campaign:
                     file=sys.stderr,
                     flush=True,
                 )
-            return {"trial": number, "reason": reason, "folder": str(folder)}
+            return {"trial": number, "reason": seen(reason, folder)}
         if self.asked.trial is None:
             shutil.rmtree(folder, ignore_errors=True)
         return outcome

@@ -168,7 +168,7 @@ def test_counts_of_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         "trials": 1500,
         "outcomes": {"refused": 1400, "accepted": 99},
         "figures": {"MiB": 412.3},
-        "broken": [{"trial": 7, "reason": "it does not hold", "folder": "f"}],
+        "broken": [{"trial": 7, "reason": "it does not hold"}],
         "seconds": 90.0,
         "core_seconds": 120.0,
         "not_run": "",
@@ -192,3 +192,10 @@ def test_the_page_is_what_the_record_makes() -> None:
         counts = f"| `{name}` | {kind(name).long:,} / {kind(name).short:,} |"
         assert counts in text, counts
     assert set(re.findall(r"\| `(\w+)` \| [\d,]+ /", text)) == set(KINDS)
+
+
+def test_a_record_names_no_place_of_a_machine(tmp_path: Path) -> None:
+    folder = tmp_path / "hostile" / "7"
+    reason = f'npz: {folder}/a.npz: exit code 70\n  File "{sys.prefix}/lib/x.py", line 1\nValueError: {tmp_path}/study/b'
+    assert faults.seen(reason, folder) == "npz: a.npz: exit code 70 ... ValueError: study/b"
+    assert faults.seen("it does not hold", folder) == "it does not hold"

@@ -57,11 +57,10 @@ class Kind:
 
 
 class BrokenRecord(TypedDict):
-    """One broken trial: its number, what was seen, and the folder that it left."""
+    """One broken trial: its number, and what was seen, without the places of this machine."""
 
     trial: int
     reason: str
-    folder: str
 
 
 class KindRecord(TypedDict):
