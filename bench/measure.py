@@ -21,7 +21,7 @@ from typing import TypeVar
 import torch
 from records import FAILED, RowRecord
 
-from distill_prune.run.devices import cores
+from distill_prune.run.devices import cores, processor
 from distill_prune.run.worker import conditions, keep_pages, reset_peak
 from distill_prune.run.worker import peak_mb as resident_mb
 
@@ -169,10 +169,8 @@ def measure(row: Row, repeats: int, *, device: str = "cpu", clock: str = "wall",
 
 def machine(device: str) -> dict[str, str | float]:
     """What figures depend on besides the code."""
-    info = Path("/proc/cpuinfo")
-    models = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if line.startswith("model name")]
     facts: dict[str, str | float] = {
-        "processor": models[0] if models else platform.processor() or platform.machine(),
+        "processor": processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "cores": cores(),
         "memory_gib": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30, 1),

@@ -161,7 +161,7 @@ def execute(
     from dataclasses import asdict
     from functools import cache
 
-    from distill_prune.run.devices import cores
+    from distill_prune.run.devices import usual_workers
     from distill_prune.run.run import run
     from distill_prune.study.costs import prices
     from distill_prune.terminal import watcher
@@ -176,7 +176,7 @@ def execute(
 
         count = workers_for(device, threads, workers)
     else:
-        count = 1 if executor == "serial" else workers or max(1, cores() // threads)
+        count = 1 if executor == "serial" else workers or usual_workers(threads)
     watch = watcher(count, json=json)
     costs = cache(lambda: prices(graph, store))  # nobody asks where nothing is missing
     # What was planned is kept; what artifacts leave behind, tensors among it, is looked for as usual.

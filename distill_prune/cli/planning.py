@@ -38,7 +38,7 @@ def plan(
     Example:  distill-prune plan digits.yaml
     """
     from distill_prune.plan.foresight import foresee
-    from distill_prune.run.devices import cores
+    from distill_prune.run.devices import usual_workers
     from distill_prune.study.costs import prices
     from distill_prune.study.outlook import outlook
 
@@ -64,7 +64,7 @@ def plan(
         return
     for row in rows if every else ():
         print(f"{row['status']:4} {row['stage']:8} {row['key'][:12]}  {row['cost_s']:8.2f} s  {row['label']}")
-    view = outlook(graph, store, known, workers or max(1, cores() // graph.pipeline.threads))
+    view = outlook(graph, missing, known, workers or usual_workers(graph.pipeline.threads))
     for line in _lines(view, graph):
         print(line)
 

@@ -85,13 +85,13 @@ def _run(
 def _answer(graph: Graph, store: Store) -> Document:
     """What the study says, as data."""
     from distill_prune.run import measured
-    from distill_prune.run.devices import cores
+    from distill_prune.run.devices import usual_workers
     from distill_prune.study.further import further
     from distill_prune.study.outcome import outcome
     from distill_prune.study.study import answer
 
     numbers = {key: measured.numbers(store, "compare", key) for key in (graph.summary, *(m.key for m in graph.set_measures))}
-    more = further(graph, store, max(1, cores() // graph.pipeline.threads))
+    more = further(graph, store, usual_workers(graph.pipeline.threads))
     return outcome(answer(graph, numbers), cast("Summary", numbers[graph.summary]), _metrics(graph), more)
 
 
@@ -141,24 +141,26 @@ def _folder(usual: Path, file: str) -> Path:
     """Where the report of a pipeline file goes: the folder of its name, unless that is another file's of this name."""
     import hashlib
 
-    try:
-        first = json_.loads((usual / ".made-of.json").read_bytes())["file"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return usual
+    first = _mark(usual / ".made-of.json").get("file", file)
     return usual if first == file else usual.with_name(f"{usual.name}-{hashlib.sha256(ascii(file).encode()).hexdigest()[:6]}")
 
 
 def _is_current(mark: Path, stamp: str) -> bool:
     """Whether a report of the given stamp stands beside its mark, with all its files."""
+    known = _mark(mark)
+    return known.get("made_of") == stamp and all((mark.parent / file).exists() for file in known.get("files", ["?"]))
+
+
+def _mark(path: Path) -> dict[str, str | list[str]]:
+    """What a report's mark says; nothing where there is none, or it cannot be read."""
     from pydantic import TypeAdapter
 
     from distill_prune.store.documents import BadDocument, read
 
-    made_of: TypeAdapter[dict[str, str | list[str]]] = TypeAdapter(dict[str, str | list[str]])
+    kind: TypeAdapter[dict[str, str | list[str]]] = TypeAdapter(dict[str, str | list[str]])
     with contextlib.suppress(OSError, BadDocument):
-        known = read(mark, made_of)
-        return known.get("made_of") == stamp and all((mark.parent / file).exists() for file in known.get("files", ["?"]))
-    return False
+        return read(path, kind)
+    return {}
 
 
 @app.command()

@@ -100,8 +100,7 @@ class _Foresight:
     def _counted(self, key: str) -> int | None:
         node = self.graph.nodes.get(key)
         if node is None:
-            synthetic = self.store.noun("distill", key, SyntheticSet.of)
-            return len(synthetic.labels) * synthetic.factor**2
+            return self.store.noun("distill", key, SyntheticSet.of).count
         if isinstance(node.job, DataJob):
             data = self._survey(key)
             return None if data is None else sum(data.counts)

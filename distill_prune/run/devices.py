@@ -1,8 +1,11 @@
-"""Devices that artifacts are made on."""
+"""Devices that artifacts are made on, and how much of them there is."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
+from pathlib import Path
 
 from distill_prune.errors import DeviceError
 
@@ -10,6 +13,19 @@ from distill_prune.errors import DeviceError
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def usual_workers(threads: int) -> int:
+    """How many workers of `threads` threads the processor has cores for, at least one."""
+    return max(1, cores() // threads)
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return platform.processor() or platform.machine()
 
 
 def check_device(device: str) -> None:

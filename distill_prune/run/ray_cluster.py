@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from distill_prune.errors import DeviceError, DistillPruneError, UserError
-from distill_prune.run.devices import cores
+from distill_prune.run.devices import usual_workers
 
 OBJECT_STORE_BYTES = 100 * 2**20
 """Of a cluster of our own: near the least that Ray takes, for nothing large passes through it."""
@@ -189,7 +189,7 @@ def workers_for(device: str, threads: int, asked: int | None) -> int:
     if address() is None:
         import torch
 
-        return max(1, cores() // threads if device == "cpu" else torch.cuda.device_count())
+        return usual_workers(threads) if device == "cpu" else max(1, torch.cuda.device_count())
     with connection() as ray:
         nodes = resources(ray)
         return max(1, share(nodes, device, threads, None).places(nodes))

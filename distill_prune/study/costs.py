@@ -8,7 +8,6 @@ what they took; what was tried is remembered for this machine.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -17,7 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from distill_prune.errors import DataError
 from distill_prune.models import MODELS, Network
+from distill_prune.outside import read_json
 from distill_prune.plan.jobs import CompareJob, DenseJob, DistillJob, ExpertsJob, RetrainJob, TrainedLevelJob
 from distill_prune.plan.nodes import Graph, Node
 from distill_prune.settings import digest
@@ -103,11 +104,12 @@ class Memory:
 
     @classmethod
     def of(cls, device: str) -> Memory:
+        from distill_prune.run.devices import processor
         from distill_prune.run.worker import versions
 
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         path = cache / "distill-prune" / "prices.json"
-        machine = f"{platform.node()} {_processor()} {device} torch {versions()['torch']}"
+        machine = f"{platform.node()} {processor()} {device} torch {versions()['torch']}"
         return cls(path, machine, _read(path).get(machine, {}))
 
     def add(self, prices: Mapping[str, Price]) -> None:
@@ -122,20 +124,13 @@ class Memory:
 
 def _read(path: Path) -> dict[str, dict[str, Price]]:
     """What is remembered, of every machine; nothing where that cannot be read."""
-    with contextlib.suppress(OSError, ValueError, TypeError, AttributeError, RecursionError):
-        content = json.loads(path.read_bytes())
+    with contextlib.suppress(OSError, DataError, ValueError, TypeError, AttributeError):
+        content = read_json(path)
         return {
             m: {w: Price(float(s), "tried", float(mb), int(size)) for w, (s, mb, size) in works.items()}
             for m, works in content.items()
         }
     return {}
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return platform.processor() or platform.machine()
 
 
 GUESS = {"data": 2.0, "experts": 10.0, "distill": 60.0, "prune": 2.0, "retrain": 2.0, "compare": 1.0}

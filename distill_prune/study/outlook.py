@@ -3,13 +3,13 @@ its seeds suffice for a claim."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from distill_prune.analyze.paired import CLAIMS_FROM
 from distill_prune.plan.nodes import Graph
 from distill_prune.run.run import urgency
-from distill_prune.store.store import STAGES, Store
+from distill_prune.store.store import STAGES
 from distill_prune.study.costs import Price
 
 BEGIN_SECONDS, REPORT_SECONDS = 4.0, 3.0
@@ -53,19 +53,18 @@ class Outlook:
         return self.seeds >= CLAIMS_FROM
 
 
-def outlook(graph: Graph, store: Store, prices: Mapping[str, Price], workers: int) -> Outlook:
-    """What is missing of a study, and what that takes."""
-    hits = {key for key, node in graph.nodes.items() if store.has(node.stage, key)}
-    missing = [key for key in graph.nodes if key not in hits]
-    work = sum(prices[key].seconds for key in missing)
-    longest = max(urgency(graph, missing, lambda node: prices[node.key].seconds).values(), default=0.0)
-    bounds = [sum(prices[key].seconds * SPREAD[prices[key].known][end] for key in missing) for end in (0, 1)]
+def outlook(graph: Graph, missing: Collection[str], prices: Mapping[str, Price], workers: int) -> Outlook:
+    """What the artifacts of a study that are `missing` take."""
+    left = [key for key in graph.nodes if key in missing]
+    work = sum(prices[key].seconds for key in left)
+    longest = max(urgency(graph, left, lambda node: prices[node.key].seconds).values(), default=0.0)
+    bounds = [sum(prices[key].seconds * SPREAD[prices[key].known][end] for key in left) for end in (0, 1)]
     scale = max(longest, work / workers) / work if work else 0.0
-    around = BEGIN_SECONDS + REPORT_SECONDS if missing else 0.0
-    guessed = sum(prices[key].seconds for key in missing if prices[key].known == "guessed")
-    sizes = [prices[key] for key in missing]
+    around = BEGIN_SECONDS + REPORT_SECONDS if left else 0.0
+    guessed = sum(prices[key].seconds for key in left if prices[key].known == "guessed")
+    sizes = [prices[key] for key in left]
     return Outlook(
-        _lines(graph, hits, prices),
+        _lines(graph, missing, prices),
         workers,
         work,
         bounds[0] * scale + around,
@@ -100,13 +99,13 @@ def arms_of(graph: Graph) -> dict[str, str]:
     return {key: arms.get(key, "(shared)") for key in graph.nodes}
 
 
-def _lines(graph: Graph, hits: set[str], prices: Mapping[str, Price]) -> list[Line]:
+def _lines(graph: Graph, missing: Collection[str], prices: Mapping[str, Price]) -> list[Line]:
     arms, groups = arms_of(graph), dict[tuple[str, str], list[str]]()
     for key, node in graph.nodes.items():
         groups.setdefault((node.stage, arms[key]), []).append(key)
     lines = []
     for (stage, arm), keys in sorted(groups.items(), key=lambda item: STAGES.index(item[0][0])):
         each = sum(prices[key].seconds for key in keys) / len(keys)
-        left = sum(prices[key].seconds for key in keys if key not in hits)
-        lines.append(Line(stage, arm, len(keys), sum(key in hits for key in keys), each, left))
+        left = sum(prices[key].seconds for key in keys if key in missing)
+        lines.append(Line(stage, arm, len(keys), sum(key not in missing for key in keys), each, left))
     return lines
