@@ -170,13 +170,19 @@ def studies() -> list[StudyRecord]:
     return [json.loads(p.read_text(encoding="utf-8")) for p in paths]
 
 
+def renewed(text: str, name: str, program: str, section: str) -> str:
+    """A page whose text between the markers of `name`, which the program writes, is the section."""
+    begin, end = f"<!-- {name}: bench/{program} -->\n", f"<!-- end of {name} -->"
+    text, count = re.subn(f"(?s)({re.escape(begin)}).*?({end})", lambda m: f"{m[1]}\n{section}\n{m[2]}", text)
+    if count != 1:
+        raise SystemExit(f"the page of bench/{program} has {count} places for the {name}, not one")
+    return text
+
+
 def page(text: str) -> str:
     """The page with the text between its markers written anew."""
     for name, section in (("table", table_section(tables())), ("studies", studies_section(studies()))):
-        begin, end = f"<!-- {name}: bench/performance.py -->\n", f"<!-- end of {name} -->"
-        text, count = re.subn(f"(?s)({re.escape(begin)}).*?({end})", lambda m: f"{m[1]}\n{section}\n{m[2]}", text)  # noqa: B023
-        if count != 1:
-            raise SystemExit(f"{PAGE} has {count} places for the {name}, not one")
+        text = renewed(text, name, "performance.py", section)
     return text
 
 

@@ -9,11 +9,10 @@ stays.
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 from fault_kinds.kind import CampaignRecord, KindRecord
-from performance import markdown
+from performance import markdown, renewed
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 PAGE, RECORD = DOCS / "reliability.md", DOCS / "reliability" / "faults.json"
@@ -60,11 +59,7 @@ def section() -> str:
 
 def page(text: str) -> str:
     """The page with the text between its markers written anew."""
-    begin, end = "<!-- counts: bench/reliability.py -->\n", "<!-- end of counts -->"
-    text, count = re.subn(f"(?s)({re.escape(begin)}).*?({end})", lambda m: f"{m[1]}\n{section()}\n{m[2]}", text)
-    if count != 1:
-        raise SystemExit(f"{PAGE} has {count} places for the counts, not one")
-    return text
+    return renewed(text, "counts", "reliability.py", section())
 
 
 def main() -> None:

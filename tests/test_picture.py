@@ -7,11 +7,10 @@ import struct
 import warnings
 import zlib
 from pathlib import Path
-from typing import Any
 
 import pytest
 from PIL import Image
-from test_folder import PIXELS, fill
+from test_folder import PIXELS, fill, load
 
 from distill_prune import data
 from distill_prune.data import folder
@@ -25,10 +24,6 @@ def parted(tmp_path: Path) -> Path:
     fill(tmp_path / "train", 6)
     fill(tmp_path / "test", 4, first=18)
     return tmp_path
-
-
-def load(path: Path, **more: Any) -> Any:
-    return folder.load(folder.Settings(path=str(path), **more))
 
 
 def test_a_folder_that_takes_too_much_memory(parted: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_
 import sys
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
 import typer
 
@@ -21,6 +21,17 @@ Measure = Annotated[
     bool,
     typer.Option("--measure/--no-measure", help="try each kind of work for about a second, where nobody knows what it takes"),
 ]
+
+
+class Planned(TypedDict):
+    """One artifact of a plan: whether it is there, the keys of what it is made of, and seconds of one worker."""
+
+    stage: str
+    key: str
+    status: Literal["hit", "miss"]
+    label: str
+    inputs: list[str]
+    cost_s: float
 
 
 @app.command()
@@ -48,7 +59,7 @@ def plan(
     missing = {key for key, node in graph.nodes.items() if not store.has(node.stage, key)}
     foresee(graph, store, missing)
     known = prices(graph, store, try_out=_say if measure and missing else None)
-    rows: list[dict[str, Any]] = [
+    rows: list[Planned] = [
         {
             "stage": n.stage,
             "key": k,
