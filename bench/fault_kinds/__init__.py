@@ -24,5 +24,5 @@ KINDS = {
 
 def kind(name: str) -> Kind:
     """The kind of this name."""
-    found: Kind = vars(importlib.import_module(f"fault_kinds.{KINDS[name]}"))[name.upper()]
-    return found
+    chosen: Kind = vars(importlib.import_module(f"fault_kinds.{KINDS[name]}"))[name.upper()]
+    return chosen

@@ -65,13 +65,13 @@ class Stores:
 
     def behind(self, key: str) -> set[str]:
         """The artifacts that were made from this one, directly or not."""
-        found, stack = set[str](), [key]
+        dependents, stack = set[str](), [key]
         while stack:
             used = stack.pop()
-            fresh = {k for k, inputs in self.inputs.items() if used in inputs} - found
-            found |= fresh
+            fresh = {k for k, inputs in self.inputs.items() if used in inputs} - dependents
+            dependents |= fresh
             stack += fresh
-        return found
+        return dependents
 
 
 def damaged(content: bytes, way: str, draws: random.Random) -> bytes:
@@ -91,17 +91,17 @@ def damaged(content: bytes, way: str, draws: random.Random) -> bytes:
 def _chosen(store: Path, kind: str, draws: random.Random) -> Path:
     """A file of this kind; of artifacts every stage has the same chance."""
     if kind == "snapshot.safetensors":
-        found = sorted((store / ".work").glob(f"*/{kind}"))
+        paths = sorted((store / ".work").glob(f"*/{kind}"))
     elif kind == "lease":
-        found = sorted((store / ".runs").iterdir())
+        paths = sorted((store / ".runs").iterdir())
     elif kind == ".made-of.json":
-        found = sorted((store / "reports").glob(f"*/{kind}"))
+        paths = sorted((store / "reports").glob(f"*/{kind}"))
     elif kind in ("tags.json", "fingerprints.json"):
-        found = [store / kind]
+        paths = [store / kind]
     else:
-        while not (found := sorted((store / draws.choice(STAGES)).glob(f"*/{kind}"))):
+        while not (paths := sorted((store / draws.choice(STAGES)).glob(f"*/{kind}"))):
             continue
-    return draws.choice(found)
+    return draws.choice(paths)
 
 
 def _same(a: bytes, b: bytes) -> bool:
@@ -134,8 +134,8 @@ def _trial(stores: Stores, folder: Path, draws: random.Random) -> Outcome:
     share = draws.choice((0.0, 0.5, 1.0))
     pool = stores.behind(artifact.name) if artifact else set(stores.inputs)
     for key in sorted(pool):
-        if draws.random() < share and (found := next(store.glob(f"[!.]*/{key}"), None)):
-            shutil.rmtree(found)
+        if draws.random() < share and (artifact_folder := next(store.glob(f"[!.]*/{key}"), None)):
+            shutil.rmtree(artifact_folder)
     done = _run(stores, store, folder)
     if done.code not in (0, 1, 2) or "Traceback" in done.err + done.out or (done.code and not done.one_message):
         raise Broken(f"{what}: {done.said}")

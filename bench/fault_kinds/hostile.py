@@ -207,12 +207,12 @@ def _trial(running: Servers, good: Good, folder: Path, draws: random.Random) -> 
 
 def _pictures() -> dict[str, bytes]:
     """A good image of 8 by 8 pixels in every format, by its ending."""
-    found = {}
+    pictures = {}
     for ending, form in ((".png", "PNG"), (".jpg", "JPEG"), (".webp", "WEBP"), (".bmp", "BMP")):
         target = io.BytesIO()
         Image.linear_gradient("L").resize((8, 8)).save(target, form)
-        found[ending] = target.getvalue()
-    return found
+        pictures[ending] = target.getvalue()
+    return pictures
 
 
 def _sentences(folder: Path) -> Path:

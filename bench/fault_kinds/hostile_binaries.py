@@ -190,31 +190,31 @@ def archive(good: bytes, outside: Path, draws: random.Random) -> bytes:
     """A hostile archive in the place of a good one. `outside` is a file that must not be made."""
     if draws.random() < 0.3:
         return mutated(good, draws)
-    held: list[tuple[tarfile.TarInfo, bytes]] = []
+    entries: list[tuple[tarfile.TarInfo, bytes]] = []
     with tarfile.open(fileobj=io.BytesIO(good)) as tar:
         for info in tar:
             file = tar.extractfile(info)
-            held.append((info, file.read() if file else b""))
+            entries.append((info, file.read() if file else b""))
     for _ in range(draws.choice((1, 1, 3))):
-        place = draws.randrange(len(held))
-        info, content = held[place]
+        place = draws.randrange(len(entries))
+        info, content = entries[place]
         match draws.randrange(6):
             case 0:
-                held.insert(place, _member(info.name, draws, outside))
+                entries.insert(place, _member(info.name, draws, outside))
             case 1:
-                held[place] = _member(info.name, draws, outside)
+                entries[place] = _member(info.name, draws, outside)
             case 2:
-                held[place] = info, mutated(content, draws)
+                entries[place] = info, mutated(content, draws)
             case 3:
-                held.insert(place, held[draws.randrange(len(held))])
-            case 4 if len(held) > 1:
-                del held[place]
+                entries.insert(place, entries[draws.randrange(len(entries))])
+            case 4 if len(entries) > 1:
+                del entries[place]
             case _:
-                held[0] = held[0][0], _index(held[0][1], outside, draws)
+                entries[0] = entries[0][0], _index(entries[0][1], outside, draws)
     target = io.BytesIO()
     form = draws.choice((tarfile.GNU_FORMAT, tarfile.PAX_FORMAT))
     with tarfile.open(fileobj=target, mode="w:gz" if draws.random() < 0.1 else "w", format=form) as tar:
-        for info, content in held:
+        for info, content in entries:
             if info.isreg():
                 info.size = len(content)
             tar.addfile(info, io.BytesIO(content))

@@ -177,8 +177,8 @@ def wrapped(content: bytes, draws: random.Random) -> bytes:
             head = pickle.dumps(0x1950A86A20F9469CFC6C, 2) + pickle.dumps(1001, 2)
             return head + pickle.dumps({"protocol_version": 1001, "little_endian": True, "type_sizes": {}}, 2) + content
         case _:
-            held = {"archive/data.pkl": content, "archive/version": b"3\n", "archive/byteorder": b"little"}
-            return zipped({**held, "archive/data/0": bytes(draws.choice((0, 4, 16)))})
+            files = {"archive/data.pkl": content, "archive/version": b"3\n", "archive/byteorder": b"little"}
+            return zipped({**files, "archive/data/0": bytes(draws.choice((0, 4, 16)))})
 
 
 def saved(good: bytes, mark: Path, draws: random.Random) -> bytes:

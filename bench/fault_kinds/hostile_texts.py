@@ -123,10 +123,10 @@ def pipeline(good: str, mark: Path, draws: random.Random) -> bytes:
         case 1 | 2 | 3:
             text = good
             for _ in range(draws.choice((1, 1, 2, 4))):
-                found = draws.choice(list(re.finditer(r"(?<=: )[^,{}\[\]\n]+", text)) or [re.compile("").match(text)])
-                assert found is not None
+                value_place = draws.choice(list(re.finditer(r"(?<=: )[^,{}\[\]\n]+", text)) or [re.compile("").match(text)])
+                assert value_place is not None
                 value = draws.choice(VALUES).replace("MARK", str(mark))
-                text = text[: found.start()] + value + text[found.end() :]
+                text = text[: value_place.start()] + value + text[value_place.end() :]
             return text.encode(errors="surrogatepass")
         case 4:
             return (good + draws.choice(TAIL)).encode(errors="surrogatepass")

@@ -51,21 +51,21 @@ def members(content: bytes) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def zipped(held: dict[str, bytes], *, pressed: bool = False) -> bytes:
+def zipped(contents: dict[str, bytes], *, pressed: bool = False) -> bytes:
     """A zip file with these members."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED if pressed else zipfile.ZIP_STORED) as archive:
-        for name, content in held.items():
+        for name, content in contents.items():
             archive.writestr(name, content)
     return target.getvalue()
 
 
 def inside(content: bytes, change: Callable[[bytes], bytes], draws: random.Random) -> bytes:
     """A zip file, one member of which is changed."""
-    held = members(content)
-    name = draws.choice(sorted(held))
-    held[name] = change(held[name])
-    return zipped(held, pressed=draws.random() < 0.3)
+    contents = members(content)
+    name = draws.choice(sorted(contents))
+    contents[name] = change(contents[name])
+    return zipped(contents, pressed=draws.random() < 0.3)
 
 
 @cache

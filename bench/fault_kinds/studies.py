@@ -128,13 +128,13 @@ def verified(store: Path) -> tuple[Done, set[str]]:
 
 def artifacts(store: Path) -> dict[Path, int]:
     """The manifests of a store, and the inode of each."""
-    found = {}
+    inodes = {}
     for path in store.glob("[!.]*/*/manifest.json"):
         try:
-            found[path] = path.stat().st_ino
+            inodes[path] = path.stat().st_ino
         except OSError:
             continue  # removed or moved since it was listed
-    return found
+    return inodes
 
 
 def wait_for(process: subprocess.Popen[str], store: Path, count: int) -> None:

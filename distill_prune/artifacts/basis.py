@@ -40,12 +40,12 @@ class Parts:
         Raises:
             ValueError: there is none, or it is empty or another.
         """
-        found = self.tensors.get(name)
-        if found is None or not found.numel():
-            raise ValueError(f"tensor '{name}' is {'missing' if found is None else 'empty'}")
-        if found.dim() != dims or not _KINDS[kind](found):
-            raise ValueError(f"tensor '{name}' has {found.dim()} dimensions of {found.dtype}, expected {dims} of {kind}")
-        return found
+        tensor = self.tensors.get(name)
+        if tensor is None or not tensor.numel():
+            raise ValueError(f"tensor '{name}' is {'missing' if tensor is None else 'empty'}")
+        if tensor.dim() != dims or not _KINDS[kind](tensor):
+            raise ValueError(f"tensor '{name}' has {tensor.dim()} dimensions of {tensor.dtype}, expected {dims} of {kind}")
+        return tensor
 
 
 def _is_integer(tensor: Tensor) -> bool:

@@ -24,12 +24,12 @@ def new(
     Example:  distill-prune new mine --data photos
     """
     from distill_prune.plan.new import new_pipeline
-    from distill_prune.store.disk import write_text
+    from distill_prune.store.disk import write_new
 
     path = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     written = new_pipeline(path.stem, data, tokenizer)
     try:
-        write_text(path, written.text)
+        write_new(path, written.text.encode())
     except FileExistsError:
         raise UserError(f"'{path}' stands there already", mend="another name: nothing is overwritten") from None
     if written.survey is not None:

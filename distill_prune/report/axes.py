@@ -105,11 +105,11 @@ def log_scale(axes: Axes, values: Sequence[float]) -> None:
 
 def explained(panels: Iterable[Axes]) -> dict[str, Artist]:
     """What a legend of the panels explains, by its label; each label once."""
-    found: dict[str, Artist] = {}
+    handle_of: dict[str, Artist] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
-        found |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in found}
-    return found
+        handle_of |= {label: handle for label, handle in zip(labels, handles, strict=True) if label not in handle_of}
+    return handle_of
 
 
 def write_legend(figure: Figure, handle_of: Mapping[str, Artist], **layout: Any) -> None:

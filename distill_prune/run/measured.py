@@ -36,12 +36,12 @@ def numbers(store: Store, stage: str, key: str) -> dict[str, Any]:
     Raises:
         DamagedArtifact: they are not what was written, or of other types than a stage or an analysis writes.
     """
-    found = store.numbers(stage, key)
+    values = store.numbers(stage, key)
     manifest = store.manifest(stage, key)
     with as_damage(stage, key, NUMBERS):
-        _NOUNS[stage].model_validate(found)
+        _NOUNS[stage].model_validate(values)
         if stage == "compare":
-            check(manifest.entry("analysis"), found)
-    if stage in ("experts", "prune") and found.get("cost") is None and not manifest.format:
+            check(manifest.entry("analysis"), values)
+    if stage in ("experts", "prune") and values.get("cost") is None and not manifest.format:
         raise DamagedArtifact(stage, key, f"{NUMBERS}: cost: only imported artifacts have none")
-    return found
+    return values

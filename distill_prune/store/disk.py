@@ -36,18 +36,6 @@ def write_json(path: Path, value: object) -> None:
     write_new(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
-def write_text(path: Path, text: str) -> None:
-    """A new file with this text, flushed to the disk.
-
-    Raises:
-        FileExistsError: something stands at `path`.
-    """
-    with path.open("x", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def replace_json(path: Path, value: object) -> None:
     """The same, replacing `path` in one step: it holds the old value or the new one, whatever dies meanwhile."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")

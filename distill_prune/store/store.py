@@ -230,10 +230,10 @@ class Store:
             StoreError: the store's folder is not there, or cannot be written to.
         """
         self.require()
-        with contextlib.ExitStack() as held:
+        with contextlib.ExitStack() as locks:
             try:
                 no_links(self.root, self.root / ".locks")
-                mine = held.enter_context(locked(self.root / ".locks" / key))
+                mine = locks.enter_context(locked(self.root / ".locks" / key))
             except OSError as problem:
                 if not forbidden(problem):
                     raise  # a file system without locks
