@@ -39,7 +39,7 @@ def check_argument(call: str, function: Callable[..., object], record: type, wha
             f"{what}: {call} is given its settings and one record",
             got=f"{call}({', '.join(parameters)})" + (", which takes the record for a sequence" if sequence else ""),
             expected=f"{call}(settings, given), a {record.__name__} of {record.__module__}",
-            mend=f"read what it needs as {', '.join(f'given.{name}' for name in known)}",
+            fix=f"read what it needs as {', '.join(f'given.{name}' for name in known)}",
         )
     for attribute in sorted(attributes.difference(known)):
         flag = undeclared.get(attribute)
@@ -47,7 +47,7 @@ def check_argument(call: str, function: Callable[..., object], record: type, wha
             f"{what}: {call} asks for what there is not",
             got=f"{parameters[1]}.{attribute}",
             expected=nearest(attribute, known) if flag is None else f"known: {', '.join(known)}",
-            mend=None if flag is None else f"{flag} = True in its module",
+            fix=None if flag is None else f"{flag} = True in its module",
         )
 
 

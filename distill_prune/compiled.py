@@ -67,7 +67,7 @@ def call(key: tuple[object, ...], function: Callable[[*Ts], T], *args: *Ts) -> T
         except Exception as problem:
             check_compiler()
             lines = str(problem).strip().splitlines() or [type(problem).__name__]
-            raise UserError("a step of this network cannot be compiled", got=lines[0], mend="compile: false") from problem
+            raise UserError("a step of this network cannot be compiled", got=lines[0], fix="compile: false") from problem
     _code[key] = code
     return result
 
@@ -101,13 +101,13 @@ def check_compiler() -> None:
             "compile: true needs a C++ compiler, and there is none",
             got=f"no program '{_command()}'" + (" (from $CXX)" if "CXX" in os.environ else ""),
             expected="g++ or clang++",
-            mend="compile: false; or install one (apt install g++), and name it in $CXX where it is not g++",
+            fix="compile: false; or install one (apt install g++), and name it in $CXX where it is not g++",
         )
     if not (headers := Path(sysconfig.get_path("include"), "Python.h")).exists():
         raise UserError(
             "compile: true needs the headers of Python, and they are missing",
             got=f"no file '{headers}'",
-            mend="compile: false; or install them (apt install python3-dev)",
+            fix="compile: false; or install them (apt install python3-dev)",
         )
 
 

@@ -63,7 +63,7 @@ class Duration:
             ConfigError: the duration is in epochs; `why` says who needs steps.
         """
         if self.unit == "ep" and self.count:
-            raise ConfigError(why, got=self, expected="a duration in steps, like 500it", mend="write the length in steps")
+            raise ConfigError(why, got=self, expected="a duration in steps, like 500it", fix="write the length in steps")
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:

@@ -25,33 +25,33 @@ class DistillPruneError(Exception):
     label = ""
     trace = ""
 
-    def __init__(self, what: str, *, got: object = None, expected: object = None, mend: str | None = None) -> None:
-        self.what, self.got, self.expected, self.mend = what, got, expected, mend
+    def __init__(self, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> None:
+        self.what, self.got, self.expected, self.fix = what, got, expected, fix
         lines = [what]
         if got is not None:
             lines.append(f"  got:      {got}")
         if expected is not None:
             lines.append(f"  expected: {expected}")
-        if mend is not None:
-            lines.append(f"  mend:     {mend}")
+        if fix is not None:
+            lines.append(f"  fix:      {fix}")
         super().__init__(printable_lines("\n".join(lines)))
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling that carries an error out of a worker.
-        return _rebuild, (type(self), self.what, self.got, self.expected, self.mend, self.__dict__)
+        return _rebuild, (type(self), self.what, self.got, self.expected, self.fix, self.__dict__)
 
 
 def _rebuild(
-    kind: type[DistillPruneError], what: str, got: object, expected: object, mend: str | None, state: dict[str, object]
+    kind: type[DistillPruneError], what: str, got: object, expected: object, fix: str | None, state: dict[str, object]
 ) -> DistillPruneError:
     error = kind.__new__(kind)
-    DistillPruneError.__init__(error, what, got=got, expected=expected, mend=mend)
+    DistillPruneError.__init__(error, what, got=got, expected=expected, fix=fix)
     error.__dict__.update(state)
     return error
 
 
 class UserError(DistillPruneError):
-    """Something that the user can mend: exit code 2, nothing was lost."""
+    """Something that the user can fix: exit code 2, nothing was lost."""
 
     exit_code = 2
 
@@ -74,7 +74,7 @@ class UnreadableArtifact(StoreError):
     def __init__(self, stage: str, key: str, reason: str) -> None:
         self.stage, self.key, self.reason = stage, key, reason
         super().__init__(
-            f"{stage} {key[:12]} cannot be read by this user", got=reason, mend="its owner can share it: chmod -R g+rX"
+            f"{stage} {key[:12]} cannot be read by this user", got=reason, fix="its owner can share it: chmod -R g+rX"
         )
 
 
@@ -129,14 +129,14 @@ def system_error(
     number = int(quoted[1]) if quoted else problem.errno if isinstance(problem, OSError) else None
     got = os.strerror(number) if number else problem
     if number in _FULL:
-        return RunError(what, got=got, mend="make room on the disk and run the command again: what is finished is kept")
+        return RunError(what, got=got, fix="make room on the disk and run the command again: what is finished is kept")
     if number in _FORBIDDEN:
-        return kind(what, got=got, mend=f"{elsewhere}, or the permission to use this one")
+        return kind(what, got=got, fix=f"{elsewhere}, or the permission to use this one")
     if number == errno.ENAMETOOLONG:
-        return kind(what, got=got, mend="a shorter path")
+        return kind(what, got=got, fix="a shorter path")
     if number in _NO_PLACE:
-        return kind(what, got=got, mend=elsewhere)
-    return RunError(what, got=got, mend=_ADVICE.get(number or 0))
+        return kind(what, got=got, fix=elsewhere)
+    return RunError(what, got=got, fix=_ADVICE.get(number or 0))
 
 
 def needed(value: T | None, what: str, whose: str) -> T:

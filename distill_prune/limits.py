@@ -96,5 +96,5 @@ class Budget:
                 f"'{self.source}' takes too much memory to read",
                 got=shown(needs) + (f", {why}" if why else ""),
                 expected=f"at most {shown(self.most)}",
-                mend=f"--max-size {shown(needs)} (or ${VARIABLE}), where it is meant to be so large",
+                fix=f"--max-size {shown(needs)} (or ${VARIABLE}), where it is meant to be so large",
             )

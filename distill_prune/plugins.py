@@ -68,7 +68,7 @@ def _brought(plugin: ModuleType) -> dict[str, dict[str, str]]:
     what = f"the plugin '{plugin.__name__}' ({plugin.__file__})"
     brings = vars(plugin).get("DISTILL_PRUNE")
     if brings is None:
-        raise UserError(f"{what} does not say what it brings", mend=f"a line like {_EXAMPLE}")
+        raise UserError(f"{what} does not say what it brings", fix=f"a line like {_EXAMPLE}")
     tables = brings.values() if isinstance(brings, Mapping) else ()
     pairs = [(n, m) for entries in tables for n, m in entries.items()] if all(isinstance(e, Mapping) for e in tables) else []
     if not pairs or not all(isinstance(part, str) and part for pair in pairs for part in pair):
@@ -77,7 +77,7 @@ def _brought(plugin: ModuleType) -> dict[str, dict[str, str]]:
         if table not in TABLES:
             raise UserError(f"{what} brings entries of no table", got=f"'{table}'", expected=nearest(str(table), TABLES))
         if (name := _RESERVED.get(table)) in entries:
-            raise UserError(f"{what}: {table} cannot be called '{name}'", mend="another name")
+            raise UserError(f"{what}: {table} cannot be called '{name}'", fix="another name")
     return {table: dict(entries) for table, entries in brings.items()}
 
 

@@ -51,7 +51,7 @@ class Entry(Settings):
         if "code" in cls.model_fields:
             raise ConfigError(
                 f"settings of module '{cls.__module__}' have a field 'code', the name of the module's hash in keys",
-                mend="another name",
+                fix="another name",
             )
         # The file is read while its module is imported: what is edited later is not the code that runs here.
         cls.CODE = _hash(cls.__module__)
@@ -100,7 +100,7 @@ def _code(kind: type[Entry]) -> str:
         raise ConfigError(
             f"the module '{kind.__module__}' of a plugin has no source file",
             got="code whose changes no key could show",
-            mend="write it in a file, my_module.py",
+            fix="write it in a file, my_module.py",
         )
     return f"{packages[0]} {metadata.version(packages[0])}"
 

@@ -99,7 +99,7 @@ class Table(Mapping[str, E]):
             raise UserError(
                 f"the {self.kind} '{name}' of module '{module}' has the name of another one",
                 got=f"'{name}' of module '{known[name]}'",
-                mend="another name",
+                fix="another name",
             )
         if name not in self._entries:
             self._registered[name] = module
@@ -138,7 +138,7 @@ class Table(Mapping[str, E]):
         entry = imported(module, what)
         lacks = [required for required in self.required if not hasattr(entry, required)]
         if lacks:
-            raise ConfigError(f"{what} lacks {', '.join(lacks)}", got=entry.__file__, mend="see docs/extending.md")
+            raise ConfigError(f"{what} lacks {', '.join(lacks)}", got=entry.__file__, fix="see docs/extending.md")
         keyed = self.kind != "format"
         if not hasattr(entry.Settings, "CODE" if keyed else "model_fields"):
             raise ConfigError(
@@ -148,7 +148,7 @@ class Table(Mapping[str, E]):
             raise ConfigError(
                 f"{what} has its Settings from another module, so that keys would not show a change of its own code",
                 got=entry.Settings.__module__,
-                mend=f"`class Settings(...)` in '{module}'",
+                fix=f"`class Settings(...)` in '{module}'",
             )
         if keyed and entry.Settings.model_fields["name"].default != name:
             raise ConfigError(f"{what} goes by another name in its Settings", expected=f'name: Literal["{name}"] = "{name}"')
@@ -187,7 +187,7 @@ def imported(module: str, what: str) -> ModuleType:
         error = ConfigError(
             f"{what} cannot be imported",
             got=f"{type(problem).__name__}: {problem}{where}",
-            mend="the name, without .py, of a module in this folder or among Python's packages"
+            fix="the name, without .py, of a module in this folder or among Python's packages"
             if missing
             else "correct the module; DISTILL_PRUNE_DEBUG=1 shows where it fails",
         )

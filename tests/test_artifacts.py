@@ -111,7 +111,7 @@ def mask(*kept) -> Mask:
         (lambda: synthetic(lr=math.inf), NonFiniteError, "not a positive number"),
         (lambda: synthetic(lr=NAN), NonFiniteError, "not a positive number"),
         (lambda: Mask({"w": torch.ones(3)}), RunError, "mask 'w' is not binary\n  got:      torch.float32"),
-        (lambda: mask(0, 0), RunError, "a mask that keeps no weight\n  got:      0 of 2\n  mend:     prune fewer levels"),
+        (lambda: mask(0, 0), RunError, "a mask that keeps no weight\n  got:      0 of 2\n  fix:      prune fewer levels"),
         (lambda: Mask({}), RunError, "keeps no weight"),
         (lambda: Weights({"w": torch.tensor([1.0, NAN])}), NonFiniteError, "'w' is not finite\n  got:      1 bad values"),
         (lambda: Ticket(mask(1, 0), {"v": torch.zeros(2)}, 1), RunError, "the mask of 'w' does not fit the network"),

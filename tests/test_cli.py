@@ -37,8 +37,8 @@ def npz(path: Path, *, shape: tuple[int, ...] = (60, 8, 8), **arrays: Any) -> Pa
         (["--set", "modl.width=3"], ["error: unknown key 'modl'", "did you mean 'model'"]),
         (["--set", "seeds=["], ["--set seeds: the value is not YAML"]),
         (["--set", "seeds"], ["--set seeds", "--set a.b=value"]),
-        (["--set", "data={name: npz, path: /nowhere/x.npz}"], ["there is no data at '/nowhere/x.npz'", "mend:"]),
-        (["--set", "distill.subset.ipc=1000"], ["set subset", "1000 examples per class are more", "mend:     a smaller ipc"]),
+        (["--set", "data={name: npz, path: /nowhere/x.npz}"], ["there is no data at '/nowhere/x.npz'", "fix:"]),
+        (["--set", "distill.subset.ipc=1000"], ["set subset", "1000 examples per class are more", "fix:      a smaller ipc"]),
         (["--device", "cuda:99"], ["there is no device 'cuda:99'", "--device cpu"]),
         (["--device", "tpu"], ["there is no device 'tpu'"]),
         (["--executor", "threads"], ["unknown executor", "threads", "serial, processes or ray"]),
@@ -122,13 +122,13 @@ def test_commands_that_are_not_there_yet(cli: Cli, command: str) -> None:
         assert command in {c.name or c.callback.__name__ for c in app.registered_commands if c.callback}
         return
     done = cli(command, *(["x"] if command in ("rm", "import") else []))
-    assert done.code == 2 and f"`distill-prune {command}` is not there yet" in done.err and "mend:" in done.err
+    assert done.code == 2 and f"`distill-prune {command}` is not there yet" in done.err and "fix:" in done.err
 
 
 def test_a_failed_artifact_is_exit_1(cli: Cli, file: str, tmp_path: Path) -> None:
     done = cli("experts", file, "--store", tmp_path / "s", "--executor", "serial", "--set", "experts.recipe.lr=1e30")
     assert done.code == 1 and "the training loss is not finite" in done.err
-    assert done.err.startswith("error: expert ") and "mend:     a smaller learning rate" in done.err
+    assert done.err.startswith("error: expert ") and "fix:      a smaller learning rate" in done.err
     assert cli("verify", "--store", tmp_path / "s").code == 0
 
 

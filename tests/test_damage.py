@@ -226,8 +226,8 @@ def test_repair_moves_aside_what_no_run_would_read(cli: tiny.Cli, file: str, emp
     found = cli("verify", "--store", empty.root)
     assert found.code == 1 and "1 damaged; `run` makes those again that it reads, and with --repair" in found.out
     assert tiny.execute(empty)[1].made == 0  # its results are there
-    mended = cli("verify", "--repair", "--store", empty.root)
-    assert mended.code == 0 and "1 damaged, 1 moved to" in mended.out and not empty.exists("retrain", key)
+    repaired = cli("verify", "--repair", "--store", empty.root)
+    assert repaired.code == 0 and "1 damaged, 1 moved to" in repaired.out and not empty.exists("retrain", key)
     assert "0 damaged" in cli("verify", "--repair", "--store", empty.root).out
     tiny.execute(empty)
     assert {name for name in before if key not in name} == set(tiny.contents(empty))

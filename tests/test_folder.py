@@ -178,7 +178,7 @@ def test_images_of_several_sizes(parted: Path) -> None:
     odd = save(parted / "test" / "bee" / "1.png", PIXELS[0].repeat(2, 0))
     first = parted / "train" / "ant" / "0.png"
     message = (
-        rf"^images differ in size\n  got:      5x12 in '{odd}'\n  expected: 5x6 as in '{first}'\n  mend:     set data.size"
+        rf"^images differ in size\n  got:      5x12 in '{odd}'\n  expected: 5x6 as in '{first}'\n  fix:      set data.size"
     )
     with pytest.raises(DataError, match=message):
         load(parted)
@@ -241,10 +241,10 @@ def refused(path: Path, message: str, **more: Any) -> None:
 
 
 def test_paths_that_are_no_folder(tmp_path: Path) -> None:
-    refused(tmp_path / "nowhere", r"^there is no data at '.*nowhere'\n  mend: ")
-    for name, mend in (("a.npz", "\n  mend:     data.name: npz reads"), ("a.zip", "$")):
+    refused(tmp_path / "nowhere", r"^there is no data at '.*nowhere'\n  fix: ")
+    for name, fix in (("a.npz", "\n  fix:      data.name: npz reads"), ("a.zip", "$")):
         (tmp_path / name).write_text("")
-        refused(tmp_path / name, rf"^'.*{name}' is not a folder\n  expected: a folder with .* for each class{mend}")
+        refused(tmp_path / name, rf"^'.*{name}' is not a folder\n  expected: a folder with .* for each class{fix}")
 
 
 def test_folders_without_images(tmp_path: Path) -> None:
@@ -296,13 +296,13 @@ def test_folder_within_a_class(tmp_path: Path) -> None:
     fill(tmp_path / "images", 2)
     refused(
         tmp_path,
-        r"^'.*images/ant' is a folder within a class\n  got:      'images' taken for a class\n(.*\n)  mend:     give the",
+        r"^'.*images/ant' is a folder within a class\n  got:      'images' taken for a class\n(.*\n)  fix:      give the",
     )
 
 
 def test_other_files_in_a_class(flat: Path) -> None:
     (flat / "bee" / "notes.txt").write_text("hello")
-    refused(flat, r"^'.*bee/notes\.txt' is not an image\n  expected: a name that ends in \.png, .*\n  mend:     move it out")
+    refused(flat, r"^'.*bee/notes\.txt' is not an image\n  expected: a name that ends in \.png, .*\n  fix:      move it out")
 
 
 def test_class_too_small_to_be_split(flat: Path) -> None:

@@ -193,8 +193,8 @@ def test_what_is_no_duration(text: object):
 
 
 def test_errors_say_what_got_expected_and_mend_and_survive_a_worker():
-    error = NonFiniteError("what", got=1, expected="2", mend="do")
-    assert str(error) == "what\n  got:      1\n  expected: 2\n  mend:     do"
+    error = NonFiniteError("what", got=1, expected="2", fix="do")
+    assert str(error) == "what\n  got:      1\n  expected: 2\n  fix:      do"
     damaged = DamagedArtifact("prune", "k" * 64, "why")
     for kept in (error, damaged, UserError("only")):
         again = pickle.loads(pickle.dumps(kept))

@@ -72,7 +72,7 @@ def test_tasks_of_glue(benchmark: Path, words: str, task: str) -> None:
 
 def test_glue_that_is_not_there(tmp_path: Path, words: str) -> None:
     for ask in (data.fingerprint, data.prepare):
-        with pytest.raises(DataError, match=r"there is no folder '.*none'\n  mend: .* a folder with RTE_train.tsv"):
+        with pytest.raises(DataError, match=r"there is no folder '.*none'\n  fix: .* a folder with RTE_train.tsv"):
             ask(of(tmp_path / "none", words, "RTE"))
         with pytest.raises(
             DataError,

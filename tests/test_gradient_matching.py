@@ -70,7 +70,7 @@ def test_what_the_metrics_compare():
     model = convnet(depth=2)
     assert gradient.matched_names(model, "cosine") == ("0.weight", "4.weight", "9.weight")
     assert gradient.matched_names(model, "mse") == ("0.weight", "4.weight")
-    with pytest.raises(ConfigError, match=r"(?s)leaves out the last linear layer.*mend: *metric cosine"):
+    with pytest.raises(ConfigError, match=r"(?s)leaves out the last linear layer.*fix: *metric cosine"):
         gradient.matched_names(build_model(LeNet(hidden=()), (1, 4, 4), 3), "mse")
 
 

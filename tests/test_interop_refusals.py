@@ -1,4 +1,4 @@
-"""Foreign files of sets that do not fit, or do not say what has to be known: refused by name, with a mend."""
+"""Foreign files of sets that do not fit, or do not say what has to be known: refused by name, with a fix."""
 
 from __future__ import annotations
 

@@ -207,7 +207,7 @@ def test_a_layer_without_a_laned_form_is_refused() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return x * self.scale
 
-    with pytest.raises(UserError, match=r"(?s)the layer '1' of the network has no form.*got: +Scaled.*Conv2d.*mend: +lanes: 1"):
+    with pytest.raises(UserError, match=r"(?s)the layer '1' of the network has no form.*got: +Scaled.*Conv2d.*fix: +lanes: 1"):
         laned(nn.Sequential(nn.Conv2d(1, 1, 1), Scaled()), 4)
 
 

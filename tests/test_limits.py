@@ -63,7 +63,7 @@ def test_a_budget_says_what_raises_it(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(
         DataError,
         match=r"^'a.npz' takes too much memory to read\n  got:      1.1MB, images\n  expected: at most 1MB\n"
-        r"  mend:     --max-size 1.1MB \(or \$DISTILL_PRUNE_MAX_SIZE\), where it is meant to be so large$",
+        r"  fix:      --max-size 1.1MB \(or \$DISTILL_PRUNE_MAX_SIZE\), where it is meant to be so large$",
     ):
         budget.take(450_000, "images")
     budget.take(400_000)

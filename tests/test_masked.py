@@ -192,9 +192,9 @@ def test_keys_know_no_places(folder: Path, words: str, tmp_path: Path) -> None:
 def test_text_that_cannot_be_used(folder: Path, words: str, tmp_path: Path) -> None:
     pytest.importorskip("tokenizers")
     write(tmp_path / "other" / "vocab.txt", *VOCABULARY)
-    with pytest.raises(DataError, match=r"other' has no \[MASK\]\n  mend:     the tokenizer of a network"):
+    with pytest.raises(DataError, match=r"other' has no \[MASK\]\n  fix:      the tokenizer of a network"):
         masked.load(settings_of(folder, str(tmp_path / "other")))
-    with pytest.raises(DataError, match=r"there is no text at .*none'\n  mend:     give the path of a folder with train.txt"):
+    with pytest.raises(DataError, match=r"there is no text at .*none'\n  fix:      give the path of a folder with train.txt"):
         masked.fingerprint(settings_of(tmp_path / "none", words))
     with pytest.raises(DataError, match=r"rows of .*: more rows asked for than there are\n  got:      99"):
         masked.load(settings_of(folder, words, rows=99))

@@ -131,7 +131,7 @@ def test_it_begins_at_the_pre_trained_head(directory: Path, tmp_path: Path, form
 def test_weights_without_a_head(tmp_path: Path) -> None:
     settings: Any = bert.Settings(path=str(tiny_bert.write(tmp_path / "a")))
     message = (
-        r"a' has no masked-language-model head\n.*without cls.*\n  expected: cls.*\n  mend:     weights that .* BertForMaskedLM"
+        r"a' has no masked-language-model head\n.*without cls.*\n  expected: cls.*\n  fix:      weights that .* BertForMaskedLM"
     )
     with pytest.raises(DataError, match=message):
         resolved(predicting(settings))

@@ -91,7 +91,7 @@ def test_padding_makes_28_pixels_32() -> None:
         ("alexnet", {"first_padding": 0}, (3, 11, 32), "the least is 12x12"),
         ("lenet5", {}, (1, 3, 9), "3x9 pixels cannot be pooled twice: the least is 4x4"),
         ("lenet5", {"first_padding": 0}, (1, 7, 7), "the least is 8x8"),
-        ("resnet", {"norm": "instance"}, DIGITS, "instance norm over a single value.*mend: .*another norm"),
+        ("resnet", {"norm": "instance"}, DIGITS, "instance norm over a single value.*fix: .*another norm"),
         ("resnet", {"norm": "instance"}, (3, 1, 64), None),
         ("cifar_resnet", {"norm": "instance"}, (1, 4, 4), "instance norm over a single value"),
         ("cifar_resnet", {"norm": "instance"}, (1, 5, 5), None),

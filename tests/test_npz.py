@@ -118,7 +118,7 @@ def test_parts_that_differ(tmp_path: Path) -> None:
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     for ask in (data.fingerprint, data.prepare):
-        with pytest.raises(DataError, match=r"there is no data at '.*/nowhere'\n  mend: "):
+        with pytest.raises(DataError, match=r"there is no data at '.*/nowhere'\n  fix: "):
             ask(npz.Settings(path=str(tmp_path / "nowhere")))
         with pytest.raises(DataError, match=r"has no train.npz\n  got:      nothing\n"):
             ask(npz.Settings(path=str(tmp_path)))

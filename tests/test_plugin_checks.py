@@ -17,7 +17,7 @@ from distill_prune.store.store import Store
 
 write = pytest.fixture(written)
 
-FORM = "  expected: {}(settings, given), a {} of distill_prune.{}.inputs\n  mend:     read what it needs as given.{},"
+FORM = "  expected: {}(settings, given), a {} of distill_prune.{}.inputs\n  fix:      read what it needs as given.{},"
 COPIES = FORM.format("measure", "Copies", "analyze", "model")
 WEIGHTS = FORM.format("scores", "LevelWeights", "prune", "state")
 KINDS = "  expected: copies or tickets or pair or set\n"
@@ -47,7 +47,7 @@ KINDS = "  expected: copies or tickets or pair or set\n"
             "measure asks for what there is not\n  got:      copies.stats\n  expected: did you mean 'states'? known: ",
         ),
         (ANALYSIS, "copies.states", "copies.distilled", "got:      copies.distilled\n  expected: known: "),
-        (ANALYSIS, "copies.states", "copies.distilled", "  mend:     DISTILLED = True in its module\n"),
+        (ANALYSIS, "copies.states", "copies.distilled", "  fix:      DISTILLED = True in its module\n"),
         (ANALYSIS, '"copies"\nclass', '"pair"\nclass', "got:      copies.states\n  expected: known: a, b\n"),
         (ANALYSIS, '"copies"\nclass', '"copy"\nclass', f"TAKES\n  got:      'copy'\n{KINDS}"),
         (ANALYSIS, '"copies"\nclass', '"study"\nclass', f"TAKES\n  got:      'study'\n{KINDS}"),
@@ -58,8 +58,8 @@ KINDS = "  expected: copies or tickets or pair or set\n"
             f"scores is given its settings and one record\n  got:      scores(state, mask, streams)\n{WEIGHTS}",
         ),
         (LOUD, "print", "level.examples\n    print", "got:      level.examples\n  expected: known: state, mask, streams\n"),
-        (LOUD, "print", "level.examples\n    print", "  mend:     NEEDS_IMAGES = True in its module\n"),
-        (LOUD, "print", "level.model\n    print", "  mend:     NEEDS_MODEL = True in its module\n"),
+        (LOUD, "print", "level.examples\n    print", "  fix:      NEEDS_IMAGES = True in its module\n"),
+        (LOUD, "print", "level.model\n    print", "  fix:      NEEDS_MODEL = True in its module\n"),
         (
             LOUD,
             "import Criterion",

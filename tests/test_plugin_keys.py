@@ -64,7 +64,7 @@ def _without_a_file(name: str) -> Any:
 
 def test_code_without_a_file_is_known_by_its_package_or_refused() -> None:
     assert canonical(_without_a_file("yaml._net"))["code"] == f"PyYAML {importlib.metadata.version('PyYAML')}"
-    with pytest.raises(ConfigError, match=r"'nowhere' of a plugin has no source file(?s:.)*mend:     write it in a file"):
+    with pytest.raises(ConfigError, match=r"'nowhere' of a plugin has no source file(?s:.)*fix:      write it in a file"):
         canonical(_without_a_file("nowhere"))
 
 
@@ -137,5 +137,5 @@ def test_a_plugin_that_changes_on_the_way_to_a_worker_is_refused(write: Write) -
     sent = pickle.dumps(Node("experts", key, job, {}, "expert 0", "experts"))
     assert Parcel("", "", sent).open().key == key
     write("net", NET.replace("ReLU", "Tanh"))
-    with pytest.raises(UserError, match="code of a plugin changed while it was being used\n  mend:     run again"):
+    with pytest.raises(UserError, match="code of a plugin changed while it was being used\n  fix:      run again"):
         Parcel("", "", sent).open()

@@ -55,7 +55,7 @@ def test_a_name_that_is_taken_is_refused(write: Write) -> None:
 @pytest.mark.parametrize(
     ("code", "said"),
     [
-        ("x = 1", ["does not say what it brings", "mine.py", 'mend:     a line like DISTILL_PRUNE = {"models"']),
+        ("x = 1", ["does not say what it brings", "mine.py", 'fix:      a line like DISTILL_PRUNE = {"models"']),
         ("DISTILL_PRUNE = ['net']", ["does not say clearly", "got:      DISTILL_PRUNE = ['net']"]),
         ("DISTILL_PRUNE = {}", ["does not say clearly", "DISTILL_PRUNE = {}"]),
         ("DISTILL_PRUNE = {'models': {'net': 3}}", ["does not say clearly", "{'net': 3}"]),

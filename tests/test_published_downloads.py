@@ -65,7 +65,7 @@ def test_other_bytes_are_not_kept(mnist: Made, served: tuple[Path, str]) -> None
     (served[0] / "t10k-images-idx3-ubyte.gz").write_bytes(b"cut")
     with pytest.raises(DataError, match=r"^MNIST could not be downloaded\n  got: .*moved.*404.*; .*corrupted") as caught:
         mnist.entry.load(mnist.settings(download=True))
-    assert str(caught.value.mend).startswith("put t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz in")
+    assert str(caught.value.fix).startswith("put t10k-images-idx3-ubyte.gz, t10k-labels-idx1-ubyte.gz in")
     found = sorted(p.name for p in (mnist.root / "MNIST" / "raw").iterdir())
     assert found == ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"]
 
@@ -83,7 +83,7 @@ def test_no_network(mnist: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match=r"^MNIST could not be downloaded\n  got:      https://ossci") as caught:
         data.prepare(mnist.settings(download=True))
     assert str(caught.value.got).count("t10k-labels-idx1-ubyte.gz: <urlopen error no route to host>") == 2
-    assert caught.value.mend == f"put t10k-labels-idx1-ubyte.gz in '{raw}', from {' or '.join(mnist.set.urls)}"
+    assert caught.value.fix == f"put t10k-labels-idx1-ubyte.gz in '{raw}', from {' or '.join(mnist.set.urls)}"
     assert len(list(raw.iterdir())) == 3
     assert waits == [30.0, 30.0] and socket.getdefaulttimeout() is None
 

@@ -82,7 +82,7 @@ def test_absent_files_without_download(mnist: Made) -> None:
     with pytest.raises(DataError, match=r"^MNIST is not there, and download is off\n") as caught:
         data.prepare(mnist.settings())
     assert caught.value.got == f"no {names} in '{raw}'"
-    assert caught.value.mend == f"put {names} in '{raw}', from {' or '.join(mnist.set.urls)}; or set download: true"
+    assert caught.value.fix == f"put {names} in '{raw}', from {' or '.join(mnist.set.urls)}; or set download: true"
 
 
 def test_absent_archive_without_download(tmp_path: Path) -> None:
@@ -90,7 +90,7 @@ def test_absent_archive_without_download(tmp_path: Path) -> None:
         data.prepare(data.DATASETS["cifar10"].Settings(path=str(tmp_path / "no"), download=False))
     assert caught.value.got == f"no cifar-10-python.tar.gz in '{tmp_path / 'no'}'"
     assert f"data_batch_5, test_batch in '{tmp_path / 'no' / 'cifar-10-batches-py'}'" in str(caught.value.expected)
-    assert "from https://www.cs.toronto.edu/~kriz/" in str(caught.value.mend)
+    assert "from https://www.cs.toronto.edu/~kriz/" in str(caught.value.fix)
     assert not (tmp_path / "no").exists()
 
 

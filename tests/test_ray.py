@@ -246,7 +246,7 @@ def test_without_the_extra(cli: Cli, file: str, tmp_path: Path, monkeypatch: pyt
     with pytest.raises(ImportError):
         importlib.import_module("ray")
     done = cli("data", file, "--store", tmp_path / "store", "--executor", "ray")
-    assert (done.code, done.err) == (2, "error: Ray is not installed\n  mend:     pip install 'distill-prune[ray]'\n")
+    assert (done.code, done.err) == (2, "error: Ray is not installed\n  fix:      pip install 'distill-prune[ray]'\n")
     assert "pip install 'distill-prune[ray]'" in cli("doctor", "--store", tmp_path / "store").out
 
 

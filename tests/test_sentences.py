@@ -63,7 +63,7 @@ TWO_TASKS = {"classes": ("a/no", "a/yes", "b/no", "b/yes"), "heads": (2, 2)}
         ({"labels": torch.tensor([0, -1, 1, 0])}, "labels outside its classes\n  got:      labels -1..1"),
         ({"labels": torch.tensor([0.0, 1, 1, 0])}, "labels of another kind.*\n  got:      torch.float32, 2 classes"),
         ({"classes": ()}, "labels of another kind.*\n  got:      torch.int64, 0 classes"),
-        ({"vocabulary": 7}, r"word pieces outside the vocabulary\n  got:      ids 0..7\n  expected: 0..6\n  mend:     the tok"),
+        ({"vocabulary": 7}, r"word pieces outside the vocabulary\n  got:      ids 0..7\n  expected: 0..6\n  fix:      the tok"),
         ({"tokens": changed((0, 0, 1), -1)}, "ids -1..7"),
         ({"tokens": changed((1, 1, 1), 0)}, "padding that is not zeros behind a sentence\n  got:      example 1"),
         ({"tokens": changed((2, 0, 3), 5)}, "padding that is not zeros behind a sentence\n  got:      example 2"),

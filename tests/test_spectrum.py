@@ -260,7 +260,7 @@ def test_more_eigenvalues_than_weights_are_refused():
     few = Mask(kept)
     arguments = (s.model, [few.apply(s.state)], [few], s.examples, STREAMS)
     with pytest.raises(
-        UserError, match=r"(?s)copy 0 has no 4 leading eigenvalues.*4 surviving.*more than .*eigenvalues, 4.*mend"
+        UserError, match=r"(?s)copy 0 has no 4 leading eigenvalues.*4 surviving.*more than .*eigenvalues, 4.*fix"
     ):
         measure(Settings(eigenvalues=4), copies_of(*arguments))
     assert len(measure(Settings(eigenvalues=3), copies_of(*arguments)).numbers["copies"][0]["eigenvalues"]) == 3

@@ -37,7 +37,7 @@ def test_an_error_of_the_system_is_one_kind_everywhere(number: int) -> None:
     for problem in (plain, quoted):
         error = system_error("'/x' cannot be written", problem)
         assert (error.exit_code, error.got) == (CODES[number][0], os.strerror(number))
-        assert CODES[number][1] in str(error.mend) and isinstance(error, RunError if CODES[number][0] == 1 else UserError)
+        assert CODES[number][1] in str(error.fix) and isinstance(error, RunError if CODES[number][0] == 1 else UserError)
 
 
 def test_an_error_of_the_system_that_nobody_foresaw_is_the_machines() -> None:

@@ -186,7 +186,7 @@ def test_a_column_beyond_the_last(tmp_path: Path, words: str) -> None:
 
 def test_files_that_are_not_there(tmp_path: Path, folder: Path, words: str) -> None:
     for ask in (data.fingerprint, data.prepare):
-        with pytest.raises(DataError, match=r"there is no data at '.*/nowhere'\n  mend: "):
+        with pytest.raises(DataError, match=r"there is no data at '.*/nowhere'\n  fix: "):
             ask(tsv.Settings(path=str(tmp_path / "nowhere"), tokenizer=words))
         with pytest.raises(DataError, match=r"has no train.tsv\n  got:      vocab.txt\n  expected: train.tsv or train.tsv.gz"):
             ask(tsv.Settings(path=words, tokenizer=words))

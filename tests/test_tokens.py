@@ -74,7 +74,7 @@ def test_long_examples_are_cut_or_refused(words: str) -> None:
     with pytest.raises(
         DataError,
         match=r"^line 1: the example is too long\n  got:      5 tokens; 2 of 3 examples have more than 4\n"
-        r"  expected: at most 4 \(max_length\)\n  mend:     max_length: 6, or too_long: truncate$",
+        r"  expected: at most 4 \(max_length\)\n  fix:      max_length: 6, or too_long: truncate$",
     ):
         tokenize(words, texts, max_length=4)
     x = tokenize(words, texts, max_length=4, too_long="truncate")

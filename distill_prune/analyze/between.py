@@ -55,7 +55,7 @@ def measure(settings: Settings, tickets: Tickets) -> Measurements:
             "a barrier between tickets needs a retrained copy of each",
             got=f"{len(copies_a)} and {len(copies_b)} copies",
             expected="at least one of each",
-            mend="retrain more copies: retrain.copies: 1",
+            fix="retrain more copies: retrain.copies: 1",
         )
     named = {f"copy {i} of ticket {t}": c for t, copies in (("a", copies_a), ("b", copies_b)) for i, c in enumerate(copies)}
     check_architecture(model, named)

@@ -28,7 +28,7 @@ def check_filled(analysis: str, parts: Mapping[str, Examples]) -> None:
                 f"{analysis} is asked for on a set of no examples: {name}",
                 got="0 examples",
                 expected="at least one",
-                mend=f"data with a {name} part, or leave compare.{analysis} out",
+                fix=f"data with a {name} part, or leave compare.{analysis} out",
             )
 
 
@@ -43,7 +43,7 @@ def check_copies(what: str, model: Model, copies: Sequence[State], masks: Sequen
             f"{what} needs two copies of a ticket",
             got=f"{len(copies)} copies",
             expected="at least 2",
-            mend="retrain more copies: retrain.copies: 2",
+            fix="retrain more copies: retrain.copies: 2",
         )
     check_architecture(model, {f"copy {i}": copy for i, copy in enumerate(copies)})
     if different_masks:
@@ -55,7 +55,7 @@ def check_copies(what: str, model: Model, copies: Sequence[State], masks: Sequen
                 f"copies 0 and {i} have different masks: between them lie denser networks",
                 got=f"they differ in {', '.join(differing)}",
                 expected="copies of one ticket",
-                mend="compare copies of one ticket, or set allow_different_masks: true",
+                fix="compare copies of one ticket, or set allow_different_masks: true",
             )
 
 
@@ -77,7 +77,7 @@ def check_architecture(model: Model, states: Mapping[str, State]) -> None:
                 f"{name} is of another architecture than the network: between them lies nothing",
                 got=", ".join(differing),
                 expected="tensors of equal names and shapes",
-                mend="compare copies of one model",
+                fix="compare copies of one model",
             )
 
 

@@ -52,7 +52,7 @@ def _check(analysis: str, takes: str, metrics: object) -> None:
             raise ConfigError(f"{what}: a name", got=repr(m.name), expected="small letters, digits and underscores")
         for name in (m.name, m.beside or m.name):
             if name in taken or name.startswith(("paired_", "landscape_")):
-                raise ConfigError(f"{what}: the name '{name}' is taken", mend=f"another one, like '{analysis}_{name}'")
+                raise ConfigError(f"{what}: the name '{name}' is taken", fix=f"another one, like '{analysis}_{name}'")
         if not isinstance(m.at, tuple) or not all(isinstance(key, str) for key in m.at):
             raise ConfigError(f"{what}: the place of '{m.name}'", got=repr(m.at), expected='keys, like at=("inner", "mean")')
         if m.part not in Estimate.__annotations__:
@@ -63,7 +63,7 @@ def _check(analysis: str, takes: str, metrics: object) -> None:
         if m.group is not None and m.group not in GROUPS:
             raise ConfigError(f"{what}: the group of '{m.name}'", got=repr(m.group), expected=f"one of {', '.join(GROUPS)}")
         if not m.title:
-            raise ConfigError(f"{what}: '{m.name}' has no title", mend=f'Metric("{m.name}", "What it is called")')
+            raise ConfigError(f"{what}: '{m.name}' has no title", fix=f'Metric("{m.name}", "What it is called")')
         taken |= {m.name, m.beside or m.name}
 
 
@@ -78,7 +78,7 @@ def foreign(analyses: Iterable[str]) -> tuple[str, ...]:
     for analysis in names:
         for m in declared(analysis):
             if (other := by_name.setdefault(m.name, analysis)) != analysis:
-                raise ConfigError(f"the analyses '{other}' and '{analysis}' both have a metric '{m.name}'", mend="other names")
+                raise ConfigError(f"the analyses '{other}' and '{analysis}' both have a metric '{m.name}'", fix="other names")
     return tuple(names)
 
 
@@ -116,7 +116,7 @@ def beside(more: Iterable[str] = ()) -> dict[str, tuple[str, Metric]]:
             if m.beside is None:
                 continue
             if (other := by_name.setdefault(m.beside or m.name, (analysis, m))[0]) != analysis:
-                raise ConfigError(f"the analyses '{other}' and '{analysis}' both have a metric '{m.name}'", mend="other names")
+                raise ConfigError(f"the analyses '{other}' and '{analysis}' both have a metric '{m.name}'", fix="other names")
     return by_name
 
 

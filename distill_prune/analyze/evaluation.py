@@ -85,7 +85,7 @@ def check_fits(given: SetInput) -> None:
         raise UserError(
             "the synthetic set lives in another input space than the data it would be tested on",
             got=f"{synthetic.transform.kind} and {given.transform.kind}, fitted separately",
-            mend="evaluate on the data set, split and transform that the set was distilled from",
+            fix="evaluate on the data set, split and transform that the set was distilled from",
         )
 
 

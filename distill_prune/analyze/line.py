@@ -95,7 +95,7 @@ class Gauge:
                 f"{settings.name}: batch-norm statistics of a single example",
                 got=f"{len(train)} train examples",
                 expected="at least 2",
-                mend="more training data, or a network without batch norm",
+                fix="more training data, or a network without batch norm",
             )
         norm = draw_rows(len(train), settings.norm_rows, streams(STREAM, "norm"))
         # Equal batches only: a short one would weigh as much as a full one.

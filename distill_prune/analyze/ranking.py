@@ -63,7 +63,7 @@ def measure(settings: Settings, given: SetInput) -> Measurements:
     if not len(parts["validation"]) and len(settings.rates) > 1:
         raise UserError(
             "ranking chooses among several rates by validation accuracy, and the data have no validation part",
-            mend="data.validation: 0.1, or a single rate in compare.ranking.rates",
+            fix="data.validation: 0.1, or a single rate in compare.ranking.rates",
         )
     soft = synthetic.examples(given.transform)
     hard = Examples(soft.x, synthetic.hard.repeat(synthetic.factor**2))

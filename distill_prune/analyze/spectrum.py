@@ -179,7 +179,7 @@ def _one(settings: Settings, products: Products, streams: Streams, copy: int, ti
             f"the spectrum of copy {copy} has no {count} leading eigenvalues",
             got=f"{size} surviving weights",
             expected=f"more than compare.spectrum.eigenvalues, {count}",
-            mend="fewer eigenvalues, or leave such sparse tickets out: only: {spectrum: {levels: [...]}}",
+            fix="fewer eigenvalues, or leave such sparse tickets out: only: {spectrum: {levels: [...]}}",
         )
     if (need := basis_bytes(size, settings.steps)) > settings.memory_gb * 1e9:
         most = int(settings.memory_gb * 1e9 / (8 * size))
@@ -187,7 +187,7 @@ def _one(settings: Settings, products: Products, streams: Streams, copy: int, ti
             f"the spectrum of copy {copy} takes more memory than it may",
             got=f"{need / 1e9:.3g} GB for {size} surviving weights and {settings.steps} steps",
             expected=f"at most compare.spectrum.memory_gb, {settings.memory_gb:g}",
-            mend=f"compare.spectrum.steps of at most {most}, or a larger memory_gb" if most > 1 else "a larger memory_gb",
+            fix=f"compare.spectrum.steps of at most {most}, or a larger memory_gb" if most > 1 else "a larger memory_gb",
         )
     if not np.isfinite(products.loss):
         raise NonFiniteError(f"the spectrum of copy {copy} is not finite", got=f"training loss {products.loss:g}")
@@ -255,7 +255,7 @@ def leading(times: Callable[[Tensor], Tensor], first: Tensor, count: int, tolera
             f"leading eigenvalues of {what} were not found",
             got=f"{len(problem.eigenvalues)} of {count} within {RESTARTS} restarts",
             expected=f"residuals of at most {tolerance:g}",
-            mend="fewer eigenvalues, or a larger compare.spectrum.tolerance",
+            fix="fewer eigenvalues, or a larger compare.spectrum.tolerance",
         ) from problem
     order = np.argsort(values)[::-1].copy()
     return torch.from_numpy(values[order]), torch.from_numpy(vectors.T[order])

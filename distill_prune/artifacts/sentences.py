@@ -58,7 +58,7 @@ class Sentences:
                 f"data '{self.title}' has word pieces outside the vocabulary",
                 got=f"ids {low}..{high}",
                 expected=f"0..{self.vocabulary - 1}",
-                mend="the tokenizer of the network",
+                fix="the tokenizer of the network",
             )
         self._check_segments()
 

@@ -26,7 +26,7 @@ class Mask:
             if tensor.dtype != torch.bool:
                 raise RunError(f"mask '{name}' is not binary", got=tensor.dtype, expected=torch.bool)
         if self.total == 0 or self.remaining == 0:
-            raise RunError("a mask that keeps no weight", got=f"0 of {self.total}", mend="prune fewer levels")
+            raise RunError("a mask that keeps no weight", got=f"0 of {self.total}", fix="prune fewer levels")
 
     @classmethod
     def of(cls, p: Parts) -> Mask:

@@ -46,7 +46,7 @@ def _told(problem: BaseException) -> int:
         where = f"'{problem.filename}' cannot be used" if problem.filename else "the system refused"
         problem = system_error(where, problem, "another --store or -o")
     elif isinstance(problem, MemoryError):
-        problem = RunError("out of memory", mend="a machine with more memory, or a smaller study")
+        problem = RunError("out of memory", fix="a machine with more memory, or a smaller study")
     if not isinstance(problem, DistillPruneError):
         raise problem
     print(f"error: {problem.label}: {problem}" if problem.label else f"error: {problem}", file=sys.stderr)

@@ -26,7 +26,7 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would go, and 
 def _agreed(question: str, *, ask: bool = True) -> None:
     """Go on only where a person at a terminal says so."""
     if not ask or not sys.stdin.isatty():
-        raise UserError("nothing is removed unasked", mend="--yes, or --dry-run to see what would go")
+        raise UserError("nothing is removed unasked", fix="--yes, or --dry-run to see what would go")
     if not typer.confirm(question):
         print("nothing was removed")
         raise typer.Exit(1)
@@ -106,7 +106,7 @@ def gc(
 
     store = open_store(folder)
     if (only or sets) and not keep:
-        raise UserError(f"{'--only' if only else '--set'} goes with --keep", mend="--keep PIPELINE")
+        raise UserError(f"{'--only' if only else '--set'} goes with --keep", fix="--keep PIPELINE")
     if unknown := [s for s in only or () if s not in STAGES]:
         raise ConfigError(f"unknown stage '{unknown[0]}'", expected=nearest(unknown[0], STAGES))
     kept = {p: _keys(p, sets, store) for p in keep or ()}
@@ -145,7 +145,7 @@ def _keys(pipeline: str, sets: list[str] | None, store: Store) -> set[str]:
         raise UserError(
             f"the store holds nothing of the pipeline '{pipeline}', so --keep would keep nothing of it",
             got=f"store '{store.root}'",
-            mend="--set with the values that it was run with, or another --store",
+            fix="--set with the values that it was run with, or another --store",
         )
     return keys
 
@@ -175,7 +175,7 @@ def pack(
         refs, missing = needed(store, ref, with_inputs=inputs)
         index = write(store, refs, out, missing=missing)
     elif inputs:
-        raise UserError("--with-inputs goes with an artifact: a study has its inputs", got=what, mend="leave it out")
+        raise UserError("--with-inputs goes with an artifact: a study has its inputs", got=what, fix="leave it out")
     else:
         index = _pack_study(store, what, sets, out)
     count, total = len(index.artifacts), sum(f.size for f in index.members().values())
@@ -204,7 +204,7 @@ def _artifact(store: Store, what: str, sets: list[str] | None) -> Ref | None:
         return store.find(what)
     except StoreError as unknown:
         raise StoreError(
-            unknown.what, got=unknown.got, expected=f"{unknown.expected or 'one artifact'}; or a pipeline", mend=unknown.mend
+            unknown.what, got=unknown.got, expected=f"{unknown.expected or 'one artifact'}; or a pipeline", fix=unknown.fix
         ) from unknown
 
 
@@ -218,7 +218,7 @@ def _pack_study(store: Store, pipeline: str, sets: list[str] | None, out: Path) 
     name, graph = open_graph(pipeline, sets, store)
     refs, missing, text = contents(graph, store)
     if not refs:
-        raise StoreError(f"the store '{store.root}' holds nothing of the pipeline '{pipeline}'", mend="`distill-prune run` it")
+        raise StoreError(f"the store '{store.root}' holds nothing of the pipeline '{pipeline}'", fix="`distill-prune run` it")
     extra = {PIPELINE: text}
     with tempfile.TemporaryDirectory() as folder:
         write(read(name, graph, store), Path(folder))
@@ -262,7 +262,7 @@ def unpack(
         raise StoreError(
             f"{len(done.busy)} artifacts are being made by another run, and were left to it",
             got=", ".join(k[:12] for k in done.busy[:3]),
-            mend="unpack again when it has ended: what is there is left alone",
+            fix="unpack again when it has ended: what is there is left alone",
         )
 
 

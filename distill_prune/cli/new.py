@@ -31,7 +31,7 @@ def new(
     try:
         write_new(path, written.text.encode())
     except FileExistsError:
-        raise UserError(f"'{path}' stands there already", mend="another name: nothing is overwritten") from None
+        raise UserError(f"'{path}' stands there already", fix="another name: nothing is overwritten") from None
     if written.survey is not None:
         seen = written.survey
         parts = zip(seen.splits, ("training", "validation", "test"), strict=True)

@@ -135,7 +135,7 @@ def open_store(folder: Path | None, *, create: bool = False) -> Store:
     try:
         return Store(place.expanduser(), create=create)
     except RuntimeError as problem:
-        raise UserError(f"the home folder of the store '{place}' is not known", got=problem, mend="a whole path") from None
+        raise UserError(f"the home folder of the store '{place}' is not known", got=problem, fix="a whole path") from None
 
 
 def open_graph(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str, Graph]:

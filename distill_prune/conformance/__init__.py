@@ -72,7 +72,7 @@ def check(table: str, name: str, **settings: Any) -> str:
     try:
         entry = entries[name]
     except ConfigError as problem:
-        _require(name not in entries, problem.what, got=problem.got, expected=problem.expected, mend=problem.mend)
+        _require(name not in entries, problem.what, got=problem.got, expected=problem.expected, fix=problem.fix)
         raise
     _contract(table, name, entry, what)
     with conditions(1), _calling(what):
@@ -90,9 +90,9 @@ def check(table: str, name: str, **settings: Any) -> str:
         return _format(FORMATS[name], what)
 
 
-def _require(holds: object, what: str, *, got: object = None, expected: object = None, mend: str | None = None) -> None:
+def _require(holds: object, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> None:
     if not holds:
-        raise Nonconforming(what, got=got, expected=expected, mend=mend)
+        raise Nonconforming(what, got=got, expected=expected, fix=fix)
 
 
 @contextlib.contextmanager
@@ -121,7 +121,7 @@ def _contract(table: str, name: str, entry: EntryModule, what: str) -> None:
         asked.items() <= dict(kind.model_config).items(),
         f"{what}: Settings must be frozen, refuse unknown keys and hold finite numbers",
         got=kind.model_config,
-        mend="leave model_config as it is inherited",
+        fix="leave model_config as it is inherited",
     )
     field = kind.model_fields.get("name")
     _require(
@@ -139,7 +139,7 @@ def _shrunk(entry: EntryModule, given: Mapping[str, object]) -> dict[str, object
 def _settings(kind: type[S], what: str, given: Mapping[str, object]) -> S:
     """The entry's settings, as they go through files, keys and workers."""
     lacks = [n for n, f in kind.model_fields.items() if f.is_required() and n not in given]
-    _require(not lacks, f"{what}: settings without a default", got=", ".join(lacks), mend="check(..., that=value)")
+    _require(not lacks, f"{what}: settings without a default", got=", ".join(lacks), fix="check(..., that=value)")
     try:
         settings = kind.model_validate(given)
     except ValueError as problem:
@@ -155,7 +155,7 @@ def _twice(what: str, call: Callable[[], T], same: Callable[[T, T], bool]) -> T:
         first = call()
     with seeded(2):
         again = call()
-    _require(same(first, again), f"{what}: not the same twice", mend="draw from the streams alone: `streams('a name')`")
+    _require(same(first, again), f"{what}: not the same twice", fix="draw from the streams alone: `streams('a name')`")
     return first
 
 
@@ -211,7 +211,7 @@ def _model(entry: Network, what: str, given: Mapping[str, object]) -> str:
     _require(logits.shape == (3, CLASSES), f"{what}: output", got=tuple(logits.shape), expected=f"(N, {CLASSES}) logits")
     _require(_equal(state, before), f"{what} changes its state in evaluation mode")
     prunable = set(model.prunable)
-    _require(prunable, f"{what} has nothing to prune", mend="linear layers or convolutions, or `prunable` on the module")
+    _require(prunable, f"{what} has nothing to prune", fix="linear layers or convolutions, or `prunable` on the module")
     _require(prunable <= set(model.parameters) <= set(state), f"{what}: prunable names no parameters", got=sorted(prunable))
     flat = [n for n in prunable if state[n].dim() < 2]
     _require(not flat, f"{what}: biases and norms are never pruned", got=", ".join(flat))
@@ -258,7 +258,7 @@ def _method(entry: Method, what: str, given: Mapping[str, object]) -> str:
             expected="ipc of each, in order",
         )
     loose = [t for t in (synthetic.images, synthetic.labels) if t.requires_grad or t.device.type != "cpu"]
-    _require(not loose, f"{what}: tensors of a finished set require gradients, or are not on the CPU", mend=".detach().cpu()")
+    _require(not loose, f"{what}: tensors of a finished set require gradients, or are not on the CPU", fix=".detach().cpu()")
     _require(synthetic.method == settings.name, f"{what}: the set's method", got=synthetic.method, expected=settings.name)
     _require(synthetic.classes == images.classes, f"{what}: the set's classes", got=synthetic.classes, expected=images.classes)
     _require(distilled.cost.images > 0 or not trains, f"{what} trains networks, and costs nothing", got=distilled.cost)
@@ -310,5 +310,5 @@ def _analysis(entry: Analysis, what: str, given: Mapping[str, object]) -> str:
 def _format(entry: Format, what: str) -> str:
     _require(entry.KIND in get_args(Kind), f"{what}: KIND", got=entry.KIND, expected=", ".join(get_args(Kind)))
     ways = callable(entry.read) or callable(entry.write)
-    _require(ways, f"{what} can neither be read nor written", mend="a function `read` or `write`")
+    _require(ways, f"{what} can neither be read nor written", fix="a function `read` or `write`")
     return ""

@@ -49,7 +49,7 @@ def load(settings: Settings) -> Loaded:
             "the digits of the installed scikit-learn are not the known ones",
             got=sha256,
             expected=SHA256,
-            mend="another version of scikit-learn",
+            fix="another version of scikit-learn",
         )
     classes = tuple(str(c) for c in range(10))
     y = torch.from_numpy(labels).long()

@@ -104,14 +104,12 @@ def _parts(settings: Settings) -> list[Part]:
     """The train and the test part, or the one part that is to be split."""
     root = Path(settings.path).expanduser()
     if not root.exists():
-        raise DataError(
-            f"there is no data at '{root}'", mend="give the path of a folder with a folder of images for each class"
-        )
+        raise DataError(f"there is no data at '{root}'", fix="give the path of a folder with a folder of images for each class")
     if not root.is_dir():
         raise DataError(
             f"'{root}' is not a folder",
             expected="a folder with a folder of images for each class",
-            mend="data.name: npz reads .npz files" if root.suffix == ".npz" else None,
+            fix="data.name: npz reads .npz files" if root.suffix == ".npz" else None,
         )
     folders = [root / name for name in ("train", "test") if (root / name).is_dir()]
     if len(folders) == 1 and any(entry.is_dir() for entry in _visible(folders[0])):
@@ -156,13 +154,13 @@ def _images(folder: Path) -> list[Path]:
                 f"'{file}' is a folder within a class",
                 got=f"'{folder.name}' taken for a class",
                 expected=f"images in '{folder}'",
-                mend="give the path of the folder that holds the folders of the classes",
+                fix="give the path of the folder that holds the folders of the classes",
             )
         if file.suffix.lower() not in SUFFIXES:
             raise DataError(
                 f"'{file}' is not an image",
                 expected=f"a name that ends in {', '.join(SUFFIXES)}",
-                mend="move it out of the class, or hide it behind a leading dot",
+                fix="move it out of the class, or hide it behind a leading dot",
             )
     if not files:
         raise DataError(f"class '{folder.name}' has no images", got=f"an empty folder '{folder}'", expected="at least 1 image")

@@ -87,7 +87,7 @@ def decode(files: Sequence[Path], size: int | None, channels: int, budget: Budge
                 "images differ in size",
                 got=f"{pixels.shape[1]}x{pixels.shape[0]} in '{file}'",
                 expected=f"{whole.shape[3]}x{whole.shape[2]} as in '{files[0]}'",
-                mend="set data.size, to scale the shorter side to it and cut out the middle",
+                fix="set data.size, to scale the shorter side to it and cut out the middle",
             )
         whole[place] = pixels.transpose(2, 0, 1)
     return torch.from_numpy(whole)

@@ -22,7 +22,7 @@ def check_names(names: Iterable[str], where: str) -> None:
             f"two classes of '{where}' look alike",
             got=f"{pair[0]!a} and {pair[1]!a}",
             expected="names that differ in what one sees",
-            mend="one spelling in all files; or give the classes other names",
+            fix="one spelling in all files; or give the classes other names",
         )
 
 
@@ -38,12 +38,12 @@ def check_numbers(distinct: int, lowest: int, highest: int, where: str) -> None:
             f"the labels of '{where}' begin at 1",
             got=f"1 .. {highest}",
             expected=f"0 .. {highest - 1} for {highest} classes",
-            mend="save y - 1, or name the classes from 0 on in `classes`",
+            fix="save y - 1, or name the classes from 0 on in `classes`",
         )
     if highest >= FEW and highest >= SHARE * distinct:
         raise DataError(
             f"the labels of '{where}' are no numbers of classes",
             got=f"{distinct} distinct labels, the largest {highest}",
             expected="0 .. K - 1 for K classes",
-            mend="number the classes from 0, or name them all in `classes`",
+            fix="number the classes from 0, or name them all in `classes`",
         )

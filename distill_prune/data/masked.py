@@ -135,7 +135,7 @@ def _special(tokenizer: Tokenizer) -> tuple[int, Tensor]:
     if mask is None:
         raise DataError(
             f"the tokenizer in '{tokenizer.directory}' has no [MASK]",
-            mend="the tokenizer of a network that was trained by masked language modelling",
+            fix="the tokenizer of a network that was trained by masked language modelling",
         )
     others = (tokenizer.encoder.token_to_id(name) for name in ("[PAD]", "[CLS]", "[SEP]"))
     return mask, torch.tensor([mask, *(i for i in others if i is not None)], dtype=torch.int32)
@@ -181,6 +181,6 @@ def _files(settings: Settings) -> list[Path]:
     path = Path(settings.path).expanduser()
     if not path.exists():
         raise DataError(
-            f"there is no text at '{path}'", mend="give the path of a folder with train.txt and dev.txt, or of one .txt file"
+            f"there is no text at '{path}'", fix="give the path of a folder with train.txt and dev.txt, or of one .txt file"
         )
     return [file_of(path, packed(part, "txt")) for part in ("train", "dev")] if path.is_dir() else [path]

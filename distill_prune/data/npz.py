@@ -51,7 +51,7 @@ def _files(settings: Settings) -> list[Path]:
     path = Path(settings.path).expanduser()
     if not path.exists():
         raise DataError(
-            f"there is no data at '{path}'", mend="give the path of a folder with train.npz and test.npz, or of one .npz file"
+            f"there is no data at '{path}'", fix="give the path of a folder with train.npz and test.npz, or of one .npz file"
         )
     if not path.is_dir():
         return [path]

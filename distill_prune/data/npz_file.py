@@ -69,7 +69,7 @@ class Archive:
                 f"labels of '{path}'" + (" are soft: a number for each class" if soft else ""),
                 got=f"{labels.dtype} {labels.shape}",
                 expected=f"integers ({count},), one for each image" if count else "at least one image",
-                mend=_SOFT if soft else None,
+                fix=_SOFT if soft else None,
             )
         return cls(
             path,
@@ -126,7 +126,7 @@ class Archive:
                 f"float images of '{self.path}' lie outside [0, 1]",
                 got=f"values {low:g} to {high:g}, first in row {int(outside[0])}",
                 expected="pixels from 0 to 1",
-                mend="undo any normalization, or store uint8",
+                fix="undo any normalization, or store uint8",
             )
 
     def _decode(self, packed: Array, offsets: Array, index: Array, room: int) -> Tensor:

@@ -140,7 +140,7 @@ class Published:
                 f"'{path}' is not the published file of {self.title}",
                 got=f"md5 {md5}",
                 expected=f"md5 {expected}",
-                mend=f"remove it, or put the published one there: {self.urls[0]}",
+                fix=f"remove it, or put the published one there: {self.urls[0]}",
             )
 
     def _fetch(self, root: Path, name: str, absent: list[str]) -> None:
@@ -169,7 +169,7 @@ class Published:
             f"{self.title} could not be downloaded" if problem else f"{self.title} is not there, and download is off",
             got=problem or f"no {files}{also}",
             expected=f"{files}{unpacked}",
-            mend=f"put {files}, from {' or '.join(self.urls)}" + ("" if problem else "; or set download: true"),
+            fix=f"put {files}, from {' or '.join(self.urls)}" + ("" if problem else "; or set download: true"),
         )
 
     def _read(self, folder: str, part: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
@@ -180,7 +180,7 @@ class Published:
             raise DataError(
                 f"the installed torchvision does not take the published files of {self.title}",
                 got=problem,
-                mend="another version of torchvision",
+                fix="another version of torchvision",
             ) from problem
         pixels = torch.as_tensor(dataset.data)
         if pixels.dim() == 3:

@@ -43,7 +43,7 @@ def stratified(
                 f"{what}: class '{classes[c]}' has too few examples to keep its share",
                 got=f"{quota} of {count}",
                 expected="at least 1 drawn and 1 left" if leave else "at least 1 drawn",
-                mend="more examples of this class, or another share",
+                fix="more examples of this class, or another share",
             )
         rows = (labels == c).nonzero().squeeze(1)
         chosen.append(rows[torch.randperm(count, generator=generator)[:quota]])

@@ -97,7 +97,7 @@ def _files(tokenizer: str) -> list[Path]:
         if directory.is_dir()
         else "no such directory",
         expected=f"{WHOLE}, or {VOCABULARY}",
-        mend="`tokenizer`: the directory of the pre-trained network, or minilm",
+        fix="`tokenizer`: the directory of the pre-trained network, or minilm",
     )
 
 
@@ -150,7 +150,7 @@ class Tokenizer:
             raise DataError(
                 f"the tokenizer in '{files[0].parent}' does not say whether it lowers the case of letters",
                 got=f"a vocabulary with '{cased}', and no do_lower_case in {CONFIG}",
-                mend=f'{CONFIG} beside it: {{"do_lower_case": false}}',
+                fix=f'{CONFIG} beside it: {{"do_lower_case": false}}',
             )
         # A tokenizer.json may hold the lengths that somebody once cut and padded to.
         encoder.no_truncation()
@@ -209,7 +209,7 @@ def tokenize(
             f"{where(over[0])}: the example is too long",
             got=f"{lengths[over[0]]} tokens; {len(over)} of {len(lengths)} examples have more than {max_length}",
             expected=f"at most {max_length} (max_length)",
-            mend=f"max_length: {longest}, or too_long: truncate",
+            fix=f"max_length: {longest}, or too_long: truncate",
         )
     _known(tokenizer, ids, len(ids) - len(lengths) * encoder.num_special_tokens_to_add(second is not None))
     filled = torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)
@@ -227,5 +227,5 @@ def _known(tokenizer: Tokenizer, ids: Sequence[int], words: int) -> None:
             f"the tokenizer in '{tokenizer.directory}' does not know most of the words",
             got=f"{unknown} of {words} word pieces are [UNK]",
             expected="at most half",
-            mend="the tokenizer of the text's language and of the network",
+            fix="the tokenizer of the text's language and of the network",
         )

@@ -94,12 +94,12 @@ def _files(settings: Settings) -> list[Path]:
     path, named = Path(settings.path).expanduser(), (settings.train, settings.test)
     if not path.exists():
         raise DataError(
-            f"there is no data at '{path}'", mend="give the path of a folder with train.tsv and dev.tsv, or of one .tsv file"
+            f"there is no data at '{path}'", fix="give the path of a folder with train.tsv and dev.tsv, or of one .tsv file"
         )
     if path.is_dir():
         return [file_of(path, [name] if name else packed(part)) for name, part in zip(named, ("train", "dev"), strict=True)]
     if settings.train or settings.test:
-        raise DataError(f"'{path}' is a file, and `train` and `test` name files of a folder", mend="the folder as `path`")
+        raise DataError(f"'{path}' is a file, and `train` and `test` name files of a folder", fix="the folder as `path`")
     return [path]
 
 

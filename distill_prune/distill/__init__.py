@@ -100,7 +100,7 @@ class Source:
             ConfigError: there is none, as the method does not say that it needs one.
         """
         if self.model is None:
-            raise ConfigError("a distillation method reads a network unasked", mend="NEEDS_MODEL = True in its module")
+            raise ConfigError("a distillation method reads a network unasked", fix="NEEDS_MODEL = True in its module")
         return self.model
 
 

@@ -14,7 +14,7 @@ Choose = Callable[[Tensor, int], list[int]]
 """Which `count` rows of features (N, D) to take, by index, in order, none twice."""
 
 
-def class_rows(labels: Tensor, classes: tuple[str, ...], need: int, mend: str = "a smaller ipc") -> list[Tensor]:
+def class_rows(labels: Tensor, classes: tuple[str, ...], need: int, fix: str = "a smaller ipc") -> list[Tensor]:
     """The rows of every class, in order, as one tensor a class.
 
     Raises:
@@ -27,7 +27,7 @@ def class_rows(labels: Tensor, classes: tuple[str, ...], need: int, mend: str = 
                 f"{need} examples per class are more than class '{name}' has",
                 got=f"{need} of one class",
                 expected=f"at most {len(of_class)}",
-                mend=mend,
+                fix=fix,
             )
     return rows
 

@@ -51,7 +51,7 @@ def initial(source: Source, ipc: int, factor: int, kind: Init, streams: Streams)
                 f"factor {factor} leaves patches without a pixel",
                 got=f"images of {'x'.join(map(str, source.train.shape[1:]))} pixels",
                 expected=f"sides above {factor - 1} times their {factor}th part, rounded up",
-                mend="a smaller factor",
+                fix="a smaller factor",
             )
     labels = torch.arange(len(source.classes)).repeat_interleave(ipc)
     if kind == "noise":

@@ -104,9 +104,7 @@ def matched_names(model: Model, metric: Metric) -> tuple[str, ...]:
     left_out = f"{last_linear(model)}.weight" if metric == "mse" else ""
     names = tuple(n for n in model.parameters if model.module.get_parameter(n).dim() > 1 and n != left_out)
     if not names:
-        raise ConfigError(
-            "metric mse leaves out the last linear layer, and this network has nothing else", mend="metric cosine"
-        )
+        raise ConfigError("metric mse leaves out the last linear layer, and this network has nothing else", fix="metric cosine")
     return names
 
 

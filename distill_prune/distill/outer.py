@@ -121,7 +121,7 @@ class Run:
 
     # -- steps
 
-    def checked(self, named: Mapping[str, Tensor], about: str | Callable[[], str], mend: str) -> float:
+    def checked(self, named: Mapping[str, Tensor], about: str | Callable[[], str], fix: str) -> float:
         """The first of the tensors, the loss, as a number: one read of the device gives it and whether all are finite. NaN
         where one is not; then the run is back in its last good state, with half the step.
 
@@ -138,7 +138,7 @@ class Run:
             raise NonFiniteError(
                 f"the {bad} is not finite at iteration {self.iteration}, after {TRIES} returns to a good state",
                 got=about if isinstance(about, str) else about(),
-                mend=mend,
+                fix=fix,
             )
         self.restore(self.good[1])
         self.iteration, self.shrink, self.tries, self.total = self.good[0], self.shrink / 2, self.tries + 1, 0.0

@@ -45,7 +45,7 @@ def random_rows(labels: Tensor, classes: tuple[str, ...], ipc: int, streams: Str
                 f"{ipc} examples per class are more than class '{name}' has",
                 got=f"ipc {ipc}",
                 expected=f"at most {len(of_class)}",
-                mend="a smaller ipc",
+                fix="a smaller ipc",
             )
         rows.append(of_class[torch.randperm(len(of_class), generator=streams("rows", label=index))[:ipc]])
     return torch.cat(rows).to(labels.device)

@@ -184,7 +184,7 @@ def _begin(settings: Settings, source: Source, streams: Streams, device: str) ->
                 f"of class '{source.classes[int(counts.argmin())]}' an expert classifies too few images for init: correct",
                 got=int(counts.min()),
                 expected=f"at least {settings.ipc * settings.factor**2}",
-                mend="init: real, or experts that train longer",
+                fix="init: real, or experts that train longer",
             )
     kind: Init = "noise" if settings.init == "noise" else "real"
     pixels, classes = initial(replace(source, train=train), settings.ipc, settings.factor, kind, streams)

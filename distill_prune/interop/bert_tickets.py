@@ -49,7 +49,7 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Ticket:
     """
     path = one(paths, "a mask of BERT-Tickets")
     if not settings.state:
-        raise UserError(f"'{path}' has masks, but no weights", mend="--set state=PATH of the pre-trained state dict")
+        raise UserError(f"'{path}' has masks, but no weights", fix="--set state=PATH of the pre-trained state dict")
     budget = Budget(path)
     entries = read_tensors(path, budget)
     if odd := next((n for n in entries if not n.endswith(f".weight{_MASK}")), None):
@@ -75,7 +75,7 @@ def write(export: Export, path: Path) -> list[Path]:
         inside = re.search(r"(^|\.)((encoder\.layer\.\d+|pooler)\..+)", name)
         if inside is None:
             raise UserError(
-                f"'{name}' has no name in a BERT", expected="encoder.layer.<i>... or pooler...", mend="--to torch-prune"
+                f"'{name}' has no name in a BERT", expected="encoder.layer.<i>... or pooler...", fix="--to torch-prune"
             )
         out[f"{_BERT}{inside[2]}{_MASK}"] = kept.float()
     return publish(path, torch_bytes(out))

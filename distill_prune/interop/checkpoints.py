@@ -51,7 +51,7 @@ def _state_dict(path: Path, content: Mapping[str, object]) -> Mapping[str, objec
             f"'{path}' holds more than one state dict",
             got=", ".join(list(inside)[:10]),
             expected="one",
-            mend=f"save the one that is meant: torch.save(torch.load(path)['{next(iter(inside))}'], other_path)",
+            fix=f"save the one that is meant: torch.save(torch.load(path)['{next(iter(inside))}'], other_path)",
         )
     return next(iter(inside.values()), content)
 

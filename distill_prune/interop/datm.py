@@ -60,7 +60,7 @@ def write(export: Export, path: Path) -> list[Path]:
     """
     synthetic = outgoing(export, "datm", ("logits",))
     if synthetic.lr is None:
-        raise UserError("format 'datm' holds a learned learning rate", got="a set that learned none", mend="format ddranking")
+        raise UserError("format 'datm' holds a learned learning rate", got="a set that learned none", fix="format ddranking")
     tensors = {
         _IMAGES: synthetic.images.float(),
         _LABELS: synthetic.labels.float(),

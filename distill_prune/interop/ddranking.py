@@ -70,7 +70,7 @@ def _labels(settings: Settings, folder: Path, count: int, origin: Origin, budget
         soft = soft_of(path, labels)
         return path, soft, _kind(path, settings, soft)
     if settings.labels is not None:
-        raise ConfigError(f"'{folder}' has hard labels", got=f"labels={settings.labels}", mend="leave `labels` out")
+        raise ConfigError(f"'{folder}' has hard labels", got=f"labels={settings.labels}", fix="leave `labels` out")
     if labels is not None:
         hard, classes = classes_of(path, labels), len(named(path, settings, origin))
         if len(hard) == count and not class_major(hard, classes):
@@ -89,10 +89,10 @@ def _kind(path: Path, settings: Settings, soft: Tensor) -> Literal["logits", "pr
         raise ConfigError(
             f"soft labels of '{path}' could be logits and probabilities",
             got="rows that add up to 1",
-            mend="--set labels=probabilities, or --set labels=logits for their softmax, as DD-Ranking's losses take it",
+            fix="--set labels=probabilities, or --set labels=logits for their softmax, as DD-Ranking's losses take it",
         )
     if settings.labels == "probabilities" and not sums:
-        raise DataError(f"soft labels of '{path}' are no probabilities", expected="rows that add up to 1", mend="labels=logits")
+        raise DataError(f"soft labels of '{path}' are no probabilities", expected="rows that add up to 1", fix="labels=logits")
     return settings.labels or "logits"
 
 

@@ -46,7 +46,7 @@ def one(paths: Sequence[Path], what: str) -> Path:
     return paths[0]
 
 
-def member(folder: Path, name: str, mend: str | None = None) -> Path:
+def member(folder: Path, name: str, fix: str | None = None) -> Path:
     """The file `name` of a folder.
 
     Raises:
@@ -56,7 +56,7 @@ def member(folder: Path, name: str, mend: str | None = None) -> Path:
         raise DataError(f"there is no folder '{folder}'", expected=f"a folder with {name}")
     if not (folder / name).is_file():
         listed = ", ".join(sorted(f.name for f in folder.iterdir())[:20]) or "nothing"
-        raise DataError(f"the folder '{folder}' has no {name}", got=listed, mend=mend)
+        raise DataError(f"the folder '{folder}' has no {name}", got=listed, fix=fix)
     return folder / name
 
 
@@ -75,7 +75,7 @@ def present(path: Path) -> Path:
         raise system_error(f"'{path}' cannot be read", problem, kind=DataError) from problem
     if head == _POINTER:
         raise DataError(
-            f"'{path}' is a pointer of Git LFS, not the file itself", mend="run `git lfs pull` in the repository it is from"
+            f"'{path}' is a pointer of Git LFS, not the file itself", fix="run `git lfs pull` in the repository it is from"
         )
     if not head:
         raise DataError(f"'{path}' is empty")
@@ -176,7 +176,7 @@ def aside(path: Path) -> Iterator[Path]:
 
 def _free(path: Path) -> None:
     if os.path.lexists(path):
-        raise UserError(f"'{path}' stands there already", mend="another path: nothing is overwritten")
+        raise UserError(f"'{path}' stands there already", fix="another path: nothing is overwritten")
 
 
 def _flush(path: Path) -> None:

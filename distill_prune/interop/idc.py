@@ -54,7 +54,7 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     if settings.factor is None:
         raise ConfigError(
             f"'{path}' does not say how many training images each of its images holds",
-            mend="--set factor=2 for 2x2 (CIFAR in the paper), 3 for 3x3, 1 where every image is one",
+            fix="--set factor=2 for 2x2 (CIFAR in the paper), 3 for 3x3, 1 where every image is one",
         )
     return Content(path, "idc", images, labels, PIXELS, factor=settings.factor).checked(settings, origin)
 

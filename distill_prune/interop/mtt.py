@@ -48,12 +48,12 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
         DataError: a file is missing, hostile or damaged, or something does not fit.
     """
     if len(paths) == 1 and (paths[0].is_dir() or not paths[0].exists()):
-        mend = "give the files of images and of labels by name"
-        paths = [member(paths[0], name, mend) for name in (_IMAGES, _LABELS)]
+        fix = "give the files of images and of labels by name"
+        paths = [member(paths[0], name, fix) for name in (_IMAGES, _LABELS)]
     if "lr" not in settings.model_fields_set:
         raise ConfigError(
             f"'{paths[0]}' does not say the learned learning rate, which this format does not save",
-            mend="--set lr=..., as the run logged it, or --set lr=null where none was learned",
+            fix="--set lr=..., as the run logged it, or --set lr=null where none was learned",
         )
     budget = Budget(paths[0].parent)
     tensors = [(path, tensor(path, load(path, budget=budget), "what is saved")) for path in paths]
@@ -79,7 +79,7 @@ def _labels(tensors: Sequence[tuple[Path, Tensor]]) -> tuple[Path, Tensor]:
             "files of images and one file of labels are expected",
             got=", ".join(f"{path.name} {values.dtype} {tuple(values.shape)}" for path, values in tensors),
             expected="floating-point (N, C, H, W), integers (N,)",
-            mend="for soft labels (N, K), format datm",
+            fix="for soft labels (N, K), format datm",
         )
     return labels[0][0], classes_of(*labels[0])
 

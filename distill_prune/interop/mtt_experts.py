@@ -48,7 +48,7 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> list[Traj
         DataError: a file is missing, hostile or damaged, holds another network's parameters, or nothing moves in it.
     """
     if origin.model is None:
-        raise ConfigError("a replay buffer does not name its tensors", mend="--set model.name=..., the network of the experts")
+        raise ConfigError("a replay buffer does not name its tensors", fix="--set model.name=..., the network of the experts")
     parameters = dict(origin.model.module.named_parameters())
     shapes = {name: parameter.shape for name, parameter in parameters.items()}
     budget = Budget(paths[0])
@@ -86,7 +86,7 @@ def _experts(path: Path, settings: Settings, shapes: Mapping[str, torch.Size], b
             raise DataError(
                 f"expert {number} of '{path}' does not move: its first and last checkpoints are equal",
                 expected="weights that training changes",
-                mend="MTT's buffer.py saves this on a machine without a GPU; train the experts on one, or with `experts` here",
+                fix="MTT's buffer.py saves this on a machine without a GPU; train the experts on one, or with `experts` here",
             )
         experts[number] = None  # its tensors are copied: no large buffer is in memory twice for long
         yield Trajectory(rows, dict(shapes))
@@ -99,7 +99,7 @@ def _row(path: Path, where: str, checkpoint: object, shapes: Mapping[str, torch.
             f"{where} of '{path}' is not of this network",
             got=f"{len(checkpoint)} tensors" if isinstance(checkpoint, list | tuple) else type(checkpoint).__name__,
             expected=f"{len(shapes)}: {', '.join(shapes)}",
-            mend="--set model.name=... and the settings of the experts' network",
+            fix="--set model.name=... and the settings of the experts' network",
         )
     tensors = [tensor(path, value, f"'{name}' in {where}") for name, value in zip(shapes, checkpoint, strict=True)]
     for (name, shape), values in zip(shapes.items(), tensors, strict=True):
@@ -108,7 +108,7 @@ def _row(path: Path, where: str, checkpoint: object, shapes: Mapping[str, torch.
                 f"'{name}' in {where} of '{path}' does not fit the network",
                 got=f"{values.dtype} {tuple(values.shape)}",
                 expected=f"floating-point {tuple(shape)}",
-                mend="--set model.name=... and the settings of the experts' network",
+                fix="--set model.name=... and the settings of the experts' network",
             )
         if not bool(torch.isfinite(values).all()):
             raise DataError(f"'{name}' in {where} of '{path}' is not finite", expected="numbers, no NaN or infinity")

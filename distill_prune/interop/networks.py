@@ -51,7 +51,7 @@ def ticket_of(path: Path, masks: Mapping[str, Tensor], state: State, model: Mode
     """
     for name, mask in masks.items():
         if name not in state:
-            raise DataError(f"the mask of '{name}' in '{path}' has no weights", mend="a state of the same network")
+            raise DataError(f"the mask of '{name}' in '{path}' has no weights", fix="a state of the same network")
         if mask.shape != state[name].shape:
             raise DataError(
                 f"the mask of '{name}' in '{path}' has the wrong shape",
@@ -87,7 +87,7 @@ def ticket_of_zeros(path: Path, state: State, model: Model | None) -> Ticket:
         DataError: the state is another network's, or no weight survives.
     """
     if model is None:
-        raise UserError(f"'{path}' does not say which of its tensors are prunable", expected="a known network", mend=_MEND)
+        raise UserError(f"'{path}' does not say which of its tensors are prunable", expected="a known network", fix=_MEND)
     names = _pairs(path, state, model)
     return ticket_of(path, {n: state[n] != 0 for n, ours in names.items() if ours in model.prunable}, state, model)
 
@@ -110,7 +110,7 @@ def _complete(path: Path, kept: Mapping[str, Tensor], model: Model) -> dict[str,
             )
     for name in model.prunable:
         if name not in kept:
-            raise DataError(f"'{path}' has no mask of layer '{name}'", mend="a mask of ones where nothing was pruned")
+            raise DataError(f"'{path}' has no mask of layer '{name}'", fix="a mask of ones where nothing was pruned")
     return {name: kept[name] for name in model.prunable}
 
 
@@ -136,9 +136,9 @@ def _pairs(path: Path, foreign: State, model: Model) -> dict[str, str]:
     pairs = next((names for names in named if set(foreign) == set(names)), {})
     for here, there in [] if pairs else itertools.zip_longest(_modules(foreign), _modules(ours), fillvalue={}):
         if odd := next((n for last, n in here.items() if last not in there), None):
-            raise DataError(f"'{odd}' of '{path}' has no counterpart in the network", mend=_MEND)
+            raise DataError(f"'{odd}' of '{path}' has no counterpart in the network", fix=_MEND)
         if odd := next((n for last, n in there.items() if last not in here), None):
-            raise DataError(f"'{path}' has no counterpart of the network's '{odd}'", mend=_MEND)
+            raise DataError(f"'{path}' has no counterpart of the network's '{odd}'", fix=_MEND)
         pairs |= {n: there[last] for last, n in here.items()}
     for name, our_name in pairs.items():
         theirs, expected = foreign[name], ours[our_name]
@@ -147,6 +147,6 @@ def _pairs(path: Path, foreign: State, model: Model) -> dict[str, str]:
                 f"'{name}' of '{path}' does not fit the network",
                 got=f"{tuple(theirs.shape)} {theirs.dtype}",
                 expected=f"{tuple(expected.shape)} {expected.dtype} of '{our_name}'",
-                mend=_MEND,
+                fix=_MEND,
             )
     return pairs

@@ -52,7 +52,7 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Synthetic
     file = Archive.read(path)
     if file.offsets is not None or file.images.dtype == np.uint8:
         if settings.space not in (None, "pixels") or settings.mean or settings.std:
-            raise ConfigError(f"images of '{path}' are pixels", got="bytes", mend="leave `space`, `mean` and `std` out")
+            raise ConfigError(f"images of '{path}' are pixels", got="bytes", fix="leave `space`, `mean` and `std` out")
         pixels = file.pixels(torch.arange(len(file.labels)))
         file.budget.take(_FLOATS * pixels.numel(), "with its pixels as float32")
         images, transform = pixels.float() / 255, PIXELS

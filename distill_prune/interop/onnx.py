@@ -41,13 +41,13 @@ def write(export: Export, path: Path) -> list[Path]:
     """
     state, _ = sparse_network(export, "onnx")
     if export.model is None:
-        raise UserError("the network of this ticket is not known", mend="import it with --set model.name=...")
+        raise UserError("the network of this ticket is not known", fix="import it with --set model.name=...")
     return publish(path, _translate(export.model, state))
 
 
 def _translate(model: Model, state: State) -> bytes:
     if len(model.shape) != 3:
-        raise UserError("networks of text are not written as ONNX", got=f"inputs {model.shape}", mend="--to safetensors")
+        raise UserError("networks of text are not written as ONNX", got=f"inputs {model.shape}", fix="--to safetensors")
     try:
         for package in ("onnx", "onnxscript"):
             importlib.import_module(package)

@@ -59,7 +59,7 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Ticket:
 def _model(paths: Sequence[Path]) -> Path:
     if len(paths) == 2:
         return paths[1]
-    return member(paths[0], _MODEL, mend="name the state to rewind to as a second path")
+    return member(paths[0], _MODEL, fix="name the state to rewind to as a second path")
 
 
 def _check(path: Path, ticket: Ticket) -> None:

@@ -125,13 +125,13 @@ def named(path: Path, settings: SetSettings, origin: Origin, listed: tuple[str, 
             f"'{path}' names other classes than the data set",
             got=f"{len(listed)}: {', '.join(listed[:10])}",
             expected=f"{len(origin.classes)}: {', '.join(origin.classes[:10])}",
-            mend="another `dataset`, or --set classes=[...] in the order of the labels",
+            fix="another `dataset`, or --set classes=[...] in the order of the labels",
         )
     names = listed or origin.classes
     if names is None:
         raise ConfigError(
             f"'{path}' does not name its classes",
-            mend="--set dataset=REF or --set classes=[...], in the order of the labels",
+            fix="--set dataset=REF or --set classes=[...], in the order of the labels",
         )
     return names
 
@@ -207,7 +207,7 @@ class Content:
                 f"images of '{self.path}' are no pixels",
                 got=f"values {low:g} to {high:g}",
                 expected="about 0 to 1",
-                mend="--set space=normalize or space=zca, if they are network input",
+                fix="--set space=normalize or space=zca, if they are network input",
             )
         height, width = self.images.shape[2:]
         if self.factor > min(height, width):
@@ -235,13 +235,13 @@ def outgoing(export: Export, form: str, kinds: tuple[LabelKind, ...] = ("classes
             f"format '{form}' cannot hold the labels of this set",
             got=synthetic.label_kind,
             expected=" or ".join(kinds),
-            mend="format ddranking holds soft and hard labels",
+            fix="format ddranking holds soft and hard labels",
         )
     if synthetic.factor > 1 and not factor:
         raise UserError(
             f"format '{form}' holds one training image in each",
             got=f"{synthetic.factor}x{synthetic.factor} in each image",
-            mend="format idc",
+            fix="format idc",
         )
     return synthetic
 

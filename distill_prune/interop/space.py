@@ -46,30 +46,30 @@ def transform_of(path: Path, settings: SpaceSettings, origin: Origin, images: Te
     if space is None:
         raise ConfigError(
             f"'{path}' does not say which input space its images live in",
-            mend="--set space=normalize, space=zca or space=pixels",
+            fix="--set space=normalize, space=zca or space=pixels",
         )
     if space != "normalize" and (settings.mean is not None or settings.std is not None):
-        raise ConfigError(f"`mean` and `std` mean nothing to space '{space}'", mend="leave them out, or --set space=normalize")
+        raise ConfigError(f"`mean` and `std` mean nothing to space '{space}'", fix="leave them out, or --set space=normalize")
     if space == "pixels":
         return PIXELS
     if space == "zca" and (given is None or given.kind != "zca"):
         raise ConfigError(
             f"'{path}' would be a ZCA-whitened set without its transform",
             got="no `dataset`" if given is None else f"a data set with transform '{given.kind}'",
-            mend="prepare the data with `data.transform: zca` and give --set dataset=KEY",
+            fix="prepare the data with `data.transform: zca` and give --set dataset=KEY",
         )
     if given is not None and given.kind != space:
         raise ConfigError(
             f"the images of '{path}' and the data set live in different input spaces",
             got=f"space '{space}', a data set with transform '{given.kind}'",
-            mend=f"--set space={given.kind}, or a data set with `data.transform: {space}`",
+            fix=f"--set space={given.kind}, or a data set with `data.transform: {space}`",
         )
     if settings.mean is not None or settings.std is not None:
         given = _normalize(settings)
     if given is None:
         raise ConfigError(
             f"'{path}' does not say how its images were normalized",
-            mend="--set dataset=REF, or --set mean=[...] and --set std=[...], one number a channel",
+            fix="--set dataset=REF, or --set mean=[...] and --set std=[...], one number a channel",
         )
     _check_size(path, given, images)
     return given

@@ -53,7 +53,7 @@ def read(settings: Settings, paths: Sequence[Path], origin: Origin) -> Ticket:
         if missing := next((whole + end for end in (_ORIG, _MASK) if whole + end not in entries), None):
             raise DataError(f"'{path}' has '{name}' without '{missing}'", expected="both, as torch.nn.utils.prune keeps them")
         if not weight:
-            raise DataError(f"'{path}' prunes '{whole}'", expected="pruned weights alone", mend=f"prune.remove of '{whole}'")
+            raise DataError(f"'{path}' prunes '{whole}'", expected="pruned weights alone", fix=f"prune.remove of '{whole}'")
         (masks if name.endswith(_MASK) else state)[whole] = tensor
     if not masks:
         raise DataError(f"'{path}' has no pruned layer", expected="<layer>.weight_orig and <layer>.weight_mask")

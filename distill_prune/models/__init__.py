@@ -175,7 +175,7 @@ def build_model(settings: Entry, shape: tuple[int, ...], classes: int) -> Model:
         raise ConfigError(
             f"model '{entry.__name__.rsplit('.', 1)[-1]}' cannot take inputs of shape {tuple(shape)}",
             got=problem,
-            mend="larger images, a smaller depth, or another norm" if len(shape) == 3 else "another network, or shorter text",
+            fix="larger images, a smaller depth, or another norm" if len(shape) == 3 else "another network, or shorter text",
         ) from problem
     return model
 
@@ -188,7 +188,7 @@ def predicting(settings: Entry) -> Entry:
     """
     if "masked" not in type(settings).model_fields:
         raise UserError(
-            f"model '{settings.name}' has no masked-language-model head, which the data ask for", mend="model: {name: bert}"
+            f"model '{settings.name}' has no masked-language-model head, which the data ask for", fix="model: {name: bert}"
         )
     return settings.model_copy(update={"masked": True})
 

@@ -62,7 +62,7 @@ def pretrained(settings: Settings) -> State:
 
 def _place(settings: Settings) -> str:
     if settings.path is None:
-        raise DataError("model 'bert' begins at pre-trained weights", mend="`path`: the directory that holds them")
+        raise DataError("model 'bert' begins at pre-trained weights", fix="`path`: the directory that holds them")
     return settings.path
 
 
@@ -117,7 +117,7 @@ def _file(directory: Path, name: str) -> Path:
         raise DataError(
             f"no {name} in '{directory}'",
             got=", ".join(sorted(p.name for p in directory.iterdir())) if directory.is_dir() else "no such directory",
-            mend="a directory of transformers' save_pretrained, which writes config.json and model.safetensors",
+            fix="a directory of transformers' save_pretrained, which writes config.json and model.safetensors",
         )
     return path
 
@@ -159,7 +159,7 @@ def _check(named: EncoderSettings, found: EncoderSettings, directory: Path) -> N
                 f"the network in '{directory}' is not the one that model '{named.name}' names by its {what}",
                 got=got,
                 expected=expected,
-                mend=f"the directory that was meant, or no `{what}` in the settings",
+                fix=f"the directory that was meant, or no `{what}` in the settings",
             )
 
 
@@ -219,14 +219,14 @@ def _names(settings: EncoderSettings, directory: Path) -> dict[str, str]:
                 f"the network in '{directory}' has no masked-language-model head",
                 got=f"{len(stored)} tensors without {name}",
                 expected=f"{name} {shape}",
-                mend="weights that were saved from BertForMaskedLM or BertForPreTraining",
+                fix="weights that were saved from BertForMaskedLM or BertForPreTraining",
             )
         if name not in short:
             raise DataError(
                 f"'{path}' lacks a tensor of the network that {CONFIG} describes",
                 got=f"{len(stored)} tensors, such as {min(stored, default='none')}",
                 expected=f"{name} {shape}",
-                mend="pooling: mean" if name.startswith("pooler.") else f"the {CONFIG} that belongs to these weights",
+                fix="pooling: mean" if name.startswith("pooler.") else f"the {CONFIG} that belongs to these weights",
             )
         if stored[short[name]] != shape:
             raise DataError(

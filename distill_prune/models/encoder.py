@@ -97,7 +97,7 @@ def bert_of(name: str) -> ModuleType:
         UserError: the package, or one that it needs, is missing.
     """
     with contextlib.suppress(ImportError):
-        torchvision()  # transformers imports it where it finds it, without the mend that this door knows
+        torchvision()  # transformers imports it where it finds it, without the fix that this door knows
     try:
         bert = importlib.import_module("transformers.models.bert.modeling_bert")
     except ImportError as problem:
@@ -213,7 +213,7 @@ class Encoder(nn.Module):
                 "a word piece that the network does not have",
                 got=least if least < 0 else most,
                 expected=f"0..{self.config.vocab_size - 1}",
-                mend="the vocabulary of the network's own directory",
+                fix="the vocabulary of the network's own directory",
             )
         self._know(last)
         return short, max(long, 1)

@@ -133,7 +133,7 @@ def laned(module: nn.Module, lanes: int) -> nn.Module:
                 f"the layer '{name}' of the network has no form for several lanes",
                 got=type(layer).__name__,
                 expected=", ".join(kind.__name__ for kind in _LAYERS),
-                mend="lanes: 1",
+                fix="lanes: 1",
             )
         if make is not None:
             parent, _, last = name.rpartition(".")

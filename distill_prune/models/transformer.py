@@ -57,7 +57,7 @@ class Transformer(Encoder):
         """
         if x.is_floating_point():
             if self.heads is not None:
-                raise DataError("word embeddings do not say which task they are of", mend="a network without `heads`")
+                raise DataError("word embeddings do not say which task they are of", fix="a network without `heads`")
             if x.shape[2] != self.config.hidden_size:
                 raise DataError("word embeddings of another network's width", got=x.shape[2], expected=self.config.hidden_size)
             self._hold(x.shape[1])
@@ -125,7 +125,7 @@ class Masked(Encoder):
             DataError: no word piece is asked, or one that the network does not have is there, or too long a sentence.
         """
         if x.is_floating_point():
-            raise DataError("word embeddings do not say which word pieces are asked", mend="tokens, or a network of classes")
+            raise DataError("word embeddings do not say which word pieces are asked", fix="tokens, or a network of classes")
         x, padded = self._cut(x, layout)
         ids, segments = x.unbind(1)
         h = self.bert.embeddings(input_ids=ids, token_type_ids=(segments - 1) % 2)
@@ -142,7 +142,7 @@ class Masked(Encoder):
                 "tokens of no masked language modelling: no word piece is asked",
                 got=f"segments up to {last}",
                 expected="3 or 4 where one is",
-                mend="data: {name: masked}",
+                fix="data: {name: masked}",
             )
 
 
@@ -157,7 +157,7 @@ def build(settings: EncoderSettings, shape: tuple[int, ...], classes: int) -> nn
     if settings.config is None:
         raise ConfigError(
             f"model '{settings.name}' does not know its encoder's sizes",
-            mend="distill_prune.models.resolved(settings), which reads them from the encoder's directory",
+            fix="distill_prune.models.resolved(settings), which reads them from the encoder's directory",
         )
     config = Configuration(**settings.config)
     if len(shape) != 2 or (shape[0] != 2 and shape[1] != config.hidden_size):

@@ -31,7 +31,7 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyse
         raise StoreError(
             f"'{ref}' is not a synthetic set",
             got=f"{synthetic.stage}/{synthetic.key[:12]}",
-            mend="`distill-prune ls distill`",
+            fix="`distill-prune ls distill`",
         )
     manifest = store.manifest("distill", synthetic.key)
     raw: dict[str, Json] = {"model": canonical(manifest.settings.get("model") or {})}
@@ -40,7 +40,7 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyse
     if not model:
         raise UserError(
             "the set was made without a network, so the one to evaluate it with must be named",
-            mend="--set model.name=convnet --set model.width=16 ...",
+            fix="--set model.name=convnet --set model.width=16 ...",
         )
     if not isinstance(others, dict):
         raise ConfigError("'architectures' in --set", got=repr(others), expected="a mapping of names to networks")
@@ -73,11 +73,11 @@ def _data(store: Store, made_from: str, dataset: object) -> str:
     if not made_from:
         raise UserError(
             "the set was imported without its data set, so the one to test it on must be named",
-            mend="--set dataset=KEY: `distill-prune data PIPELINE` makes one, `distill-prune ls data` lists them",
+            fix="--set dataset=KEY: `distill-prune data PIPELINE` makes one, `distill-prune ls data` lists them",
         )
     if not store.has("data", made_from):
         raise StoreError(
-            f"the set's data, {made_from[:12]}, are not in the store", mend="`distill-prune data PIPELINE` makes them"
+            f"the set's data, {made_from[:12]}, are not in the store", fix="`distill-prune data PIPELINE` makes them"
         )
     return made_from
 

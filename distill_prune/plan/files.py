@@ -57,7 +57,7 @@ def _read(path: Path) -> dict[str, Json]:
             raise yaml.YAMLError(f"more than {PIPELINE_BYTES:,} bytes")
         raw = parse_yaml(content.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"'{path}' is not YAML", got=problem, mend="correct the file at that place") from problem
+        raise ConfigError(f"'{path}' is not YAML", got=problem, fix="correct the file at that place") from problem
     except OSError as problem:
         raise system_error(f"'{path}' cannot be read", problem, kind=ConfigError) from problem
     if not isinstance(raw, dict):

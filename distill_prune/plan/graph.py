@@ -131,6 +131,6 @@ def _stored(method: Stored, store: Store, name: str, data: str) -> str:
             f"distill.{name}: the set '{method.ref}' was made from other data than this pipeline's",
             got=f"data {made_from[:12]}" if made_from else "a set that was imported without `dataset`",
             expected=f"data {data[:12]}",
-            mend=f"the same data section, or distill.{name}.other_data: true where this is meant",
+            fix=f"the same data section, or distill.{name}.other_data: true where this is meant",
         )
     return ref.key

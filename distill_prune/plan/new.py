@@ -43,7 +43,7 @@ def new_pipeline(name: str, data: Path, tokenizer: str | None = None) -> Written
         return Written(_text_study(name, source), source, None)
     seen = survey(source)
     if seen is None:
-        raise DataError(f"'{data}' cannot be looked at", mend="npz, a folder of images, or a TSV file")
+        raise DataError(f"'{data}' cannot be looked at", fix="npz, a folder of images, or a TSV file")
     there = {"rows": sum(seen.splits[:2]), "test_rows": seen.splits[2]}
     more = {name: most for name, most in (("rows", ROWS), ("test_rows", TEST_ROWS)) if there[name] > most}
     if more:

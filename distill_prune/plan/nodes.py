@@ -107,7 +107,7 @@ class Graph:
                 f"the pipeline asks for more than {ARTIFACTS:,} artifacts",
                 got=f"{len(self.pipeline.seeds)} seeds, {len(self.pipeline.arms)} arms, {self.pipeline.prune.levels} levels, "
                 f"{self.pipeline.retrain.copies} copies, {self.pipeline.experts.count} experts",
-                mend="several pipelines",
+                fix="several pipelines",
             )
         self.nodes.setdefault(key, Node(stage, key, job, dict(inputs), label, kind or stage))
         return key

@@ -144,7 +144,7 @@ def _rewound(step: Step, begin: State, trained: State, mask: Mask, model: Model 
     model = needed(model, "a network", "rewind.head")
     if not model.head:
         raise UserError(
-            f"rewind.head is '{step.head}', and this network names no head", mend="leave prune.rewind.head out of the pipeline"
+            f"rewind.head is '{step.head}', and this network names no head", fix="leave prune.rewind.head out of the pipeline"
         )
     other = trained if step.head == "carry" else model.drawn(streams.seed, *streams.names, "head", **dict(streams.parts))
     return {**source, **select(other, model.head)}

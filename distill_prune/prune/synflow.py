@@ -71,7 +71,7 @@ def cost(settings: Settings, level: LevelNetwork) -> Cost:
     """
     model = level.model
     if len(model.shape) != 3:
-        raise UserError("synflow sends ones through a network of images, and this one takes text", mend="another criterion")
+        raise UserError("synflow sends ones through a network of images, and this one takes text", fix="another criterion")
     return Cost(0, 0, flops_of_step(model, 2, torch.Size(model.shape)) // 2)
 
 

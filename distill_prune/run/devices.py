@@ -38,4 +38,4 @@ def check_device(device: str) -> None:
 
     have = ["cpu", *(f"cuda:{i}" for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0))]
     if device not in have and not (device == "cuda" and len(have) > 1):
-        raise DeviceError(f"there is no device '{device}' on this machine", expected=", ".join(have), mend="--device cpu")
+        raise DeviceError(f"there is no device '{device}' on this machine", expected=", ".join(have), fix="--device cpu")

@@ -140,7 +140,7 @@ class Parcel:
         """
         node: Node = pickle.loads(self.pickled)
         if identity(node.stage, VERSIONS[node.stage], node.job.identity(), node.inputs) != node.key:
-            raise UserError("the code of a plugin changed while it was being used", mend="run again")
+            raise UserError("the code of a plugin changed while it was being used", fix="run again")
         return node
 
 
@@ -156,7 +156,7 @@ def attempt(key: str, label: str, hear: Hear, work: Callable[[], Result]) -> Res
         error.label = label
         return Failed(key, error)
     except MemoryError:
-        return Failed(key, RunError(f"{label}: out of memory", mend="fewer --workers, or smaller batches"))
+        return Failed(key, RunError(f"{label}: out of memory", fix="fewer --workers, or smaller batches"))
     except Exception as problem:
         place = traceback.extract_tb(problem.__traceback__)[-1]
         where = f"({place.filename}, line {place.lineno})"

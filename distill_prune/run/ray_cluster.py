@@ -36,7 +36,7 @@ def library() -> Any:
         with _interrupts_later():
             return importlib.import_module("ray")
     except ImportError as problem:
-        raise UserError("Ray is not installed", mend="pip install 'distill-prune[ray]'") from problem
+        raise UserError("Ray is not installed", fix="pip install 'distill-prune[ray]'") from problem
 
 
 def address() -> str | None:
@@ -53,7 +53,7 @@ def address() -> str | None:
             "$RAY_ADDRESS is no address of a cluster",
             got=where,
             expected="HOST:PORT of its head, or auto",
-            mend="run on a node of the cluster, e.g. by `ray job submit`",
+            fix="run on a node of the cluster, e.g. by `ray job submit`",
         )
     return where
 
@@ -128,13 +128,13 @@ def _unreachable(ray: Any, where: str | None, problem: BaseException) -> UserErr
     while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
         chain.append(cause)
     if any(isinstance(p, ray.exceptions.AuthenticationError) for p in chain):
-        mend = "RAY_AUTH_MODE (token or disabled) as on the nodes, and their token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
-        return UserError(f"the Ray cluster at '{where}' does not know this driver's token", mend=mend)
+        fix = "RAY_AUTH_MODE (token or disabled) as on the nodes, and their token in RAY_AUTH_TOKEN or ~/.ray/auth_token"
+        return UserError(f"the Ray cluster at '{where}' does not know this driver's token", fix=fix)
     got = next(iter(str(problem).splitlines()), type(problem).__name__)
     if where is None:
-        return UserError("Ray cannot start on this machine", got=got, mend="--executor processes")
-    mend = "`ray start --head` makes a cluster; RAY_ADDRESS=auto finds the one that runs on this machine"
-    return UserError(f"no Ray cluster can be used at '{where}'", got=got, mend=mend)
+        return UserError("Ray cannot start on this machine", got=got, fix="--executor processes")
+    fix = "`ray start --head` makes a cluster; RAY_ADDRESS=auto finds the one that runs on this machine"
+    return UserError(f"no Ray cluster can be used at '{where}'", got=got, fix=fix)
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def share(nodes: Iterable[Mapping[str, float]], device: str, threads: int, worke
         raise DeviceError(f"--executor ray does not take '{device}'", expected="cpu, or cuda: Ray chooses which GPU")
     gpus = sum(int(n.get("GPU", 0)) for n in nodes)
     if not gpus:
-        raise DeviceError("no node of the Ray cluster has a GPU", mend="--device cpu")
+        raise DeviceError("no node of the Ray cluster has a GPU", fix="--device cpu")
     each = math.ceil((workers or gpus) / gpus)
     return Share(threads, math.floor(10_000 / each) / 10_000)  # Ray counts in ten-thousandths
 

@@ -141,7 +141,7 @@ def check_versions(node: str, here: Mapping[str, str], there: Mapping[str, str])
             f"the Ray node {node} has other versions than the driver, and would make other bits",
             got=", ".join(f"{n} {here.get(n, 'missing')}" for n in names),
             expected=", ".join(f"{n} {there.get(n, 'missing')}" for n in names),
-            mend="the same environment on every node",
+            fix="the same environment on every node",
         )
 
 
@@ -157,7 +157,7 @@ def check_store(node: str, root: Path, beacon: str) -> None:
             raise StoreError(
                 f"the store '{root}' is not there on the Ray node {node}, or is another one",
                 expected="a folder of a shared file system, at the same path on every node",
-                mend="--store, or $DISTILL_PRUNE_STORE",
+                fix="--store, or $DISTILL_PRUNE_STORE",
             )
         time.sleep(0.1)
     try:
@@ -170,7 +170,7 @@ def check_store(node: str, root: Path, beacon: str) -> None:
             f"locks in the store '{root}' do not hold on the Ray node {node}",
             got=got,
             expected="a file system whose locks (flock) hold across nodes",
-            mend="other mount options (docs/scaling.md), or another --store",
+            fix="other mount options (docs/scaling.md), or another --store",
         )
 
 
@@ -273,7 +273,7 @@ class RayWorkers:
             answer = reply.result()
         except self._ray.exceptions.RayTaskError as problem:
             got = str(problem).strip().splitlines()[-1]
-            raise UserError("a Ray worker cannot start", got=got, mend="the same environment on every node") from None
+            raise UserError("a Ray worker cannot start", got=got, fix="the same environment on every node") from None
         except self._ray.exceptions.RayError as problem:
             if worker.starts == STARTS:
                 raise RunError(f"a Ray worker died as it started, {STARTS} times", got=problem) from None
@@ -323,8 +323,8 @@ class RayWorkers:
         if any(worker.where for worker in self._pool):
             self._alive = time.monotonic()
         elif time.monotonic() - self._alive > self._patience:
-            mend = "`ray status` on a node of it" if address() else "run again: what is finished is kept"
-            raise RunError(f"no worker of the Ray cluster for {self._patience:.0f} s", mend=mend)
+            fix = "`ray status` on a node of it" if address() else "run again: what is finished is kept"
+            raise RunError(f"no worker of the Ray cluster for {self._patience:.0f} s", fix=fix)
         return sum(bool(worker.where) and not worker.nodes for worker in self._pool)
 
     def submit(self, nodes: Sequence[Node]) -> None:

@@ -84,7 +84,7 @@ class Reader:
                 "the tokenizer has more word pieces than the network",
                 got=images.vocabulary,
                 expected=f"at most {embedded}",
-                mend="data.tokenizer: the directory of the network",
+                fix="data.tokenizer: the directory of the network",
             )
         if isinstance(images, Sentences) and images.heads:
             settings = settings.model_copy(update={"heads": images.heads})

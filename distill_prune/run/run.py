@@ -145,8 +145,8 @@ class _Run:
         if self._tried(node.key) < TRIES:
             self.watcher.warn(f"{node.label}: {why}; trying again")
             return
-        mend = "`distill-prune doctor`; more memory, or fewer --workers"
-        self.failure = RunError(f"{node.label}: {why}, {TRIES} times", mend=mend)
+        fix = "`distill-prune doctor`; more memory, or fewer --workers"
+        self.failure = RunError(f"{node.label}: {why}, {TRIES} times", fix=fix)
 
     def _tried(self, key: str) -> int:
         self._tries[key] = self._tries.get(key, 0) + 1
@@ -163,7 +163,7 @@ class _Run:
         self._take_back_all(key)
         if not known or tries >= TRIES:
             why = f"{TRIES} times" if known else "and is not made by this pipeline"
-            self.failure = RunError(f"{stage} {key[:12]} was damaged ({reason}) {why}", mend="make or import it again")
+            self.failure = RunError(f"{stage} {key[:12]} was damaged ({reason}) {why}", fix="make or import it again")
             return
         stack = [key]
         while stack:

@@ -56,7 +56,7 @@ def compute(node: Node, reader: Reader, progress: Progress) -> Parts:
 def _data(job: DataJob) -> Parts:
     now = fingerprint(job.source)
     if now != job.fingerprint:
-        raise UserError("the data source changed while it was being used", got=now, expected=job.fingerprint, mend="run again")
+        raise UserError("the data source changed while it was being used", got=now, expected=job.fingerprint, fix="run again")
     return prepare(job.source).parts()
 
 

@@ -154,7 +154,7 @@ def aside(target: Path) -> Iterator[IO[bytes]]:
     path = target.with_name(f".{target.name}.{secrets.token_hex(8)}")
     try:
         if target.is_dir():
-            raise UserError(f"'{target}' is a folder", expected="the name of a file", mend="name a file in it")
+            raise UserError(f"'{target}' is a folder", expected="the name of a file", fix="name a file in it")
         with path.open("xb") as file:
             yield file
             file.flush()

@@ -91,7 +91,7 @@ def not_written(root: Path, what: str, problem: OSError) -> DistillPruneError:
     return StoreError(
         f"the store '{root}' cannot be written to",
         got=f"{problem.strerror}: {problem.filename or root}",
-        mend="another --store, or the permission to use this one",
+        fix="another --store, or the permission to use this one",
     )
 
 
@@ -105,4 +105,4 @@ def no_links(root: Path, path: Path) -> None:
         if at == root:
             return
         if at.is_symlink():
-            raise StoreError(f"'{at}' is a link, and nothing in a store is written through one", mend="remove the link")
+            raise StoreError(f"'{at}' is a link, and nothing in a store is written through one", fix="remove the link")

@@ -107,7 +107,7 @@ def removable(store: Store, refs: Collection[Ref], *, with_dependents: bool) -> 
             if len(others) > 1
             else "another artifact of the store was made from what is to be removed",
             got=named + (f" and {len(others) - 3} more" if len(others) > 3 else ""),
-            mend="--with-dependents removes them too",
+            fix="--with-dependents removes them too",
         )
     chosen = lineage.last_first(after)
     if at_work := [r for r in chosen if busy(store, r.key)]:
@@ -120,7 +120,7 @@ def removable(store: Store, refs: Collection[Ref], *, with_dependents: bool) -> 
 
 def _busy_error(item: Item, why: str = "is being worked on by another process") -> StoreError:
     name = f"{item.ref.stage} {item.ref.key[:12]}" if item.ref else item.path.name
-    return StoreError(f"{name} {why}", mend="wait until that run has ended, or end it")
+    return StoreError(f"{name} {why}", fix="wait until that run has ended, or end it")
 
 
 def litter(store: Store, spared: Collection[str] = ()) -> list[Item]:

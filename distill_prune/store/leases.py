@@ -82,7 +82,7 @@ def _keys(path: Path) -> set[str]:
         keys = read(path, _KEYS)
     except (BadDocument, PermissionError) as problem:
         raise StoreError(
-            f"'{path}' does not say what a live run needs", got=problem, mend="wait until that run has ended, or end it"
+            f"'{path}' does not say what a live run needs", got=problem, fix="wait until that run has ended, or end it"
         ) from problem
     return set(keys)
 

@@ -75,7 +75,7 @@ def _there(path: Path) -> int:
         if forbidden(problem):
             return os.open(path, os.O_RDONLY | _FLAGS)
         if problem.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
-            raise StoreError(f"'{path}' is no lock file", got=problem.strerror, mend="remove it") from problem
+            raise StoreError(f"'{path}' is no lock file", got=problem.strerror, fix="remove it") from problem
         raise
 
 

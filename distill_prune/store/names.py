@@ -49,7 +49,7 @@ def names(root: Path) -> dict[str, str]:
             f"'{path}' cannot be used",
             got=problem,
             expected="a JSON object of names and whole keys",
-            mend="repair or delete it: it holds nothing but the names that `tag` gave",
+            fix="repair or delete it: it holds nothing but the names that `tag` gave",
         ) from problem
 
 

@@ -75,9 +75,9 @@ class Store:
         try:
             os.fspath(self.root).encode()
         except UnicodeEncodeError as problem:
-            raise StoreError(f"the store's path {str(root)!a} is not UTF-8", mend="another --store") from problem
+            raise StoreError(f"the store's path {str(root)!a} is not UTF-8", fix="another --store") from problem
         if self.root.exists() and not self.root.is_dir():
-            raise StoreError(f"the store '{self.root}' is a file", expected="a folder", mend="another --store")
+            raise StoreError(f"the store '{self.root}' is a file", expected="a folder", fix="another --store")
         if create and not self.root.exists():
             try:
                 for name in (*STAGES, ".work", ".locks"):
@@ -93,7 +93,7 @@ class Store:
             StoreError: the folder is not there.
         """
         if not self.root.is_dir():
-            raise StoreError(f"the store '{self.root}' is not there", mend="Store(path, create=True), or the path of a store")
+            raise StoreError(f"the store '{self.root}' is not there", fix="Store(path, create=True), or the path of a store")
 
     def path(self, stage: str, key: str) -> Path:
         return self.root / stage / key
@@ -258,7 +258,7 @@ class Store:
                 folder.rename(folder.with_name(f"{key}.{secrets.token_hex(8)}"))
             except OSError as problem:
                 raise StoreError(
-                    f"'{folder}' is a link, or another user's, and cannot be moved", got=problem.strerror, mend="remove it"
+                    f"'{folder}' is a link, or another user's, and cannot be moved", got=problem.strerror, fix="remove it"
                 ) from problem
         return folder
 
@@ -338,10 +338,10 @@ class Store:
             raise StoreError(
                 f"'{ref}' stands for {len(matches)} artifacts of '{self.root}'",
                 got=", ".join(f"{r.stage}/{r.key[:12]}" for r in matches[:5]),
-                mend="more digits of the key",
+                fix="more digits of the key",
             )
         raise StoreError(
             f"'{ref}' names no artifact of the store '{self.root}'",
             expected="a name, or at least 4 digits of a key" + (f"; {nearest(ref, tags)}" if tags else ""),
-            mend="`distill-prune ls` lists them",
+            fix="`distill-prune ls` lists them",
         )

@@ -92,7 +92,7 @@ def examine(path: Path) -> Archive:
             f"'{path}' cannot be unpacked; nothing was written",
             got=_why(problem),
             expected="a whole file that `distill-prune pack` wrote",
-            mend="fetch or pack it again",
+            fix="fetch or pack it again",
         ) from problem
     return Archive(path, index, {name: start for name, (start, _) in members.items()})
 
@@ -207,7 +207,7 @@ def unpack(archive: Archive, store: Store) -> Unpacked:
             f"there is no room for the artifacts of '{archive.path}' in the store '{store.root}'",
             got=f"{free / 1e6:.1f} MB free",
             expected=f"{needs / 1e6:.1f} MB",
-            mend="another --store, or `distill-prune gc`",
+            fix="another --store, or `distill-prune gc`",
         )
     with opened(archive.path) as file:
         for artifact in index.artifacts:
@@ -244,7 +244,7 @@ def _publish(file: IO[bytes], archive: Archive, artifact: Packed, store: Store) 
                     out.flush()
                     os.fsync(out.fileno())
                 if sha != known.sha256:
-                    raise RunError(f"'{archive.path}' changed while it was being unpacked", mend="unpack it again")
+                    raise RunError(f"'{archive.path}' changed while it was being unpacked", fix="unpack it again")
             store.publish(stage, key, new)
         except OSError as problem:
             raise not_written(store.root, f"{stage} {key[:12]}", problem) from problem

@@ -69,7 +69,7 @@ def difference(store: Store, a: str, b: str, other: Store | None = None) -> Reco
             f"'{a}' and '{b}' cannot be laid side by side",
             got=" and ".join(f"{r.stage}/{r.key[:12]}" for r in sides),
             expected="two tickets (or retrained copies of them), or two synthetic sets",
-            mend="`distill-prune ls prune` and `distill-prune ls distill` list them",
+            fix="`distill-prune ls prune` and `distill-prune ls distill` list them",
         )
     tickets = stages == {"prune"}
     return {

@@ -58,14 +58,14 @@ def bring_in(store: Store, form: str, paths: Sequence[Path], assignments: Sequen
     """
     module = FORMATS[form]
     if module.read is None:
-        raise UserError(f"format '{form}' can be exported only", mend="`distill-prune import --help` lists the formats")
+        raise UserError(f"format '{form}' can be exported only", fix="`distill-prune import --help` lists the formats")
     raw: dict[str, Any] = {}
     override(raw, assignments)
     dataset, model = raw.pop("dataset", None), raw.pop("model", None)
     origin, data = _origin(store, dataset)
     if model is not None:
         if origin.shape is None or origin.classes is None:
-            raise ConfigError("a network needs the shape and classes of its data", mend="--set dataset=REF or a known name")
+            raise ConfigError("a network needs the shape and classes of its data", fix="--set dataset=REF or a known name")
         known = resolved(entry(MODELS, model, "model", "--set"))
         built = Reader(store, "cpu").model_for(known, data) if data else build_model(known, origin.shape, len(origin.classes))
         model = known.identity()
@@ -99,7 +99,7 @@ def _origin(store: Store, dataset: object) -> tuple[Origin, str]:
             f"dataset '{name}' is not a prepared data set",
             got=f"{ref.stage}/{ref.key[:12]}",
             expected=f"an artifact of stage data, or one of {', '.join(KNOWN)}",
-            mend="`distill-prune data PIPELINE` makes one, `distill-prune ls data` lists them",
+            fix="`distill-prune data PIPELINE` makes one, `distill-prune ls data` lists them",
         )
     images = Reader(store, "cpu").images(ref.key)
     return Origin(images.classes, images.transform, images.shape), ref.key
@@ -121,7 +121,7 @@ def _publish(
         return Imported(Ref(stage, key), label, True)
     with store.lock(key) as mine:
         if not mine:
-            raise StoreError(f"{stage} {key[:12]} is being written by another run", mend="try again")
+            raise StoreError(f"{stage} {key[:12]} is being written by another run", fix="try again")
         if store.sound(stage, key):
             return Imported(Ref(stage, key), label, True)
         provenance = Provenance(
@@ -153,7 +153,7 @@ def take_out(store: Store, ref: str, form: str, path: Path) -> tuple[list[Path],
     """
     module = FORMATS[form]
     if module.write is None:
-        raise UserError(f"format '{form}' can be imported only", mend="`distill-prune export --help` lists the formats")
+        raise UserError(f"format '{form}' can be imported only", fix="`distill-prune export --help` lists the formats")
     export = _export(store, ref, module.KIND)
     measured = None
     if isinstance(export.noun, Ticket | Weights) and export.model is not None and export.ticket is not None:
@@ -200,7 +200,7 @@ def _network(store: Store, reader: Reader, target: Ref, noun: Ticket | Weights, 
         if isinstance(noun, Weights):
             raise DataError(
                 f"the data {str(data)[:12]} that the network was trained on are not in the store",
-                mend="`distill-prune data PIPELINE` makes them",
+                fix="`distill-prune data PIPELINE` makes them",
             )
         return Export(noun, None, ticket)
     model = reader.model_for(entry(MODELS, settings, "model", "the manifest"), data)

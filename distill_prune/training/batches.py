@@ -25,5 +25,5 @@ def check_batches(model: Model, recipe: Recipe, examples: int) -> None:
             "a batch of one example has no statistics for the network's batch norm",
             got=f"{examples} examples in batches of {recipe.batch}",
             expected="a last batch of 2 or more where maps have one pixel",
-            mend="another batch, or other rows of the data",
+            fix="another batch, or other rows of the data",
         ) from problem

@@ -59,7 +59,7 @@ def check_independence(training: Training, lanes: int, device: str | torch.devic
             f"{lanes} lanes of this network are not independent of each other",
             got=got,
             expected="layers that act on one channel at a time, or are convolutions, norms or linear layers of torch",
-            mend="lanes: 1 (--set lanes=1)",
+            fix="lanes: 1 (--set lanes=1)",
         )
     _checked.add(kind)
 

@@ -208,7 +208,7 @@ def _end(total: int, first: int, last: int | None) -> int:
             "training would leave its schedule",
             got=f"from step {first} to step {last} of {total}",
             expected="a rewinding step k below the length of the recipe",
-            mend="a smaller prune.rewind.k",
+            fix="a smaller prune.rewind.k",
         )
     return last
 
@@ -222,8 +222,8 @@ def _check(recipe: Recipe, examples: Examples, model: Model) -> None:
     """
     for_images = {"augment": recipe.augment != "none", "cutmix": recipe.cutmix > 0}
     for name in (n for n, asked in for_images.items() if asked and examples.text):
-        raise UserError(f"{name} is for images, and these examples are text", mend=f"leave {name} out of the recipe")
+        raise UserError(f"{name} is for images, and these examples are text", fix=f"leave {name} out of the recipe")
     if examples.tokens and isinstance(model.module, Encoder):
         model.module.check(examples.x)
     if model.heads and recipe.label_smoothing:
-        raise UserError("label_smoothing would reach the classes of other tasks' heads", mend="leave it out of the recipe")
+        raise UserError("label_smoothing would reach the classes of other tasks' heads", fix="leave it out of the recipe")

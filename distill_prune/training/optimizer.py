@@ -28,7 +28,7 @@ def groups_of(recipe: Recipe, model: Model, module: nn.Module) -> list[tuple[flo
         raise UserError(
             "head_lr is a learning rate of the task's head, and this network names none",
             got=recipe.head_lr,
-            mend="leave head_lr out of the recipe",
+            fix="leave head_lr out of the recipe",
         )
     body, head = ([p for n, p in trained.items() if (n in model.head) is inside] for inside in (False, True))
     return [(1.0, body), (recipe.head_lr / recipe.lr, head)]

@@ -30,7 +30,7 @@ def epoch_order(examples: Examples, recipe: Recipe, generator: torch.Generator) 
         return order
     lengths = examples.lengths
     if lengths is None:
-        raise UserError("batches: by_length groups sentences, and these examples are none", mend="leave `batches` out")
+        raise UserError("batches: by_length groups sentences, and these examples are none", fix="leave `batches` out")
     lengths, size = lengths.cpu(), recipe.batch
     pools = [pool[torch.argsort(lengths[pool], stable=True)] for pool in torch.split(order, POOL * size)]
     grouped = torch.split(torch.cat(pools), size)

@@ -132,7 +132,7 @@ class Run:
                 self.failures[index] = NonFiniteError(
                     f"the training loss is not finite in epoch {epoch + 1}",
                     got=mean,
-                    mend="a smaller learning rate, or a warm-up",
+                    fix="a smaller learning rate, or a warm-up",
                 )
         self.epoch_loss, self.begun = torch.zeros_like(self.epoch_loss), self.step
         if whole:
