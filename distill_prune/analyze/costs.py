@@ -11,12 +11,12 @@ KINDS: tuple[Literal["images", "steps", "flops"], ...] = ("images", "steps", "fl
 
 
 def totals(arm: ArmRecord, arms: Sequence[ArmRecord], costs: Costs) -> CostRow:
-    """Mask search of the whole chain, mean over seeds; then with distillation; then with experts, too. A chain that begins
+    """Mask search of the whole chain, mean over chains; then with distillation; then with experts, too. A chain that begins
     with another arm's levels has that arm's set to pay for as well. None where a part is not known."""
-    chains: dict[int, dict[str, int]] = {}
+    chains: dict[tuple[int, int | None], dict[str, int]] = {}
     for spent in costs.get("search") or ():
         if spent["arm"] == arm["name"]:
-            chain = chains.setdefault(spent["seed"], dict.fromkeys(KINDS, 0))
+            chain = chains.setdefault((spent["seed"], spent.get("draw")), dict.fromkeys(KINDS, 0))
             for kind in KINDS:
                 chain[kind] += spent[kind]
     search: Total | None = {k: sum(c[k] for c in chains.values()) / len(chains) for k in KINDS} if chains else None
@@ -33,7 +33,7 @@ def totals(arm: ArmRecord, arms: Sequence[ArmRecord], costs: Costs) -> CostRow:
     distilled = plus(search, "distill")
     return {
         "arm": arm["name"],
-        "n": len(chains),
+        "n": len({seed for seed, _ in chains}),
         "search": search,
         "with_distillation": distilled,
         "with_experts": plus(distilled, "experts"),

@@ -32,12 +32,16 @@ class Interval(TypedDict):
 class Estimate(Interval):
     """An interval of `n` values with their standard deviation; what one value cannot tell is None.
 
-    `skewness` is that of the mean, where the interval is corrected for it.
+    `skewness` is that of the mean, where the interval is corrected for it. Over several draws of the sets there are their
+    number `sets`, and the deviations between sets and between initialisations, where these can be told apart.
     """
 
     sd: float | None
     n: int
     skewness: NotRequired[float]
+    sets: NotRequired[int]
+    sd_sets: NotRequired[float]
+    sd_seeds: NotRequired[float]
 
 
 def estimate(values: Sequence[float]) -> Estimate:

@@ -22,7 +22,15 @@ def notes(
     """Sentences, the statistical ones first. `paired` and `costs` are the summary's."""
     sentences = [*_statistics(units, paired, claim_p)]
     sets = [name for name in dict.fromkeys(a["images"] for a in arms) if name != "real"]
-    if sets:
+    if draws := sorted({u["draw"] for u in units if "draw" in u}):
+        places = {(u["seed"], u["draw"]) for u in units if "draw" in u}
+        nested = len(places) == len({seed for seed, _ in places})
+        sentences.append(
+            f"Every set was drawn {len(draws)} times ({', '.join(sets)}), and each initialisation was pruned with "
+            f"{'one draw' if nested else 'every draw'}. Intervals and tests cover other sets as well as other "
+            "initialisations."
+        )
+    elif sets:
         sentences.append(
             f"Intervals are conditional on the sets of images at hand, one each ({', '.join(sets)}): they cover other "
             "initialisations, and do not cover another run of distillation or another draw of a subset."

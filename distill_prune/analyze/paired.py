@@ -1,8 +1,9 @@
 """Paired differences: every arm minus its control within initialisations, with exact p-values and what may be claimed.
 
-A difference is taken at equal seed and level, and in a scan at equal rewinding step. Its 95 % interval is Student's; p is
-that of the exact sign-flip test (estimate.py); `p_holm` is p corrected for all rows of the same metric (Holm). A claim
-needs 6 pairs, an interval without zero and, where the settings ask, a largest p; it is not corrected.
+A difference is taken at equal seed and level, in a scan at equal rewinding step, and of several draws of the sets at equal
+draw. Its 95 % interval is Student's, over several draws that of sets.py; p is that of the exact sign-flip test; `p_holm` is p
+corrected for all rows of the same metric (Holm). A claim needs 6 initialisations, and 6 sets where there are several, an
+interval without zero and, where the settings ask, a largest p; it is not corrected.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from itertools import product
 
 from distill_prune.analyze.declared import tested
-from distill_prune.analyze.estimate import Estimate, estimate, holm, sign_flip_p, smallest_p
+from distill_prune.analyze.estimate import Estimate, holm
 from distill_prune.analyze.metric import Metric
-from distill_prune.analyze.records import ArmRecord, PairedRow, Unit, value
+from distill_prune.analyze.records import ArmRecord, PairedRow, Unit
+from distill_prune.analyze.sets import by_place, exact_p, known, minus, over
 
 CLAIMS_FROM = 6
 ROUNDING = 1e-14
@@ -49,9 +51,10 @@ def differences(
 ) -> list[PairedRow]:
     """One row an arm, pruned level and metric that both arms have; level 0 is shared by all arms."""
     labels = {a["name"]: a.get("label") or a["name"] for a in arms}
-    units_by_place: dict[tuple[str, int], dict[int, Unit]] = {}
+    groups: dict[tuple[str, int], list[Unit]] = {}
     for u in units:
-        units_by_place.setdefault((u["arm"], u["level"]), {}).setdefault(u["seed"], u)
+        groups.setdefault((u["arm"], u["level"]), []).append(u)
+    units_by_place = {group: by_place(members) for group, members in groups.items()}
     rows: list[PairedRow] = []
     levels = sorted({level for _, level in units_by_place} - {0})
     for arm, level in product(arms, levels):
@@ -60,15 +63,12 @@ def differences(
             continue
         name = arm["name"]
         treated, controls = units_by_place.get((name, level), {}), units_by_place.get((control, level), {})
-        seeds = sorted(treated.keys() & controls.keys())
         for metric in metrics.values():
-            values = [(value(treated[s], metric.name), value(controls[s], metric.name)) for s in seeds]
-            pairs = [(a, b) for a, b in values if a is not None and b is not None]
-            if not pairs:
+            by_pair, size = minus(known(treated, metric.name), known(controls, metric.name))
+            if not by_pair:
                 continue
-            by_pair = [a - b for a, b in pairs]
-            difference = estimate(by_pair)
-            p = sign_flip_p(by_pair, ROUNDING * sum(abs(a) + abs(b) for a, b in pairs))
+            difference = over(by_pair)
+            p, smallest = exact_p(by_pair, ROUNDING * size)
             rows.append(
                 {
                     "arm": name,
@@ -77,7 +77,7 @@ def differences(
                     "metric": metric.name,
                     "difference": difference,
                     "p": p,
-                    "p_smallest": smallest_p(len(pairs)),
+                    "p_smallest": smallest,
                     "claim": _claim(labels[name], labels[control], metric, level, difference) if p <= claim_p else None,
                 }
             )

@@ -21,9 +21,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from distill_prune.analyze.estimate import Estimate, dependent, estimate
+from distill_prune.analyze.estimate import Estimate, dependent
 from distill_prune.analyze.metric import ACCURACY, BARRIER
 from distill_prune.analyze.records import ReachOf, Row, Unit, value, verdict_on
+from distill_prune.analyze.sets import Place, over
 from distill_prune.analyze.verdict import DECIDABLE_FROM, MATCHING, STABLE, STABLE_BELOW, Property, Verdict
 
 
@@ -48,13 +49,13 @@ def stable(barrier: Estimate | None) -> Verdict:
     return Verdict.of(barrier["mean"] < STABLE_BELOW)
 
 
-def reach(rows: Sequence[Row], levels: Mapping[int, Mapping[int, Unit]], least: float | None) -> tuple[ReachOf, ReachOf]:
-    """The largest matching and the largest stable sparsity of one arm, by its rows and by its units {level: {seed: unit}}.
+def reach(rows: Sequence[Row], levels: Mapping[int, Mapping[Place, Unit]], least: float | None) -> tuple[ReachOf, ReachOf]:
+    """The largest matching and the largest stable sparsity of one arm, by its rows and by its units {level: {place: unit}}.
 
     Each has `last` (of the verdicts; None where none is yes), `known` (whether any verdict was decided), `units` (estimate
     over initialisations; None where there is nothing to compare them with) and `at_least` (how many are censored).
     """
-    pruned = [unit for level, by_seed in levels.items() if level for unit in by_seed.values()]
+    pruned = [unit for level, units in levels.items() if level for unit in units.values()]
     accuracies = [(u, accuracy) for u in pruned if (accuracy := value(u, ACCURACY)) is not None]
     barriers = [(u, barrier) for u in pruned if (barrier := value(u, BARRIER)) is not None]
     pruned_rows = [r for r in rows if r["level"]]
@@ -66,14 +67,14 @@ def reach(rows: Sequence[Row], levels: Mapping[int, Mapping[int, Unit]], least: 
 
 def _largest(prop: Property, rows: Sequence[Row], units: Sequence[tuple[Unit, bool]]) -> ReachOf:
     """Of one property, from an arm's pruned rows and from its pruned units, each with whether it has the property."""
-    by_seed: dict[int, list[tuple[float, bool]]] = {}
+    at: dict[Place, list[tuple[float, bool]]] = {}
     for unit, holds in units:
-        by_seed.setdefault(unit["seed"], []).append((unit["sparsity"], holds))
-    reached = [max((sparsity for sparsity, holds in levels if holds), default=0.0) for levels in by_seed.values()]
+        at.setdefault(Place(unit["seed"], unit.get("draw")), []).append((unit["sparsity"], holds))
+    reached = {place: max((sparsity for sparsity, holds in levels if holds), default=0.0) for place, levels in at.items()}
     verdicts = [(r["sparsity"], verdict_on(r, prop)) for r in rows]
     return {
         "last": max((sparsity for sparsity, verdict in verdicts if verdict is Verdict.YES), default=None),
         "known": any(verdict is not None and verdict.decided for _, verdict in verdicts),
-        "units": (estimate if len(set(reached)) > 1 else dependent)(reached) if reached else None,
-        "at_least": sum(max(levels)[1] for levels in by_seed.values()),
+        "units": (over(reached) if len({*reached.values()}) > 1 else dependent([*reached.values()])) if reached else None,
+        "at_least": sum(max(levels)[1] for levels in at.values()),
     }

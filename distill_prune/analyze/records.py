@@ -56,12 +56,13 @@ def labels_of(arms: Iterable[ArmRecord]) -> dict[str, str]:
 
 
 class Unit(TypedDict):
-    """One initialisation of an arm at a level; level 0 is dense."""
+    """One initialisation of an arm at a level; level 0 is dense. `draw` is that of its sets, where there are several."""
 
     arm: str
     seed: int
     level: int
     sparsity: float
+    draw: NotRequired[int]
 
 
 class Pair(TypedDict):
@@ -74,6 +75,7 @@ class Pair(TypedDict):
     iou: float
     chance: float
     z: float
+    draw: NotRequired[int]
 
 
 class Row(TypedDict):
@@ -166,6 +168,7 @@ class Search(TypedDict):
 
     arm: str
     seed: int
+    draw: NotRequired[int]
     level: int
     images: int
     steps: int

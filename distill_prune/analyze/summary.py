@@ -1,6 +1,7 @@
 """Statistics over initialisations: what a study's measurements say, with intervals, verdicts and paired tests.
 
-The unit is one initialisation (seed), its copies averaged before. Verdicts on an arm at a level:
+The unit is one initialisation (seed), its copies averaged before; where a study draws its sets several times, the estimates of
+sets.py cover these, too. Verdicts on an arm at a level:
 
     matching: mean accuracy >= mean - sd (sample) of the dense networks, minus a margin where asked; at least 3 units
     stable:   mean test barrier < 0.02
@@ -16,7 +17,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
 from pydantic import Field
@@ -24,15 +25,16 @@ from pydantic import Field
 from distill_prune.analyze.answer import Answer, compare
 from distill_prune.analyze.costs import totals
 from distill_prune.analyze.declared import in_rows, on_page, tested
-from distill_prune.analyze.estimate import Estimate, estimate
+from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.inputs import Study
 from distill_prune.analyze.metric import ACCURACY, BARRIER, Metric
 from distill_prune.analyze.notes import notes
 from distill_prune.analyze.paired import control_of, differences
 from distill_prune.analyze.reach import least_matching, matching, reach, stable
-from distill_prune.analyze.records import Pair, ReachRow, Row, Unit, value
+from distill_prune.analyze.records import Pair, ReachRow, Row, Unit
 from distill_prune.analyze.scan import onsets, scan
 from distill_prune.analyze.sentences import sentences
+from distill_prune.analyze.sets import Place, by_place, known, over
 from distill_prune.analyze.transfer import transfer
 from distill_prune.analyze.verdict import MATCHING, STABLE
 from distill_prune.artifacts import Measurements
@@ -41,8 +43,8 @@ from distill_prune.settings import Later
 
 TAKES: Literal["study"] = "study"
 
-Levels = dict[int, dict[int, Unit]]
-"""An arm's units by level and seed."""
+Levels = dict[int, dict[Place, Unit]]
+"""An arm's units by level and place."""
 
 METRICS = tuple(m.name for m in in_rows())
 """What every row has of built-in analyses, None where it was not measured."""
@@ -69,12 +71,12 @@ def measure(settings: Settings, study: Study) -> Measurements:
     pairable = {m.name: m for m in tested(settings.plugins)}
     step = {a["name"]: (a.get("k"), a.get("task")) for a in arms}
     zero = [u for u in units if u["level"] == 0]
-    dense = {at: _by_seed(u for u in zero if step.get(u["arm"]) == at) for at in {*step.values(), (None, None)}}
+    dense = {at: by_place(u for u in zero if step.get(u["arm"]) == at) for at in {*step.values(), (None, None)}}
     rows: list[Row] = []
     reaches: list[ReachRow] = []
     for arm in arms:
         levels = _levels(arm["name"], units, dense[step[arm["name"]]])
-        least = least_matching(_over(value(u, ACCURACY) for u in levels[0].values()), settings.margin)
+        least = least_matching(_over(levels[0], ACCURACY), settings.margin)
         rows_of_arm = _rows(arm["name"], levels, least, study.pairs, control_of(arm, arms, settings.versus), metrics)
         rows += rows_of_arm
         of_matching, of_stable = reach(rows_of_arm, levels, least)
@@ -90,7 +92,7 @@ def measure(settings: Settings, study: Study) -> Measurements:
         "summary",
         {
             "arms": [dict(a) for a in arms],
-            "dense": _metrics(list(dense_of_control.values()), metrics),
+            "dense": _metrics(dense_of_control, metrics),
             "rows": rows,
             "reach": reaches,
             "paired": paired,
@@ -104,28 +106,20 @@ def measure(settings: Settings, study: Study) -> Measurements:
     )
 
 
-def _by_seed(units: Iterable[Unit]) -> dict[int, Unit]:
-    """The first unit of each seed."""
-    first: dict[int, Unit] = {}
-    for unit in units:
-        first.setdefault(unit["seed"], unit)
-    return first
+def _metrics(units: Mapping[Place, Unit], metrics: Sequence[Metric]) -> dict[str, Estimate | None]:
+    return {m.name: _over(units, m.name) for m in metrics}
 
 
-def _metrics(units: Sequence[Unit], metrics: Sequence[Metric]) -> dict[str, Estimate | None]:
-    return {m.name: _over(value(u, m.name) for u in units) for m in metrics}
-
-
-def _over(values: Iterable[float | None]) -> Estimate | None:
+def _over(units: Mapping[Place, Mapping[str, object]], metric: str) -> Estimate | None:
     """The estimate over the values that are known; None where none is."""
-    known = [float(v) for v in values if v is not None]
-    return estimate(known) if known else None
+    values = known(units, metric)
+    return over(values) if values else None
 
 
-def _levels(arm: str, units: Sequence[Unit], dense: Mapping[int, Unit]) -> Levels:
+def _levels(arm: str, units: Sequence[Unit], dense: Mapping[Place, Unit]) -> Levels:
     """The arm's units, the dense level first: `dense` where it has none of its own."""
     of_arm = [u for u in units if u["arm"] == arm]
-    levels = {n: _by_seed(u for u in of_arm if u["level"] == n) for n in sorted({u["level"] for u in of_arm} | {0})}
+    levels = {n: by_place(u for u in of_arm if u["level"] == n) for n in sorted({u["level"] for u in of_arm} | {0})}
     return levels | {0: levels[0] or dict(dense)}
 
 
@@ -139,22 +133,22 @@ def _rows(
 ) -> list[Row]:
     """One row a level of the arm, the dense level first; `least` is the lowest accuracy that is matching."""
     rows: list[Row] = []
-    for level, by_seed in levels.items():
-        if not by_seed:
+    for level, of_level in levels.items():
+        if not of_level:
             continue
-        estimates = _metrics(list(by_seed.values()), metrics)
-        overlaps = [p for p in pairs if p["arm"] == arm and p["level"] == level and p["versus"] == control]
+        estimates = _metrics(of_level, metrics)
+        overlaps = by_place(p for p in pairs if p["arm"] == arm and p["level"] == level and p["versus"] == control)
         row = {
             "arm": arm,
             "level": level,
-            "sparsity": estimate([u["sparsity"] for u in by_seed.values()])["mean"],
-            "n": len(by_seed),
+            "sparsity": over(known(of_level, "sparsity"))["mean"],
+            "n": len({place.seed for place in of_level}),
             **estimates,
             MATCHING.name: matching(estimates[ACCURACY], least),
             STABLE.name: stable(estimates[BARRIER]),
-            "iou": _over(p["iou"] for p in overlaps),
-            "chance": _over(p["chance"] for p in overlaps),
-            "z": _over(p["z"] for p in overlaps),
+            "iou": _over(overlaps, "iou"),
+            "chance": _over(overlaps, "chance"),
+            "z": _over(overlaps, "z"),
         }
         rows.append(cast(Row, row))
     return rows

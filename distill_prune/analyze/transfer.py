@@ -15,9 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from distill_prune.analyze.estimate import Estimate, estimate
+from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.metric import ACCURACY
 from distill_prune.analyze.records import ArmRecord, TransferRow, Unit, value
+from distill_prune.analyze.sets import Place, by_place, known, minus, over
 
 
 def transfer(arms: Sequence[ArmRecord], units: Sequence[Unit]) -> list[TransferRow]:
@@ -31,9 +32,10 @@ def transfer(arms: Sequence[ArmRecord], units: Sequence[Unit]) -> list[TransferR
     source_of = {a["name"]: a["control"]["of"] for a in arms if "control" in a and a["control"]["kind"] == "transferred"}
     if not source_of:
         return []
-    units_by_place: dict[tuple[str, int], dict[int, Unit]] = {}
+    groups: dict[tuple[str, int], list[Unit]] = {}
     for u in units:
-        units_by_place.setdefault((u["arm"], u["level"]), {}).setdefault(u["seed"], u)
+        groups.setdefault((u["arm"], u["level"]), []).append(u)
+    units_by_place = {group: by_place(members) for group, members in groups.items()}
     tasks = {a["name"]: a.get("task") for a in arms}
     ticket_of = {a.get("task"): a["name"] for a in reversed(arms) if "control" not in a}
     sources = {*source_of.values(), *(ticket_of[tasks[name]] for name in source_of if tasks[name] in ticket_of)}
@@ -55,7 +57,7 @@ def transfer(arms: Sequence[ArmRecord], units: Sequence[Unit]) -> list[TransferR
                     "level": level,
                     "sparsity": next(iter(transferred.values()))["sparsity"],
                     "metric": score,
-                    "score": _over([value(u, score) for u in transferred.values()]),
+                    "score": _over(known(transferred, score)),
                     "to_dense": _minus(transferred, dense[target], score),
                     "to_own": _minus(transferred, of_target, score) if name != ticket_of.get(target) else None,
                 }
@@ -63,21 +65,19 @@ def transfer(arms: Sequence[ArmRecord], units: Sequence[Unit]) -> list[TransferR
     return rows
 
 
-def _dense(task: str | None, tasks: Mapping[str, str | None], units: Sequence[Unit]) -> dict[int, Unit]:
-    """The dense networks of a task, by seed."""
-    return {u["seed"]: u for u in reversed(units) if u["level"] == 0 and tasks.get(u["arm"]) == task}
+def _dense(task: str | None, tasks: Mapping[str, str | None], units: Sequence[Unit]) -> dict[Place, Unit]:
+    """The dense networks of a task, by place."""
+    return by_place(u for u in units if u["level"] == 0 and tasks.get(u["arm"]) == task)
 
 
 def _metric(asked: str, units: Sequence[Unit]) -> str:
     return asked if all(value(u, asked) is not None for u in units) else ACCURACY
 
 
-def _minus(units: Mapping[int, Unit], others: Mapping[int, Unit], metric: str) -> Estimate | None:
-    """The mean difference at equal seed."""
-    pairs = [(value(units[s], metric), value(others[s], metric)) for s in sorted(units.keys() & others.keys())]
-    return _over([a - b for a, b in pairs if a is not None and b is not None])
+def _minus(units: Mapping[Place, Unit], others: Mapping[Place, Unit], metric: str) -> Estimate | None:
+    """The mean difference within initialisations."""
+    return _over(minus(known(units, metric), known(others, metric))[0])
 
 
-def _over(values: Sequence[float | None]) -> Estimate | None:
-    known = [v for v in values if v is not None]
-    return estimate(known) if known else None
+def _over(values: Mapping[Place, float]) -> Estimate | None:
+    return over(values) if values else None

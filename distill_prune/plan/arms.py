@@ -85,7 +85,7 @@ class Arm(Settings):
 @dataclass(frozen=True)
 class Placed:
     """An arm of the grid, which rewinds to `k`. In a scan `step` is this step of the scan, and at further steps `base` is the
-    name that the arm has at the first one."""
+    name that the arm has at the first one. `on_sets` says that some of its levels are found on a set of images."""
 
     name: str
     arm: Arm
@@ -93,6 +93,7 @@ class Placed:
     step: Duration | None = None
     base: str | None = None
     task: str | None = None
+    on_sets: bool = False
 
 
 def scanned(name: str, k: Duration) -> str:
@@ -108,12 +109,16 @@ def placed(arms: Mapping[str, Arm], k: Duration, scan: tuple[Duration, ...]) -> 
     """
     names = _parents_first(arms)
     steps = {name: _own_step(arms, name) for name in names}
-    grid = {n: Placed(n, arms[n], steps[n] or k, k if scan and steps[n] is None else None, task=_task(arms, n)) for n in names}
+    on_sets = {name: _on_sets(arms, name) for name in names}
+    grid = {
+        n: Placed(n, arms[n], steps[n] or k, k if scan and steps[n] is None else None, None, _task(arms, n), on_sets[n])
+        for n in names
+    }
     for other in scan:
         for name in names if other != k else ():
             if steps[name] is None:
                 at = scanned(name, other)
-                grid[at] = Placed(at, arms[name].at(other), other, other, name, _task(arms, name))
+                grid[at] = Placed(at, arms[name].at(other), other, other, name, _task(arms, name), on_sets[name])
     return grid
 
 
@@ -121,6 +126,12 @@ def _own_step(arms: Mapping[str, Arm], name: str) -> Duration | None:
     """The rewinding step `k` that is written for the arm, or for the nearest arm that it is made from."""
     arm = arms[name]
     return arm.k or (_own_step(arms, arm.parent) if arm.parent else None)
+
+
+def _on_sets(arms: Mapping[str, Arm], name: str) -> bool:
+    """Whether an arm, or one that it is made from, prunes with a set of images."""
+    arm = arms[name]
+    return arm.images != "real" or (arm.parent is not None and _on_sets(arms, arm.parent))
 
 
 def _task(arms: Mapping[str, Arm], name: str) -> str | None:

@@ -131,6 +131,14 @@ class Pipeline(Settings):
     )
     distill: dict[str, AnySet] = Field(default_factory=dict, description="synthetic sets and real subsets, by name")
     distill_seed: int = Field(0, ge=0, description="of the draws of distillation")
+    distill_seeds: tuple[Seed, ...] = Field(
+        (),
+        description="several draws of every set, in place of distill_seed: each set is distilled, or each subset drawn, once "
+        "for each of these, and intervals cover sets, too",
+    )
+    distill_grid: Literal["nested", "crossed"] = Field(
+        "nested", description="nested: each initialisation takes one of distill_seeds, in turn; crossed: it takes all"
+    )
     prune: Prune = Field(description="how masks are found")
     arms: dict[str, Arm] = Field(min_length=1, description="sources of masks, by name")
     retrain: Retrain = Field(description="how tickets are trained on real data")
@@ -174,6 +182,7 @@ class Pipeline(Settings):
             raise ValueError(f"versus is '{self.versus}', which is no arm: {nearest(self.versus, self.arms)}")
         if "real" in self.distill:
             raise ValueError("distill.real: 'real' stands for the data set itself; give the set another name")
+        self._check_draws()
         if self.experts.recipe.length.unit != "ep":
             raise ValueError("experts.recipe.length must be in epochs, like 20ep: matching starts at epoch ends")
         for name, method in self.distill.items() if not self.experts.stored else ():
@@ -200,6 +209,34 @@ class Pipeline(Settings):
         if self.levels is not None and any(not 0 <= level <= self.prune.levels for level in self.levels):
             raise ValueError(f"levels {list(self.levels)} must lie in 0..{self.prune.levels} (prune.levels)")
         return self
+
+    def _check_draws(self) -> None:
+        draws = self.distill_seeds
+        if not draws:
+            if "distill_grid" in self.model_fields_set:
+                raise ValueError("distill_grid goes with distill_seeds: write distill_seeds: [0, 1, ...]")
+            return
+        if len(set(draws)) != len(draws):
+            raise ValueError(f"distill_seeds {list(draws)} are not all different")
+        if "distill_seed" in self.model_fields_set:
+            raise ValueError("distill_seed is one draw and distill_seeds are several: leave one of them out")
+        if not self.distill:
+            raise ValueError("distill_seeds draws sets, and `distill` has none: leave distill_seeds out")
+        if stored := next((name for name, method in self.distill.items() if isinstance(method, Stored)), None):
+            raise ValueError(f"distill.{stored} is a stored set, of which there is one: leave distill_seeds out")
+        if self.distill_grid == "nested" and len(draws) > len(self.seeds):
+            raise ValueError(
+                f"distill_seeds has {len(draws)} draws for {len(self.seeds)} seeds, of which each takes one: give as many "
+                "seeds, or distill_grid: crossed"
+            )
+
+    def draws(self, seed: int) -> tuple[int | None, ...]:
+        """The draws of the sets that an initialisation is pruned with; None: the only one."""
+        if not self.distill_seeds:
+            return (None,)
+        if self.distill_grid == "crossed":
+            return self.distill_seeds
+        return (self.distill_seeds[self.seeds.index(seed) % len(self.distill_seeds)],)
 
     @property
     def teacher(self) -> Entry:

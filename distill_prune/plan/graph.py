@@ -17,7 +17,7 @@ from distill_prune.plan.config import Pipeline, Stored
 from distill_prune.plan.grid import chain
 from distill_prune.plan.jobs import DataJob, DistillJob, ExpertsJob
 from distill_prune.plan.measures import betweens, measure_sets
-from distill_prune.plan.nodes import Graph
+from distill_prune.plan.nodes import Graph, drawn
 from distill_prune.plan.roles import numbered
 from distill_prune.plan.summary import summary
 from distill_prune.settings import Entry
@@ -48,12 +48,16 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
             continue
         entry = METHODS[method.name]
         check_kind(method.name, p.data.is_text)
-        job = DistillJob(method=method, model=p.teacher if needs_model(entry) else None, seed=p.distill_seed)
         inputs = {"data": g.data, **(experts if entry.NEEDS_EXPERTS else {})}
-        g.sets[name], g.methods[name] = g.add("distill", job, inputs, f"set {name}", f"distill {name}"), method.name
+        for draw in g.draws:
+            seed = p.distill_seed if draw is None else draw
+            job = DistillJob(method=method, model=p.teacher if needs_model(entry) else None, seed=seed)
+            this = drawn(name, draw)
+            g.sets[this], g.methods[this] = g.add("distill", job, inputs, f"set {this}", f"distill {name}"), method.name
     for arm in p.placed().values():
         for seed in p.seeds:
-            chain(g, arm, seed)
+            for draw in p.draws(seed) if arm.on_sets else (None,):
+                chain(g, arm, seed, draw)
     betweens(g)
     measure_sets(g)
     g.summary = summary(g)

@@ -6,20 +6,23 @@ from distill_prune.duration import NONE, Duration
 from distill_prune.plan.arms import Arm, ControlOf, Placed
 from distill_prune.plan.jobs import ControlJob, DenseJob, LevelJob, MaskLevelJob, ScoredLevelJob, TrainedLevelJob
 from distill_prune.plan.measures import measured
-from distill_prune.plan.nodes import Graph
+from distill_prune.plan.nodes import Chain, Graph, drawn
 from distill_prune.prune import CRITERIA, needs_images, needs_model
 from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Step
 from distill_prune.training import Recipe
 
 
-def chain(g: Graph, placed: Placed, seed: int) -> None:
-    """The tickets of one chain, their copies and the copies' analyses. The arm that it is made from comes before."""
-    control = placed.arm.control
-    tickets = _control(g, placed, control, seed) if control else _search(g, placed, seed)
-    g.chains[placed.name, seed] = tickets
+def chain(g: Graph, placed: Placed, seed: int, draw: int | None = None) -> None:
+    """The tickets of one chain, with sets of one draw, their copies and the copies' analyses. The arm that it is made from
+    comes before. A dense network that depends on no set is one unit, whatever the draws."""
+    place, control = Chain(placed.name, seed, draw), placed.arm.control
+    tickets = _control(g, placed, control, place) if control else _search(g, placed, place)
+    g.chains[place.key] = tickets
     for level in g.pipeline.compared():
-        g.units.append(measured(g, placed, seed, level, tickets[level]))
+        at = place if level or "images" in g.nodes[tickets[0]].inputs else place._replace(draw=None)
+        if at == place or all(u.level or u.chain != at for u in g.units):
+            g.units.append(measured(g, placed, at, level, tickets[level]))
 
 
 def _dense(g: Graph, placed: Placed, seed: int, recipe: Recipe | None = None, images: str | None = None, draw: int = 0) -> str:
@@ -39,24 +42,23 @@ def _dense(g: Graph, placed: Placed, seed: int, recipe: Recipe | None = None, im
     )
 
 
-def _control(g: Graph, placed: Placed, control: ControlOf, seed: int) -> dict[int, str]:
+def _control(g: Graph, placed: Placed, control: ControlOf, place: Chain) -> dict[int, str]:
     """The parent's compared levels with one property removed; the dense level is the parent's, or that of the arm's task."""
-    p = g.pipeline
-    parent = g.chains[control.of, seed]
+    p, seed = g.pipeline, place.seed
+    parent = g.chain(place._replace(arm=control.of))
     tickets = {0: _dense(g, placed, seed) if control.kind == "transferred" else parent[0]}
     dense = tickets[0]
     if control.kind == "reinitialised":
         dense = _dense(g, placed, seed, draw=1)
     for level in p.compared()[1:]:
         job = ControlJob(seed=seed, level=level, control=Control(kind=control.kind))
-        label = f"{placed.name} seed {seed} level {level}"
-        tickets[level] = g.add("prune", job, {"of": parent[level], "dense": dense}, label, "prune control")
+        tickets[level] = g.add("prune", job, {"of": parent[level], "dense": dense}, f"{place} level {level}", "prune control")
     return tickets
 
 
-def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
+def _search(g: Graph, placed: Placed, place: Chain) -> dict[int, str]:
     """Levels by pruning the level before, or the dense network (`one_shot`). With `begins` the first are another arm's."""
-    p, arm, k = g.pipeline, placed.arm, placed.k
+    p, arm, k, seed = g.pipeline, placed.arm, placed.k, place.seed
     criterion = arm.criterion or p.prune.criterion
     entry = CRITERIA[criterion.name]
     whole = arm.recipe_name == "retrain"
@@ -65,9 +67,10 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
     # Where the schedule of training from W_k begins.
     first = k if (whole or on_source) and p.prune.rewind.schedule == "continue" else NONE
     _check_lengths(placed.name, arm, recipe, on_source, k)
-    images = g.real(placed.task) if arm.images == "real" else g.sets[arm.images]
+    images = g.real(placed.task) if arm.images == "real" else g.sets[drawn(arm.images, place.draw)]
     if arm.begins is not None:
-        tickets = {level: key for level, key in g.chains[arm.begins.arm, seed].items() if level <= arm.begins.level}
+        parent = g.chain(place._replace(arm=arm.begins.arm))
+        tickets = {level: key for level, key in parent.items() if level <= arm.begins.level}
     else:
         tickets = {0: _dense(g, placed, seed, *((recipe, images) if on_source else ()))}
     looks = {"images": images} if needs_images(entry) else {}
@@ -88,7 +91,7 @@ def _search(g: Graph, placed: Placed, seed: int) -> dict[int, str]:
         else:
             job = MaskLevelJob(seed=seed, level=level, step=step)
         inputs = {"previous": tickets[0 if arm.one_shot else level - 1], "dense": tickets[0], **looks}
-        tickets[level] = g.add("prune", job, inputs, f"{placed.name} seed {seed} level {level}", f"prune {placed.name}")
+        tickets[level] = g.add("prune", job, inputs, f"{place} level {level}", f"prune {placed.name}")
     return tickets
 
 

@@ -10,16 +10,16 @@ from distill_prune.duration import NONE
 from distill_prune.plan.arms import Placed, scanned
 from distill_prune.plan.config import Only
 from distill_prune.plan.jobs import CompareJob, RetrainJob
-from distill_prune.plan.nodes import Between, Graph, SetMeasure, Unit, is_control
+from distill_prune.plan.nodes import Between, Chain, Graph, SetMeasure, Unit, drawn, is_control
 from distill_prune.plan.roles import numbered
 
 EVERYTHING = Only()
 
 
-def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Unit:
+def measured(g: Graph, placed: Placed, place: Chain, level: int, ticket: str) -> Unit:
     """The ticket's copies and the analyses of them."""
-    p, arm = g.pipeline, placed.name
-    label = f"{arm} seed {seed} level {level}" if level else f"dense seed {seed}"
+    p, arm, seed = g.pipeline, placed.name, place.seed
+    label = f"{place} level {level}" if level else str(place._replace(arm="dense"))
     if not level and placed.k != p.prune.rewind.k:
         label += f" k {placed.k}"
     if placed.task and not level:
@@ -42,19 +42,22 @@ def measured(g: Graph, placed: Placed, seed: int, level: int, ticket: str) -> Un
         name: g.add(
             "compare",
             CompareJob(analysis=settings, model=p.model, seed=seed),
-            inputs | (_images(g, name) if placed.task is None else {}),
+            inputs | (_images(g, name, place) if placed.task is None else {}),
             f"{name} of {label}",
             f"compare {name}",
         )
         for name, settings in p.compare.items()
         if ANALYSES[name].TAKES == "copies" and p.only.get(name, EVERYTHING).holds(arm, seed, level)
     }
-    return Unit(arm, seed, level, ticket, copies, analyses)
+    return Unit(arm, seed, level, ticket, copies, analyses, place.draw)
 
 
-def _images(g: Graph, analysis: str) -> dict[str, str]:
-    """The learned images, for an analysis that looks at them, where the study has some."""
-    return {"distilled": g.learned} if ANALYSES[analysis].DISTILLED and g.learned else {}
+def _images(g: Graph, analysis: str, place: Chain) -> dict[str, str]:
+    """The learned images, for an analysis that looks at them, where the study has some; without a draw of its own, of the first
+    draw of the seed."""
+    draw = g.pipeline.draws(place.seed)[0] if place.draw is None else place.draw
+    learned = g.learned(draw) if ANALYSES[analysis].DISTILLED else None
+    return {"distilled": learned} if learned else {}
 
 
 def versus(g: Graph, placed: Placed) -> str:
@@ -65,16 +68,18 @@ def versus(g: Graph, placed: Placed) -> str:
 
 def pairs(g: Graph) -> Iterator[tuple[str, Unit, Unit]]:
     """Kind, unit and other unit: each pruned level with the control's, and each compared level with the one before."""
-    by_place = {(u.arm, u.seed, u.level): u for u in g.units}
+    by_place = {(*u.chain, u.level): u for u in g.units}
     arms = g.pipeline.placed()
     before = {b: a for a, b in pairwise(g.pipeline.compared())}
     for u in g.units:
         control = versus(g, arms[u.arm])
-        other = by_place.get((control, u.seed, u.level))
+        draws = (u.draw, None, g.pipeline.draws(u.seed)[0])
+        other = next((by_place[at] for d in draws if (at := (control, u.seed, d, u.level)) in by_place), None)
         if other is not None and u.level and u.arm != control and arms[u.arm].task == arms[control].task:
             yield "arms", u, other
         if u.level:
-            yield "levels", u, by_place[u.arm, u.seed, before[u.level]]
+            below = (*u.chain, before[u.level])
+            yield "levels", u, by_place[below] if below in by_place else by_place[u.arm, u.seed, None, 0]
 
 
 def betweens(g: Graph) -> None:
@@ -88,7 +93,7 @@ def betweens(g: Graph) -> None:
             if u.ticket == other.ticket:
                 continue  # a chain that begins with the control's levels
             what = other.arm if kind == "arms" else f"level {other.level}"
-            label = f"{name} of {u.arm} and {what} seed {u.seed} level {u.level}"
+            label = f"{name} of {u.arm} and {what} {u.chain.where} level {u.level}"
             if takes == "pair":
                 job, inputs = CompareJob(analysis=settings), {"a": u.ticket, "b": other.ticket}
             else:
@@ -101,17 +106,18 @@ def betweens(g: Graph) -> None:
 def measure_sets(g: Graph) -> None:
     """The analyses of every set; evaluation with the other architectures, too."""
     p = g.pipeline
-    control = {name: is_control(g.methods[name]) for name in g.sets}
-    rate_of = next((key for name, key in g.sets.items() if not control[name]), None)
-    for name, key in g.sets.items():
+    for name, draw in ((name, draw) for name in p.distill for draw in g.draws):
+        this = drawn(name, draw)
         if p.of_other_data(name):
             continue  # a set of another space says nothing when tested in this one
-        rate = {"rate_of": rate_of} if control[name] and rate_of else {}
+        trained = next((g.sets[drawn(n, draw)] for n in p.distill if g.is_learned(n)), None)
+        rate = {"rate_of": trained} if is_control(g.methods[this]) and trained else {}
         for analysis, settings in p.compare.items():
             if ANALYSES[analysis].TAKES != "set":
                 continue
             for architecture, model in {"": p.teacher, **(p.architectures if analysis == "evaluation" else {})}.items():
                 job = CompareJob(analysis=settings, model=model)
-                label = f"{analysis} of set {name}" + (f" with {architecture}" if architecture else "")
-                measure = g.add("compare", job, {"data": g.data, "set": key, **rate}, label, f"compare {analysis}")
-                g.set_measures.append(SetMeasure(name, analysis, architecture, measure))
+                label = f"{analysis} of set {this}" + (f" with {architecture}" if architecture else "")
+                inputs = {"data": g.data, "set": g.sets[this], **rate}
+                measure = g.add("compare", job, inputs, label, f"compare {analysis}")
+                g.set_measures.append(SetMeasure(this, analysis, architecture, measure))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from distill_prune.distill import METHODS
 from distill_prune.errors import ConfigError
@@ -25,9 +26,32 @@ class Node:
     kind: str
 
 
+ChainKey = tuple[str, int] | tuple[str, int, int]
+
+
+class Chain(NamedTuple):
+    """Which chain of tickets: its arm and seed, and the draw of its sets where there are several."""
+
+    arm: str
+    seed: int
+    draw: int | None = None
+
+    @property
+    def key(self) -> ChainKey:
+        return (self.arm, self.seed) if self.draw is None else (self.arm, self.seed, self.draw)
+
+    @property
+    def where(self) -> str:
+        """In words, without the arm."""
+        return f"seed {self.seed}" + ("" if self.draw is None else f" draw {self.draw}")
+
+    def __str__(self) -> str:
+        return f"{self.arm} {self.where}"
+
+
 @dataclass(frozen=True)
 class Unit:
-    """One ticket of the grid: its arm, seed and level, its copies, and its analyses by name."""
+    """One ticket of the grid: its arm, seed and level, its copies, its analyses by name, and the draw of its sets."""
 
     arm: str
     seed: int
@@ -35,6 +59,11 @@ class Unit:
     ticket: str
     copies: tuple[str, ...] = ()
     measured: Mapping[str, str] = field(default_factory=dict)
+    draw: int | None = None
+
+    @property
+    def chain(self) -> Chain:
+        return Chain(self.arm, self.seed, self.draw)
 
 
 @dataclass(frozen=True)
@@ -63,14 +92,20 @@ def is_control(method: str) -> bool:
     return method in METHODS and METHODS[method].REAL_IMAGES
 
 
+def drawn(name: str, draw: int | None) -> str:
+    """What a set is called in one of several draws."""
+    return name if draw is None else f"{name}/{draw}"
+
+
 @dataclass
 class Graph:
-    """The artifacts of one study, inputs before what is made from them."""
+    """The artifacts of one study, inputs before what is made from them. `sets`, and their `methods`, are by name in each
+    draw."""
 
     pipeline: Pipeline
     nodes: dict[str, Node] = field(default_factory=dict)
     units: list[Unit] = field(default_factory=list)
-    chains: dict[tuple[str, int], dict[int, str]] = field(default_factory=dict)
+    chains: dict[ChainKey, dict[int, str]] = field(default_factory=dict)
     sets: dict[str, str] = field(default_factory=dict)
     methods: dict[str, str] = field(default_factory=dict)
     set_measures: list[SetMeasure] = field(default_factory=list)
@@ -83,11 +118,23 @@ class Graph:
         """The key of a task's data; of the pipeline's own without a name."""
         return self.data if task is None else self.tasks[task]
 
+    def chain(self, place: Chain) -> dict[int, str]:
+        """The tickets of a chain by level; of an arm that takes no set, its only chain of the seed."""
+        return self.chains.get(place.key) or self.chains[place.arm, place.seed]
+
+    def is_learned(self, name: str) -> bool:
+        """Whether `name` is a set that is no control."""
+        return any(drawn(name, draw) in self.sets and not is_control(self.methods[drawn(name, draw)]) for draw in self.draws)
+
     @property
-    def learned(self) -> str | None:
-        """The key of the first set that is no control and was made from the study's own data."""
-        learned = (n for n in self.sets if not is_control(self.methods[n]) and not self.pipeline.of_other_data(n))
-        return next((self.sets[n] for n in learned), None)
+    def draws(self) -> tuple[int | None, ...]:
+        """The draws of every set; None: the only one."""
+        return self.pipeline.distill_seeds or (None,)
+
+    def learned(self, draw: int | None) -> str | None:
+        """The key of the first set that is no control and was made from the study's own data, in a draw."""
+        names = (n for n in self.pipeline.distill if self.is_learned(n) and not self.pipeline.of_other_data(n))
+        return next((self.sets[drawn(n, draw)] for n in names), None)
 
     @property
     def evaluations(self) -> dict[str, str]:

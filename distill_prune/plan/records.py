@@ -13,6 +13,7 @@ class TicketRole(TypedDict):
     kind: Literal["ticket"]
     arm: str
     seed: int
+    draw: NotRequired[int]
     level: int
     counted: NotRequired[bool]
 
@@ -24,14 +25,16 @@ class UnitRole(TypedDict):
     versus: NotRequired[str]
     arm: str
     seed: int
+    draw: NotRequired[int]
     level: int
 
 
 class SetRole(TypedDict):
-    """A synthetic set; `experts` is whether it took experts, None where that is not known."""
+    """A synthetic set, in one of several draws; `experts` is whether it took experts, None where that is not known."""
 
     kind: Literal["set"]
     set: str
+    draw: NotRequired[int]
     experts: bool | None
 
 

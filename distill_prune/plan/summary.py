@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.analyze.declared import foreign
 from distill_prune.analyze.records import ArmRecord
 from distill_prune.plan.arms import Placed
 from distill_prune.plan.jobs import CompareJob
-from distill_prune.plan.nodes import Graph, is_control
+from distill_prune.plan.nodes import Chain, Graph, drawn
 from distill_prune.plan.records import Role, SetRole, TicketRole, UnitRole
 from distill_prune.plan.roles import keys_of
 
@@ -33,36 +34,54 @@ def summary(g: Graph) -> str:
 
 def _units(g: Graph) -> Iterator[tuple[str, str, UnitRole]]:
     """The analyses of every ticket's copies, and of its mask beside another arm's: name, key and role."""
-    pairs = {(b.unit.arm, b.unit.seed, b.unit.level, b.analysis): b for b in g.betweens if ANALYSES[b.analysis].TAKES == "pair"}
+    pairs = {(*b.unit.chain, b.unit.level, b.analysis): b for b in g.betweens if ANALYSES[b.analysis].TAKES == "pair"}
     for u in g.units:
-        where = f"{u.arm}/{u.seed}/{u.level}"
+        where = f"{_where(u.chain)}/{u.level}"
         for name, key in u.measured.items():
-            yield f"{name}/{where}", key, {"kind": name, "arm": u.arm, "seed": u.seed, "level": u.level}
+            role: UnitRole = {"kind": name, "arm": u.arm, "seed": u.seed, "level": u.level}
+            yield f"{name}/{where}", key, _at(role, u.draw)
         for name in g.pipeline.compare:
-            if (pair := pairs.get((u.arm, u.seed, u.level, name))) is not None:
+            if (pair := pairs.get((*u.chain, u.level, name))) is not None:
                 versus = pair.other.arm
-                role: UnitRole = {"kind": name, "versus": versus, "arm": u.arm, "seed": u.seed, "level": u.level}
-                yield f"{name}/{where}", pair.key, role
+                role = {"kind": name, "versus": versus, "arm": u.arm, "seed": u.seed, "level": u.level}
+                yield f"{name}/{where}", pair.key, _at(role, u.draw)
 
 
 def _tickets(g: Graph) -> Iterator[tuple[str, str, TicketRole]]:
     """Every level, compared or not, for its cost and sparsity."""
     arms = g.pipeline.placed()
-    for (arm, seed), tickets in g.chains.items():
-        deepest = max(tickets)
+    for chain_key, tickets in g.chains.items():
+        place, deepest = Chain(*chain_key), max(tickets)
+        arm = place.arm
         for level, key in tickets.items():
-            role: TicketRole = {"kind": "ticket", "arm": arm, "seed": seed, "level": level}
+            role: TicketRole = {"kind": "ticket", "arm": arm, "seed": place.seed, "level": level}
             # Levels of a one-shot arm are not made from one another; a control is not found by a search.
             if arms[arm].arm.control or (arms[arm].arm.one_shot and level != deepest):
                 role["counted"] = False
-            yield f"ticket/{arm}/{seed}/{level}", key, role
+            yield f"ticket/{_where(place)}/{level}", key, _at(role, place.draw)
 
 
 def _sets(g: Graph) -> Iterator[tuple[str, str, SetRole]]:
-    for name, key in g.sets.items():
+    for name, draw in ((name, draw) for name in g.pipeline.distill for draw in g.draws):
+        key = g.sets[drawn(name, draw)]
         node = g.nodes.get(key)
         by_experts = None if node is None else bool(keys_of("expert", node.inputs))
-        yield f"set/{name}", key, {"kind": "set", "set": name, "experts": by_experts}
+        role: SetRole = {"kind": "set", "set": name, "experts": by_experts}
+        yield f"set/{drawn(name, draw)}", key, _at(role, draw)
+
+
+T = TypeVar("T", TicketRole, UnitRole, SetRole)
+
+
+def _at(role: T, draw: int | None) -> T:
+    """The role with the draw of its sets, where there are several."""
+    if draw is not None:
+        role["draw"] = draw
+    return role
+
+
+def _where(place: Chain) -> str:
+    return f"{place.arm}/{place.seed}" + ("" if place.draw is None else f"/draw {place.draw}")
 
 
 def _experts(g: Graph) -> Iterator[tuple[str, str, Role]]:
@@ -79,7 +98,7 @@ def _arm(g: Graph, placed: Placed) -> ArmRecord:
         "name": placed.name,
         "label": arm.label,
         "images": arm.images,
-        "learned": arm.images in g.sets and not is_control(g.methods[arm.images]),
+        "learned": g.is_learned(arm.images),
         "other_data": p.of_other_data(arm.images),
         "recipe": arm.recipe_name,
         "criterion": (arm.criterion or p.prune.criterion).name,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -32,35 +32,66 @@ class Records:
     costs: Costs
 
 
+PLACE = ("arm", "seed", "level", "draw")
+
+
+def _place_of(role: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(role.get(name) for name in PLACE)
+
+
+def _unit_of(role: Mapping[str, Any], retrained: Collection[tuple[Any, ...]]) -> tuple[Any, ...] | None:
+    """The place of the unit that a role's numbers belong to, None where none was retrained. A dense ticket that depends on no
+    set belongs to the unit without a draw."""
+    place = _place_of(role)
+    if not retrained or place in retrained:
+        return place
+    dense = (*place[:3], None)
+    return dense if not role["level"] and dense in retrained else None
+
+
+def _mean(costs: Sequence[Mapping[str, float] | None]) -> dict[str, float] | None:
+    """The mean cost of the draws of a set; None where one is not known."""
+    if len(costs) == 1:
+        return dict(costs[0]) if costs[0] is not None else None
+    known = [cost for cost in costs if cost is not None]
+    if len(known) < len(costs):
+        return None
+    return {kind: sum(cost[kind] for cost in known) / len(known) for kind in known[0]}
+
+
 def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping[str, Any]]) -> Records:
     """The records out of the artifacts' numbers by role; roles without numbers are skipped."""
-    units: dict[tuple[str, int, int], dict[str, Any]] = {}
+    units: dict[tuple[Any, ...], dict[str, Any]] = {}
     pairs: list[Pair] = []
     search: list[Search] = []
-    sets: dict[str, dict[str, Any]] = {}
+    sets: dict[str, list[dict[str, Any]]] = {}
     experts: dict[str, int] | None = None
-    retrained = {(r["arm"], r["seed"], r["level"]) for r in roles.values() if r["kind"] not in (*STAGE_OF, "overlap")}
+    retrained = {_place_of(r) for r in roles.values() if r["kind"] not in (*STAGE_OF, "overlap")}
     for name, role in roles.items():
         if name not in numbers:
             continue
         kind, content = role["kind"], numbers[name]
-        place = {k: role[k] for k in ("arm", "seed", "level") if k in role}
+        place = {k: role[k] for k in ("arm", "seed", "draw", "level") if k in role}
         if kind == "ticket" and role.get("counted", True):
             search.append(cast(Search, {**place, **content["cost"]}))
         if kind == "overlap":
             overlap = {**place, "versus": role["versus"], "iou": content["iou"]}
             pairs.append(cast(Pair, {**overlap, "chance": content["chance"]["iou"], "z": content["z"]}))
         elif kind == "set":
-            sets[role["set"]] = {"distill": content.get("cost"), "by_experts": role["experts"]}
+            sets.setdefault(role["set"], []).append({"distill": content.get("cost"), "by_experts": role["experts"]})
         elif kind == "expert":
             experts = {k: (experts or {}).get(k, 0) + v for k, v in content["cost"].items()}
-        elif tuple(place.values()) in retrained or not retrained:
-            units.setdefault((place["arm"], place["seed"], place["level"]), dict(place)).update(record_of(kind, content))
+        elif (at := _unit_of(role, retrained)) is not None:
+            unit = units.setdefault(at, {k: v for k, v in zip(PLACE, at, strict=True) if v is not None})
+            unit.update(record_of(kind, content))
     # A stored set was made with experts that this study does not know: their cost is unknown, not nothing.
     known: dict[bool | None, Any] = {True: experts, False: Cost().json(), None: None}
     costs: Costs = {
         "search": search,
-        "sets": {n: {"distill": s["distill"], "experts": known[s["by_experts"]]} for n, s in sets.items()},
+        "sets": {
+            name: {"distill": _mean([s["distill"] for s in draws]), "experts": known[draws[0]["by_experts"]]}
+            for name, draws in sets.items()
+        },
     }
     return Records(cast(list[Unit], list(units.values())), pairs, costs)
 

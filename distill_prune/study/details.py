@@ -36,7 +36,8 @@ def _measured(graph: Graph, numbers: Numbers, analysis: str) -> Iterator[tuple[P
 
 
 def _place(u: Unit, numbers: Numbers) -> Place:
-    return {"arm": u.arm, "seed": u.seed, "level": u.level, "sparsity": numbers[u.ticket]["sparsity"]}
+    place: Place = {"arm": u.arm, "seed": u.seed, "level": u.level, "sparsity": numbers[u.ticket]["sparsity"]}
+    return place if u.draw is None else {**place, "draw": u.draw}
 
 
 def curves(graph: Graph, numbers: Numbers) -> Iterator[Curve]:
@@ -68,7 +69,7 @@ def diagonals(graph: Graph, numbers: Numbers) -> Iterator[Diagonal]:
 def layers(graph: Graph, numbers: Numbers) -> list[LayerCount]:
     """Remaining weights by layer, means over seeds."""
     counts_by_layer: dict[tuple[str, int, str], list[Mapping[str, int]]] = {}
-    for (arm, _), chain in graph.chains.items():
+    for (arm, *_), chain in graph.chains.items():
         for level, key in chain.items():
             for layer, counts in numbers.get(key, {}).get("layers", {}).items():
                 counts_by_layer.setdefault((arm, level, layer), []).append(counts)
@@ -132,7 +133,7 @@ def between(graph: Graph, numbers: Numbers) -> Iterator[Between]:
 def tickets(graph: Graph, numbers: Numbers, units: Sequence[records.Unit]) -> list[Ticket]:
     """A row for every retrained ticket of the grid, with all that was measured of it."""
     arms = graph.pipeline.placed()
-    unit_by_place = {(u["arm"], u["seed"], u["level"]): u for u in units}
+    unit_by_place = {(u["arm"], u["seed"], u.get("draw"), u["level"]): u for u in units}
     rows = []
     for u in graph.units:
         about = numbers.get(u.ticket)
@@ -146,5 +147,5 @@ def tickets(graph: Graph, numbers: Numbers, units: Sequence[records.Unit]) -> li
             "key": u.ticket,
             **_place(u, numbers),
         }
-        rows.append(cast(Ticket, {**ticket, **unit_by_place.get((u.arm, u.seed, u.level), {})}))
+        rows.append(cast(Ticket, {**ticket, **unit_by_place.get((*u.chain, u.level), {})}))
     return rows

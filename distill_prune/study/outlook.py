@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from distill_prune.analyze.paired import CLAIMS_FROM
-from distill_prune.plan.nodes import Graph
+from distill_prune.plan.nodes import Graph, drawn
 from distill_prune.run.run import urgency
 from distill_prune.store.store import STAGES
 from distill_prune.study.costs import Price
@@ -47,10 +47,16 @@ class Outlook:
     bytes: int
     wants_gpu: bool
     seeds: int
+    sets: int | None
+
+    @property
+    def units(self) -> int:
+        """The initialisations that a claim can rest on; the draws of the sets, where these are fewer."""
+        return self.seeds if self.sets is None else min(self.seeds, self.sets)
 
     @property
     def can_claim(self) -> bool:
-        return self.seeds >= CLAIMS_FROM
+        return self.units >= CLAIMS_FROM
 
 
 def outlook(graph: Graph, missing: Collection[str], prices: Mapping[str, Price], workers: int) -> Outlook:
@@ -74,6 +80,7 @@ def outlook(graph: Graph, missing: Collection[str], prices: Mapping[str, Price],
         sum(price.bytes or 0 for price in sizes),
         graph.pipeline.device.startswith("cuda") or work / workers > LONG,
         len(graph.pipeline.seeds),
+        len(graph.pipeline.distill_seeds) or None,
     )
 
 
@@ -84,7 +91,7 @@ def arms_of(graph: Graph) -> dict[str, str]:
     def of(key: str, arm: str) -> None:
         arms[key] = arm if arms.get(key, arm) == arm else "(shared)"
 
-    for (arm, _), tickets in graph.chains.items():
+    for (arm, *_), tickets in graph.chains.items():
         for key in tickets.values():
             of(key, arm)
     for unit in graph.units:
@@ -92,10 +99,11 @@ def arms_of(graph: Graph) -> dict[str, str]:
             of(key, unit.arm)
     for between in graph.betweens:
         of(between.key, between.unit.arm)
+    sets = {drawn(name, draw): name for name in graph.pipeline.distill for draw in graph.draws}
     for name, key in graph.sets.items():
-        of(key, name)
+        of(key, sets[name])
     for measure in graph.set_measures:
-        of(measure.key, measure.set)
+        of(measure.key, sets[measure.set])
     return {key: arms.get(key, "(shared)") for key in graph.nodes}
 
 

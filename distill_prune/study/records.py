@@ -11,10 +11,11 @@ from distill_prune.analyze.estimate import Estimate
 
 
 class Place(TypedDict):
-    """Which ticket a record is of."""
+    """Which ticket a record is of; `draw` is that of its sets, where there are several."""
 
     arm: str
     seed: int
+    draw: NotRequired[int]
     level: int
     sparsity: float
 

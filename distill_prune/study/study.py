@@ -160,7 +160,7 @@ def read(name: str, graph: Graph, store: Store) -> Study:
 
 def answer(graph: Graph, numbers: Numbers) -> Answer:
     """What the study says of its tickets, where an arm prunes with a learned set, and of its sets."""
-    treated = any(a.images in graph.sets and not is_control(graph.methods[a.images]) for a in graph.pipeline.arms.values())
+    treated = any(graph.is_learned(arm.images) for arm in graph.pipeline.arms.values())
     sets = tuple(SetScore(e["set"], e["network"], e["accuracy"]) for e in _evaluations(graph, numbers))
     summary = numbers.get(graph.summary)
     if summary is None or (sets and not treated):
