@@ -97,7 +97,6 @@ def _say(nodes: Collection[Node]) -> None:
 
 def _lines(view: Outlook, graph: Graph) -> list[str]:
     """The table by stage and arm, and what follows from it."""
-    from distill_prune.analyze.paired import CLAIMS_FROM
     from distill_prune.terminal import columns, duration
 
     widest = max((len(line.arm) for line in view.lines), default=0)
@@ -119,10 +118,18 @@ def _lines(view: Outlook, graph: Graph) -> list[str]:
         lines.append(f"disk      about {view.bytes / 1e6:,.0f} MB")
         if view.wants_gpu and not graph.pipeline.device.startswith("cuda"):
             lines.append("device    a GPU is wanted: --device cuda")
-    seeds = f"{view.seeds} seed{'s' * (view.seeds != 1)}"
-    lines.append(
-        f"claims    {seeds}: a difference between arms can be claimed"
-        if view.can_claim
-        else f"claims    {seeds}: no difference can be claimed; from {CLAIMS_FROM} on it can"
-    )
-    return lines
+    return [*lines, f"claims    {_claims(view, graph.pipeline.claim_p)}"]
+
+
+def _claims(view: Outlook, claim_p: float) -> str:
+    """What so many initialisations, and sets, can show."""
+    from distill_prune.analyze.paired import CLAIMS_FROM
+    from distill_prune.analyze.power import detectable
+
+    units = f"{view.seeds} seed{'s' * (view.seeds != 1)}" + (f", {view.sets} sets" if view.sets else "")
+    if not view.can_claim:
+        return f"{units}: no difference can be claimed; from {CLAIMS_FROM} on it can"
+    smallest = detectable(view.units, claim_p)
+    if smallest == float("inf"):
+        return f"{units}: no difference can be claimed at claim_p {claim_p:g}; it takes more seeds"
+    return f"{units}: differences of {smallest:.2g} standard deviations between pairs are shown in 4 studies of 5"

@@ -92,7 +92,9 @@ def _answer(graph: Graph, store: Store) -> Document:
 
     numbers = {key: measured.numbers(store, "compare", key) for key in (graph.summary, *(m.key for m in graph.set_measures))}
     more = further(graph, store, usual_workers(graph.pipeline.threads))
-    return outcome(answer(graph, numbers), cast("Summary", numbers[graph.summary]), _metrics(graph), more)
+    return outcome(
+        answer(graph, numbers), cast("Summary", numbers[graph.summary]), _metrics(graph), more, graph.pipeline.claim_p
+    )
 
 
 def _metrics(graph: Graph) -> dict[str, Metric]:

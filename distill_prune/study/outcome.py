@@ -12,6 +12,7 @@ from distill_prune.analyze.answer import NO_ARM, Answer, Compared, Comparison, D
 from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.metric import ACCURACY, BARRIER, Metric
 from distill_prune.analyze.paired import CLAIMS_FROM
+from distill_prune.analyze.power import could_show
 from distill_prune.analyze.records import CostRow, Row, Summary, estimate_of
 from distill_prune.analyze.sentences import of_sets, sentences
 
@@ -36,7 +37,8 @@ class ArmLine(TypedDict):
 
 
 class DifferenceLine(TypedDict):
-    """An arm minus the control, within initialisations."""
+    """An arm minus the control, within initialisations. Where nothing is shown, `could_show` is the smallest difference that so
+    many initialisations would have shown in four studies of five."""
 
     arm: str
     versus: str
@@ -44,6 +46,7 @@ class DifferenceLine(TypedDict):
     difference: Estimate
     p: float
     outcome: Outcome
+    could_show: float | None
 
 
 class SetLine(TypedDict):
@@ -77,8 +80,14 @@ class Document(TypedDict):
     sentences: list[str]
 
 
-def outcome(answer: Answer, summary: Summary | None, metrics: Mapping[str, Metric], further: Next | None = None) -> Document:
-    """The answer as plain data."""
+def outcome(
+    answer: Answer,
+    summary: Summary | None,
+    metrics: Mapping[str, Metric],
+    further: Next | None = None,
+    claim_p: float = 0.05,
+) -> Document:
+    """The answer as plain data; `claim_p` is the largest p of a claim."""
     c = answer.compared if isinstance(answer.compared, Compared) else None
     return {
         "verdict": verdict(answer),
@@ -86,7 +95,7 @@ def outcome(answer: Answer, summary: Summary | None, metrics: Mapping[str, Metri
         "level": c.level if c else None,
         "k": c.k if c else "",
         "arms": _arms(c, summary, metrics) if c and summary is not None else [],
-        "differences": [line for comparison in c.comparisons for line in _lines(c, comparison)] if c else [],
+        "differences": [line for comparison in c.comparisons for line in _lines(c, comparison, claim_p)] if c else [],
         "sets": [{"set": s.set, "network": s.network, "accuracy": s.accuracy} for s in answer.sets],
         "next": further,
         "sentences": list(sentences(answer)),
@@ -132,7 +141,8 @@ def of_difference(difference: Difference, learned: bool) -> Outcome:
     return "higher" if sign > 0 else "lower"
 
 
-def _lines(c: Compared, comparison: Comparison) -> list[DifferenceLine]:
+def _lines(c: Compared, comparison: Comparison, claim_p: float) -> list[DifferenceLine]:
+    outcomes = [of_difference(d, c.learned and comparison.learned) for d in comparison.differences]
     return [
         {
             "arm": comparison.label,
@@ -140,9 +150,10 @@ def _lines(c: Compared, comparison: Comparison) -> list[DifferenceLine]:
             "metric": d.metric.name,
             "difference": d.row["difference"],
             "p": d.row["p"],
-            "outcome": of_difference(d, c.learned and comparison.learned),
+            "outcome": outcome,
+            "could_show": could_show(d.row["difference"], claim_p) if outcome == "not shown" else None,
         }
-        for d in comparison.differences
+        for d, outcome in zip(comparison.differences, outcomes, strict=True)
     ]
 
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from distill_prune.study.outcome import ArmLine, DifferenceLine, Document
 
 GAP = "  "
+COULD_SHOW = "could show: the smallest true difference that so many initialisations show with a probability of 80%"
 NARROW = 10
 """Columns of a figure that a narrow screen still holds."""
 
@@ -28,6 +29,8 @@ def answer_lines(document: Document, metrics: dict[str, Metric], width: int) -> 
         lines += ["", *_table(_arm_rows(document["arms"], metrics, at, each=not n), width)]
     if document["differences"]:
         lines += ["", *_table(_difference_rows(document["differences"], metrics), width)]
+        if any(line["could_show"] is not None for line in document["differences"]):
+            lines += textwrap.wrap(COULD_SHOW, width, subsequent_indent="  ")
     for line in document["sets"]:
         accuracy = line["accuracy"]
         text = f"set {line['set']}: fresh {line['network']} reach {_mean(accuracy, 100)}% test accuracy (n = {accuracy['n']})"
@@ -61,7 +64,7 @@ def _difference_rows(differences: Sequence[DifferenceLine], metrics: dict[str, M
     rows = [["difference", "of", "mean [95% interval]", "p", ""]]
     for line in differences:
         metric, difference = metrics[line["metric"]], line["difference"]
-        low, high = difference["low"], difference["high"]
+        low, high, could = difference["low"], difference["high"], line["could_show"]
         interval = "" if low is None or high is None else f" [{_short(low * metric.scale)}, {_short(high * metric.scale)}]"
         rows.append(
             [
@@ -69,7 +72,7 @@ def _difference_rows(differences: Sequence[DifferenceLine], metrics: dict[str, M
                 _head(metric, "points"),
                 f"{_short(difference['mean'] * metric.scale)}{interval}",
                 f"{line['p']:.2g}",
-                line["outcome"],
+                line["outcome"] + ("" if could is None else f" (could show {_short(could * metric.scale)})"),
             ]
         )
     return rows
