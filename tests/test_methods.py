@@ -53,7 +53,7 @@ def test_what_comes_out(source, method, changes, stored):
     assert made.set.augment == changes.get("augment", DSA) and made.set.method == method.Settings().name
     assert made.set.examples(PLAIN).y.tolist() == [0, 0, 1, 1, 2, 2] * stored**2
     assert made.set.images.dtype == torch.float32 and not made.set.images.requires_grad
-    assert needs_model(method) and not method.NEEDS_EXPERTS
+    assert needs_model(method, method.Settings()) and not method.NEEDS_EXPERTS
     start = initial(source, 2, changes.get("factor", 1), changes.get("init", "real"), STREAMS)[0]
     near = run(method, source, iterations=1, **(changes | {"lr_pixels": 1e-12})).set.images
     torch.testing.assert_close(near, start, rtol=0, atol=1e-6)
@@ -185,7 +185,8 @@ def test_a_class_without_examples(source):
 )
 def test_what_an_entry_leaves_out_has_a_default(name, experts, model, real, kinds):
     entry = TABLE[name]
-    assert (entry.NEEDS_EXPERTS, needs_model(entry), entry.REAL_IMAGES, entry.KINDS) == (experts, model, real, kinds)
+    reads = needs_model(entry, entry.Settings())
+    assert (entry.NEEDS_EXPERTS, reads, entry.REAL_IMAGES, entry.KINDS) == (experts, model, real, kinds)
 
 
 def test_a_network_that_is_not_asked_for_is_refused():

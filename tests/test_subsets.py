@@ -71,6 +71,6 @@ def test_chosen_sets_are_real_images_by_class(source, method, choose):
         own = source.train.x[source.train.y == label]
         assert torch.equal(found.set.images[3 * label : 3 * label + 3], own[choose(own.flatten(1).double(), 3)])
     assert found.set.labels.tolist() == [0] * 3 + [1] * 3 + [2] * 3 and found.set.lr is None and found.set.augment == "flip"
-    assert found.cost == Cost() and method.REAL_IMAGES and not needs_model(method)
+    assert found.cost == Cost() and method.REAL_IMAGES and not needs_model(method, method.Settings())
     with pytest.raises(DataError, match=r"(?s)9 examples per class are more than class 'a' has.*at most 8.*smaller ipc"):
         method.distill(method.Settings(ipc=9), source, STREAMS, "cpu", SILENT)

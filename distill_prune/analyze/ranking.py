@@ -7,7 +7,8 @@
 acc is the test accuracy of a fresh network at the end of its training. With hard labels the learning rate is chosen among
 `rates` by validation accuracy, once for each kind of data; the set's own recipe is that of `evaluation`: its labels, rate
 and augmentation. The random images are drawn anew for every network and keep their hard labels. With fractions in place of
-percentages a lies in [-1, 1] and LRS in [0, 1], as the paper has it.
+percentages a lies in [-1, 1] and LRS in [0, 1], as the paper has it. With `random_labels: as_set` the random images of a set
+with soft labels get the probabilities of the network that the same number was trained on real images, as in the paper.
 
 References:
     | DD-Ranking: Rethinking the Evaluation of Dataset Distillation (Li et al., 2025), https://arxiv.org/abs/2505.13300
@@ -29,8 +30,11 @@ from distill_prune.analyze.inputs import SetInput
 from distill_prune.artifacts import Cost, Examples, Measurements
 from distill_prune.duration import Duration
 from distill_prune.errors import UserError
+from distill_prune.models import Model
 from distill_prune.rng import Streams
+from distill_prune.settings import Later
 from distill_prune.training import Recipe, evaluate, train_several
+from distill_prune.training.evaluation import outputs
 from distill_prune.tree import State, to
 
 TAKES: Literal["set"] = "set"
@@ -47,6 +51,9 @@ class Settings(evaluation.Protocol):
         (0.01, 0.03, 0.1), min_length=1, description="learning rates of which each training takes the best by validation"
     )
     weight: float = Field(0.5, ge=0, le=1, description="w")
+    random_labels: Literal["classes", "as_set"] = Later(
+        "classes", description="labels of random images; as_set: soft where the set's are, by networks trained on real images"
+    )
 
 
 def measure(settings: Settings, given: SetInput) -> Measurements:
@@ -87,6 +94,7 @@ def measure(settings: Settings, given: SetInput) -> Measurements:
         return 1 - evaluate(model, state, parts[part].to(device)).error
 
     accuracy: dict[str, list[float]] = {}
+    networks: dict[str, list[State]] = {}
     chosen: dict[str, float] = {}
     for kind, examples in (("real_hard", parts["train"]), ("synthetic_hard", hard)):
         tried = {
@@ -97,11 +105,12 @@ def measure(settings: Settings, given: SetInput) -> Measurements:
         rate = chosen[kind] = max(tried, key=lambda r: by.get(r, 0.0))
         how = recipe.model_copy(update={"lr": rate, "length": lengths[kind]})
         later = trained(kind, [examples] * (settings.nets - 1), how, 1)
-        accuracy[kind] = [score(state, "test") for state in (tried[rate], *later)]
-    own: dict[str, list[Examples]] = {
-        "synthetic_own": [soft] * settings.nets,
-        "random_own": [_random(parts["train"], hard, streams, net) for net in range(settings.nets)],
-    }
+        networks[kind] = [tried[rate], *later]
+        accuracy[kind] = [score(state, "test") for state in networks[kind]]
+    random = [_random(parts["train"], hard, streams, net) for net in range(settings.nets)]
+    if settings.random_labels == "as_set" and synthetic.label_kind != "classes":
+        random = [_taught(model, state, e) for state, e in zip(networks["real_hard"], random, strict=True)]
+    own = {"synthetic_own": [soft] * settings.nets, "random_own": random}
     accuracy |= {kind: [score(state, "test") for state in trained(kind, sets, recipe)] for kind, sets in own.items()}
     hlr = [a - b for a, b in zip(accuracy["real_hard"], accuracy["synthetic_hard"], strict=True)]
     ior = [a - b for a, b in zip(accuracy["synthetic_own"], accuracy["random_own"], strict=True)]
@@ -124,6 +133,13 @@ def measure(settings: Settings, given: SetInput) -> Measurements:
 def label_robust_score(hlr: float, ior: float, weight: float = 0.5) -> float:
     """LRS of HLR and IOR in fractions; 0 at the worst (HLR 1, IOR -1), 1 at the best."""
     return (math.exp(weight * ior - (1 - weight) * hlr) - math.exp(-1)) / (math.e - math.exp(-1))
+
+
+def _taught(model: Model, state: State, examples: Examples) -> Examples:
+    """The examples with a network's probabilities (N, K) as labels."""
+    x = examples.x.to(next(iter(state.values())).device)
+    labels = outputs(model, state, replace(examples, x=x, y=examples.y.to(x.device))).softmax(1)
+    return replace(examples, y=labels.to(examples.x.device))
 
 
 def _random(train: Examples, like: Examples, streams: Streams, net: int) -> Examples:

@@ -28,7 +28,7 @@ from distill_prune.conformance.inputs import SHRUNK, TINY_ENCODER, digits, recor
 from distill_prune.data import DATASETS, DataSet, prepare
 from distill_prune.data.source import Loaded
 from distill_prune.data.source import Source as DataSource
-from distill_prune.distill import METHODS, Distilled, Method, Source, needs_model
+from distill_prune.distill import METHODS, Distilled, Method, Source, needs_experts, needs_model
 from distill_prune.errors import ConfigError, DataError, DistillPruneError, RunError, UserError
 from distill_prune.interop import FORMATS, Format, Kind
 from distill_prune.models import MODELS, Network, build_model
@@ -230,13 +230,13 @@ def _method(entry: Method, what: str, given: Mapping[str, object]) -> str:
     ipc: int = settings.model_dump()["ipc"]
     text = "images" not in entry.KINDS
     images, model, experts = (*sentences(), []) if text else digits()
-    trains = needs_model(entry)
+    trains = needs_model(entry, settings)
     source = Source(
         images.examples("train").ready(),
         images.classes,
         images.transform,
         model if trains else None,
-        experts if entry.NEEDS_EXPERTS else [],
+        experts if needs_experts(entry, settings) else [],
     )
     streams = Streams(0, ("conformance",))
     distilled = _twice(f"{what}: its set", lambda: entry.distill(settings, source, streams, "cpu", SILENT), _same_set)

@@ -44,6 +44,11 @@ METHODS: Table[Method] = Table(
         "subset": "distill_prune.distill.subset",
         "herding": "distill_prune.distill.herding",
         "kcenter": "distill_prune.distill.kcenter",
+        "el2n": "distill_prune.distill.el2n",
+        "forgetting": "distill_prune.distill.forgetting",
+        "margin": "distill_prune.distill.margin",
+        "coverage": "distill_prune.distill.coverage",
+        "moderate": "distill_prune.distill.moderate",
     },
 )
 
@@ -61,9 +66,22 @@ def last_epoch(settings: Entry) -> int:
     return settings.last_epoch if isinstance(settings, MatchesExperts) else 0
 
 
-def needs_model(entry: Method) -> bool:
-    """Whether a method's entry trains or reads a network."""
-    return entry.NEEDS_MODEL or entry.NEEDS_EXPERTS
+@runtime_checkable
+class MayReadExperts(Protocol):
+    """Settings that say whether experts are read, of a method that does not always."""
+
+    @property
+    def reads_experts(self) -> bool: ...
+
+
+def needs_experts(entry: Method, settings: Entry) -> bool:
+    """Whether a method reads experts' trajectories under these settings."""
+    return entry.NEEDS_EXPERTS or (isinstance(settings, MayReadExperts) and settings.reads_experts)
+
+
+def needs_model(entry: Method, settings: Entry) -> bool:
+    """Whether a method trains or reads a network under these settings."""
+    return entry.NEEDS_MODEL or needs_experts(entry, settings)
 
 
 def check_kind(name: str, text: bool) -> None:

@@ -15,25 +15,20 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from distill_prune.artifacts import Cost, SyntheticSet
-from distill_prune.data.augment import Augment
 from distill_prune.distill import Distilled, Source
 from distill_prune.distill.classes import chosen_rows
+from distill_prune.distill.real import RealSettings, real_set
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
-from distill_prune.settings import Entry as Base
 
 NEEDS_EXPERTS = False
 REAL_IMAGES = True
 
 
-class Settings(Base):
+class Settings(RealSettings):
     name: Literal["herding"] = "herding"
-    ipc: int = Field(10, ge=1, description="images of each class")
-    augment: Augment = Field("none", description="augmentation that the set is trained with")
 
 
 def herd(features: Tensor, count: int) -> list[int]:
@@ -51,7 +46,4 @@ def herd(features: Tensor, count: int) -> list[int]:
 
 
 def distill(settings: Settings, source: Source, streams: Streams, device: str, progress: Progress) -> Distilled:
-    rows = chosen_rows(source.train, source.classes, settings.ipc, herd)
-    images, labels = source.train.inputs(rows).clone(), source.train.y[rows].clone()
-    synthetic = SyntheticSet(images, labels, source.classes, source.transform, "herding", None, settings.augment)
-    return Distilled(synthetic, Cost())
+    return real_set(settings, source, chosen_rows(source.train, source.classes, settings.ipc, herd))

@@ -6,26 +6,22 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from pydantic import Field
 from torch import Tensor
 
-from distill_prune.artifacts import Cost, Examples, SyntheticSet
-from distill_prune.data.augment import Augment
+from distill_prune.artifacts import Examples
 from distill_prune.distill import Distilled, Source
+from distill_prune.distill.real import RealSettings, real_set
 from distill_prune.errors import DataError
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
-from distill_prune.settings import Entry as Base
 
 NEEDS_EXPERTS = False
 REAL_IMAGES = True
 KINDS = ("images", "text")
 
 
-class Settings(Base):
+class Settings(RealSettings):
     name: Literal["subset"] = "subset"
-    ipc: int = Field(10, ge=1, description="images of each class")
-    augment: Augment = Field("none", description="augmentation that the set is trained with")
 
 
 def random_rows(labels: Tensor, classes: tuple[str, ...], ipc: int, streams: Streams) -> Tensor:
@@ -58,6 +54,4 @@ def real_images(train: Examples, classes: tuple[str, ...], ipc: int, streams: St
 
 
 def distill(settings: Settings, source: Source, streams: Streams, device: str, progress: Progress) -> Distilled:
-    images, labels = real_images(source.train, source.classes, settings.ipc, streams)
-    synthetic = SyntheticSet(images, labels, source.classes, source.transform, "subset", None, settings.augment)
-    return Distilled(synthetic, Cost())
+    return real_set(settings, source, random_rows(source.train.y, source.classes, settings.ipc, streams))

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from distill_prune.data import fingerprint
 from distill_prune.data.source import Source
-from distill_prune.distill import METHODS, check_kind, last_epoch, needs_model
+from distill_prune.distill import METHODS, check_kind, last_epoch, needs_experts, needs_model
 from distill_prune.errors import ConfigError, StoreError
 from distill_prune.fingerprints import Remembered
 from distill_prune.models import predicting, resolved
@@ -48,10 +48,10 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
             continue
         entry = METHODS[method.name]
         check_kind(method.name, p.data.is_text)
-        inputs = {"data": g.data, **(experts if entry.NEEDS_EXPERTS else {})}
+        inputs = {"data": g.data, **(experts if needs_experts(entry, method) else {})}
         for draw in g.draws:
             seed = p.distill_seed if draw is None else draw
-            job = DistillJob(method=method, model=p.teacher if needs_model(entry) else None, seed=seed)
+            job = DistillJob(method=method, model=p.teacher if needs_model(entry, method) else None, seed=seed)
             this = drawn(name, draw)
             g.sets[this], g.methods[this] = g.add("distill", job, inputs, f"set {this}", f"distill {name}"), method.name
     for arm in p.placed().values():
@@ -67,7 +67,7 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
 def _experts(g: Graph, store: Store) -> dict[str, str]:
     """The keys of the experts, where a set needs some: those of the store that the pipeline names, else newly trained ones."""
     p = g.pipeline
-    needy = [m for m in p.distill.values() if not isinstance(m, Stored) and METHODS[m.name].NEEDS_EXPERTS]
+    needy = [m for m in p.distill.values() if not isinstance(m, Stored) and needs_experts(METHODS[m.name], m)]
     if not needy:
         return {}
     if p.experts.stored:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
+from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
@@ -48,6 +49,14 @@ def flops_of_step(model: Model, batch: int, shape: torch.Size, kind: torch.dtype
             module(torch.empty(batch, *shape, device="meta", dtype=kind)).sum().backward()
         _flops[key] = counter.total
     return _flops[key]
+
+
+def forward_cost(model: Model, x: Tensor) -> Cost:
+    """The cost of one pass over network inputs `x` (N, C, H, W) without gradients: no steps."""
+    module = model.instance(model.module.state_dict()).to("meta")
+    with torch.no_grad(), CountFlops() as counter:  # type: ignore[no-untyped-call]
+        module(torch.empty(1, *x.shape[1:], device="meta"))
+    return Cost(len(x), 0, counter.total * len(x))
 
 
 def flops_of_examples(model: Model, batch: int, examples: Examples) -> int:
