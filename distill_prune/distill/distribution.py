@@ -23,20 +23,20 @@ from distill_prune.artifacts import Cost, SyntheticSet
 from distill_prune.data.augment import Augment
 from distill_prune.distill import Distilled, Source
 from distill_prune.distill.formation import Init, initial
+from distill_prune.distill.kept import SourceSettings
 from distill_prune.distill.outer import Run
 from distill_prune.distill.siamese import Siamese, counting
 from distill_prune.errors import ConfigError
 from distill_prune.models import Model
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
-from distill_prune.settings import Entry as Base
 from distill_prune.tree import State
 
 NEEDS_EXPERTS = False
 NEEDS_MODEL = True
 
 
-class Settings(Base):
+class Settings(SourceSettings):
     """Defaults are those of the paper's code for CIFAR-10. `ipc` counts stored images."""
 
     name: Literal["distribution"] = "distribution"

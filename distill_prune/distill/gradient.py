@@ -33,13 +33,13 @@ from distill_prune.data.augment import Augment
 from distill_prune.distill import Distilled, Source
 from distill_prune.distill.distribution import last_linear
 from distill_prune.distill.formation import Init, initial
+from distill_prune.distill.kept import SourceSettings
 from distill_prune.distill.outer import Run
 from distill_prune.distill.siamese import Siamese, counting
 from distill_prune.errors import ConfigError, NonFiniteError
 from distill_prune.models import Model
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
-from distill_prune.settings import Entry as Base
 from distill_prune.training import Recipe, train, training_cost
 from distill_prune.tree import State
 
@@ -50,7 +50,7 @@ Metric = Literal["cosine", "mse"]
 EPS = 1e-6
 
 
-class Settings(Base):
+class Settings(SourceSettings):
     """Defaults are those of DSA's code for CIFAR-10 with 10 images per class, where an epoch of the network is one step.
 
     DC: augment none. Both: inner_loop 1 for 1 image per class, inner_loop 50 and net_steps 20 for 50. IDC's code for

@@ -34,12 +34,12 @@ from distill_prune.distill import Distilled, Source
 from distill_prune.distill.derivatives import derivatives
 from distill_prune.distill.formation import Init, initial
 from distill_prune.distill.inner_adam import unrolled_gradient
+from distill_prune.distill.kept import SourceSettings
 from distill_prune.distill.outer import Run
 from distill_prune.distill.unroll import Batch, Inner, Matched, matching_gradient, record_bytes
 from distill_prune.errors import DataError
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
-from distill_prune.settings import Entry as Base
 from distill_prune.settings import Later
 from distill_prune.training import CountFlops
 from distill_prune.tree import clone, to, unflatten
@@ -47,7 +47,7 @@ from distill_prune.tree import clone, to, unflatten
 NEEDS_EXPERTS = True
 
 
-class Settings(Base):
+class Settings(SourceSettings):
     """Defaults are the paper's for CIFAR-10 with 10 images per class, the rate's step translated to log eta."""
 
     name: Literal["trajectory"] = "trajectory"
@@ -103,7 +103,7 @@ class Settings(Base):
     @property
     def last_epoch(self) -> int:
         """The last expert epoch that matching can use."""
-        return self.max_start - 1 + self.expert_epochs
+        return max(self.max_start - 1 + self.expert_epochs, super().last_epoch)
 
 
 TEACHER_BATCH = 512

@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 from distill_prune.data import fingerprint
 from distill_prune.data.source import Source
 from distill_prune.distill import METHODS, check_kind, last_epoch, needs_experts, needs_model
+from distill_prune.distill.kept import SourceSettings
 from distill_prune.errors import ConfigError, StoreError
 from distill_prune.fingerprints import Remembered
 from distill_prune.models import predicting, resolved
@@ -48,7 +49,7 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
             continue
         entry = METHODS[method.name]
         check_kind(method.name, p.data.is_text)
-        inputs = {"data": g.data, **(experts if needs_experts(entry, method) else {})}
+        inputs = {"data": g.data, **_of_experts(g, method, experts)}
         for draw in g.draws:
             seed = p.distill_seed if draw is None else draw
             job = DistillJob(method=method, model=p.teacher if needs_model(entry, method) else None, seed=seed)
@@ -77,6 +78,24 @@ def _experts(g: Graph, store: Store) -> dict[str, str]:
         teacher = ExpertsJob(model=p.teacher, recipe=p.experts.recipe, seed=p.experts.seed, index=i)
         keys.append(g.add("experts", teacher, {"data": g.data}, f"expert {i}"))
     return numbered("expert", keys)
+
+
+def _of_experts(g: Graph, method: Entry, experts: dict[str, str]) -> dict[str, str]:
+    """The experts that a set is made with: those of the pipeline. Of a set that is distilled from a part of the real images
+    these score the images, and the trajectories to match are those of teachers of that part."""
+    p, entry = g.pipeline, METHODS[method.name]
+    if not needs_experts(entry, method):
+        return {}
+    if not isinstance(method, SourceSettings) or method.source is None:
+        return experts
+    scorers = numbered("scorer", experts.values())
+    keys = []
+    for i in range(p.experts.count if entry.NEEDS_EXPERTS else 0):
+        teacher = ExpertsJob(model=p.teacher, recipe=p.experts.recipe, seed=p.experts.seed, index=i, source=method.source)
+        kept = method.source
+        label = f"expert {i} of the {kept.share:g} {kept.keep} by {kept.score}"
+        keys.append(g.add("experts", teacher, {"data": g.data, **scorers}, label))
+    return scorers | numbered("expert", keys)
 
 
 def _stored_expert(ref: str, store: Store, needy: list[Entry]) -> str:

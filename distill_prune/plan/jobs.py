@@ -9,6 +9,7 @@ from pydantic_core import core_schema
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.data.source import Source
+from distill_prune.distill.kept import Kept, SourceSettings
 from distill_prune.duration import NONE, Duration
 from distill_prune.plan.records import Roles
 from distill_prune.prune.controls import Control
@@ -80,12 +81,13 @@ class DataJob(Job):
 
 
 class ExpertsJob(Job):
-    """One teacher."""
+    """One teacher; `source` says which real images it sees, where these are not all."""
 
     model: SerializeAsAny[Entry]
     recipe: Recipe
     seed: int
     index: int
+    source: Kept | None = Later(None)
 
     def trains(self) -> bool:
         return True
@@ -97,6 +99,11 @@ class DistillJob(Job):
     method: SerializeAsAny[Entry]
     model: SerializeAsAny[Entry] | None
     seed: int
+
+    @property
+    def source(self) -> Kept | None:
+        """Which real images are distilled, where these are not all."""
+        return self.method.source if isinstance(self.method, SourceSettings) else None
 
 
 class DenseJob(Job):

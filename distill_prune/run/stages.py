@@ -9,7 +9,7 @@ from distill_prune.analyze import ANALYSES
 from distill_prune.analyze.inputs import Copies, Input, Pair, Retrained, SetInput, Tickets
 from distill_prune.artifacts import SPLITS, Cost, Examples, Mask, Parts, Sentences
 from distill_prune.data import fingerprint, prepare
-from distill_prune.distill import METHODS, Source
+from distill_prune.distill import METHODS
 from distill_prune.errors import RunError, UserError, needed
 from distill_prune.models import Model
 from distill_prune.plan.jobs import (
@@ -29,7 +29,7 @@ from distill_prune.prune.imp import initial, level_after, level_zero
 from distill_prune.rng import Streams
 from distill_prune.run.collect import collected
 from distill_prune.run.reader import Reader
-from distill_prune.run.trainings import chain_data, fitting, streams_of
+from distill_prune.run.trainings import chain_data, fitting, source_of, streams_of
 from distill_prune.tree import to
 
 
@@ -61,10 +61,7 @@ def _data(job: DataJob) -> Parts:
 
 
 def _distill(job: DistillJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:
-    images = reader.images(inputs["data"])
-    experts = [reader.trajectory(key) for key in keys_of("expert", inputs)]
-    model = reader.model_for(job.model, inputs["data"]) if job.model is not None else None
-    source = Source(reader.part(inputs["data"], "train"), images.classes, images.transform, model, experts)
+    source = source_of(job, inputs, reader)
     streams = Streams(job.seed, ("distill",))
     distilled = METHODS[job.method.name].distill(job.method, source, streams, reader.device, progress)
     parts = distilled.set.parts()

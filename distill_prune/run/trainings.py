@@ -6,14 +6,17 @@ Reading the inputs, the steps and the rest are apart, so that a worker can give 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from distill_prune.artifacts import Examples, Parts, Ticket, Weights
+from distill_prune.distill import Source
 from distill_prune.distill.experts import expert, teaching
+from distill_prune.distill.kept import kept
 from distill_prune.errors import UserError
 from distill_prune.models import Model
-from distill_prune.plan.jobs import DenseJob, ExpertsJob, LevelJob, RetrainJob, TrainedLevelJob
+from distill_prune.plan.jobs import DenseJob, DistillJob, ExpertsJob, LevelJob, RetrainJob, TrainedLevelJob
 from distill_prune.plan.nodes import Node
+from distill_prune.plan.roles import keys_of
 from distill_prune.prune.imp import level_after, level_zero, rewinding
 from distill_prune.rng import Streams
 from distill_prune.run.reader import Reader
@@ -45,8 +48,8 @@ def task_of(node: Node, reader: Reader) -> Task | None:
 
 
 def _expert(job: ExpertsJob, inputs: Mapping[str, str], reader: Reader) -> Task:
-    model, train_part = reader.model_for(job.model, inputs["data"]), reader.part(inputs["data"], "train")
-    training = teaching(model, train_part, job.recipe, Streams(job.seed, ("experts",)).under(index=job.index))
+    source = source_of(job, inputs, reader)
+    training = teaching(source.network, source.train, job.recipe, Streams(job.seed, ("experts",)).under(index=job.index))
 
     def parts(trained: Trained) -> Parts:
         trajectory, cost = expert(training, trained)
@@ -90,6 +93,15 @@ def _copy(job: RetrainJob, inputs: Mapping[str, str], reader: Reader) -> Task:
         return Weights({n: t for n, t in trained.state.items() if n not in model.frozen}, numbers).parts()
 
     return Task(Training(model, ticket.state, examples, job.recipe, noise, ticket.mask, first), parts)
+
+
+def source_of(job: ExpertsJob | DistillJob, inputs: Mapping[str, str], reader: Reader) -> Source:
+    """What experts see, or a method may use: the real images, all or those that scorers choose; network and experts."""
+    images = reader.images(inputs["data"])
+    model = reader.model_for(job.model, inputs["data"]) if job.model is not None else None
+    scorers, experts = ([reader.trajectory(key) for key in keys_of(role, inputs)] for role in ("scorer", "expert"))
+    source = Source(reader.part(inputs["data"], "train"), images.classes, images.transform, model, scorers)
+    return replace(kept(source, job.source), experts=experts)
 
 
 # -- what levels that train share with those that do not
