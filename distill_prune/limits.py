@@ -30,6 +30,8 @@ PIPELINE_VALUES = 100_000
 ARTIFACTS = 100_000
 """Of one study: the shipped ones have up to some thousands, and planning as many as this takes ten seconds. Several pipelines
 share what they have in common."""
+CELLS = 256
+"""Studies of one sweep."""
 DOCUMENT_BYTES = 32 * 2**20
 """Of a JSON file of a store. Its values may take twenty times as much memory."""
 OBJECTS = 32

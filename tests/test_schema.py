@@ -21,6 +21,7 @@ from distill_prune.models import MODELS
 from distill_prune.plan.config import Pipeline, parse
 from distill_prune.plan.files import find_pipeline, parse_yaml, read_raw
 from distill_prune.plan.schema import schema
+from distill_prune.plan.sweep import Swept
 from distill_prune.prune import CRITERIA
 from distill_prune.recipe import PRESETS
 from distill_prune.table import Table
@@ -197,7 +198,7 @@ def test_every_entry_is_there_with_its_fields_and_a_description(table: Table, pa
 
 
 def test_every_section_is_there() -> None:
-    assert set(SCHEMA["definitions"]["whole"]["properties"]) == set(Pipeline.model_fields)
+    assert set(SCHEMA["definitions"]["whole"]["properties"]) == {*Pipeline.model_fields, *Swept.model_fields}
     assert set(SCHEMA["definitions"]["partial_whole"]["properties"]) == {*Pipeline.model_fields, "extends"}
     assert set(SCHEMA["definitions"]["Recipe"]["properties"]["preset"]["enum"]) == {*PRESETS, None}
 

@@ -13,7 +13,7 @@ from distill_prune.data.source import Source
 from distill_prune.distill import METHODS, last_epoch
 from distill_prune.duration import Duration
 from distill_prune.entries import EntriesOf, EntryOf
-from distill_prune.errors import nearest
+from distill_prune.errors import ConfigError, nearest
 from distill_prune.letters import look_alike
 from distill_prune.models import MODELS
 from distill_prune.plan.arms import AnyCriterion, Arm, Placed, check, placed
@@ -213,12 +213,12 @@ class Pipeline(Settings):
     def _check_draws(self) -> None:
         draws = self.distill_seeds
         if not draws:
-            if "distill_grid" in self.model_fields_set:
+            if self.distill_grid == "crossed":
                 raise ValueError("distill_grid goes with distill_seeds: write distill_seeds: [0, 1, ...]")
             return
         if len(set(draws)) != len(draws):
             raise ValueError(f"distill_seeds {list(draws)} are not all different")
-        if "distill_seed" in self.model_fields_set:
+        if self.distill_seed:
             raise ValueError("distill_seed is one draw and distill_seeds are several: leave one of them out")
         if not self.distill:
             raise ValueError("distill_seeds draws sets, and `distill` has none: leave distill_seeds out")
@@ -311,4 +311,6 @@ def load(name: str, assignments: Sequence[str] = ()) -> tuple[str, Pipeline]:
     path = find_pipeline(name)
     raw = read_raw(path)
     override(raw, assignments)
+    if raw.pop("sweep", None):
+        raise ConfigError(f"{path.name} is a sweep, not one study", fix="`run`, `plan` or `report` it, or --set sweep={}")
     return path.stem, parse(raw, path.name if not assignments else f"{path.name} (with --set)")

@@ -113,6 +113,14 @@ class Graph:
     data: str = ""
     tasks: dict[str, str] = field(default_factory=dict)
     summary: str = ""
+    cells: dict[str, Graph] = field(default_factory=dict)
+
+    @classmethod
+    def union(cls, cells: dict[str, Graph]) -> Graph:
+        """The artifacts of several studies, the cells of a sweep by name, with the settings of the first."""
+        nodes = {key: node for cell in cells.values() for key, node in cell.nodes.items()}
+        sets = {f"{name}: {of_set}": key for name, cell in cells.items() for of_set, key in cell.sets.items()}
+        return cls(next(iter(cells.values())).pipeline, nodes, sets=sets, cells=cells)
 
     def real(self, task: str | None) -> str:
         """The key of a task's data; of the pipeline's own without a name."""

@@ -16,6 +16,7 @@ from distill_prune.analyze import ANALYSES
 from distill_prune.data import DATASETS
 from distill_prune.entries import EntryOf
 from distill_prune.plan.config import Pipeline
+from distill_prune.plan.sweep import Swept
 from distill_prune.recipe import PRESETS
 from distill_prune.settings import Settings
 from distill_prune.table import EntryModule, Table
@@ -39,6 +40,7 @@ def schema() -> Schema:
     for kind, entry in {entry.table.kind: entry for entry in _entries(Pipeline)}.items():
         definitions[_name(kind)] = _union(entry, definitions)
     places, prune = whole["properties"], definitions["Prune"]
+    places |= _of(Swept, definitions)["properties"]
     for name, what, more in (
         ("arms", "sources of masks by name", [{"type": "null"}]),
         ("distill", "synthetic sets by name", []),

@@ -1,0 +1,77 @@
+"""Sweeps: one file as many studies, planned and made as one graph."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+import yaml
+
+from distill_prune.errors import ConfigError
+from distill_prune.limits import CELLS
+from distill_prune.plan.config import load
+from distill_prune.plan.graph import build
+from distill_prune.plan.sweep import build_cells, load_cells
+from distill_prune.store.store import Store
+
+TWO = {"retrain.recipe.lr": [0.1, 0.2], "model.width": [4, 6]}
+
+
+@pytest.fixture
+def swept(tmp_path: Path) -> str:
+    path = tmp_path / "swept.yaml"
+    path.write_text(yaml.safe_dump({**tiny.raw(), "sweep": TWO}, sort_keys=False), encoding="utf-8")
+    return str(path)
+
+
+def test_each_cell_is_the_study_of_its_values(swept: str) -> None:
+    name, cells, choice = load_cells(swept)
+    assert (name, len(cells), choice) == ("swept", 4, "none")
+    assert [c.name for c in cells][:2] == ["retrain.recipe.lr=0.1, model.width=4", "retrain.recipe.lr=0.1, model.width=6"]
+    graph = build_cells(cells, Store("/nonexistent"))
+    assert [*graph.cells] == [c.name for c in cells]
+    for cell in cells:
+        width, lr = cell.place["model.width"], cell.place["retrain.recipe.lr"]
+        alone = build(tiny.pipeline(f"retrain.recipe.lr={lr}", f"model.width={width}"), Store("/nonexistent"))
+        assert graph.cells[cell.name].nodes.keys() == alone.nodes.keys()
+    assert graph.nodes.keys() == {key for cell in graph.cells.values() for key in cell.nodes}
+    # Experts and sets depend on the width, and not on how tickets are retrained.
+    assert sum(node.stage == "distill" for node in graph.nodes.values()) == 3
+    assert {graph.cells[c].summary for c in graph.cells} <= set(graph.goals("compare"))
+
+
+def test_a_file_without_a_sweep_is_one_study(file: str) -> None:
+    name, cells, _ = load_cells(file)
+    graph = build_cells(cells, Store("/nonexistent"))
+    assert name == "tiny" and not graph.cells and graph.nodes.keys() == build(load(file)[1], Store("/nonexistent")).nodes.keys()
+
+
+def test_a_sweep_can_be_given_and_taken_away(file: str, swept: str) -> None:
+    assert len(load_cells(file, ["sweep={model.width: [4, 6, 8]}"])[1]) == 3
+    assert [c.place for c in load_cells(swept, ["sweep={}"])[1]] == [{}]
+    with pytest.raises(ConfigError, match=r"swept.yaml is a sweep, not one study"):
+        load(swept)
+
+
+@pytest.mark.parametrize(
+    ("sweep", "message"),
+    [
+        ("{title: [a, b]}", 'the cells title="a" and title="b" are the same study: title enters no artifact'),
+        ("{model.wdth: [4, 6]}", r"unknown key 'model.wdth' in tiny.yaml \(with --set\), in the cell model.wdth=4"),
+        ("{model.width: [4, 4]}", "sweep.model.width in tiny.yaml .with --set. has a value twice"),
+        ("{model.width: []}", "sweep.model.width"),
+        ("{model.width: 4}", "sweep.model.width"),
+        ("{model: [{name: lenet}], model.width: [4, 6]}", "'model' and 'model.width' set the same value"),
+        (f"{{prune.rate: {[round(0.001 * i, 3) for i in range(1, CELLS + 2)]}}}", f"too many cells\n  got:      {CELLS + 1}"),
+        ("{retrain.recipe.lr: [-1.0]}", "retrain.recipe.lr' in tiny.yaml .with --set., in the cell retrain.recipe.lr=-1.0"),
+    ],
+)
+def test_sweeps_that_mean_nothing_are_refused(file: str, sweep: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_cells(load_cells(file, [f"sweep={sweep}"])[1], Store("/nonexistent"))
+
+
+def test_a_choice_needs_a_sweep(file: str) -> None:
+    with pytest.raises(ConfigError, match=r"choose in tiny.yaml .with --set. names a cell of a sweep, and there is none"):
+        load_cells(file, ["choose=validation"])
