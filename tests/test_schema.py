@@ -199,7 +199,7 @@ def test_every_entry_is_there_with_its_fields_and_a_description(table: Table, pa
 
 def test_every_section_is_there() -> None:
     assert set(SCHEMA["definitions"]["whole"]["properties"]) == {*Pipeline.model_fields, *Swept.model_fields}
-    assert set(SCHEMA["definitions"]["partial_whole"]["properties"]) == {*Pipeline.model_fields, "extends"}
+    assert set(SCHEMA["definitions"]["partial_whole"]["properties"]) == {*Pipeline.model_fields, *Swept.model_fields, "extends"}
     assert set(SCHEMA["definitions"]["Recipe"]["properties"]["preset"]["enum"]) == {*PRESETS, None}
 
 
