@@ -1,0 +1,101 @@
+"""Does the order of small sets by accuracy predict the order of the masks that are found on them?
+
+    python bench/masks.py RECORD.json [--draws 10000]     a record that results.py wrote of a study with `distill_seeds`
+
+For every arm that prunes with a set: the test accuracy of networks trained on the set alone, and of its tickets, level by
+level; Spearman's rank correlation over the arms, with a 95% interval by resampling initialisations (each with the set that it
+was pruned with), and the p-value of no order, by permuting the arms. Writes RECORD-order.json, and prints a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import rankdata
+
+Array = npt.NDArray[np.float64]
+
+
+def by_place(record: Mapping[str, Any], arm: str, level: int, metric: str) -> dict[tuple[int, int], float]:
+    """A metric of an arm at a level by initialisation and draw."""
+    units = (u for u in record["units"] if u["arm"] == arm and u["level"] == level and "draw" in u)
+    return {(u["seed"], u["draw"]): u[metric] for u in units if u.get(metric) is not None}
+
+
+def of_sets(record: Mapping[str, Any]) -> dict[str, float]:
+    """Test accuracy of each set, in each draw, with the network that sets are made for: the first that evaluated it."""
+    scores: dict[str, float] = {}
+    for evaluation in record["evaluations"]:
+        scores.setdefault(evaluation["set"], evaluation["accuracy"]["mean"])
+    return scores
+
+
+def spearman(x: Array, y: Array) -> float:
+    """The rank correlation of two vectors, ties at their mean rank."""
+    a, b = rankdata(x), rankdata(y)
+    a, b = a - a.mean(), b - b.mean()
+    return float(a @ b / np.sqrt((a @ a) * (b @ b)))
+
+
+def order(sets: Array, masks: Array, draws: int) -> dict[str, Any]:
+    """The rank correlation of means over units, arms (rows) by units (columns), with its interval and p-value."""
+    rng, units = np.random.default_rng(0), sets.shape[1]
+    rho = spearman(sets.mean(1), masks.mean(1))
+    resampled = [
+        spearman(sets[:, chosen].mean(1), masks[:, chosen].mean(1)) for chosen in rng.integers(units, size=(draws, units))
+    ]
+    permuted = [spearman(sets.mean(1), rng.permutation(masks.mean(1))) for _ in range(draws)]
+    low, high = np.quantile(resampled, (0.025, 0.975))
+    p = (1 + sum(abs(r) >= abs(rho) - 1e-12 for r in permuted)) / (1 + draws)
+    return {"rho": rho, "low": float(low), "high": float(high), "p": p, "arms": len(sets), "units": units}
+
+
+def orders(record: Mapping[str, Any], draws: int) -> dict[str, Any]:
+    """By level and metric of tickets, the order of arms beside that of their sets."""
+    scores = of_sets(record)
+    arms = [a for a in record["summary"]["arms"] if a["images"] != "real" and "control" not in a]
+    arms = [a for a in arms if a.get("criterion") == "magnitude"]
+    levels = sorted({u["level"] for u in record["units"]} - {0})
+    rows: list[dict[str, Any]] = []
+    for level in levels:
+        for metric in ("accuracy", "barrier_test", "trace_per_weight"):
+            places = [by_place(record, a["name"], level, metric) for a in arms]
+            shared = sorted(set.intersection(*(set(p) for p in places)))
+            if shared:
+                sets = np.array([[scores[f"{a['images']}/{draw}"] for _, draw in shared] for a in arms])
+                masks = np.array([[p[place] for place in shared] for p in places])
+                rows.append({"level": level, "metric": metric, **order(sets, masks, draws)})
+    accuracy = {a["name"]: float(np.mean([s for n, s in scores.items() if n.split("/")[0] == a["images"]])) for a in arms}
+    return {"pipeline": record["pipeline"], "sets": accuracy, "orders": rows}
+
+
+def lines(result: Mapping[str, Any]) -> list[str]:
+    """The table, as Markdown."""
+    head = "| level | tickets by | rank correlation with the sets' accuracy [95% interval] | p | sets | units |"
+    rows = (
+        f"| {r['level']} | {r['metric']} | {r['rho']:+.2f} [{r['low']:+.2f}, {r['high']:+.2f}] | {r['p']:.2g} | {r['arms']} "
+        f"| {r['units']} |"
+        for r in result["orders"]
+    )
+    return [head, "|---|---|---|---|---|---|", *rows]
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("record", type=Path)
+    parser.add_argument("--draws", type=int, default=10_000)
+    asked = parser.parse_args(words)
+    result = orders(json.loads(asked.record.read_text(encoding="utf-8")), asked.draws)
+    target = asked.record.with_name(f"{asked.record.stem}-order.json")
+    target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    print("\n".join([*lines(result), "", str(target)]))
+
+
+if __name__ == "__main__":
+    main()
