@@ -18,7 +18,7 @@ from scipy.stats import gamma, skew, t
 from distill_prune.analyze import curvature
 from distill_prune.analyze.curvature import FRESH, Settings, pooled, skewed
 from distill_prune.analyze.estimate import combined, estimate
-from distill_prune.analyze.hessian import Sketch
+from distill_prune.training.hessian import Sketch
 
 REPEATS = 2000
 PROBES = 216
