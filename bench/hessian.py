@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from distill_prune.analyze import curvature, diagonal, hessian, spectrum
+from distill_prune.analyze import curvature, diagonal, spectrum
 from distill_prune.analyze.inputs import Copies
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.data import DATASETS, prepare
 from distill_prune.models import MODELS, Model, build_model
 from distill_prune.rng import Streams
-from distill_prune.training import Recipe, train
+from distill_prune.training import Recipe, hessian, train
 from distill_prune.tree import State
 
 TOP = 5

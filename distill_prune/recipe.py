@@ -6,8 +6,10 @@
     linear     lr (1 - s)               which is 0 at the step after the last
 
 In a warm-up of w steps, step i has lr (i + 1) / w. Weight decay is coupled (in the gradient), except under adamw, which
-subtracts lr weight_decay of every weight. Label smoothing e turns the probabilities y of K classes into (1 - e) y + e / K.
-`head_lr` is the lr of the task's head, under the same schedule. It needs a network that names the tensors of its head.
+subtracts lr weight_decay of every weight. sam is sgd down the gradient at w + rho g / |g| (training/sharpness.py).
+
+Label smoothing e turns the probabilities y of K classes into (1 - e) y + e / K. `head_lr` is the lr of the task's head, under
+the same schedule. It needs a network that names the tensors of its head.
 
 `preset: NAME` in a recipe stands for the fields of PRESETS[NAME]:
 
@@ -135,8 +137,10 @@ def _idle(values: Mapping[str, object]) -> dict[str, str]:
     idle: dict[str, str] = {}
     if values["schedule"] != "step":
         idle |= dict.fromkeys(("milestones", "gamma"), f"schedule '{values['schedule']}'")
-    if values["optimizer"] != "sgd":
+    if values["optimizer"] not in ("sgd", "sam"):
         idle |= dict.fromkeys(("momentum", "nesterov"), f"optimizer '{values['optimizer']}'")
+    if values["optimizer"] != "sam":
+        idle["rho"] = f"optimizer '{values['optimizer']}'"
     if values["cutmix"] == 0:
         idle["cutmix_beta"] = "cutmix 0"
     return idle
@@ -150,9 +154,11 @@ class Recipe(Settings):
 
     length: Duration = Field(Duration(30, "ep"), description="in steps or epochs, like 500it or 20ep")
     batch: int = Field(128, ge=1, description="examples in a batch")
-    optimizer: Literal["sgd", "adam", "adamw"] = Field("sgd", description="sgd, adam or adamw")
+    optimizer: Literal["sgd", "adam", "adamw", "sam"] = Field(
+        "sgd", description="sgd, adam, adamw, or sam: sharpness-aware sgd, two passes a step"
+    )
     lr: float = Field(0.1, gt=0, description="learning rate at the start")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd")
+    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and sam")
     weight_decay: float = Field(0.0, ge=0, description="as a share of the weight, a step")
     schedule: Literal["constant", "step", "cosine", "linear"] = Field(
         "constant", description="how the rate changes over the length"
@@ -174,6 +180,7 @@ class Recipe(Settings):
     )
     head_lr: float | None = Later(None, gt=0, description="learning rate of the task's head; null: lr")
     clip: float | None = Later(None, gt=0, description="largest norm of the gradient of all parameters together")
+    rho: float = Later(0.05, gt=0, description="of sam: how far up the gradient its second pass is, as a distance of weights")
     batches: Literal["shuffled", "by_length"] = Later(
         "shuffled", description="by_length: sentences of about one length together, so that little of a batch is padding"
     )
@@ -212,6 +219,11 @@ class Recipe(Settings):
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
         return self
+
+    @property
+    def passes(self) -> int:
+        """How many times a step goes over its batch."""
+        return 2 if self.optimizer == "sam" else 1
 
     def steps(self, examples: int) -> int:
         """The number of steps on a set of `examples` examples."""

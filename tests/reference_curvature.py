@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from reference_analyze import examples_of, mask_of, state_of
 from torch import nn
 
-from distill_prune.analyze.hessian import Products
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.data import DATASETS, prepare
 from distill_prune.models import MODELS, Model, build_model
 from distill_prune.rng import Streams
 from distill_prune.training import Recipe, train
+from distill_prune.training.hessian import Products
 from distill_prune.tree import State
 
 NETS = ["group", "instance", "batch", "lenet", "transformer"]

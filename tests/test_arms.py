@@ -21,6 +21,7 @@ ALL = (
     "arms.shuffled={control: {of: real, kind: shuffled}}",
     "arms.layers={control: {of: synthetic, kind: random}}",
     "arms.again={control: {of: real, kind: reinitialised}}",
+    "arms.signs={control: {of: synthetic, kind: signs}}",
     "arms.at_once={one_shot: true}",
     "arms.on={begins: {arm: synthetic, level: 1}}",
     "arms.snip={criterion: {name: snip, rows: 50}, one_shot: true}",
@@ -48,7 +49,7 @@ def test_more_arms_leave_every_other_artifact_as_it_is() -> None:
 def test_all_arms_have_the_same_counts(made: tuple[Graph, Store]) -> None:
     graph, store = made
     counts = {arm: store.numbers("prune", chain[2])["remaining"] for (arm, _), chain in graph.chains.items()}
-    assert len(counts) == 13 and len(set(counts.values())) == 1, counts
+    assert len(counts) == 14 and len(set(counts.values())) == 1, counts
 
 
 def test_controls_are_their_parents_with_one_thing_taken_away(made: tuple[Graph, Store]) -> None:
@@ -61,6 +62,14 @@ def test_controls_are_their_parents_with_one_thing_taken_away(made: tuple[Graph,
     name = next(iter(real.mask.kept))
     kept = real.mask.kept[name]
     assert not torch.equal(again.state[name][kept], real.state[name][kept])
+    signs, learned = (reader.ticket(graph.chains[a, 0][2]) for a in ("signs", "synthetic"))
+    copy = reader.state(graph.unit("synthetic", graph.chains["synthetic", 0][2]).copies[0])
+    assert all(torch.equal(signs.mask.kept[n], k) for n, k in learned.mask.kept.items())
+    for n, k in learned.mask.kept.items():
+        assert torch.equal(signs.state[n].sign()[k], copy[n].sign()[k])
+        if bool((k & again.mask.kept[n]).any()):
+            both = k & again.mask.kept[n]
+            assert torch.equal(signs.state[n][both].abs(), again.state[n][both].abs())
     synthetic, layers = (reader.ticket(graph.chains[a, 0][2]) for a in ("synthetic", "layers"))
     assert layers.mask.layers() == synthetic.mask.layers()
 
@@ -185,8 +194,10 @@ def test_an_analysis_of_a_part_of_the_grid() -> None:
         ("arms.a={control: {of: real, kind: shuffled}, images: synthetic}", "leave out images, recipe, criterion"),
         (
             "arms.a={control: {of: real, kind: flipped}}",
-            "Input should be 'shuffled', 'random', 'reinitialised', 'transferred' or 'swapped'",
+            "Input should be 'shuffled', 'random', 'reinitialised', 'transferred', 'swapped' or 'signs'",
         ),
+        ("arms.a={control: {of: real, kind: random, mask: false}}", "mask belongs to kind signs, and the kind is random"),
+        ("arms.a={control: {of: real, kind: random, norms: kept}}", "norms belongs to kind signs, and the kind is random"),
         ("arms.a={begins: {arm: synthetic, level: 3}}", "arms.a.begins.level is 3, and chains end at level 2"),
         ("arms.a={begins: {arm: synthetic, level: 1}, one_shot: true}", "one_shot prunes the dense network"),
         ("arms.a={criterion: {name: snip}, recipe: prune}", "the criterion 'snip' trains on nothing, so leave out recipe"),

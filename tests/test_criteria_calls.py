@@ -103,6 +103,7 @@ def test_a_plugin_can_be_scored_in_parts(write: Write):
         ("random", False, False),
         ("initial_magnitude", False, False),
         ("snip", True, True),
+        ("hutchinson", True, True),
         ("synflow", True, False),
     ],
 )

@@ -7,12 +7,13 @@ import torch
 from reference_analyze import dense_hessian, examples_of, mask_of, state_of, tiny
 from reference_inputs import copies_of
 
-from distill_prune.analyze import curvature, hessian
+from distill_prune.analyze import curvature
 from distill_prune.analyze.curvature import Settings
 from distill_prune.analyze.estimate import estimate
-from distill_prune.analyze.hessian import Products
 from distill_prune.errors import NonFiniteError, UserError
 from distill_prune.rng import Streams
+from distill_prune.training import hessian
+from distill_prune.training.hessian import Products
 
 KINDS = ["instance", "batch", "none"]
 STREAMS = Streams(3, ("compare",))

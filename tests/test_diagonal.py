@@ -14,7 +14,7 @@ from reference_inputs import copies_of
 from distill_prune.analyze import diagonal
 from distill_prune.analyze.diagonal import BLOCK, Settings, estimated, exactly, histogram, measure
 from distill_prune.analyze.estimate import combined, estimate
-from distill_prune.analyze.hessian import Products
+from distill_prune.training.hessian import Products
 
 
 def products_of(s):

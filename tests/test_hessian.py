@@ -9,14 +9,16 @@ from reference_curvature import NETS, STREAMS, Dense, scene, signs
 from reference_inputs import copies_of
 
 from distill_prune import compiled
-from distill_prune.analyze import curvature, diagonal, hessian, spectrum
-from distill_prune.analyze.derivatives import ClosedForm, DoubleBackward, derivatives
-from distill_prune.analyze.hessian import Products, Sketch, recorded
+from distill_prune.analyze import curvature, diagonal, spectrum
+from distill_prune.analyze.rows import recorded
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.errors import NonFiniteError, UserError
 from distill_prune.models import MODELS, build_model
 from distill_prune.models.chain import Chain
 from distill_prune.settings import canonical_json
+from distill_prune.training import hessian
+from distill_prune.training.derivatives import ClosedForm, DoubleBackward, derivatives
+from distill_prune.training.hessian import Products, Sketch
 
 
 def products_of(s):

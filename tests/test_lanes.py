@@ -39,6 +39,8 @@ RECIPES = {
     "adam": Recipe(length="2ep", batch=4, lr=0.01, optimizer="adam"),
     "adamw, clipped": Recipe(length="2ep", batch=4, lr=0.01, optimizer="adamw", weight_decay=0.1, clip=0.5),
     "clipped": SMALL.model_copy(update={"clip": 0.1}),
+    "sam": SMALL.model_copy(update={"optimizer": "sam", "rho": 0.2}),
+    "sam, clipped": SMALL.model_copy(update={"optimizer": "sam", "clip": 0.1}),
     "smoothed": SMALL.model_copy(update={"label_smoothing": 0.2}),
     "cutmix": SMALL.model_copy(update={"cutmix": 0.7}),
     "one of six": SMALL.model_copy(update={"augment": "color_crop_cutout_flip_scale_rotate"}),
@@ -182,7 +184,7 @@ class Kept(Progress):
         return self.snapshot
 
 
-@pytest.mark.parametrize("recipe", ["sgd", "adam"])
+@pytest.mark.parametrize("recipe", ["sgd", "adam", "sam"])
 def test_a_group_goes_on_from_snapshots_in_other_company(recipe: str) -> None:
     """Snapshots are of one training each: some were kept later than others, and one training has none."""
     model = model_of("convnet-batch")

@@ -17,7 +17,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from distill_prune.analyze import disagreement, metrics
-from distill_prune.analyze.hessian import Products
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.errors import ConfigError, DataError, UserError
 from distill_prune.models import Model, bert, build_model, predicting, resolved
@@ -26,6 +25,7 @@ from distill_prune.prune import snip
 from distill_prune.prune.inputs import LevelImages
 from distill_prune.rng import Streams
 from distill_prune.training import CountFlops, Recipe, evaluate, flops_of_step, order, outputs, train
+from distill_prune.training.hessian import Products
 
 pytest.importorskip("transformers")
 

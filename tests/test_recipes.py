@@ -127,6 +127,9 @@ def test_fields_of_a_preset_that_change_nothing_any_more_are_dropped() -> None:
         ({"milestones": (0.5,), "schedule": "cosine"}, r"milestones changes nothing .* 'cosine'.*, or at \[0.5, 0.75\]"),
         ({"optimizer": "adam", "momentum": 0.5}, "momentum changes nothing under optimizer 'adam'"),
         ({"optimizer": "adamw", "nesterov": True}, "nesterov changes nothing under optimizer 'adamw'"),
+        ({"rho": 0.1}, "rho changes nothing under optimizer 'sgd': leave it out, or at 0.05"),
+        ({"optimizer": "sam", "rho": 0.0}, "greater than 0"),
+        ({"optimizer": "sam", "rho": -1.0}, "greater than 0"),
         ({"nesterov": True, "momentum": 0.0}, "nesterov needs a momentum above 0"),
         ({"cutmix_beta": 0.5}, "cutmix_beta changes nothing under cutmix 0"),
         ({"cutmix": 1.5}, "less than or equal to 1"),
@@ -154,6 +157,9 @@ def test_old_recipes_keep_their_canonical_form() -> None:
         '"optimizer":"sgd","schedule":"constant","warmup":"0it","weight_decay":0.0}'
     )
     new = {"nesterov": True, "label_smoothing": 0.1, "cutmix": 0.5, "precision": "bfloat16"}
+    assert canonical_json(Recipe(optimizer="sam")).count("rho") == 0 and '"rho":0.1' in canonical_json(
+        Recipe(optimizer="sam", rho=0.1)
+    )
     for name, value in new.items():
         assert f'"{name}"' in canonical_json(Recipe(**{name: value}))
     assert '"cutmix_beta":2.0' in canonical_json(Recipe(cutmix=0.5, cutmix_beta=2))

@@ -16,9 +16,11 @@ from reference_inputs import copies_of
 from scipy.stats import gamma, skew, t
 
 from distill_prune.analyze import curvature
-from distill_prune.analyze.curvature import FRESH, Settings, pooled, skewed
+from distill_prune.analyze.curvature import Settings
 from distill_prune.analyze.estimate import combined, estimate
-from distill_prune.analyze.hessian import Sketch
+from distill_prune.analyze.probing import FRESH, one_stage, two_stages
+from distill_prune.analyze.skewness import pooled, skewed
+from distill_prune.training.hessian import Sketch
 
 REPEATS = 2000
 PROBES = 216
@@ -58,14 +60,14 @@ def covered(estimates):
 def stopped(rule, settings, row):
     """A rule's probes, drawn from a row."""
     probes = torch.stack([torch.from_numpy(row), torch.zeros(len(row))], 1)
-    held, _ = rule(settings, lambda begin, end: list(probes[begin:end].unbind()))
+    held, _ = rule(settings, lambda begin, end: list(probes[0 if rule is one_stage else begin : end].unbind()))
     return torch.stack(held)[:, 0].tolist()
 
 
 @pytest.mark.parametrize(("method", "error"), [("hutchinson", 0.05), ("hutchinson", 0.1), ("hutch++", 0.05)])
 def test_calibrated_intervals_hold_the_truth(method, error):
     settings = Settings(interval="calibrated", relative_error=error, method=method)
-    drawn = [stopped(curvature._two_stages, settings, row) for row in samples(method)]
+    drawn = [stopped(two_stages, settings, row) for row in samples(method)]
     assert 0.934 <= covered([skewed(d) for d in drawn]) <= 0.966
     assert min(map(len, drawn)) == FRESH and max(map(len, drawn)) <= settings.probes_max - settings.probes_min
 
@@ -79,13 +81,13 @@ def test_intervals_of_a_number_of_probes_hold_the_truth(method, fewest, n):
 
 def test_students_intervals_hold_the_truth_with_a_sketch():
     settings = Settings(method="hutch++")
-    drawn = [stopped(curvature._one_stage, settings, row) for row in samples("hutch++")]
+    drawn = [stopped(one_stage, settings, row) for row in samples("hutch++")]
     assert 0.934 <= covered([estimate(d) for d in drawn]) <= 0.966
 
 
 def test_students_intervals_hold_it_less_often_without():
     """What the calibrated interval is for; were this to fail, the docstring would be wrong."""
-    drawn = [stopped(curvature._one_stage, Settings(relative_error=0.1), row) for row in samples("hutchinson")]
+    drawn = [stopped(one_stage, Settings(relative_error=0.1), row) for row in samples("hutchinson")]
     assert 0.88 < covered([estimate(d) for d in drawn]) < 0.925
 
 
@@ -194,7 +196,7 @@ def test_calibrated_copies_are_pooled():
 )
 def test_pilots_without_a_mean_or_a_spread(values, stops, count):
     settings = Settings(interval="calibrated")
-    held, why = curvature._two_stages(settings, lambda begin, end: [torch.tensor([x, 0.0]) for x in (values * 4)[begin:end]])
+    held, why = two_stages(settings, lambda begin, end: [torch.tensor([x, 0.0]) for x in (values * 4)[begin:end]])
     assert (why, len(held)) == (stops, count)
 
 
@@ -202,6 +204,9 @@ def test_pilots_without_a_mean_or_a_spread(values, stops, count):
     ("settings", "message"),
     [
         ({"interval": "calibrated", "probes_max": 40}, "pilot of probes_min 16 and 32 fresh probes: more than probes_max 40"),
+        ({"interval": "calibrated", "method": "xtrace"}, "interval calibrated is of independent probes"),
+        ({"method": "xtrace", "probes_max": 8}, "greater than or equal to 16"),
+        ({"method": "xtrace", "sketch": 5}, "sketch 5 belongs to method hutch\\+\\+, and the method is xtrace"),
         ({"sketch": 5}, "sketch 5 belongs to method hutch\\+\\+, and the method is hutchinson"),
     ],
 )

@@ -115,7 +115,7 @@ def test_epochs_are_counted_in_steps_of_the_set():
         ({"lr": 0}, "greater than 0"),
         ({"momentum": 1.0}, "less than 1"),
         ({"weight_decay": -1}, "greater than or equal"),
-        ({"optimizer": "sdg"}, "'sgd', 'adam' or 'adamw'"),
+        ({"optimizer": "sdg"}, "'sgd', 'adam', 'adamw' or 'sam'"),
         ({"schedule": "lineer"}, "'constant', 'step', 'cosine' or 'linear'"),
         ({"nestrov": True}, "Extra inputs"),
         ({"augment": "fip"}, "unknown augmentation"),

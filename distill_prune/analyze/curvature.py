@@ -1,4 +1,4 @@
-"""Hessian trace over surviving weights, by Hutchinson's estimator or by Hutch++.
+"""Hessian trace over surviving weights, by Hutchinson's estimator, by Hutch++ or by XTrace.
 
 H is the Hessian of the training loss over recorded examples (hessian.py). For Rademacher probes v on surviving weights,
 
@@ -9,40 +9,19 @@ survivors or norms are not comparable, so trace per survivor, weight norm and lo
 
 Hutch++ splits H by a sketch (hessian.py). It computes the three quantities exactly for the known part, and estimates them by
 probes for the rest alone. The variance of a probe, Var(v' A v) = 2 (|A|_F^2 - sum A_ii^2), comes mostly from few large
-eigenvalues, and these are in the known part.
+eigenvalues, and these are in the known part. XTrace (xtrace.py) has no vectors for the sketch alone: each probe takes two
+products, and the sketch that its rest is estimated beside is made of all the others.
 
-Intervals. Student's interval fails here in two ways:
-
-- With few large eigenvalues v' H v is skewed to the right. The interval then lies too low and misses traces above it.
-- Probes that are added until the observed error is small stop too early where that error happens to be too small.
-
-`interval: calibrated` corrects both. A pilot of `probes_min` probes decides how many fresh probes are taken, at least 32; the
-pilot itself is not used in the estimate. Let A be the skewness of the mean, which is that of the probes over sqrt(n), and q
-Student's quantile. The interval is Hall's:
-
-    mean - se g(q) to mean - se g(-q),   g(y) = (3 / A) ((1 + A (y - A / 6))^(1/3) - 1).
-
-The table gives the share of 95 % intervals that covered the trace in 10,000 repeats, for n probes and for a stop at a
-relative error, on a hard case: a ConvNet on digits, one eigenvalue two fifths of the trace, a skewness of 2
-(tests/test_trace_coverage.py has 2,000 repeats):
-
-                             n = 16     32     64    200   at 0.05    0.1
-    hutchinson  student        .916   .927   .934   .948      .939   .911
-                calibrated     .935   .942   .944   .949      .949   .944
-    hutch++     student        .942   .946   .948   .950      .942   .942
-                calibrated     .939   .945   .948   .949      .944   .944
+When probes end, and how often intervals hold the trace: probing.py.
 
 References:
     | A stochastic estimator of the trace of the influence matrix (Hutchinson, 1989)
     | Hutch++: Optimal Stochastic Trace Estimation (Meyer, Musco, Musco and Woodruff, 2021), https://arxiv.org/abs/2010.09649
-    | On the removal of skewness by transformation (Hall, 1992)
-    | A two-sample test for a linear hypothesis whose power is independent of the variance (Stein, 1945), on two stages
     | Relative flatness and generalization (Petzka et al., 2021), https://arxiv.org/abs/2001.00939
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Literal, TypedDict, cast
 
@@ -50,22 +29,22 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from distill_prune.analyze.estimate import Estimate, combined, estimate
-from distill_prune.analyze.hessian import Products, Sketch, recorded
+from distill_prune.analyze.estimate import Estimate, estimate
 from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.metric import IS_FLAT, SURVIVORS, Metric
+from distill_prune.analyze.probing import FRESH, Stopping, one_stage, traces, two_stages
+from distill_prune.analyze.rows import recorded
+from distill_prune.analyze.skewness import pooled, skewed
+from distill_prune.analyze.xtrace import XTrace
 from distill_prune.artifacts import Examples, Mask, Measurements
 from distill_prune.errors import NonFiniteError
 from distill_prune.models import Model
 from distill_prune.rng import Streams
-from distill_prune.settings import Entry as Base
 from distill_prune.settings import Later
+from distill_prune.training.hessian import Products, Sketch
 from distill_prune.tree import State, to
 
 TAKES: Literal["copies"] = "copies"
-
-FRESH = 32
-"""The fewest probes of a calibrated interval, its pilot not counted: the skewness cannot be estimated from fewer."""
 
 
 class LayerTrace(TypedDict):
@@ -98,14 +77,13 @@ class CopyTrace(Beside):
     train_loss: float
 
 
-class Settings(Base):
+class Settings(Stopping):
     name: Literal["curvature"] = "curvature"
     rows: int = Field(1024, ge=1, description="train examples that the Hessian is of")
-    probes_min: int = Field(16, ge=16, description="the fewest random directions")
-    probes_max: int = Field(200, ge=16, description="the most random directions")
-    relative_error: float = Field(0.05, gt=0, description="stop where standard error / |trace| is at most this")
-    check_every: int = Field(8, ge=1, description="probes that are drawn together")
-    method: Literal["hutchinson", "hutch++"] = Later("hutchinson", description="hutch++: fewer products, by a sketch")
+    method: Literal["hutchinson", "hutch++", "xtrace"] = Later(
+        "hutchinson",
+        description="hutch++: fewer products, by a sketch; xtrace: fewer still, every random direction is worth two products",
+    )
     sketch: int = Later(16, ge=1, description="vectors of the sketch of hutch++, each worth two products")
     interval: Literal["student", "calibrated"] = Later("student", description="how probes end, and intervals are made")
 
@@ -118,6 +96,8 @@ class Settings(Base):
                 f"a calibrated interval takes a pilot of probes_min {self.probes_min} and {FRESH} fresh probes: more than "
                 f"probes_max {self.probes_max}"
             )
+        if self.interval == "calibrated" and self.method == "xtrace":
+            raise ValueError("interval calibrated is of independent probes, and those of method xtrace are not: leave it out")
         if self.method != "hutch++" and self.sketch != type(self).model_fields["sketch"].default:
             raise ValueError(f"sketch {self.sketch} belongs to method hutch++, and the method is {self.method}")
         return self
@@ -162,7 +142,7 @@ def measure(settings: Settings, copies: Copies) -> Measurements:
 
     Numbers: `trace`, `trace_per_weight`, `invariant`, `weight_norm`, `train_loss` (estimates over copies), `layers`
     {name: {remaining, trace, trace_per_weight}}, `copies` (each with its estimates over probes, their count and which
-    rule stopped them: "relative error" or "cap"), `rows` (recorded). With hutch++ or calibrated intervals copies also
+    rule stopped them: "relative error" or "cap"), `rows` (recorded). With hutch++, xtrace or calibrated intervals copies also
     have `products`, the products with H that were taken, and what of them were a `pilot` and a `sketch`; calibrated
     estimates have `skewness`, that of the mean.
 
@@ -225,24 +205,38 @@ def _one(
         generators = [streams("curvature", "sketch", copy=copy, index=i) for i in range(settings.sketch)]
         sketch = Sketch(products, products.signs(generators))
 
+    xtrace = XTrace(products) if settings.method == "xtrace" else None
+    taken: list[Tensor] = []
+
     def samples(begin: int, end: int) -> list[Tensor]:
-        """The estimates of probes begin..end-1, as `quadratics` gives them: (L + 1,) each."""
-        rows = quadratics(products, sketch, [streams("curvature", "probe", copy=copy, index=i) for i in range(begin, end)])
+        """The estimates of probes begin..end-1, as `quadratics` gives them: (L + 1,) each. XTrace's are of all so far."""
+        generators = [streams("curvature", "probe", copy=copy, index=i) for i in range(begin, end)]
+        if xtrace is None:
+            rows = quadratics(products, sketch, generators)
+        else:
+            xtrace.add(products.signs(generators))
+            rows = sums(products, xtrace.diagonals())
         tick(end)
         if not bool(torch.isfinite(rows).all()):
             raise NonFiniteError(f"the curvature of copy {copy} is not finite", got=f"training loss {products.loss:g}")
         return list(rows.unbind())
 
+    def estimates(begin: int, end: int) -> list[Tensor]:
+        taken[:] = samples(begin, end) if xtrace is not None else [*taken, *samples(begin, end)]
+        return taken
+
     calibrated = settings.interval == "calibrated"
     over_probes = skewed if calibrated else estimate
-    probes, stopped = (_two_stages if calibrated else _one_stage)(settings, samples)
-    trace, layers = over_probes(_traces(probes)), dict[str, LayerTrace]()
+    probes, stopped = two_stages(settings, samples) if calibrated else one_stage(settings, estimates)
+    trace, layers = over_probes(traces(probes)), dict[str, LayerTrace]()
     *by_layer, invariants = torch.stack(probes).T
     for column, name in zip(by_layer, model.prunable, strict=True):
         layer, remaining = over_probes(column.tolist()), int(mask.kept[name].sum())
         layers[name] = {"remaining": remaining, "trace": layer, "trace_per_weight": _divided(layer, remaining)}
     sketched, piloted = 0 if sketch is None else sketch.products, settings.probes_min if calibrated else 0
     beside: Beside = {"products": len(probes) + sketched + piloted} if sketch or calibrated else {}
+    if xtrace is not None:
+        beside["products"] = xtrace.taken
     if sketch is not None:
         beside["sketch"] = sketched
     if calibrated:
@@ -269,42 +263,12 @@ def quadratics(products: Products, sketch: Sketch | None, generators: Sequence[t
     if sketch is None:
         return products.quadratics(products.probes(generators))
     entries = sketch.known + sketch.terms(products.signs(generators))
+    return sums(products, entries)
+
+
+def sums(products: Products, entries: Tensor) -> Tensor:
+    """Of estimates of the diagonal (K, survivors): the sum over every layer, then sum_i w_i^2 H_ii; (K, L + 1)."""
     return torch.cat([products.by_layer(entries), (entries @ products.weights().square())[:, None]], 1)
-
-
-def _one_stage(settings: Settings, samples: Callable[[int, int], list[Tensor]]) -> tuple[list[Tensor], str]:
-    """Probes until the observed error is small or the cap is reached, and which of the two."""
-    probes: list[Tensor] = []
-    block = settings.probes_min
-    while block:
-        probes += samples(len(probes), len(probes) + block)
-        trace = estimate(_traces(probes))
-        if _enough(trace, settings.relative_error):
-            return probes, "relative error"
-        block = min(settings.check_every, settings.probes_max - len(probes))
-    return probes, "cap"
-
-
-def _two_stages(settings: Settings, samples: Callable[[int, int], list[Tensor]]) -> tuple[list[Tensor], str]:
-    """Fresh probes, as many as a pilot asks for or the cap allows, and which of the two. The pilot is not among them."""
-    begin = settings.probes_min
-    pilot = estimate(_traces(samples(0, begin)))
-    sd, aim = float(pilot["sd"] or 0), settings.relative_error * abs(float(pilot["mean"] or 0))
-    ratio = sd / aim if aim else math.inf if sd else 0.0
-    asked, most = max(FRESH, math.ceil(min(ratio**2, 2.0**53))), settings.probes_max - begin
-    end = begin + min(asked, most)
-    probes: list[Tensor] = []
-    for first in range(begin, end, settings.check_every):
-        probes += samples(first, min(end, first + settings.check_every))
-    return probes, "cap" if asked > most else "relative error"
-
-
-def _traces(samples: Sequence[Tensor]) -> list[float]:
-    return [float(s[:-1].sum()) for s in samples]
-
-
-def _enough(trace: Estimate, relative_error: float) -> bool:
-    return trace["se"] is not None and trace["se"] <= relative_error * abs(trace["mean"])
 
 
 def _divided(whole: Estimate, count: int) -> Estimate | None:
@@ -313,37 +277,3 @@ def _divided(whole: Estimate, count: int) -> Estimate | None:
         return None
     parts = cast(dict[str, float | None], whole)
     return cast(Estimate, {k: v if k in ("n", "skewness") or v is None else v / count for k, v in parts.items()})
-
-
-def skewed(values: Sequence[float]) -> Estimate:
-    """The estimate of at least 3 independent values with Hall's interval, and the `skewness` of their mean.
-
-    That of the values is G_1 = sqrt(n (n - 1)) / (n - 2) m_3 / m_2^1.5, m_k the central moments; of the mean, G_1 / sqrt(n).
-    """
-    n, mean = len(values), math.fsum(values) / len(values)
-    second, third = (math.fsum((v - mean) ** k for v in values) / n for k in (2, 3))
-    return _bent(estimate(values), math.sqrt(n - 1) / (n - 2) * third / second**1.5 if second > 0 else 0.0)
-
-
-def pooled(parts: Sequence[Estimate]) -> Estimate:
-    """The mean of independent estimates; of skewed ones, with Hall's interval at the skewness of their mean."""
-    whole = combined(parts)
-    if any("skewness" not in p for p in parts):
-        return whole
-    errors = [p["se"] or 0.0 for p in parts]
-    cubes = math.fsum(p["skewness"] * se**3 for p, se in zip(parts, errors, strict=True))
-    squares = math.fsum(se**2 for se in errors)
-    return _bent(whole, cubes / squares**1.5 if squares > 0 else 0.0)
-
-
-def _bent(symmetric: Estimate, skewness: float) -> Estimate:
-    """The estimate with Hall's interval in place of Student's."""
-    mean, se, high = symmetric["mean"], symmetric["se"] or 0.0, symmetric["high"] or 0.0
-
-    def inverse(y: float) -> float:
-        return 3 / skewness * (math.cbrt(1 + skewness * (y - skewness / 6)) - 1)
-
-    if abs(skewness) < 1e-6 or se <= 0:
-        return {**symmetric, "skewness": skewness}
-    q = (high - mean) / se
-    return {**symmetric, "low": mean - se * inverse(q), "high": mean - se * inverse(-q), "skewness": skewness}

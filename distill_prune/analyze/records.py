@@ -18,8 +18,12 @@ from distill_prune.letters import looks, printable
 
 
 class Control(TypedDict):
+    """`mask` and `norms` are there where they are not the kind's defaults."""
+
     of: str
     kind: str
+    mask: NotRequired[bool]
+    norms: NotRequired[str]
 
 
 class Begins(TypedDict):

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+from distill_prune.artifacts import Examples
+from distill_prune.errors import UserError
+from distill_prune.rng import Streams
+from distill_prune.tree import State
 
 
 @dataclass(frozen=True)
@@ -24,3 +30,21 @@ class RecordedRows:
 def draw_rows(available: int, most: int, generator: torch.Generator) -> RecordedRows:
     """At most `most` of the rows 0..available-1, without replacement, in random order (so that batches are mixed)."""
     return RecordedRows(torch.randperm(available, generator=generator)[:most])
+
+
+def recorded(
+    analysis: str, copies: Sequence[State], train: Examples, rows: int, streams: Streams
+) -> tuple[Examples, RecordedRows]:
+    """The examples of every analysis of the Hessian, the same wherever `rows` is the same, and their record.
+
+    Raises:
+        UserError: there are no examples or no copies.
+    """
+    if not len(train) or not copies:
+        raise UserError(
+            f"{analysis} needs training examples and a retrained copy",
+            got=f"{len(train)} examples, {len(copies)} copies",
+            expected="at least one of each",
+        )
+    chosen = draw_rows(len(train), rows, streams("curvature", "rows"))
+    return train.take(chosen.index.to(train.x.device)).ready(), chosen

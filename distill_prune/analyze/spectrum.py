@@ -39,15 +39,16 @@ from pydantic import Field
 from torch import Tensor
 
 from distill_prune.analyze.estimate import Estimate, combined, estimate
-from distill_prune.analyze.hessian import Products, recorded
 from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.lanczos import basis_bytes, quadratures
 from distill_prune.analyze.metric import SURVIVORS, Metric
+from distill_prune.analyze.rows import recorded
 from distill_prune.artifacts import Measurements
 from distill_prune.errors import NonFiniteError, RunError, UserError
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
 from distill_prune.settings import Later
+from distill_prune.training.hessian import Products
 from distill_prune.tree import to
 
 TAKES: Literal["copies"] = "copies"

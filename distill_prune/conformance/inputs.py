@@ -24,7 +24,7 @@ from distill_prune.tree import clone
 SHRUNK = {
     "ipc": 2, "iterations": 2, "inner_steps": 2, "expert_epochs": 1, "max_start": 2, "lr_pixels": 0.1,
     "inner_loop": 2, "epoch": 1, "net_steps": 2, "batch_real": 16, "nets": 2, "length": "2it", "real_length": "2it",
-    "points": 3, "train_rows": 100, "test_rows": 100, "rows": 32, "probes_min": 16, "probes_max": 16,
+    "points": 3, "train_rows": 100, "test_rows": 100, "rows": 32, "probes_min": 16, "probes_max": 16, "probes": 8,
 }  # fmt: skip
 """What methods and analyses are called with, as far as their settings have such fields and nothing else is given."""
 

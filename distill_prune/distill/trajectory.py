@@ -25,7 +25,7 @@ from functools import partial
 from typing import Literal
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from distill_prune.artifacts import Cost, SyntheticSet, Trajectory, decode
@@ -80,6 +80,13 @@ class Settings(SourceSettings):
     growth: int = Later(1000, ge=1, description="iterations over which the range grows to max_start")
     average: float = Later(0.0, ge=0, lt=1, description="momentum of the running mean that is the result; 0: none")
     factor: int = Later(1, ge=1, description="f of multi-formation")
+
+    @field_validator("inner", mode="before")
+    @classmethod
+    def _unrolled(cls, inner: object) -> object:
+        if inner == "sam":
+            raise ValueError("inner steps are differentiated step by step, and sam's are not: sgd or adam")
+        return inner
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -14,26 +14,17 @@ from distill_prune.duration import Duration
 from distill_prune.entries import EntryOf
 from distill_prune.errors import nearest
 from distill_prune.prune import CRITERIA, needs_images
-from distill_prune.prune.controls import Kind
+from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Tensors
 from distill_prune.settings import Entry, Settings
 
 AnyCriterion = Annotated[SerializeAsAny[Entry], EntryOf(CRITERIA)]
 
 
-class ControlOf(Settings):
-    """The tickets of the arm `of`, level by level, with one property removed. `kind`:
-
-    - shuffled: the mask of each layer in random order
-    - random: as many weights of each layer, chosen at random
-    - reinitialised: the same mask, on another draw of the initialisation
-    - transferred: the same mask, on the weights at which the task of this arm begins
-    - swapped: the mask by magnitude of W_k, in which as many weights are exchanged at random, for others of about the same
-      size, as the ticket exchanges
-    """
+class ControlOf(Control):
+    """The tickets of the arm `of`, level by level, with one property removed: see `Control`."""
 
     of: str = Field(description="the arm whose tickets these are")
-    kind: Kind = Field(description="the property that is removed")
 
 
 class Begin(Settings):

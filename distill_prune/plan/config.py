@@ -208,6 +208,9 @@ class Pipeline(Settings):
             _check_only(self, name, only)
         if self.levels is not None and any(not 0 <= level <= self.prune.levels for level in self.levels):
             raise ValueError(f"levels {list(self.levels)} must lie in 0..{self.prune.levels} (prune.levels)")
+        signs = [name for name, arm in self.arms.items() if arm.control is not None and arm.control.kind == "signs"]
+        if signs and self.compared() == (0,):
+            raise ValueError(f"arms.{signs[0]}: the control 'signs' has no level 0, and the study has no other level")
         return self
 
     def _check_draws(self) -> None:

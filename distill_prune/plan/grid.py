@@ -48,11 +48,14 @@ def _control(g: Graph, placed: Placed, control: ControlOf, place: Chain) -> dict
     parent = g.chain(place._replace(arm=control.of))
     tickets = {0: _dense(g, placed, seed) if control.kind == "transferred" else parent[0]}
     dense = tickets[0]
-    if control.kind == "reinitialised":
+    if control.kind in ("reinitialised", "signs"):
         dense = _dense(g, placed, seed, draw=1)
+    removed = Control(kind=control.kind, mask=control.mask, norms=control.norms)
     for level in p.compared()[1:]:
-        job = ControlJob(seed=seed, level=level, control=Control(kind=control.kind))
-        tickets[level] = g.add("prune", job, {"of": parent[level], "dense": dense}, f"{place} level {level}", "prune control")
+        job, inputs = ControlJob(seed=seed, level=level, control=removed), {"of": parent[level], "dense": dense}
+        if control.kind == "signs":
+            inputs["trained"] = g.unit(control.of, parent[level]).copies[0]
+        tickets[level] = g.add("prune", job, inputs, f"{place} level {level}", "prune control")
     return tickets
 
 

@@ -156,7 +156,8 @@ class MaskLevelJob(LevelJob):
 
 
 class ControlJob(Job):
-    """A level of a control: the ticket `of` with one thing taken away; `dense` holds the weights that it keeps."""
+    """A level of a control: the ticket `of` with one thing taken away; `dense` holds the weights that it keeps. Signs are those
+    of the copy `trained`."""
 
     seed: int
     level: int

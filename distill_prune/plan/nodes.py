@@ -134,6 +134,10 @@ class Graph:
         """Whether `name` is a set that is no control."""
         return any(drawn(name, draw) in self.sets and not is_control(self.methods[drawn(name, draw)]) for draw in self.draws)
 
+    def unit(self, arm: str, ticket: str) -> Unit:
+        """The unit of an arm's ticket, which is there already."""
+        return next(u for u in self.units if u.arm == arm and u.ticket == ticket)
+
     @property
     def draws(self) -> tuple[int | None, ...]:
         """The draws of every set; None: the only one."""

@@ -109,6 +109,10 @@ def _arm(g: Graph, placed: Placed) -> ArmRecord:
         record["base"] = placed.base
     if arm.control is not None:
         record["control"] = {"of": arm.control.of, "kind": arm.control.kind}
+        if not arm.control.mask:
+            record["control"]["mask"] = False
+        if arm.control.norms != "reset":
+            record["control"]["norms"] = arm.control.norms
     if arm.begins is not None:
         record["begins"] = {"arm": arm.begins.arm, "level": arm.begins.level}
     if arm.one_shot:

@@ -81,6 +81,7 @@ CRITERIA: Table[Criterion] = Table(
         "random": "distill_prune.prune.random",
         "initial_magnitude": "distill_prune.prune.initial_magnitude",
         "snip": "distill_prune.prune.snip",
+        "hutchinson": "distill_prune.prune.hutchinson",
         "synflow": "distill_prune.prune.synflow",
     },
     check_needs,

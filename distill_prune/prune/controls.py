@@ -8,6 +8,7 @@ transferred:    the ticket's mask on the weights that another task begins at: th
 swapped:        the mask of the same size by magnitude of W_k, with as many weights of each layer swapped as differ between
                 that mask and the ticket's. Which weights come in and which go out is drawn at random, from the range of
                 magnitudes in which the two masks differ.
+signs:          the ticket's mask and the signs of its trained weights, on the magnitudes of another draw (signs.py).
 
 At one level shuffled and random have the same distribution: every mask with the ticket's count of survivors in each layer is
 equally likely. Over levels they differ. Random masks of one chain nest, as the tickets' masks do. Shuffled masks of different
@@ -26,24 +27,50 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from pydantic import Field, model_validator
 
 from distill_prune.artifacts import Cost, Mask, Ticket
 from distill_prune.errors import RunError
 from distill_prune.prune.select import keep, survivors
 from distill_prune.rng import Streams
-from distill_prune.settings import Settings
+from distill_prune.settings import Later, Settings
 from distill_prune.tree import shapes
 
-Kind = Literal["shuffled", "random", "reinitialised", "transferred", "swapped"]
+OfTickets = Literal["shuffled", "random", "reinitialised", "transferred", "swapped"]
+"""The kinds that need the ticket and a level 0 alone."""
+
+Kind = Literal[OfTickets, "signs"]
 
 
 class Control(Settings):
-    """Which property of a ticket is removed."""
+    """Which property of a ticket is removed. `kind`:
 
-    kind: Kind
+    - shuffled: the mask of each layer in random order
+    - random: as many weights of each layer, chosen at random
+    - reinitialised: the same mask, on another draw of the initialisation
+    - transferred: the same mask, on the weights at which the task of this arm begins
+    - swapped: the mask by magnitude of W_k, in which as many weights are exchanged at random, for others of about the same
+      size, as the ticket exchanges
+    - signs: the same mask and the signs of the ticket's first retrained copy, on the magnitudes of another draw
+    """
+
+    kind: Kind = Field(description="the property that is removed")
+    mask: bool = Later(True, description="of kind signs: the mask goes along; false: signs alone, and no weight is pruned")
+    norms: Literal["reset", "kept"] = Later(
+        "reset",
+        description="of kind signs: layers of normalization have the values of the other draw (reset) or of the retrained "
+        "copy (kept)",
+    )
+
+    @model_validator(mode="after")
+    def _of_signs(self) -> Control:
+        for name in ("mask", "norms"):
+            if self.kind != "signs" and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} belongs to kind signs, and the kind is {self.kind}: leave {name} out")
+        return self
 
 
-def control_ticket(kind: Kind, ticket: Ticket, dense: Ticket, streams: Streams) -> Ticket:
+def control_ticket(kind: OfTickets, ticket: Ticket, dense: Ticket, streams: Streams) -> Ticket:
     """The control of `ticket`, at its level; it costs no search.
 
     Args:

@@ -23,7 +23,7 @@ from distill_prune.models import Model
 from distill_prune.progress import Progress
 from distill_prune.prune import CRITERIA, needs_images, needs_model
 from distill_prune.prune.inputs import LevelImages, LevelNetwork, LevelWeights
-from distill_prune.prune.select import Criterion, Iterative, Share, groups, keep, remaining, schedule, survivors
+from distill_prune.prune.select import Criterion, Iterative, Share, counts_after, keep, schedule, survivors
 from distill_prune.rng import Streams
 from distill_prune.settings import Later, Settings
 from distill_prune.training import Recipe, Trained, Training, train_alone
@@ -121,13 +121,8 @@ def _pruned(step: Step, level: LevelWeights) -> tuple[Mask, Cost]:
     """What of the level's mask is left after one step, and what taking scores cost beside training."""
     criterion, mask, spent = step.criterion, level.mask, Cost()
     scope, cost = criterion.scope, CRITERIA[criterion.name].cost
-    before = survivors(mask, scope)
-    totals = [sum(mask.kept[n].numel() for n in names) for names in groups(mask, scope)]
-    after = [
-        remaining(n, step.rate, step.rounds, total if step.share == "original" else None)
-        for n, total in zip(before, totals, strict=True)
-    ]
-    for counts in schedule(before, after, criterion.rounds if isinstance(criterion, Iterative) else 1):
+    after = counts_after(mask, scope, step.rate, step.rounds, step.share)
+    for counts in schedule(survivors(mask, scope), after, criterion.rounds if isinstance(criterion, Iterative) else 1):
         part = replace(level, state=mask.apply(level.state), mask=mask)
         if cost is not None:
             spent += cost(criterion, part)

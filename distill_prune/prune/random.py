@@ -1,6 +1,7 @@
 """Random: score ~ U[0, 1), drawn anew at every level. The control that keeps nothing but the sparsity.
 
-With `scope: layer` every layer loses the same share; with `global` the expected shares are equal.
+With `scope: layer` every layer loses the same share; with `global` the expected shares are equal. With `erk` or `balanced`
+layers have the densities of densities.py: at high sparsity a stronger baseline.
 """
 
 from __future__ import annotations

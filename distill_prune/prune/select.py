@@ -20,16 +20,23 @@ from torch import Tensor
 
 from distill_prune.artifacts import Mask
 from distill_prune.errors import NonFiniteError
+from distill_prune.prune.densities import proportions, spread
 from distill_prune.settings import Entry
 
-Scope = Literal["global", "layer"]
+Scope = Literal["global", "layer", "erk", "balanced"]
 Share = Literal["remaining", "original"]
 
 
 class Criterion(Entry):
-    """Base of every criterion's settings: `scope` says whether weights compete over all layers or within each."""
+    """Base of every criterion's settings: `scope` says whether weights compete over all layers or within each, and in the
+    second case how many each layer keeps: the same share of what it has, or a prescribed one (densities.py)."""
 
-    scope: Scope = Field("global", description="global: weights compete over all layers; layer: within each layer")
+    scope: Scope = Field(
+        "global",
+        description="global: weights compete over all layers; layer: within each layer, which all lose the same share; erk: "
+        "within each layer, which keep weights in proportion to the sum of their dimensions (Erdos-Renyi kernel); balanced: "
+        "within each layer, which all keep equally many",
+    )
 
 
 class Iterative(Criterion):
@@ -41,7 +48,7 @@ class Iterative(Criterion):
 
 def groups(mask: Mask, scope: Scope) -> list[list[str]]:
     """The tensors whose weights compete with one another."""
-    return [[n] for n in mask.kept] if scope == "layer" else [list(mask.kept)]
+    return [list(mask.kept)] if scope == "global" else [[n] for n in mask.kept]
 
 
 def survivors(mask: Mask, scope: Scope) -> list[int]:
@@ -54,6 +61,19 @@ def remaining(alive: int, rate: float, rounds: int = 1, total: int | None = None
     for _ in range(rounds):
         alive -= round(rate * (alive if total is None else total))
     return max(alive, 0)
+
+
+def counts_after(mask: Mask, scope: Scope, rate: float, rounds: int = 1, share: Share = "remaining") -> list[int]:
+    """What is left of each group when a level removes the share `rate`, `rounds` times, of what remains or of all weights.
+
+    Where densities are prescribed, the share is of all layers together, and each layer has its part of what is left.
+    """
+    together: Scope = "layer" if scope == "layer" else "global"
+    totals = [sum(mask.kept[n].numel() for n in names) if share == "original" else None for names in groups(mask, together)]
+    left = [remaining(n, rate, rounds, total) for n, total in zip(survivors(mask, together), totals, strict=True)]
+    if scope == "global" or scope == "layer":
+        return left
+    return spread(left[0], proportions(mask, scope), survivors(mask, scope))
 
 
 def schedule(before: Sequence[int], after: Sequence[int], rounds: int) -> list[list[int]]:
@@ -99,10 +119,10 @@ def keep(scores: Mapping[str, Tensor], mask: Mask, counts: Sequence[int], scope:
 
 
 def select(scores: Mapping[str, Tensor], mask: Mask, rate: float, scope: Scope) -> Mask:
-    """The next mask: `mask` without the lowest-scored share `rate` of its survivors, over all layers or in each.
+    """The next mask: `mask` without the lowest-scored share `rate` of its survivors, over all layers or as `scope` says.
 
     Raises:
         NonFiniteError: a surviving weight's score is NaN.
         RunError: no weight is left.
     """
-    return keep(scores, mask, [remaining(n, rate) for n in survivors(mask, scope)], scope)
+    return keep(scores, mask, counts_after(mask, scope, rate), scope)

@@ -34,6 +34,7 @@ CONTROLS = {
     "random": "weights chosen at random, as many in each layer as {of} keeps",
     "reinitialised": "the mask of {of} on another draw of the initialisation",
     "transferred": "the mask of {of}, found on another task",
+    "signs": "the mask of {of} and the signs of its trained weights, on the magnitudes of another draw of the initialisation",
     "swapped": "the one-shot mask, with as many weights of each layer exchanged as tell {of} from it, at random",
 }
 
@@ -42,7 +43,9 @@ def described(arm: ArmRecord, labels: Mapping[str, str], noun: str = "images") -
     """Where the arm's masks come from; `noun` is what a set's examples are called."""
     if control := arm.get("control"):
         of = labels.get(control["of"], control["of"])
-        return CONTROLS.get(control["kind"], "{of}, " + control["kind"]).format(of=of)
+        words = CONTROLS.get(control["kind"], "{of}, " + control["kind"]).format(of=of)
+        words += "" if control.get("mask", True) else "; nothing is pruned, and weights outside the mask are that draw's"
+        return words + ("; norms are the trained ones" if control.get("norms") == "kept" else "")
     criterion = arm.get("criterion") or "magnitude"
     text = CRITERIA[criterion].WORDS if criterion in CRITERIA else ""
     text = text or f"weights chosen by the criterion {criterion}"

@@ -26,6 +26,7 @@ from distill_prune.plan.roles import keys_of
 from distill_prune.progress import Progress
 from distill_prune.prune.controls import control_ticket
 from distill_prune.prune.imp import initial, level_after, level_zero
+from distill_prune.prune.signs import signs_ticket
 from distill_prune.rng import Streams
 from distill_prune.run.collect import collected
 from distill_prune.run.reader import Reader
@@ -92,7 +93,11 @@ def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader) -> Parts:
 
 def _control(job: ControlJob, inputs: Mapping[str, str], reader: Reader) -> Parts:
     ticket, dense = reader.ticket(inputs["of"]), reader.ticket(inputs["dense"])
-    return control_ticket(job.control.kind, ticket, dense, Streams(job.seed, ("control",))).parts(dense.state)
+    if job.control.kind == "signs":
+        control = signs_ticket(job.control, ticket, dense, to(reader.state(inputs["trained"]), "cpu"))
+    else:
+        control = control_ticket(job.control.kind, ticket, dense, Streams(job.seed, ("control",)))
+    return control.parts(dense.state)
 
 
 def _compare(job: CompareJob, inputs: Mapping[str, str], reader: Reader, progress: Progress) -> Parts:

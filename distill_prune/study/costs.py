@@ -143,7 +143,7 @@ def guess(node: Node) -> float:
         method = dict(job.method)
         steps, model = 3 * method.get("iterations", 0) * method.get("inner_steps", 1), job.model
     elif isinstance(job, ExpertsJob | DenseJob | TrainedLevelJob | RetrainJob) and job.recipe is not None:
-        steps, model = job.recipe.length.steps(2000, job.recipe.batch), job.model
+        steps, model = job.recipe.passes * job.recipe.length.steps(2000, job.recipe.batch), job.model
     elif not _can_try(node):
         return 1e-4 * len(node.inputs)
     else:

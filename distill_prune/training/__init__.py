@@ -1,4 +1,5 @@
-"""Training, evaluation and their costs. Experts, dense networks, tickets, controls and retraining share one loop."""
+"""Training, evaluation and their costs, and products with the Hessian of the loss. Experts, dense networks, tickets, controls
+and retraining share one loop."""
 
 from distill_prune.recipe import Recipe
 from distill_prune.training.costs import CountFlops, flops_of_examples, flops_of_step, input_of, training_cost

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -22,6 +22,7 @@ from distill_prune.training.feeds import Feeds
 from distill_prune.training.gradients import Gradients
 from distill_prune.training.precision import tf32
 from distill_prune.training.run import Run
+from distill_prune.training.sharpness import uphill
 from distill_prune.tree import State
 
 
@@ -178,11 +179,16 @@ def _train_abreast(
     while run.step < last and len(run.failures) < lanes:
         epoch, position = divmod(run.step, per_epoch)
         run.set_rate(recipe.lr_at(run.step, n))
+        batch = feeds.batch(run.step)
         with tf32(recipe.precision == "tf32"):
-            run.update(gradients(feeds.batch(run.step)), recipe.clip)
+            losses = gradients(batch)
+            if recipe.optimizer == "sam":
+                with uphill(run, recipe.rho):
+                    gradients(batch)
+            run.update(losses, recipe.clip)
         if position == per_epoch - 1 or run.step == last:
             run.end_epoch(epoch, whole=position == per_epoch - 1)
-            notes = [f"loss {losses[-1]:.3f}" for losses in run.losses]
+            notes = [f"loss {means[-1]:.3f}" for means in run.losses]
         for listener, note in zip(progress, notes, strict=False):
             listener.tick(run.step - one.first, last - one.first, note)
         for index, listener in enumerate(progress):
@@ -190,6 +196,7 @@ def _train_abreast(
                 run.save(listener, index)
     shape, kind = input_of(one.examples)
     cost = training_cost(model, n, shape, recipe.batch, one.first, last, kind)
+    cost = replace(cost, images=cost.images * recipe.passes, flops=cost.flops * recipe.passes)
     return [
         run.failures.get(index) or Trained(run.state(index), cost, tuple(run.losses[index]), run.checkpoints(index))
         for index in range(count)

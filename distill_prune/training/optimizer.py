@@ -38,11 +38,17 @@ def optimizer_of(recipe: Recipe, parameters: Sequence[tuple[float, Sequence[nn.P
     """The recipe's optimizer over groups of parameters; a group's learning rate is the recipe's times its first number."""
     lr, decay = recipe.lr, recipe.weight_decay
     groups: list[dict[str, object]] = [{"params": list(ps), "times": times} for times, ps in parameters]
-    if recipe.optimizer == "sgd":
+    if recipe.optimizer in ("sgd", "sam"):
         momentum, nesterov = recipe.momentum, recipe.nesterov
         return torch.optim.SGD(groups, lr, momentum, weight_decay=decay, nesterov=nesterov, fused=True)
     kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr, weight_decay=decay, fused=True)
+
+
+def lane_norms(gradients: Sequence[Tensor]) -> Tensor:
+    """The Euclidean norm (lanes,) of each lane's gradients together; each of `gradients` is (lanes, ...)."""
+    norms: Tensor = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
+    return norms
 
 
 def slots_of(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

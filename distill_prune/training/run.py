@@ -16,7 +16,7 @@ from distill_prune.progress import Progress, Snapshot
 from distill_prune.recipe import Recipe
 from distill_prune.training import flat
 from distill_prune.training.flat import Flat
-from distill_prune.training.optimizer import SLOTS, groups_of, load_slots, optimizer_of, slots_of
+from distill_prune.training.optimizer import SLOTS, groups_of, lane_norms, load_slots, optimizer_of, slots_of
 from distill_prune.tree import State
 
 
@@ -103,12 +103,16 @@ class Run:
                     weight.grad.mul_(kept)
             self._clip(clip)
         self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=self.lanes is None)  # with lanes, gradients are views of one vector
+        self.forget_gradients()
         with torch.no_grad():
             for weight, kept in self.pruned:
                 weight.mul_(kept)
             self.epoch_loss += losses
         self.step += 1
+
+    def forget_gradients(self) -> None:
+        """Take the gradients away."""
+        self.optimizer.zero_grad(set_to_none=self.lanes is None)  # with lanes, they are views of one vector
 
     def _clip(self, largest: float) -> None:
         """Scale each training's gradient down to the norm `largest`, where it is longer."""
@@ -117,8 +121,7 @@ class Run:
             torch.nn.utils.clip_grad_norm_(parameters, largest)
             return
         gradients = [p.grad for p in parameters if p.grad is not None]
-        norm = torch.stack([g.flatten(1).norm(dim=1) for g in gradients]).norm(dim=0)
-        scale = (largest / (norm + 1e-6)).clamp(max=1.0)  # as clip_grad_norm_ has it
+        scale = (largest / (lane_norms(gradients) + 1e-6)).clamp(max=1.0)  # as clip_grad_norm_ has it
         for gradient in gradients:
             gradient.mul_(scale.view(-1, *[1] * (gradient.dim() - 1)))
 

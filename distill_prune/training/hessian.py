@@ -1,6 +1,6 @@
 """Products of the Hessian of the training loss with vectors on the surviving weights.
 
-H is the Hessian of the mean cross-entropy over a fixed, recorded set of unaugmented training examples, in evaluation
+H is the Hessian of the mean cross-entropy over a fixed set of unaugmented examples, in evaluation
 mode and without the weight-decay term, restricted to surviving prunable weights. A product H v takes up what one gradient a
 chunk of examples leaves (derivatives.py), and is computed alone: it does not depend on what other vectors are asked for.
 
@@ -23,34 +23,14 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from distill_prune.analyze.derivatives import Product, derivatives
-from distill_prune.analyze.rows import RecordedRows, draw_rows
 from distill_prune.artifacts import Examples, Mask
-from distill_prune.errors import NonFiniteError, UserError
+from distill_prune.errors import NonFiniteError
 from distill_prune.models import Model
-from distill_prune.rng import Streams
+from distill_prune.training.derivatives import Product, derivatives
 from distill_prune.tree import State, flatten
 
 GRAPH_BYTES = 512 * 2**20
 """The most bytes that a chunk's product keeps. Fixed, not read from the machine: chunks decide the order of summation."""
-
-
-def recorded(
-    analysis: str, copies: Sequence[State], train: Examples, rows: int, streams: Streams
-) -> tuple[Examples, RecordedRows]:
-    """The examples of every analysis of the Hessian, the same wherever `rows` is the same, and their record.
-
-    Raises:
-        UserError: there are no examples or no copies.
-    """
-    if not len(train) or not copies:
-        raise UserError(
-            f"{analysis} needs training examples and a retrained copy",
-            got=f"{len(train)} examples, {len(copies)} copies",
-            expected="at least one of each",
-        )
-    chosen = draw_rows(len(train), rows, streams("curvature", "rows"))
-    return train.take(chosen.index.to(train.x.device)).ready(), chosen
 
 
 class Products:
