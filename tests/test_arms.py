@@ -194,7 +194,7 @@ def test_an_analysis_of_a_part_of_the_grid() -> None:
         ("arms.a={control: {of: real, kind: shuffled}, images: synthetic}", "leave out images, recipe, criterion"),
         (
             "arms.a={control: {of: real, kind: flipped}}",
-            "Input should be 'shuffled', 'random', 'reinitialised', 'transferred', 'swapped' or 'signs'",
+            "Input should be 'shuffled', 'random', 'reinitialised', 'transferred', 'swapped', 'signs' or 'intersection'",
         ),
         ("arms.a={control: {of: real, kind: random, mask: false}}", "mask belongs to kind signs, and the kind is random"),
         ("arms.a={control: {of: real, kind: random, norms: kept}}", "norms belongs to kind signs, and the kind is random"),

@@ -8,6 +8,7 @@ import math
 import numpy as np
 import pytest
 import tiny
+import torch
 
 from distill_prune.analyze.estimate import estimate, interval, sign_flip_p
 from distill_prune.analyze.metric import BARRIER
@@ -17,6 +18,7 @@ from distill_prune.analyze.sets import Place, exact_p, minus, over
 from distill_prune.errors import ConfigError
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph
+from distill_prune.run.reader import Reader
 from distill_prune.store.store import Store
 from distill_prune.study.study import read
 
@@ -156,6 +158,18 @@ def test_what_is_made_of_an_arm_takes_its_draws() -> None:
     assert graph.chains["on", 0, 1][1] == graph.chains["subset", 0, 1][1]
 
 
+def test_an_intersection_is_of_all_draws(empty: Store) -> None:
+    arm = "arms.common={control: {of: synthetic, kind: intersection}}"
+    graph, _ = tiny.execute(empty, *CROSSED, arm, "compare={accuracy: {}}")
+    reader = Reader(empty, "cpu")
+    common = reader.ticket(graph.chains["common", 1][2])
+    parents = [reader.ticket(graph.chains["synthetic", 1, draw][2]) for draw in (0, 1)]
+    for name, kept in common.mask.kept.items():
+        assert torch.equal(kept, parents[0].mask.kept[name] & parents[1].mask.kept[name])
+        assert torch.equal(common.state[name], parents[0].state[name] * kept)
+    assert 0 < common.mask.remaining < parents[0].mask.remaining
+
+
 def test_another_draw_leaves_every_artifact_as_it_is() -> None:
     before, after = of(*NESTED), of("seeds=[0,1,2]", "distill_seeds=[0,1,2]")
     assert set(before.nodes) - {before.summary} < set(after.nodes)
@@ -193,6 +207,10 @@ def test_a_crossed_study_is_summarised_over_sets(empty: Store) -> None:
         (("distill_seeds=[0,1]",), "distill_seeds has 2 draws for 1 seeds, of which each takes one"),
         (("distill_seeds=[0,0]", "seeds=[0,1]"), "distill_seeds .0, 0. are not all different"),
         (("distill_seeds=[0]", "distill_seed=1"), "distill_seed is one draw and distill_seeds are several"),
+        (
+            ("arms.common={control: {of: synthetic, kind: intersection}}", *NESTED),
+            "arms.common: an intersection is of masks of several draws",
+        ),
         (("distill_grid=crossed",), "distill_grid goes with distill_seeds"),
         (
             ("distill_seeds=[0]", "distill={}", "arms.synthetic=false", "arms.subset=false"),

@@ -120,8 +120,10 @@ def _own_step(arms: Mapping[str, Arm], name: str) -> Duration | None:
 
 
 def _on_sets(arms: Mapping[str, Arm], name: str) -> bool:
-    """Whether an arm, or one that it is made from, prunes with a set of images."""
+    """Whether an arm, or one that it is made from, prunes with a set of images. An intersection is of all draws of the sets."""
     arm = arms[name]
+    if arm.control is not None and arm.control.kind == "intersection":
+        return False
     return arm.images != "real" or (arm.parent is not None and _on_sets(arms, arm.parent))
 
 

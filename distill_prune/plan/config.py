@@ -215,6 +215,13 @@ class Pipeline(Settings):
 
     def _check_draws(self) -> None:
         draws = self.distill_seeds
+        crossed = len(draws) > 1 and self.distill_grid == "crossed"
+        for name, arm in self.arms.items() if not crossed else ():
+            if arm.control is not None and arm.control.kind == "intersection":
+                raise ValueError(
+                    f"arms.{name}: an intersection is of masks of several draws of a set: give distill_seeds: [0, 1, ...] and "
+                    "distill_grid: crossed"
+                )
         if not draws:
             if self.distill_grid == "crossed":
                 raise ValueError("distill_grid goes with distill_seeds: write distill_seeds: [0, 1, ...]")

@@ -7,6 +7,7 @@ from distill_prune.plan.arms import Arm, ControlOf, Placed
 from distill_prune.plan.jobs import ControlJob, DenseJob, LevelJob, MaskLevelJob, ScoredLevelJob, TrainedLevelJob
 from distill_prune.plan.measures import measured
 from distill_prune.plan.nodes import Chain, Graph, drawn
+from distill_prune.plan.roles import numbered
 from distill_prune.prune import CRITERIA, needs_images, needs_model
 from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Step
@@ -45,6 +46,8 @@ def _dense(g: Graph, placed: Placed, seed: int, recipe: Recipe | None = None, im
 def _control(g: Graph, placed: Placed, control: ControlOf, place: Chain) -> dict[int, str]:
     """The parent's compared levels with one property removed; the dense level is the parent's, or that of the arm's task."""
     p, seed = g.pipeline, place.seed
+    if control.kind == "intersection":
+        return _intersection(g, control, place)
     parent = g.chain(place._replace(arm=control.of))
     tickets = {0: _dense(g, placed, seed) if control.kind == "transferred" else parent[0]}
     dense = tickets[0]
@@ -55,6 +58,17 @@ def _control(g: Graph, placed: Placed, control: ControlOf, place: Chain) -> dict
         job, inputs = ControlJob(seed=seed, level=level, control=removed), {"of": parent[level], "dense": dense}
         if control.kind == "signs":
             inputs["trained"] = g.unit(control.of, parent[level]).copies[0]
+        tickets[level] = g.add("prune", job, inputs, f"{place} level {level}", "prune control")
+    return tickets
+
+
+def _intersection(g: Graph, control: ControlOf, place: Chain) -> dict[int, str]:
+    """What the parent's tickets of all draws have in common, level by level."""
+    parents = [g.chain(Chain(control.of, place.seed, draw)) for draw in g.pipeline.draws(place.seed)]
+    tickets = {0: parents[0][0]}
+    for level in g.pipeline.compared()[1:]:
+        job = ControlJob(seed=place.seed, level=level, control=Control(kind="intersection"))
+        inputs = {**numbered("of", (parent[level] for parent in parents)), "dense": tickets[0]}
         tickets[level] = g.add("prune", job, inputs, f"{place} level {level}", "prune control")
     return tickets
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from itertools import count, takewhile
 from typing import Literal
 
-InputRole = Literal["copy", "a_copy", "b_copy", "expert", "scorer"]
+InputRole = Literal["copy", "a_copy", "b_copy", "expert", "scorer", "of"]
 
 
 def numbered(role: InputRole, keys: Iterable[str]) -> dict[str, str]:

@@ -8,6 +8,8 @@ transferred:    the ticket's mask on the weights that another task begins at: th
 swapped:        the mask of the same size by magnitude of W_k, with as many weights of each layer swapped as differ between
                 that mask and the ticket's. Which weights come in and which go out is drawn at random, from the range of
                 magnitudes in which the two masks differ.
+intersection:   the weights that the tickets of one level have in common, over several draws of the sets that found them.
+                There are fewer than in any of them.
 signs:          the ticket's mask and the signs of its trained weights, on the magnitudes of another draw (signs.py).
 
 At one level shuffled and random have the same distribution: every mask with the ticket's count of survivors in each layer is
@@ -24,6 +26,7 @@ References:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -39,7 +42,7 @@ from distill_prune.tree import shapes
 OfTickets = Literal["shuffled", "random", "reinitialised", "transferred", "swapped"]
 """The kinds that need the ticket and a level 0 alone."""
 
-Kind = Literal[OfTickets, "signs"]
+Kind = Literal[OfTickets, "signs", "intersection"]
 
 
 class Control(Settings):
@@ -51,6 +54,7 @@ class Control(Settings):
     - transferred: the same mask, on the weights at which the task of this arm begins
     - swapped: the mask by magnitude of W_k, in which as many weights are exchanged at random, for others of about the same
       size, as the ticket exchanges
+    - intersection: what the masks of all draws of the arm's sets have in common (distill_grid: crossed)
     - signs: the same mask and the signs of the ticket's first retrained copy, on the magnitudes of another draw
     """
 
@@ -91,6 +95,22 @@ def control_ticket(kind: OfTickets, ticket: Ticket, dense: Ticket, streams: Stre
         mask = ticket.mask if elsewhere else {"shuffled": _shuffled, "random": _random}[kind](ticket, streams)
     others = {} if elsewhere else {n: t for n, t in ticket.state.items() if n not in mask.kept}
     return Ticket(mask, mask.apply({**dense.state, **others}), ticket.level, {"cost": Cost().json(), "control": kind})
+
+
+def intersection_ticket(tickets: Sequence[Ticket], dense: Ticket) -> Ticket:
+    """What the masks of tickets of one level and initialisation have in common, on the weights of their level 0; it costs no
+    search of its own. Tensors that are not prunable are the first ticket's.
+
+    Raises:
+        RunError: the tickets are of different networks or levels, or have no weight in common.
+    """
+    first = tickets[0]
+    if any(t.level != first.level or shapes(t.mask.kept) != shapes(dense.mask.kept) for t in tickets):
+        raise RunError("tickets that are to be intersected are of different networks or levels")
+    mask = Mask({n: torch.stack([t.mask.kept[n] for t in tickets]).all(0) for n in first.mask.kept})
+    others = {n: t for n, t in first.state.items() if n not in mask.kept}
+    numbers = {"cost": Cost().json(), "control": "intersection"}
+    return Ticket(mask, mask.apply({**dense.state, **others}), first.level, numbers)
 
 
 def _shuffled(ticket: Ticket, streams: Streams) -> Mask:

@@ -24,7 +24,7 @@ from distill_prune.plan.jobs import (
 from distill_prune.plan.nodes import Node
 from distill_prune.plan.roles import keys_of
 from distill_prune.progress import Progress
-from distill_prune.prune.controls import control_ticket
+from distill_prune.prune.controls import control_ticket, intersection_ticket
 from distill_prune.prune.imp import initial, level_after, level_zero
 from distill_prune.prune.signs import signs_ticket
 from distill_prune.rng import Streams
@@ -92,7 +92,10 @@ def _level(job: LevelJob, inputs: Mapping[str, str], reader: Reader) -> Parts:
 
 
 def _control(job: ControlJob, inputs: Mapping[str, str], reader: Reader) -> Parts:
-    ticket, dense = reader.ticket(inputs["of"]), reader.ticket(inputs["dense"])
+    dense = reader.ticket(inputs["dense"])
+    if job.control.kind == "intersection":
+        return intersection_ticket([reader.ticket(key) for key in keys_of("of", inputs)], dense).parts(dense.state)
+    ticket = reader.ticket(inputs["of"])
     if job.control.kind == "signs":
         control = signs_ticket(job.control, ticket, dense, to(reader.state(inputs["trained"]), "cpu"))
     else:
