@@ -72,7 +72,7 @@ Distance = tuple[str, float, str]
 def made(store: Store, sets: Sequence[str]) -> Graph:
     """The study, with all its artifacts in the store."""
     _, pipeline = load("digits-controls.yaml", [*STUDY, *sets])
-    graph, watch = build(pipeline, store), watcher(1)
+    graph, watch = build(pipeline, store), watcher()
     try:
         run(graph, store, "serial", "cpu", 1, "compare", watch, lambda _: 1.0)
     finally:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from distill_prune.letters import printable, printable_lines
+from distill_prune.run.watching import Watcher
 
 if TYPE_CHECKING:
-    from rich.progress import TaskID
+    from rich.console import RenderableType
 
+    from distill_prune.errors import DistillPruneError
     from distill_prune.plan.nodes import Node
     from distill_prune.run.profile import Part
+
+SILENCE_SECONDS = 60.0
+"""After so long without a line a plain log says what is at work."""
 
 
 def columns() -> int:
@@ -44,118 +50,157 @@ def spent(parts: Sequence[Part]) -> list[str]:
     return lines
 
 
-class Quiet:
-    """Prints warnings and the lines that a user's code prints, on stderr, and nothing else. Base of the other watchers."""
+class Quiet(Watcher):
+    """Prints warnings, failures and the lines that a user's code prints, on stderr, and nothing else. Base of the others here.
 
-    def __init__(self, workers: int = 1) -> None:
-        self._workers, self._total, self._done = workers, 0, 0
-        # The stream of now: while an artifact is made in this process, what is printed is taken off the standard streams.
-        self._err = sys.stderr
+    It keeps the streams of now: while an artifact is made in this process, what is printed is taken off the standard streams.
+    """
 
-    def begin(self, total: int, hits: int, cost_s: float) -> None:
+    def __init__(self) -> None:
+        self._total, self._done = 0, 0
+        self._out, self._err = sys.stdout, sys.stderr
+
+    def begin(self, total: int, hits: int, left_s: float) -> None:
         self._total, self._done = total, hits
 
-    def started(self, nodes: Sequence[Node]) -> None:
-        pass
-
-    def ticked(self, node: Node, done: int, total: int, note: str) -> None:
-        pass
-
     def printed(self, node: Node, line: str) -> None:
-        print(f"{printable(node.label)}: {line}", file=self._err, flush=True)
+        self.say(f"{node.label}: {line}")
 
     def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None:
         self._done += 1
 
+    def failed(self, node: Node, error: DistillPruneError, given_up: int, *, new: bool) -> None:
+        """Says why, once a reason: the run's own error tells all at its end."""
+        if new:
+            depend = f"; {given_up:,} that depend on it are given up" if given_up else ""
+            self.say(f"failed: {node.label}: {error.what}{depend}; the rest goes on")
+
     def warn(self, message: str) -> None:
-        print(f"warning: {printable_lines(message)}", file=self._err, flush=True)
+        self.say(f"warning: {message}")
 
-    def close(self) -> None:
-        pass
-
-    def left(self, left_s: float) -> float:
-        """Seconds left, where `left_s` seconds of work are left for the workers."""
-        return left_s / self._workers
+    def say(self, text: str) -> None:
+        """Print on stderr."""
+        print(printable_lines(text), file=self._err, flush=True)
 
 
 class Lines(Quiet):
-    """One line an artifact."""
+    """A line with the time of day when an artifact begins and when it ends; after a minute of silence, what is at work."""
 
-    def begin(self, total: int, hits: int, cost_s: float) -> None:
-        super().begin(total, hits, cost_s)
-        if total - hits:
-            print(f"{total} artifacts: {hits} there already, {total - hits} to make", flush=True)
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        from distill_prune.run.status import Board
+
+        super().__init__()
+        self._board, self._clock, self._last = Board(), clock, clock()
+
+    def _line(self, text: str) -> None:
+        self._last = self._clock()
+        print(f"{time.strftime('%H:%M:%S')} {printable(text)}", file=self._out, flush=True)
+
+    def say(self, text: str) -> None:
+        super().say(text)
+        self._last = self._clock()
+
+    def begin(self, total: int, hits: int, left_s: float) -> None:
+        super().begin(total, hits, left_s)
+        if total > hits:
+            self._line(f"{total:,} artifacts: {hits:,} in the store, {total - hits:,} to make; about {duration(left_s)}")
+
+    def started(self, nodes: Sequence[Node]) -> None:
+        self._board.started(nodes)
+        more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
+        self._line(f"begin {nodes[0].stage} {nodes[0].label}{more}")
+
+    def ticked(self, node: Node, done: int, total: int, note: str) -> None:
+        self._board.ticked(node, done, total, note)
 
     def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None:
         super().finished(node, status, seconds, left_s)
+        self._board.finished(node, status, seconds, left_s)
         how = "made elsewhere" if status == "hit" else duration(seconds)
-        print(
-            f"[{self._done}/{self._total}] {node.stage} {node.key[:12]} {node.label}: {how}; "
-            f"about {duration(self.left(left_s))} left",
-            flush=True,
-        )
+        name = f"{node.stage} {node.key[:12]} {node.label}"
+        self._line(f"[{self._done}/{self._total}] {name}: {how}; about {duration(left_s)} left")
+
+    def failed(self, node: Node, error: DistillPruneError, given_up: int, *, new: bool) -> None:
+        super().failed(node, error, given_up, new=new)
+        self._board.put_back(node)
+
+    def put_back(self, node: Node) -> None:
+        self._board.put_back(node)
+
+    def beat(self, left_s: float) -> None:
+        if self._clock() - self._last >= SILENCE_SECONDS:
+            from distill_prune.terminal.bars import at_work
+
+            self._line(f"at work: {at_work(self._board.bars())}; about {duration(left_s)} left")
 
 
 class Live(Quiet):
-    """A bar for the whole run and one for every group of artifacts in the making, named by its first."""
+    """A line for the whole run and a bar for every group of artifacts in the making."""
 
-    def __init__(self, workers: int = 1) -> None:
+    def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
+        from rich.live import Live as Region
 
-        super().__init__(workers)
-        self._console = Console(file=self._err)
-        self._bars = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}", style="dim", markup=False),
+        from distill_prune.run.status import Board
+
+        super().__init__()
+        self._board, self._console = Board(), Console(file=self._err)
+        self._region = Region(
+            get_renderable=self._shown,
             console=self._console,
             transient=True,
+            refresh_per_second=8,
+            vertical_overflow="ellipsis",
         )
-        self._rows: dict[str, TaskID] = {}
-        self._whole = TaskID(0)
 
-    def begin(self, total: int, hits: int, cost_s: float) -> None:
-        super().begin(total, hits, cost_s)
+    def _shown(self) -> RenderableType:
+        from distill_prune.terminal.bars import rows
+
+        return rows(self._board.status(), time.time(), self._console.width)
+
+    def begin(self, total: int, hits: int, left_s: float) -> None:
+        self._board.begin(total, hits, left_s)
         if total > hits:
-            self._bars.start()
-            self._whole = self._bars.add_task(
-                "artifacts", total=total, completed=hits, note=f"about {duration(cost_s / self._workers)} left"
-            )
+            self._region.start()
 
     def started(self, nodes: Sequence[Node]) -> None:
-        first = nodes[0]
-        if first.key in self._rows:  # tried again
-            return
-        more = f" and {len(nodes) - 1} more" if len(nodes) > 1 else ""
-        self._rows[first.key] = self._bars.add_task(f"  {first.stage}: {printable(first.label)}{more}", total=None, note="")
+        self._board.started(nodes)
 
     def ticked(self, node: Node, done: int, total: int, note: str) -> None:
-        if node.key in self._rows:
-            self._bars.update(self._rows[node.key], completed=done, total=total, note=printable(note))
+        self._board.ticked(node, done, total, note)
 
     def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None:
-        super().finished(node, status, seconds, left_s)
-        if node.key in self._rows:
-            self._bars.remove_task(self._rows.pop(node.key))
-        self._bars.update(self._whole, completed=self._done, note=f"about {duration(self.left(left_s))} left")
+        self._board.finished(node, status, seconds, left_s)
 
-    def printed(self, node: Node, line: str) -> None:
-        self._console.print(f"{printable(node.label)}: {line}", markup=False, highlight=False, emoji=False)
+    def failed(self, node: Node, error: DistillPruneError, given_up: int, *, new: bool) -> None:
+        super().failed(node, error, given_up, new=new)
+        self._board.failed(node, error, given_up, new=new)
 
-    def warn(self, message: str) -> None:
-        self._console.print("[yellow]warning:[/] ", end="")
-        self._console.print(printable_lines(message), markup=False, highlight=False, emoji=False)
+    def put_back(self, node: Node) -> None:
+        self._board.put_back(node)
+
+    def beat(self, left_s: float) -> None:
+        self._board.beat(left_s)
+
+    def say(self, text: str) -> None:
+        """Print above the bars; what calls for attention is yellow."""
+        for kind in ("warning:", "failed:"):
+            if text.startswith(kind):
+                self._console.print(f"[yellow]{kind}[/]", end="")
+                text = text.removeprefix(kind)
+        self._console.print(printable_lines(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
     def close(self) -> None:
-        self._bars.stop()
+        self._region.stop()
 
 
-def watcher(workers: int, *, json: bool = False) -> Quiet:
+def is_moving() -> bool:
+    """Whether lines of the terminal can be written again."""
+    return sys.stderr.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+
+
+def watcher(*, json: bool = False) -> Quiet:
     """The watcher for this stream: bars where lines can be written again."""
     if json:
-        return Quiet(workers)
-    moving = sys.stderr.isatty() and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
-    return Live(workers) if moving else Lines(workers)
+        return Quiet()
+    return Live() if is_moving() else Lines()
