@@ -51,6 +51,12 @@ def key_of(path: Path) -> str:
     return path.name.partition(".")[0]
 
 
+def forget(store: Store, key: str) -> None:
+    """Remove what there is about an artifact."""
+    for path in folder(store).glob(f"{key}.*"):
+        path.unlink(missing_ok=True)
+
+
 def now() -> str:
     """The time of now with its zone, to the second."""
     return datetime.now().astimezone().isoformat(timespec="seconds")
