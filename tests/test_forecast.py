@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 from test_schedule import node
@@ -71,5 +72,5 @@ def test_wrong_guesses_are_corrected_by_what_is_measured(factor: float) -> None:
 def test_the_time_left_does_not_jump() -> None:
     """Each step of half a second moves the shown end by a small part of what is left."""
     ratios = shown(real, lambda each: 3 * real(each) if each.kind == "level 1" else real(each) / 3)
-    changes = [abs(b - a) / max(a, b) for (_, a), (share, b) in zip(ratios, ratios[1:], strict=False) if share < 0.9]
+    changes = [abs(b - a) / max(a, b) for (_, a), (share, b) in pairwise(ratios) if share < 0.9]
     assert max(changes) < 0.2

@@ -1,8 +1,9 @@
 """How long a run will still take: what artifacts were guessed to cost, corrected by what was measured, without jumps.
 
-Each kind of artifact has a factor between what it takes and what was guessed. The factor begins at that of the whole run and
-follows the kind's own measurements as they come, parts of artifacts included. Of artifacts in the making counts what is left of them, by the share of their
-steps that is done. The run ends no sooner than its work is divided among the workers, and no sooner than its longest path.
+Each kind of artifact has a factor between what it takes and what was guessed. The factor begins at that of the other kinds
+and follows the kind's own measurements as they come, parts of artifacts included. Of artifacts in the making counts what is
+left of them, by the share of their steps that is done. The run ends no sooner than its work is divided among the workers, and
+no sooner than its longest path.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """The bars of a run in a terminal of any width: nothing wraps.
 
-Where columns are few, notes go first, then bars shrink, then labels are cut with an ellipsis, then bars go.
+A label takes two fifths of the columns at most, and is cut with an ellipsis. Where columns are few, notes go first, then bars
+shrink, then labels are cut more, then bars go.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def layout(width: int, label: int, count: int, note: int) -> Layout:
     """The columns for rows in a terminal of `width`, whose longest label, count and note have these lengths. Parts are two
     columns apart."""
     left = width - count - 2 if count else width
-    bar = LONGEST_BAR
+    label, bar = min(label, max(round(0.4 * width), LEAST_LABEL)), LONGEST_BAR
     if (room := left - label - bar - 4) >= min(note, LEAST_NOTE) and note:
         return Layout(label, bar, count, min(note, room))
     bar = min(LONGEST_BAR, max(left - label - 2, SHORTEST_BAR))
@@ -52,13 +53,14 @@ def summary(status: Status, now: float) -> str:
     """How far a run is, in one line."""
     from distill_prune.terminal import duration
 
+    running = status.state == "running"
     parts = [f"{status.done:,} of {status.total:,} artifacts"]
-    if status.failed:
-        depend = f" (and {status.given_up:,} depend on them)" if status.given_up else ""
-        parts.append(f"{status.failed:,} failed{depend}")
-    parts.append(duration(max((now if status.state == "running" else status.written) - status.began, 0.0)))
-    if status.state == "running":
+    if running:
         parts.append(f"about {duration(seconds_left(status, now))} left")
+    if status.failed:
+        depend = f" and {status.given_up:,} depend on them" if status.given_up else ""
+        parts.append(f"{status.failed:,} failed{depend}")
+    parts.append(f"after {duration(max((now if running else status.written) - status.began, 0.0))}")
     return ", ".join(parts)
 
 
