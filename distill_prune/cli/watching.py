@@ -70,7 +70,7 @@ def _redraw(store: Store, ids: set[str]) -> None:
     from distill_prune.run.status import runs
     from distill_prune.terminal.bars import rows
 
-    console = Console()
+    console = Console(stderr=True)  # what moves goes there: an answer on stdout cannot act on the terminal
 
     def shown() -> Group:
         parts: list[Any] = []
@@ -105,14 +105,11 @@ def _report(store: Store, ids: set[str]) -> None:
 def _title(run: Seen) -> str:
     """Which run it is, and whether it is at work."""
     if run.status is None:
-        return f"{run.id}: its state cannot be read ({printable(run.problem)})"
+        return f"{printable(run.id)}: its state cannot be read ({printable(run.problem)})"
     about = run.status
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about.began))
-    return (
-        f"{printable(about.pipeline) or 'study'}: {about.state} since {since}"
-        if about.state == "running"
-        else (f"{printable(about.pipeline) or 'study'}: {about.state}, begun {since}")
-    )
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about.began))
+    since = f"running since {began}" if about.state == "running" else f"{about.state}, begun {began}"
+    return f"{printable(about.pipeline) or 'study'}: {since}"
 
 
 def _headline(run: Seen) -> str:

@@ -1,7 +1,7 @@
 """The bars of a run in a terminal of any width: nothing wraps.
 
-A label takes two fifths of the columns at most, and is cut with an ellipsis. Where columns are few, notes go first, then bars
-shrink, then labels are cut more, then bars go.
+Beside a note a label takes two fifths of the columns at most. Where columns are few, notes go first, then bars shrink, then
+labels are cut, then bars go. What is cut ends with an ellipsis.
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ def layout(width: int, label: int, count: int, note: int) -> Layout:
     """The columns for rows in a terminal of `width`, whose longest label, count and note have these lengths. Parts are two
     columns apart."""
     left = width - count - 2 if count else width
-    label, bar = min(label, max(round(0.4 * width), LEAST_LABEL)), LONGEST_BAR
-    if (room := left - label - bar - 4) >= min(note, LEAST_NOTE) and note:
-        return Layout(label, bar, count, min(note, room))
+    short = min(label, max(round(0.4 * width), LEAST_LABEL))
+    if (room := left - short - LONGEST_BAR - 4) >= min(note, LEAST_NOTE) and note:
+        return Layout(short, LONGEST_BAR, count, min(note, room))
     bar = min(LONGEST_BAR, max(left - label - 2, SHORTEST_BAR))
     if left - bar - 2 >= min(label, LEAST_LABEL):
         return Layout(min(label, left - bar - 2), bar, count, 0)
