@@ -15,7 +15,7 @@ from distill_prune.plan.config import load
 from distill_prune.plan.graph import build
 from distill_prune.run.run import run
 from distill_prune.store.store import Store
-from distill_prune.terminal import Lines
+from distill_prune.terminal.watchers import Lines
 
 BARE = (
     "seeds=[0]",

@@ -13,8 +13,8 @@ from test_schedule import node
 
 from distill_prune.errors import UserError
 from distill_prune.run.status import Bar, Board
-from distill_prune.terminal import SILENCE_SECONDS, Lines, Quiet
 from distill_prune.terminal.bars import LONGEST_BAR, layout, rows, summary
+from distill_prune.terminal.watchers import SILENCE_SECONDS, Lines, Quiet
 
 NOW = 1_700_000_000.0
 

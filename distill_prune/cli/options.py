@@ -171,7 +171,7 @@ def execute(
     from distill_prune.run.tensorboard import Curves
     from distill_prune.run.watching import Watchers
     from distill_prune.study.costs import prices
-    from distill_prune.terminal import watcher
+    from distill_prune.terminal.watchers import watcher
 
     if executor not in ("serial", "processes", "ray"):
         raise UserError("unknown executor", got=executor, expected="serial, processes or ray")

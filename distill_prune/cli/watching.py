@@ -45,7 +45,7 @@ def watch(folder: StoreDir = None) -> None:
     """
     from distill_prune.interrupts import Interrupted, Left
     from distill_prune.run.status import runs
-    from distill_prune.terminal import is_moving
+    from distill_prune.terminal.watchers import is_moving
 
     store = open_store(folder)
     first = [run for run in runs(store) if run.at_work]

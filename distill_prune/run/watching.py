@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from distill_prune.errors import DistillPruneError
-from distill_prune.plan.nodes import Node
+if TYPE_CHECKING:
+    from distill_prune.errors import DistillPruneError
+    from distill_prune.plan.nodes import Node
 
 
 class Watcher:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distill_prune.letters import printable
+from distill_prune.terminal import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -51,8 +52,6 @@ def seconds_left(status: Status, now: float) -> float:
 
 def summary(status: Status, now: float) -> str:
     """How far a run is, in one line."""
-    from distill_prune.terminal import duration
-
     running = status.state == "running"
     parts = [f"{status.done:,} of {status.total:,} artifacts"]
     if running:
