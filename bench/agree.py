@@ -33,7 +33,7 @@ from distill_prune.run.events import Failed
 from distill_prune.run.run import run
 from distill_prune.run.worker import Worker
 from distill_prune.store.store import Store
-from distill_prune.terminal import watcher
+from distill_prune.terminal.watchers import watcher
 
 FLOOR = 0.01
 TOLERANCES = {"floats": 2e-3, "choices": 0.02, "numbers": 0.05}
@@ -72,7 +72,7 @@ Distance = tuple[str, float, str]
 def made(store: Store, sets: Sequence[str]) -> Graph:
     """The study, with all its artifacts in the store."""
     _, pipeline = load("digits-controls.yaml", [*STUDY, *sets])
-    graph, watch = build(pipeline, store), watcher(1)
+    graph, watch = build(pipeline, store), watcher()
     try:
         run(graph, store, "serial", "cpu", 1, "compare", watch, lambda _: 1.0)
     finally:

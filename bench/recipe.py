@@ -15,7 +15,7 @@ from distill_prune.plan.config import load
 from distill_prune.plan.graph import build
 from distill_prune.run.run import run
 from distill_prune.store.store import Store
-from distill_prune.terminal import Lines
+from distill_prune.terminal.watchers import Lines
 
 BARE = (
     "seeds=[0]",
@@ -43,7 +43,7 @@ def main() -> None:
             evaluation = json.dumps(load(a.pipeline)[1].compare["evaluation"].model_dump(mode="json", exclude_defaults=True))
             _, pipeline = load(a.pipeline, [*BARE, f"compare={{evaluation: {evaluation}}}", f"data.split_seed={split}", *given])
             graph = build(pipeline, store)
-            run(graph, store, "serial", "cpu", 1, "compare", Lines(1), lambda _: 1.0)
+            run(graph, store, "serial", "cpu", 1, "compare", Lines(), lambda _: 1.0)
             numbers = store.numbers("compare", graph.evaluations["synthetic"])
             seconds = store.manifest("distill", graph.sets["synthetic"]).seconds
             accuracies.append(numbers["accuracy"]["validation"]["mean"])

@@ -17,13 +17,15 @@ T = TypeVar("T")
 class DistillPruneError(Exception):
     """A failure that the tool understands. Printed as one message; `exit_code` is the command's.
 
-    `label` is that of the artifact that could not be made, and `trace` the traceback of an error that nobody foresaw; both are
-    empty elsewhere.
+    `label` is that of the artifact that could not be made, `log` the path of its log, and `trace` the traceback of an error
+    that nobody foresaw; all are empty elsewhere. With `ends_run` nothing else of a run can be written either.
     """
 
     exit_code = 1
     label = ""
+    log = ""
     trace = ""
+    ends_run = False
 
     def __init__(self, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> None:
         self.what, self.got, self.expected, self.fix = what, got, expected, fix
@@ -129,7 +131,9 @@ def system_error(
     number = int(quoted[1]) if quoted else problem.errno if isinstance(problem, OSError) else None
     got = os.strerror(number) if number else problem
     if number in _FULL:
-        return RunError(what, got=got, fix="make room on the disk and run the command again: what is finished is kept")
+        full = RunError(what, got=got, fix="make room on the disk and run the command again: what is finished is kept")
+        full.ends_run = True
+        return full
     if number in _FORBIDDEN:
         return kind(what, got=got, fix=f"{elsewhere}, or the permission to use this one")
     if number == errno.ENAMETOOLONG:

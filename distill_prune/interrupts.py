@@ -26,6 +26,10 @@ class Interrupted(BaseException):
     """An interrupt under a name of our own: typer answers KeyboardInterrupt itself, without a word."""
 
 
+class Left(BaseException):
+    """A command that only looks was told to end: it made nothing, and nothing is lost."""
+
+
 def end_at_once() -> None:
     """Until somebody listens, nothing has begun: an interrupt ends the process where it stands."""
     _answer(_end)

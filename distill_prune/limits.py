@@ -34,6 +34,8 @@ CELLS = 256
 """Studies of one sweep."""
 DOCUMENT_BYTES = 32 * 2**20
 """Of a JSON file of a store. Its values may take twenty times as much memory."""
+LOG_BYTES = 4 * 2**20
+"""Of what code prints while one artifact is made, in its log: code that prints without end must not fill the disk."""
 OBJECTS = 32
 """Bytes of memory that a byte of JSON may become: `[],` is an object of 64 bytes and its place in a list."""
 

@@ -23,6 +23,9 @@ class Progress:
     def tick(self, done: int, total: int, note: str = "") -> None:
         """Report that `done` of `total` steps are finished. Cheap, so it can be called at every step."""
 
+    def record(self, step: int, loss: float) -> None:
+        """Keep the training loss after `step` steps, for people to look at. It is at hand as a number: no device is read."""
+
     def due(self) -> bool:
         """Whether enough time has passed since the last save that another is worth its cost."""
         return False

@@ -282,6 +282,8 @@ def test_looking_at_a_store_does_not_import_torch(store: Store, graph: Graph) ->
         ["show", graph.data],
         ["tag", graph.data, "x"],
         ["verify"],
+        ["status"],
+        ["watch"],
         ["verify", "x"],
     ]
     code = (

@@ -15,7 +15,7 @@ from reference_housekeeping import at_terminal, keys
 from tiny import Cli
 
 from distill_prune.plan.nodes import Graph
-from distill_prune.store import housekeeping
+from distill_prune.store import housekeeping, logs
 from distill_prune.store.housekeeping import litter, remove
 from distill_prune.store.store import NUMBERS, Store
 
@@ -47,6 +47,9 @@ def test_gc_removes_what_the_dead_left(cli: Cli, store: Store, graph: Graph) -> 
     old(reports / ".report-old")
     with store.lock("e" * 64):
         pass
+    kept = set((store.root / ".logs").iterdir())
+    for key in (dead, alive):
+        logs.log_path(store, key).write_text("said")
     with Store(store.root).lock(alive):
         told = cli("gc", "--dry-run", "--store", store.root)
         assert told.code == 0 and told.out.endswith("would go\n") and store.work(dead).exists()
@@ -59,7 +62,10 @@ def test_gc_removes_what_the_dead_left(cli: Cli, store: Store, graph: Graph) -> 
         by_kind.setdefault(record["kind"], set()).add(record["path"])
     assert by_kind["unfinished"] == {f".work/{dead}"} and by_kind["damaged"] == {f".damaged/compare-{graph.summary}-0"}
     assert by_kind["file"] == {"reports/tiny/.report-old", "reports/tiny/..made-of.json.1", ".tags.json.77"}
-    assert f".locks/{'e' * 64}" in by_kind["lock"] and set(by_kind) == {"unfinished", "damaged", "file", "lock"}
+    assert f".locks/{'e' * 64}" in by_kind["lock"] and set(by_kind) == {"unfinished", "damaged", "file", "log", "lock"}
+    assert by_kind["log"] == {f".logs/{dead}.log"} and set((store.root / ".logs").iterdir()) == kept | {
+        logs.log_path(store, alive)
+    }
     assert found["busy"] == [] and found["dry_run"] is False
     assert next(r["bytes"] for r in found["removed"] if r["kind"] == "unfinished") == 1000
     assert [p.name for p in (store.root / ".locks").iterdir()] == [alive]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -99,4 +100,9 @@ def test_why_an_artifact_failed_says_where(
     _, err = process.communicate(timeout=60)
     line = 1 + broken.splitlines().index('    raise ValueError("boom")')
     assert process.returncode == 1 and "louder than words" in err
-    assert f"level 1 failed: ValueError: boom ({tmp_path / 'loud.py'}, line {line})" in err
+    assert f"error: real seed 0 level 1: ValueError: boom ({tmp_path / 'loud.py'}, line {line})\n" in err
+    (log,) = (tmp_path / "empty" / ".logs").glob("*.log")
+    assert f"  log:      {Path('empty', '.logs', log.name)}\n  not made: 1 of 4 artifacts: 1 failed; the others are kept" in err
+    said = log.read_text()
+    assert " begin: prune " in said and " louder than words\n" in said and " Traceback (most recent call last):\n" in said
+    assert re.search(r"failed: ValueError: boom .*line \d+\)\n\Z", said)

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from distill_prune.artifacts import Cost, Examples, Parts, Ticket
+from distill_prune.errors import DistillPruneError
 from distill_prune.models import Model
 from distill_prune.plan.config import Pipeline, parse
 from distill_prune.plan.files import override
@@ -29,6 +30,7 @@ from distill_prune.run.reader import Reader
 from distill_prune.run.run import Report, run
 from distill_prune.run.stages import compute
 from distill_prune.run.trainings import task_of
+from distill_prune.run.watching import Watcher
 from distill_prune.store.manifest import Provenance, sealed
 from distill_prune.store.store import Ref, Store, identity
 from distill_prune.training import Recipe, train_alone
@@ -86,22 +88,21 @@ def pipeline(*assignments: str) -> Pipeline:
     return parse(values, "tiny.yaml")
 
 
-class Watch:
+class Watch(Watcher):
     """Remembers what a run says; `after(n)` is called when the n-th artifact is finished."""
 
     def __init__(self, after: Callable[[int], None] = lambda n: None) -> None:
         self.warnings: list[str] = []
         self.made: list[Node] = []
+        self.failures: list[Node] = []
         self._after = after
-
-    def begin(self, total: int, hits: int, cost_s: float) -> None: ...
-    def started(self, nodes: Sequence[Node]) -> None: ...
-    def ticked(self, node: Node, done: int, total: int, note: str) -> None: ...
-    def printed(self, node: Node, line: str) -> None: ...
 
     def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None:
         self.made.append(node)
         self._after(len(self.made))
+
+    def failed(self, node: Node, error: DistillPruneError, given_up: int, *, new: bool) -> None:
+        self.failures.append(node)
 
     def warn(self, message: str) -> None:
         self.warnings.append(message)

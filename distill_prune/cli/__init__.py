@@ -7,7 +7,7 @@ import os
 import sys
 
 from distill_prune.cli.streams import Outlet, flush, settle
-from distill_prune.interrupts import SAID, Interrupted, Interrupts
+from distill_prune.interrupts import SAID, Interrupted, Interrupts, Left
 
 __all__ = ["main"]
 
@@ -24,6 +24,8 @@ def main() -> None:
         from distill_prune.cli.application import obey
 
         obey(sys.argv[1:])
+    except Left:
+        pass
     except BaseException as problem:
         if interrupts.asked or isinstance(problem, Interrupted | KeyboardInterrupt):
             interrupts.end()
@@ -41,6 +43,7 @@ def _told(problem: BaseException) -> int:
     if isinstance(problem, SystemExit):
         return problem.code if isinstance(problem.code, int) else 0
     from distill_prune.errors import DistillPruneError, RunError, system_error
+    from distill_prune.letters import printable_lines
 
     if isinstance(problem, OSError):
         where = f"'{problem.filename}' cannot be used" if problem.filename else "the system refused"
@@ -49,7 +52,9 @@ def _told(problem: BaseException) -> int:
         problem = RunError("out of memory", fix="a machine with more memory, or a smaller study")
     if not isinstance(problem, DistillPruneError):
         raise problem
-    print(f"error: {problem.label}: {problem}" if problem.label else f"error: {problem}", file=sys.stderr)
+    said = f"{problem.label}: {problem}" if problem.label else str(problem)
+    for line in ("error: " + said, *getattr(problem, "__notes__", ())):
+        print(printable_lines(line), file=sys.stderr)
     if os.environ.get("DISTILL_PRUNE_DEBUG") and problem.trace:
         print(problem.trace, file=sys.stderr)
     return problem.exit_code

@@ -23,7 +23,7 @@ USUAL = gc.get_threshold()
 ORDER = (
     *("run", "data", "experts", "distill", "prune", "retrain", "compare", "plan", "report"),
     *("new", "pipelines", "entries", "evaluate", "diff", "import", "export", "pack", "unpack"),
-    *("ls", "show", "verify", "tag", "rm", "gc", "schema", "doctor"),
+    *("status", "watch", "ls", "show", "verify", "tag", "rm", "gc", "schema", "doctor"),
 )
 
 
@@ -156,15 +156,22 @@ def execute(
     workers: int | None,
     json: bool,
     profile: Profile | None = None,
+    name: str = "",
+    tensorboard: Path | None = None,
 ) -> dict[str, float]:
-    """Make what is missing, with progress for this stream; what was done, as plain data."""
+    """Make what is missing, with progress for this stream and losses for TensorBoard; what was done, as plain data.
+
+    `name` is what the user calls the pipeline.
+    """
     from dataclasses import asdict
     from functools import cache
 
     from distill_prune.run.devices import usual_workers
     from distill_prune.run.run import run
+    from distill_prune.run.tensorboard import Curves
+    from distill_prune.run.watching import Watchers
     from distill_prune.study.costs import prices
-    from distill_prune.terminal import watcher
+    from distill_prune.terminal.watchers import watcher
 
     if executor not in ("serial", "processes", "ray"):
         raise UserError("unknown executor", got=executor, expected="serial, processes or ray")
@@ -177,13 +184,14 @@ def execute(
         count = workers_for(device, threads, workers)
     else:
         count = 1 if executor == "serial" else workers or usual_workers(threads)
-    watch = watcher(count, json=json)
+    curves = [Curves(tensorboard, store)] if tensorboard else []
+    watch = Watchers([watcher(json=json), *curves])
     costs = cache(lambda: prices(graph, store))  # nobody asks where nothing is missing
     # What was planned is kept; what artifacts leave behind, tensors among it, is looked for as usual.
     gc.freeze()
     gc.set_threshold(*USUAL)
     try:
-        done = run(graph, store, executor, device, count, until, watch, lambda n: costs()[n.key].seconds, profile)
+        done = run(graph, store, executor, device, count, until, watch, lambda n: costs()[n.key].seconds, profile, name)
     finally:
         watch.close()
     return asdict(done)

@@ -38,6 +38,11 @@ ProfileOption = Annotated[
     typer.Option("--profile", help="say where the time went, and write trace.json beside the report"),
 ]
 
+TensorBoard = Annotated[
+    Path | None,
+    typer.Option("--tensorboard", metavar="DIR", help="write training losses there for TensorBoard, as they come"),
+]
+
 
 def _run(
     pipeline: str,
@@ -50,6 +55,7 @@ def _run(
     out: Path | None,
     json: bool,
     profiled: bool = False,
+    tensorboard: Path | None = None,
 ) -> None:
     from distill_prune.run.profile import Profile
     from distill_prune.store.leases import kept
@@ -59,7 +65,7 @@ def _run(
     name, graph = open_graph(pipeline, sets, store)
     profile = Profile() if profiled else None
     with kept(store, graph.keys()):  # what was made is read here: another process must not remove it between
-        done = execute(graph, store, until, device, executor, workers, json, profile)
+        done = execute(graph, store, until, device, executor, workers, json, profile, pipeline, tensorboard)
         page = _report(pipeline, name, graph, store, out) if until == "compare" else None
         document = _answer(graph, store) if until == "compare" else None
     trace = _trace(profile, page.parent) if profile and page and profile.parts() else None
@@ -176,12 +182,13 @@ def run(
     out: Out = None,
     json: AsJson = False,
     profile: ProfileOption = False,
+    tensorboard: TensorBoard = None,
 ) -> None:
     """Make everything that a pipeline asks for and is not in the store yet, then its report.
 
     Example:  distill-prune run digits.yaml --set seeds=[0,1]
     """
-    _run(pipeline, "compare", sets, store, device, executor, workers, out, json, profile)
+    _run(pipeline, "compare", sets, store, device, executor, workers, out, json, profile, tensorboard)
 
 
 def _stage_command(stage: str, what: str) -> None:
@@ -193,8 +200,9 @@ def _stage_command(stage: str, what: str) -> None:
         executor: ExecutorName = "processes",
         workers: Workers = None,
         json: AsJson = False,
+        tensorboard: TensorBoard = None,
     ) -> None:
-        _run(pipeline, stage, sets, store, device, executor, workers, None, json)
+        _run(pipeline, stage, sets, store, device, executor, workers, None, json, tensorboard=tensorboard)
 
     app.command(stage, help=f"{what}\n\nExample:  distill-prune {stage} digits.yaml")(command)
 

@@ -168,6 +168,7 @@ class Run:
         recording = self.recording
         self.total += loss
         self.iteration += 1
+        progress.record(self.iteration, loss)
         if recording:
             mean = self.total / ((self.iteration - 1) % RECORD_EVERY + 1)
             for name, value in {"iteration": self.iteration, "loss": mean, **columns}.items():

@@ -156,17 +156,18 @@ def attempt(key: str, label: str, hear: Hear, work: Callable[[], Result]) -> Res
         error.label = label
         return Failed(key, error)
     except MemoryError:
-        return Failed(key, RunError(f"{label}: out of memory", fix="fewer --workers, or smaller batches"))
+        failure: DistillPruneError = RunError("out of memory", fix="fewer --workers, or smaller batches")
     except Exception as problem:
         place = traceback.extract_tb(problem.__traceback__)[-1]
         where = f"({place.filename}, line {place.lineno})"
         if isinstance(problem, OSError):
             name = f"'{problem.filename}'" if problem.filename else "something"
-            failure = system_error(f"{label} failed: the system refused {name} {where}", problem, "another path")
+            failure = system_error(f"the system refused {name} {where}", problem, "another path")
         else:
-            failure = RunError(f"{label} failed: {type(problem).__name__}: {problem} {where}")
+            failure = RunError(f"{type(problem).__name__}: {problem} {where}")
         failure.trace = traceback.format_exc()
-        return Failed(key, failure)
+    failure.label = label
+    return Failed(key, failure)
 
 
 def make(worker: Makes, parcels: Sequence[Parcel], hear: Hear) -> list[Outcome]:

@@ -291,7 +291,7 @@ class RayWorkers:
             self._events += answer.outcomes
         except self._ray.exceptions.RayTaskError as problem:
             last = str(problem).strip().splitlines()[-1]
-            self._events += [Failed(node.key, RunError(f"{node.label} failed: {last}")) for node in nodes]
+            self._events += [Failed(node.key, RunError(last)) for node in nodes]
         except self._ray.exceptions.RayError:
             self._events += [Died(node.key, f"on the Ray node {worker.where}") for node in nodes]
             self._replace(worker, 1)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from distill_prune.compiled import check_compiler
 from distill_prune.errors import DistillPruneError, RunError
@@ -15,24 +14,18 @@ from distill_prune.plan.nodes import Graph, Node
 from distill_prune.run.devices import check_device
 from distill_prune.run.events import Busy, Damaged, Died, Event, Executor, Failed, Hit, Line, Made, Tick
 from distill_prune.run.executors import make_executor
+from distill_prune.run.failures import Failures
+from distill_prune.run.forecast import Forecast
+from distill_prune.run.logged import log_of
 from distill_prune.run.profile import Profile
 from distill_prune.run.schedule import Schedule
+from distill_prune.run.status import recorded
+from distill_prune.run.watching import Watcher, Watchers
 from distill_prune.store.leases import lease
 from distill_prune.store.store import Store
 
 TRIES = 3
 BUSY_SECONDS = 0.5
-
-
-class Watcher(Protocol):
-    """Hears of everything: the terminal's progress, or a plain log."""
-
-    def begin(self, total: int, hits: int, cost_s: float) -> None: ...
-    def started(self, nodes: Sequence[Node]) -> None: ...
-    def ticked(self, node: Node, done: int, total: int, note: str) -> None: ...
-    def printed(self, node: Node, line: str) -> None: ...
-    def finished(self, node: Node, status: str, seconds: float, left_s: float) -> None: ...
-    def warn(self, message: str) -> None: ...
 
 
 @dataclass
@@ -84,23 +77,27 @@ def urgency(graph: Graph, keys: Iterable[str], cost: Callable[[Node], float]) ->
 class _Run:
     """A run on its way: what is open, what was said, and what became of it."""
 
-    def __init__(self, graph: Graph, store: Store, watcher: Watcher, schedule: Schedule, profile: Profile) -> None:
+    def __init__(
+        self, graph: Graph, store: Store, watcher: Watcher, schedule: Schedule, forecast: Forecast, profile: Profile
+    ) -> None:
         self.graph, self.store, self.watcher, self.schedule, self.profile = graph, store, watcher, schedule, profile
-        self.report = Report()
-        self.failure: DistillPruneError | None = None
+        self.forecast, self.report, self.failures = forecast, Report(), Failures()
+        self._ends = False  # nothing more is begun
         self._tries: dict[str, int] = {}
+        self._deaths = 0  # artifacts that were given up since the last was made, for their workers died
         self._made: set[str] = set()
         self._doubted: set[str] = set()  # in flight, and perhaps begun from an input that was found damaged
 
     def over(self) -> bool:
-        """Whether nothing is open; after a failure, whether nothing is in flight."""
-        return not (self.schedule.flying if self.failure else self.schedule)
+        """Whether nothing is open; where nothing more is begun, whether nothing is in flight."""
+        return not (self.schedule.flying if self._ends else self.schedule)
 
     def submit_to(self, executor: Executor) -> None:
         """Hand out ready artifacts, most urgent first, while there is room."""
-        while executor.room() and not self.failure and (keys := self.schedule.take(time.monotonic())):
+        while executor.room() and not self._ends and (keys := self.schedule.take(time.monotonic())):
             nodes = [self.graph.nodes[key] for key in keys]
             self.watcher.started(nodes)
+            self.forecast.started(nodes)
             self.profile.submitted(nodes)
             executor.submit(nodes)
 
@@ -112,50 +109,81 @@ class _Run:
             self._drop_snapshots([event.key])
         match event:
             case Tick(_, done, total, note):
+                self.forecast.ticked(event.key, done, total)
                 self.watcher.ticked(node, done, total, note)
+                self.watcher.beat(self.forecast.left())
             case Line(_, text):
                 self.watcher.printed(node, text)
             case Made(key, seconds):
-                self.schedule.end(key, seconds)
+                self._end(node, seconds)
                 self.report.made += 1
                 self.profile.made(node, event)
-                self.watcher.finished(node, "made", seconds, self.schedule.left())
+                self.watcher.finished(node, "made", seconds, self.forecast.left())
                 self._made.add(key)
+                self._deaths = 0
                 if doubted:
                     self._take_back(key)
-            case Hit(key):
-                self.schedule.end(key)
+            case Hit():
+                self._end(node)
                 self.report.elsewhere += 1
-                self.watcher.finished(node, "hit", 0.0, self.schedule.left())
-            case Busy(key):
-                self.schedule.put_back(key, time.monotonic() + BUSY_SECONDS)
+                self.watcher.finished(node, "hit", 0.0, self.forecast.left())
+            case Busy():
+                self._put_back(node, time.monotonic() + BUSY_SECONDS)
             case Damaged():
-                self._damaged(event)
+                self._damaged(node, event)
             case Died(_, where):
                 self._again(node, f"its worker died ({where})")
-            case Failed(key) if doubted:  # for what it was made from, perhaps
-                self.schedule.put_back(key)
-            case Failed(key, error):
-                self.schedule.end(key)
-                self.failure = self.failure or error
+            case Failed() if doubted:  # for what it was made from, perhaps
+                self._put_back(node)
+            case Failed(_, error):
+                self._fail(node, error)
+
+    def _end(self, node: Node, seconds: float | None = None) -> None:
+        self.schedule.end(node.key)
+        self.forecast.ended(node, seconds)
+
+    def _put_back(self, node: Node, not_before: float = 0.0) -> None:
+        self.schedule.put_back(node.key, not_before)
+        self.forecast.ended(node)
+        self.watcher.put_back(node)
+
+    def _fail(self, node: Node, error: DistillPruneError) -> None:
+        """Give up an artifact and what depends on it. All else goes on, unless nothing else could be written either."""
+        before = len(self.schedule.given_up)
+        self.schedule.give_up(node.key)
+        self.forecast.ended(node)
+        self._ends |= error.ends_run
+        new = self.failures.add(node, error)
+        given_up = len(self.schedule.given_up) - before - 1
+        self.watcher.failed(node, error, given_up, new=new and not self.over())
+
+    def stop(self, error: DistillPruneError) -> None:
+        """The run ends with an error that is no artifact's."""
+        self._ends = True
+        self.failures.add(None, error)
 
     def _again(self, node: Node, why: str) -> None:
         """Put a node back, a bounded number of times."""
-        self.schedule.put_back(node.key)
+        self._put_back(node)
+        log = log_of(self.store, node)
+        log.end(why, always=True)
         if self._tried(node.key) < TRIES:
             self.watcher.warn(f"{node.label}: {why}; trying again")
             return
-        fix = "`distill-prune doctor`; more memory, or fewer --workers"
-        self.failure = RunError(f"{node.label}: {why}, {TRIES} times", fix=fix)
+        self._deaths += 1
+        error = RunError(f"{why}, {TRIES} times", fix="`distill-prune doctor`; more memory, or fewer --workers")
+        error.log = str(log.path) if log.path.exists() else ""
+        error.ends_run = self._deaths >= TRIES
+        self._fail(node, error)
 
     def _tried(self, key: str) -> int:
         self._tries[key] = self._tries.get(key, 0) + 1
         return self._tries[key]
 
-    def _damaged(self, event: Damaged) -> None:
+    def _damaged(self, node: Node, event: Damaged) -> None:
         """Make a damaged input again, and what it needs in turn, and then this node."""
         stage, key, reason = event.stage, event.input, event.reason
-        self.schedule.put_back(event.key, time.monotonic() + BUSY_SECONDS)
+        self._put_back(node, time.monotonic() + BUSY_SECONDS)
         if key in self.schedule or self.store.has(stage, key):
             return  # several workers met it: said already, and being made or made again
         tries, known = self._tried(key), key in self.graph.nodes
@@ -163,14 +191,14 @@ class _Run:
         self._take_back_all(key)
         if not known or tries >= TRIES:
             why = f"{TRIES} times" if known else "and is not made by this pipeline"
-            self.failure = RunError(f"{stage} {key[:12]} was damaged ({reason}) {why}", fix="make or import it again")
+            self._fail(node, RunError(f"{stage} {key[:12]} was damaged ({reason}) {why}", fix="make or import it again"))
             return
         stack = [key]
         while stack:
-            node = self.graph.nodes[stack.pop()]
-            if node.key not in self.schedule and not self.store.has(node.stage, node.key):
-                self.schedule.reopen(node.key, event.key)
-                stack += [used for used in node.inputs.values() if used in self.graph.nodes]
+            lost = self.graph.nodes[stack.pop()]
+            if lost.key not in self.schedule and not self.store.has(lost.stage, lost.key):
+                self.schedule.reopen(lost.key, event.key)
+                stack += [used for used in lost.inputs.values() if used in self.graph.nodes]
 
     def _take_back_all(self, damaged: str) -> None:
         """What this run made from an input goes with it, for the damage may be older than that; so do snapshots, which an
@@ -210,13 +238,16 @@ def run(
     watcher: Watcher,
     cost: Callable[[Node], float],
     profile: Profile | None = None,
+    name: str = "",
 ) -> Report:
-    """Make every artifact that is missing up to stage `until`. A `profile` learns where the time went.
+    """Make every artifact that is missing up to stage `until`. A `profile` learns where the time went; `name` is what `status`
+    calls the pipeline.
 
     Raises:
         StoreError: the store's folder is not there.
         UserError: steps are to be compiled, and there is no compiler; or the data cannot give what the pipeline asks of them.
-        DistillPruneError: an artifact could not be made; those in flight are finished first, and all are kept.
+        DistillPruneError: artifacts could not be made; a UserError where all reasons are. All that do not depend on them were
+            made first, unless nothing more could be written.
         KeyboardInterrupt: passed on after the workers have been ended.
     """
     began = time.perf_counter()
@@ -228,22 +259,34 @@ def run(
     if compiles and device == "cpu" and executor_name != "ray":
         check_compiler()
     foresee(graph, store, missing)
-    schedule = Schedule(graph.nodes, missing, urgency(graph, wanted, cost) if missing else {}, cost)
-    state = _Run(graph, store, watcher, schedule, profile or Profile())
     there = [key for key in graph.behind(graph.goals(until)) - missing if store.exists(graph.nodes[key].stage, key)]
-    state.report.hits = len(there)
-    watcher.begin(len(there) + len(missing), len(there), schedule.left())
-    for node in (graph.nodes[key] for key in missing):
-        if store.exists(node.stage, node.key):
-            name = f"{node.stage} {node.key[:12]} ({node.label})"
-            watcher.warn(f"{name} is damaged; it is moved to {store.root / '.damaged'} and made again")
-    if missing:
-        workers = min(workers, len(missing))
-        threads = graph.pipeline.threads
-        with lease(store, graph.keys()):
-            _make(state, make_executor(executor_name, store, device, workers, threads, state.hear, compiles))
+    total = len(there) + len(missing)
+    if not missing:
+        watcher.begin(total, total, 0.0)
+        return Report(hits=total, seconds=time.perf_counter() - began)
+    workers = min(workers, len(missing))
+    ranks = urgency(graph, wanted, cost)
+    schedule = Schedule(graph.nodes, missing, ranks, cost)
+    forecast = Forecast(schedule, ranks, cost, workers)
+    with lease(store, graph.keys()) as own, recorded(store, own, name, until, executor_name, workers) as record:
+        state = _Run(graph, store, Watchers([watcher, record]), schedule, forecast, profile or Profile())
+        state.report.hits = len(there)
+        state.watcher.begin(total, len(there), forecast.left())
+        for node in (graph.nodes[key] for key in missing):
+            if store.exists(node.stage, node.key):
+                what = f"{node.stage} {node.key[:12]} ({node.label})"
+                watcher.warn(f"{what} is damaged; it is moved to {store.root / '.damaged'} and made again")
+        _make(state, make_executor(executor_name, store, device, workers, graph.pipeline.threads, state.hear, compiles))
+        if state.failures.reasons:
+            depend = len(schedule.given_up) - state.failures.count
+            raise state.failures.error(depend, len(schedule), total, _kept(name))
     state.report.seconds = time.perf_counter() - began
     return state.report
+
+
+def _kept(name: str) -> str:
+    """What is said of the artifacts that were made, in spite of failures."""
+    return "the others are kept" + (f", and `distill-prune report {name}` shows them" if name else "")
 
 
 def _make(state: _Run, executor: Executor) -> None:
@@ -253,10 +296,11 @@ def _make(state: _Run, executor: Executor) -> None:
             state.submit_to(executor)
             if not state.schedule.flying:
                 time.sleep(0.1)  # all that is left is being made by another run
-                continue
-            for event in executor.events(BUSY_SECONDS):
-                state.hear(event)
+            else:
+                for event in executor.events(BUSY_SECONDS):
+                    state.hear(event)
+            state.watcher.beat(state.forecast.left())
+    except DistillPruneError as problem:  # the executor's own
+        state.stop(problem)
     finally:
         executor.close()
-    if state.failure is not None:
-        raise state.failure

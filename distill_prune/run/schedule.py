@@ -1,8 +1,8 @@
-"""Which artifacts are made next, and how much work is left.
+"""Which artifacts are made next, and how much work they were guessed to take.
 
-An artifact is open until it is made: it waits, or a worker is making it. It is ready once none of its inputs is open. The
-counts of open inputs, a heap of ready artifacts and sums of what is left are kept up to date event by event, so that a run
-takes time in proportion to the edges of its graph, and not to its artifacts squared.
+An artifact is open until it is made or given up: it waits, or a worker is making it. It is ready once none of its inputs is
+open. The counts of open inputs, a heap of ready artifacts and sums of what is left are kept up to date event by event, so that
+a run takes time in proportion to the edges of its graph, and not to its artifacts squared.
 
 Where a pipeline asks for lanes, the most urgent artifact takes along those that are ready and can share its training steps.
 """
@@ -19,15 +19,10 @@ from distill_prune.settings import canonical_json
 
 @dataclass
 class _Kind:
-    """Artifacts of one kind: how many are open and what they were guessed to cost, and those made in this run."""
+    """Artifacts of one kind: how many are open, and what they were guessed to cost."""
 
     open: int = 0
     guessed: float = 0.0
-    made: int = 0
-    seconds: float = 0.0
-
-    def left(self) -> float:
-        return self.open * self.seconds / self.made if self.made else self.guessed
 
 
 class Schedule:
@@ -46,6 +41,7 @@ class Schedule:
                 self._users.setdefault(used, []).append(key)
         self._waiting: set[str] = set()
         self.flying: set[str] = set()
+        self.given_up: set[str] = set()
         self._open_inputs: dict[str, int] = {}  # of waiting artifacts
         self._ready: list[tuple[float, str]] = []  # a heap; entries that hold no longer are passed over
         self._companies: dict[str, list[tuple[float, str]]] = {}  # such a heap of each company
@@ -80,7 +76,7 @@ class Schedule:
         keys: list[str] = []
         while heap and len(keys) < most:
             _, key = heapq.heappop(heap)
-            if key in self._waiting and not self._open_inputs[key] and self._not_before.get(key, now) <= now:
+            if self._is_ready(key) and self._not_before.get(key, now) <= now:
                 self._waiting.discard(key)
                 self.flying.add(key)
                 keys.append(key)
@@ -95,7 +91,10 @@ class Schedule:
         self._wait(key)
 
     def reopen(self, key: str, for_: str) -> None:
-        """An artifact that is not open waits to be made again, more urgent than the one that it is needed `for_`."""
+        """An artifact that is not open waits to be made again, more urgent than the one that it is needed `for_`. One that was
+        given up stays so."""
+        if key in self.given_up:
+            return
         self._urgency.setdefault(key, self._urgency[for_] + 1)
         self._waiting.add(key)
         self._count(key, 1)
@@ -104,17 +103,27 @@ class Schedule:
             if user in self._waiting:
                 self._open_inputs[user] += 1
 
-    def end(self, key: str, seconds: float | None = None) -> None:
-        """A flying artifact is open no longer; `seconds` is what it took where this run made it."""
+    def end(self, key: str) -> None:
+        """A flying artifact is open no longer."""
         self.flying.discard(key)
         self._count(key, -1)
-        if seconds is not None:
-            kind = self._kinds[self._nodes[key].kind]
-            kind.made, kind.seconds = kind.made + 1, kind.seconds + seconds
         for user in self._users.get(key, ()):
             if user in self._waiting:
                 self._open_inputs[user] -= 1
                 self._offer(user)
+
+    def give_up(self, key: str) -> None:
+        """An open artifact is not made, and neither are those that wait for it. One of these that is flying may still be made:
+        it began with an earlier input."""
+        stack = [key]
+        while stack:
+            each = stack.pop()
+            if each in self._waiting or (each == key and key in self.flying):
+                self._waiting.discard(each)
+                self.flying.discard(each)
+                self._count(each, -1)
+                self.given_up.add(each)
+                stack += self._users.get(each, ())
 
     def computed_from(self, key: str) -> set[str]:
         """All artifacts of the graph that are computed from this one, however far."""
@@ -125,11 +134,23 @@ class Schedule:
             stack += new
         return after
 
-    def left(self) -> float:
-        """Seconds of work left: open artifacts cost what those of their kind took in this run, else what was guessed."""
-        return sum(kind.left() for kind in self._kinds.values())
+    def guessed(self) -> dict[str, float]:
+        """Guessed seconds of the open artifacts, by kind."""
+        return {name: kind.guessed for name, kind in self._kinds.items() if kind.open}
+
+    def most_urgent(self) -> float:
+        """The urgency of an artifact that is ready, the largest; 0 where none is."""
+        while self._ready and not self._is_ready(self._ready[0][1]):
+            heapq.heappop(self._ready)
+        return -self._ready[0][0] if self._ready else 0.0
+
+    def _is_ready(self, key: str) -> bool:
+        return key in self._waiting and not self._open_inputs[key]
 
     def _wait(self, key: str) -> None:
+        if any(used in self.given_up for used in self._nodes[key].inputs.values()):
+            self.give_up(key)
+            return
         self._open_inputs[key] = sum(used in self for used in set(self._nodes[key].inputs.values()))
         self._offer(key)
 

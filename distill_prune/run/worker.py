@@ -7,6 +7,7 @@ others are made beside it.
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import json
 import os
@@ -14,7 +15,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
 from importlib import metadata
@@ -33,11 +34,13 @@ from distill_prune.plan.jobs import VERSIONS
 from distill_prune.plan.nodes import Node
 from distill_prune.progress import Progress, Snapshot
 from distill_prune.run.events import Busy, Damaged, Failed, Hear, Hit, Made, Outcome, Tick, attempt
+from distill_prune.run.logged import Logs
 from distill_prune.run.profile import TimedStore, worker_name
 from distill_prune.run.reader import Reader
 from distill_prune.run.stages import compute
 from distill_prune.run.trainings import Task, task_of
 from distill_prune.store.disk import as_created, make_folder
+from distill_prune.store.logs import Losses
 from distill_prune.store.manifest import Provenance
 from distill_prune.store.store import Store
 from distill_prune.training import Trained, check_independence, train_group
@@ -61,11 +64,17 @@ VERSIONED = (
 
 
 class WorkProgress(Progress):
-    """Ticks to the driver, snapshots into the artifact's working folder."""
+    """Ticks to the driver, snapshots into the artifact's working folder, losses into a file of their own."""
 
     def __init__(
-        self, folder: Path, tick: Callable[[int, int, str], None], device: str = "cpu", save_seconds: float = SAVE_SECONDS
+        self,
+        folder: Path,
+        tick: Callable[[int, int, str], None],
+        device: str = "cpu",
+        save_seconds: float = SAVE_SECONDS,
+        losses: Losses | None = None,
     ) -> None:
+        self._losses = losses
         self._made_by = json.dumps([device.split(":")[0], versions()])
         self._file, self._tick, self._every = folder / "snapshot.safetensors", tick, save_seconds
         self._saved = self._ticked = time.monotonic()
@@ -74,7 +83,13 @@ class WorkProgress(Progress):
         now = time.monotonic()
         if now - self._ticked >= 0.2:
             self._ticked = now
+            if self._losses is not None:
+                self._losses.flush()  # before the driver hears, who may read them
             self._tick(done, total, note)
+
+    def record(self, step: int, loss: float) -> None:
+        if self._losses is not None:
+            self._losses.add(step, loss)
 
     def due(self) -> bool:
         return time.monotonic() - self._saved >= self._every
@@ -94,6 +109,12 @@ class WorkProgress(Progress):
             aside.replace(self._file)
 
     def load(self) -> Snapshot | None:
+        snapshot = self._snapshot()
+        if snapshot is not None and self._losses is not None:
+            self._losses.resume()
+        return snapshot
+
+    def _snapshot(self) -> Snapshot | None:
         if not self._file.exists():
             return None
         try:
@@ -204,11 +225,14 @@ class Worker:
     def make(self, nodes: Sequence[Node], hear: Hear) -> list[Outcome]:
         """Make the artifacts of a group of nodes under equal conditions, but for those that are there or are being made. What
         became of each, in order."""
+        logs = Logs(self.store, nodes, hear)
         with contextlib.ExitStack() as locks:
-            outcomes = [attempt(node.key, node.label, hear, partial(self._claimed, node, locks)) for node in nodes]
-            mine = [node for node, outcome in zip(nodes, outcomes, strict=True) if outcome is None]
-            results = iter(self._made(mine, hear) if mine else ())
-            return [next(results) if outcome is None else outcome for outcome in outcomes]
+            claims = [attempt(node.key, node.label, logs.hear, partial(self._claimed, node, locks)) for node in nodes]
+            mine = [node for node, claim in zip(nodes, claims, strict=True) if claim is None]
+            results = iter(self._made(mine, logs.hear) if mine else ())
+            outcomes = [next(results) if claim is None else claim for claim in claims]
+            logs.end(outcomes)
+            return outcomes
 
     def _claimed(self, node: Node, locks: contextlib.ExitStack) -> Hit | Busy | None:
         """Lock a node; None where its artifact has to be made."""
@@ -223,9 +247,11 @@ class Worker:
         groups: dict[Hashable, list[tuple[_Work, Task]]] = {}
         reset_peak()
         job = nodes[0].job
-        with compiled.cache(self.store.compiled), conditions(job.threads, job.compile):
+        with contextlib.ExitStack() as closing, compiled.cache(self.store.compiled), conditions(job.threads, job.compile):
             for node in nodes:
-                progress = WorkProgress(self.store.work(node.key), partial(_hear_tick, node.key, hear), self.device)
+                losses = closing.enter_context(contextlib.closing(Losses(self.store, node.key)))
+                tick = partial(_hear_tick, node.key, hear)
+                progress = WorkProgress(self.store.work(node.key), tick, self.device, losses=losses)
                 work = _Work(node, progress, self.store)
                 result = attempt(node.key, node.label, hear, partial(self._begun, work))
                 if isinstance(result, Task):
@@ -252,7 +278,7 @@ class Worker:
         first, began = works[0].node, time.perf_counter()
         trained = attempt(first.key, first.label, hear, partial(self._train, works, tasks))
         if isinstance(trained, Failed):
-            return {work.node.key: replace(trained, key=work.node.key) for work in works}
+            return {work.node.key: Failed(work.node.key, copy.copy(trained.error)) for work in works}
         for work in works:
             work.seconds += (time.perf_counter() - began) / len(works)
         return {

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 
 from distill_prune.errors import DistillPruneError, StoreError, forbidden, system_error
@@ -41,6 +42,18 @@ def replace_json(path: Path, value: object) -> None:
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     write_json(aside, value)
     aside.replace(path)
+
+
+def replace_passing(path: Path, text: str) -> None:
+    """Replace `path` in one step by a text that is soon replaced again: it is not flushed, and may be lost with the power."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    try:
+        with aside.open("x", encoding="utf-8") as file:
+            file.write(text)
+        aside.replace(path)
+    except OSError:
+        aside.unlink(missing_ok=True)
+        raise
 
 
 def make_folder(path: Path, *, new: bool = False) -> None:
@@ -88,11 +101,34 @@ def not_written(root: Path, what: str, problem: OSError) -> DistillPruneError:
     """The error of a store that did not take `what`."""
     if not forbidden(problem):
         return system_error(f"{what} could not be written to '{root}'", problem, "another --store", StoreError)
-    return StoreError(
+    error = StoreError(
         f"the store '{root}' cannot be written to",
         got=f"{problem.strerror}: {problem.filename or root}",
         fix="another --store, or the permission to use this one",
     )
+    error.ends_run = True
+    return error
+
+
+def moved_aside(path: Path, is_kind: Callable[[int], bool]) -> None:
+    """Rename what stands at `path`, unless it is this user's own and of the kind whose mode `is_kind`: nothing is written
+    through a link, or into what another user has left there.
+
+    Raises:
+        StoreError: it cannot be moved.
+    """
+    try:
+        about = path.lstat()
+    except FileNotFoundError:
+        return
+    if is_kind(about.st_mode) and about.st_uid == os.geteuid():
+        return
+    try:
+        path.rename(path.with_name(f"{path.name}.{secrets.token_hex(8)}"))
+    except OSError as problem:
+        raise StoreError(
+            f"'{path}' is a link, or another user's, and cannot be moved", got=problem.strerror, fix="remove it"
+        ) from problem
 
 
 def no_links(root: Path, path: Path) -> None:

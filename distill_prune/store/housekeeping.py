@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from distill_prune.errors import DamagedArtifact, StoreError
+from distill_prune.store import logs
 from distill_prune.store.disk import flush_folder, make_folder, not_written
 from distill_prune.store.leases import busy, leased
 from distill_prune.store.names import TAGS, renaming
@@ -29,6 +30,7 @@ class Item:
     - `artifact`
     - `unfinished`: work on an artifact
     - `damaged`: an artifact that was moved to `.damaged/`
+    - `log`: what was said, or the losses, of an artifact that is not there
     - `lock`: an unused lock file
     - `file`: a half-written file
     """
@@ -124,14 +126,20 @@ def _busy_error(item: Item, why: str = "is being worked on by another process") 
 
 
 def litter(store: Store, spared: Collection[str] = ()) -> list[Item]:
-    """What dead runs left: unfinished work without a process, unless its key is `spared`; damaged artifacts; half-written
-    files; unused lock files."""
+    """What dead runs left: unfinished work without a process, and logs of what is not there, unless its key is `spared`;
+    damaged artifacts; half-written files; unused lock files."""
     items = [
         Item("unfinished", path, size(path), label="resumes where its run was stopped" if _saved(path) else "")
         for path in _inside(store.root / ".work")
         if path.name not in spared and not busy(store, path.name)
     ]
     items += [Item("damaged", p, size(p)) for p in _inside(store.root / ".damaged")]
+    there = {ref.key for ref in store.all()} | set(spared)
+    items += [
+        Item("log", path, size(path))
+        for path in _inside(logs.folder(store))
+        if logs.key_of(path) not in there and not busy(store, logs.key_of(path))
+    ]
     now = time.time()
     items += [Item("file", p, size(p)) for p in _half_written(store.root) if now - _touched(p) > LEFT_SECONDS]
     theirs = {p.path.name for p in items if p.kind == "unfinished"}
@@ -154,6 +162,7 @@ def _half_written(root: Path) -> Iterator[Path]:
     """Files and folders of the store and of reports that were never renamed to their final names."""
     for name in (TAGS, "fingerprints.json"):
         yield from root.glob(f".{name}.*")
+    yield from (root / ".runs").glob(".status-*.json.*")
     for report in _inside(root / "reports"):
         yield from report.glob(".report-*")
         yield from report.glob("..made-of.json.*")
@@ -212,7 +221,7 @@ def _removed(store: Store, item: Item) -> bool:
     if item.kind in ("damaged", "file"):
         _delete(item.path)
         return True
-    key = item.ref.key if item.ref else item.path.name
+    key = item.ref.key if item.ref else logs.key_of(item.path) if item.kind == "log" else item.path.name
     with store.lock(key) as mine:
         if not mine:
             return False
@@ -220,7 +229,9 @@ def _removed(store: Store, item: Item) -> bool:
             return False  # a run has begun since the item was looked up
         if item.ref is not None:
             _bury(store, item.ref)
-        if item.kind != "lock":
+        if item.kind in ("artifact", "log"):
+            logs.forget(store, key)
+        if item.kind in ("artifact", "unfinished"):
             _delete(store.work(key))
         # Held while it is unlinked: who waits for this file finds it without a name, and opens a new one.
         (store.root / ".locks" / key).unlink(missing_ok=True)

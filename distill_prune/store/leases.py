@@ -38,8 +38,8 @@ def kept(store: Store, keys: Collection[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def lease(store: Store, keys: Collection[str]) -> Iterator[None]:
-    """Keep artifacts from removal by other processes while the block runs, those that it makes among them.
+def lease(store: Store, keys: Collection[str]) -> Iterator[str]:
+    """Keep artifacts from removal by other processes while the block runs, those that it makes among them; the lease's name.
 
     Raises:
         StoreError: the store cannot be written to.
@@ -55,7 +55,7 @@ def lease(store: Store, keys: Collection[str]) -> Iterator[None]:
         except OSError as problem:
             raise not_written(store.root, "what the run needs", problem) from problem
         try:
-            yield
+            yield name
         finally:
             _forget(store, path)
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import stat
 from collections.abc import Callable, Iterator, Mapping
@@ -26,7 +25,7 @@ from distill_prune.errors import DamagedArtifact, StoreError, forbidden, nearest
 from distill_prune.settings import digest
 from distill_prune.store import documents
 from distill_prune.store.damage import as_damage, compare
-from distill_prune.store.disk import flush_folder, make_folder, no_links, not_written
+from distill_prune.store.disk import flush_folder, make_folder, moved_aside, no_links, not_written
 from distill_prune.store.locks import locked
 from distill_prune.store.manifest import MANIFEST, NUMBERS, TENSORS, Manifest, Provenance
 from distill_prune.store.names import is_name, names, renaming
@@ -249,17 +248,7 @@ class Store:
         """
         folder = self.work(key)
         no_links(self.root, folder.parent)
-        try:
-            about = folder.lstat()
-        except FileNotFoundError:
-            return folder
-        if not stat.S_ISDIR(about.st_mode) or about.st_uid != os.geteuid():
-            try:
-                folder.rename(folder.with_name(f"{key}.{secrets.token_hex(8)}"))
-            except OSError as problem:
-                raise StoreError(
-                    f"'{folder}' is a link, or another user's, and cannot be moved", got=problem.strerror, fix="remove it"
-                ) from problem
+        moved_aside(folder, stat.S_ISDIR)
         return folder
 
     def write(self, provenance: Provenance, parts: Parts) -> None:

@@ -189,6 +189,8 @@ def _train_abreast(
         if position == per_epoch - 1 or run.step == last:
             run.end_epoch(epoch, whole=position == per_epoch - 1)
             notes = [f"loss {means[-1]:.3f}" for means in run.losses]
+            for listener, means in zip(progress, run.losses, strict=False):
+                listener.record(run.step, means[-1])
         for listener, note in zip(progress, notes, strict=False):
             listener.tick(run.step - one.first, last - one.first, note)
         for index, listener in enumerate(progress):
