@@ -17,8 +17,9 @@ subtracts lr weight_decay of every weight. Label smoothing e turns the probabili
 - `--set retrain.recipe.preset=NAME` changes the preset alone: fields that the file writes still replace the preset's.
 
 References:
-    | Decoupled Weight Decay Regularization (Loshchilov and Hutter, 2019), https://arxiv.org/abs/1711.05101
-    | Rethinking the Inception Architecture for Computer Vision (Szegedy et al., 2016), https://arxiv.org/abs/1512.00567
+    | Decoupled Weight Decay Regularization (Loshchilov and Hutter, 2019), for adamw, https://arxiv.org/abs/1711.05101
+    | Rethinking the Inception Architecture for Computer Vision (Szegedy et al., 2016), for label smoothing,
+      https://arxiv.org/abs/1512.00567
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@
 It receives images and labels and does not ask where they come from: real, distilled or a random subset.
 
 References:
-    | Linear Mode Connectivity and the Lottery Ticket Hypothesis (Frankle et al., 2020), algorithm 2
+    | Linear Mode Connectivity and the Lottery Ticket Hypothesis (Frankle et al., 2020), algorithm 2,
+      https://arxiv.org/abs/1912.05671
 """
 
 from __future__ import annotations
