@@ -67,7 +67,7 @@ def match_trajectory(
         raise UserError("counts of inner steps and images", got=got, expected="at least 1 each")
     if not (0 < lr < math.inf and 0 <= momentum < 1):
         raise UserError("the inner optimizer", got=f"lr {lr}, momentum {momentum}", expected="lr above 0, momentum in [0, 1)")
-    model, device = ready(network, Examples(images, labels), "synthetic images"), images.device
+    model, device = ready(network, Examples(images, labels), start, "synthetic images"), images.device
     begin, end = _parameters(model, "start", start, images), _parameters(model, "target", target, images)
     if torch.equal(begin, end):
         raise UserError("start and target are equal, so that there is no way to match", fix="a later epoch as the target")

@@ -74,8 +74,8 @@ def barrier(
         | Linear Mode Connectivity and the Lottery Ticket Hypothesis, section 2 (Frankle et al., 2020),
           https://arxiv.org/abs/1912.05671
     """
-    model = ready(network, train, "training examples")
-    ready(model, test, "test examples")
+    model = ready(network, train, a, "training examples")
+    ready(model, test, a, "test examples")
     options = {"points": points, "allow_different_masks": allow_different_masks}
     settings = validated(connectivity.Settings, options, "", "the arguments")
     states = [_whole(model, "a", a), _whole(model, "b", b)]
@@ -145,7 +145,7 @@ def hessian_trace(
         | A stochastic estimator of the trace of the influence matrix (Hutchinson, 1989)
         | Hutch++: Optimal Stochastic Trace Estimation (Meyer, Musco, Musco and Woodruff, 2021), https://arxiv.org/abs/2010.09649
     """
-    model = ready(network, examples)
+    model = ready(network, examples, state)
     options = {
         "rows": rows,
         "relative_error": relative_error,

@@ -64,6 +64,7 @@ def as_model(network: Network, shape: tuple[int, ...]) -> Model:
         got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise UserError("the network's outputs for 2 examples", got=got, expected="one tensor (2, K), K the number of classes")
     state = clone(own.state_dict())
+    own.float()  # the shape of it, as of every `Model`: a network computes in the type of its state
     model = Model(
         lambda: copy.deepcopy(own), tuple(shape), outputs.shape[1], f"own {secrets.token_hex(16)}", lambda: clone(state)
     )
@@ -98,8 +99,8 @@ def _check_prunable(model: Model) -> None:
             )
 
 
-def ready(network: Network, examples: Examples, what: str = "examples") -> Model:
-    """The model of a network for `examples`, which fit it.
+def ready(network: Network, examples: Examples, state: Mapping[str, Tensor] | None = None, what: str = "examples") -> Model:
+    """The model of a network for `examples`, which fit it, and the type of `state`: by default, of its own weights.
 
     Raises:
         UserError: the network cannot take them.
@@ -110,9 +111,10 @@ def ready(network: Network, examples: Examples, what: str = "examples") -> Model
     model = as_model(network, tuple(examples.shape))
     if tuple(examples.shape) != model.shape:
         raise DataError(f"the {what} do not fit the network", got=tuple(examples.shape), expected=model.shape)
-    weight = next(p for p in model.module.parameters() if p.is_floating_point())
+    weights = {**model.module.state_dict(), **model.pretrained()} if state is None else state
+    weight = next((t for t in weights.values() if t.is_floating_point()), None)
     kind = examples.inputs(slice(0, 1)).dtype
-    if not examples.tokens and kind != weight.dtype:
+    if weight is not None and not examples.tokens and kind != weight.dtype:
         fix = "x.float() / 255 of bytes, normalised as the network expects"
         raise DataError(f"the {what} are of another type than the network's weights", got=kind, expected=weight.dtype, fix=fix)
     y = examples.y

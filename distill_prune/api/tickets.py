@@ -62,7 +62,7 @@ def find_tickets(
     """
     if levels < 0 or not 0 < rate < 1:
         raise UserError("levels and rate", got=f"{levels} and {rate}", expected="0 or more levels, and a share between 0 and 1")
-    model, schedule = ready(network, examples), recipe_of(recipe)
+    model, schedule = ready(network, examples, start), recipe_of(recipe)
     step = Step(rate=rate, criterion=cast(Criterion, entry_of(CRITERIA, criterion)))
     begin = clone(model.fresh(seed, "init") if start is None else start)
     check_architecture(model, {"start": begin})
@@ -115,7 +115,7 @@ def retrain(
         UserError: the ticket is of another network, or the examples or the recipe cannot be used.
         NonFiniteError: the training loss is not a number.
     """
-    model = ready(network, examples)
+    model = ready(network, examples, ticket.state)
     check_architecture(model, {"the ticket": ticket.state})
     noise = Streams(seed, ("retrain",)).under(copy=copy)
     schedule = recipe_of(recipe)
