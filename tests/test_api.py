@@ -24,7 +24,7 @@ def results(finished: tuple[Store, Graph]) -> dp.Results:
 
 
 def test_a_finished_study_is_read(results: dp.Results, finished: tuple[Store, Graph]) -> None:
-    assert results.graph.nodes.keys() == finished[1].nodes.keys() and results.missing == 0 and results.made is None
+    assert results.graph.nodes.keys() == finished[1].nodes.keys() and results.missing == 0 and results.made.made == 0
     assert results.answer["verdict"].startswith("Inconclusive: 1 initialisation")
     assert {(row["arm"], row["level"]) for row in results.rows} == {(arm, n) for arm in results.pipeline.arms for n in (0, 2)}
     assert len(results.runs) == len(results.tickets) == 8
@@ -92,10 +92,10 @@ def test_run_makes_what_is_missing_and_tells_its_watcher(tmp_path: Path, file: s
     results = dp.run(
         file, store=tmp_path / "new", set={"distill": {}, "arms": {"real": {}}}, until="data", watcher=watch, cost=cost
     )
-    assert results.name == "tiny" and results.made is not None and results.made.made == 1
+    assert results.name == "tiny" and results.made.made == 1
     assert [node.stage for node in watch.made] == ["data"] and asked
     again = dp.run(Path(file), store=str(tmp_path / "new"), until="data")
-    assert again.made is not None and (again.made.made, again.made.hits) == (0, 1)
+    assert (again.made.made, again.made.hits) == (0, 1)
     assert results.data.shape == (1, 8, 8)
 
 

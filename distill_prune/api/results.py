@@ -35,13 +35,13 @@ T = TypeVar("T")
 class Results:
     """A study in a store, finished or not. Nothing is read before it is asked for.
 
-    `made` says what the run that these results come from did; None where nothing was run.
+    `made` says what the run that these results come from did: nothing where nothing was run.
     """
 
     name: str
     graph: Graph
     store: Store
-    made: Report | None = None
+    made: Report = field(default_factory=Report)
     _reader: Reader = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

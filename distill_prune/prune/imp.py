@@ -67,7 +67,7 @@ class Step(Settings):
     With `rounds` the share goes that many times, by the scores of one training. This is one-shot pruning of level 0 to a
     further level, which then has exactly as many weights as that level of a chain."""
 
-    rate: float = Field(0.2, gt=0, lt=1)
+    rate: float = Field(default=0.2, gt=0, lt=1)
     criterion: Criterion
     rewind: Tensors = "all"
     rounds: int = Later(1, ge=1)
