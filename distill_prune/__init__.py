@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-__version__ = "0.1.0"
+from distill_prune.version import VERSION as __version__
 
 __all__ = [  # noqa: RUF022 - by what they are for
     # whole studies

@@ -45,7 +45,7 @@ FLOORS = (
     {"duration", "compiled", "outside"},
     {"limits"},
     {"errors", "arithmetic"},
-    {"letters", "interrupts"},
+    {"letters", "interrupts", "version"},
 )
 """From the top down. A room imports from itself and from the floors below it; rooms of one floor do not know each other."""
 

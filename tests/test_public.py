@@ -48,7 +48,7 @@ def test_there_is_one_version_and_one_address() -> None:
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert (
         PROJECT["project"]["dynamic"] == ["version"]
-        and PROJECT["tool"]["hatch"]["version"]["path"] == "distill_prune/__init__.py"
+        and PROJECT["tool"]["hatch"]["version"]["path"] == "distill_prune/version.py"
     )
     assert citation["version"] == dp.__version__ and re.fullmatch(r"\d+\.\d+\.\d+", dp.__version__)
     urls = PROJECT["project"]["urls"]

@@ -23,19 +23,19 @@ def cite(
 
     Example:  distill-prune cite digits.yaml --bibtex
     """
-    from distill_prune import __version__
     from distill_prune.errors import UserError
     from distill_prune.plan.config import Stored, load
     from distill_prune.plan.papers import bibtex as entries
     from distill_prune.plan.papers import papers
     from distill_prune.terminal import columns
+    from distill_prune.version import VERSION
 
     if bibtex and json:
         raise UserError("--bibtex and --json exclude each other", fix="one of them")
     _, settings = load(pipeline, sets or ())
     cited = papers(settings)
     if bibtex:
-        print(entries(cited, __version__))
+        print(entries(cited, VERSION))
         return
     if json:
         print(json_.dumps({"papers": [asdict(paper) for paper in cited]}))
@@ -48,4 +48,4 @@ def cite(
     stored = [name for name, method in settings.distill.items() if isinstance(method, Stored)]
     for name in stored:
         print(f"\nThe set '{name}' comes from the store: cite the method that made it, too.")
-    print(f"\n{len(cited)} papers, and distill-prune {__version__} itself (CITATION.cff). --bibtex prints entries of BibTeX.")
+    print(f"\n{len(cited)} papers, and distill-prune {VERSION} itself (CITATION.cff). --bibtex prints entries of BibTeX.")
