@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import sys
 
-from distill_prune.version import VERSION as __version__
+from distill_prune.version import VERSION
+
+__version__ = VERSION
 
 __all__ = [  # noqa: RUF022 - by what they are for
     # whole studies
