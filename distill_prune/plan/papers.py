@@ -8,18 +8,18 @@ A paper is known by its title. The place in it, what it is for and the address m
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from distill_prune import recipe as recipes
 from distill_prune.analyze import ANALYSES
-from distill_prune.data import DATASETS
-from distill_prune.distill import METHODS
+from distill_prune.data import DATASETS, augment, cutmix, whiten
+from distill_prune.distill import METHODS, experts
 from distill_prune.models import MODELS
 from distill_prune.plan.config import Pipeline, Stored
-from distill_prune.prune import CRITERIA
+from distill_prune.prune import CRITERIA, controls, imp
 from distill_prune.training import Recipe
 
 HOME = "https://github.com/distill-prune/distill-prune"
@@ -88,10 +88,10 @@ def _cited(p: Pipeline) -> Iterator[tuple[str, Paper]]:
         yield from ((use, paper) for paper in references(docstring))
     for use, recipe in _recipes(p):
         words = {recipe.optimizer, *(["label smoothing"] if recipe.label_smoothing else [])}
-        named = references(_doc("recipe"))
+        named = references(recipes.__doc__)
         yield from ((use, paper) for paper in named if any(word in paper.note for word in words))
-        for asked, module in ((recipe.augment != "none", "data.augment"), (recipe.cutmix > 0, "data.cutmix")):
-            yield from ((use, paper) for paper in references(_doc(module)) if asked)
+        for asked, module in ((recipe.augment != "none", augment), (recipe.cutmix > 0, cutmix)):
+            yield from ((use, paper) for paper in references(module.__doc__) if asked)
 
 
 def _modules(p: Pipeline) -> Iterator[tuple[str, str | None]]:
@@ -99,7 +99,7 @@ def _modules(p: Pipeline) -> Iterator[tuple[str, str | None]]:
     for source in (p.data, *p.tasks.values()):
         yield f"data {source.name}", DATASETS[source.name].__doc__
         if getattr(source, "transform", "") == "zca":
-            yield "transform zca", _doc("data.whiten")
+            yield "transform zca", whiten.__doc__
     methods = [method for method in p.distill.values() if not isinstance(method, Stored)]
     teachers = [p.teacher] if p.distill else []
     for model in (p.model, *teachers, *p.architectures.values()):
@@ -107,14 +107,14 @@ def _modules(p: Pipeline) -> Iterator[tuple[str, str | None]]:
     for method in methods:
         yield f"method {method.name}", METHODS[method.name].__doc__
     if any(METHODS[method.name].NEEDS_EXPERTS for method in methods):
-        yield "experts", _doc("distill.experts")
+        yield "experts", experts.__doc__
     arms = p.arms.values()
     if p.prune.levels:
-        yield "pruning", _doc("prune.imp")
+        yield "pruning", imp.__doc__
         for criterion in (arm.criterion or p.prune.criterion for arm in arms if arm.control is None):
             yield f"criterion {criterion.name}", CRITERIA[criterion.name].__doc__
     if any(arm.control for arm in arms):
-        yield "controls", _doc("prune.controls")
+        yield "controls", controls.__doc__
     for analysis in (*p.compare, *(["summary"] if p.prune.levels else [])):
         yield f"analysis {analysis}", ANALYSES[analysis].__doc__
 
@@ -127,10 +127,6 @@ def _recipes(p: Pipeline) -> Iterator[tuple[str, Recipe]]:
         yield "training that prunes", p.prune.recipe
         yield "training that prunes", p.prune.real or p.retrain.recipe
     yield "retraining", p.retrain.recipe
-
-
-def _doc(module: str) -> str | None:
-    return importlib.import_module(f"distill_prune.{module}").__doc__
 
 
 # -- BibTeX
