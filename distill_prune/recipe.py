@@ -19,8 +19,9 @@ the same schedule. It needs a network that names the tensors of its head.
 - `--set retrain.recipe.preset=NAME` changes the preset alone: fields that the file writes still replace the preset's.
 
 References:
-    | Decoupled Weight Decay Regularization (Loshchilov and Hutter, 2019), https://arxiv.org/abs/1711.05101
-    | Rethinking the Inception Architecture for Computer Vision (Szegedy et al., 2016), https://arxiv.org/abs/1512.00567
+    | Decoupled Weight Decay Regularization (Loshchilov and Hutter, 2019), for adamw, https://arxiv.org/abs/1711.05101
+    | Rethinking the Inception Architecture for Computer Vision (Szegedy et al., 2016), for label smoothing,
+      https://arxiv.org/abs/1512.00567
 """
 
 from __future__ import annotations
@@ -152,23 +153,25 @@ Precision = Literal["float32", "bfloat16", "tf32"]
 class Recipe(Settings):
     """How a network is trained. Milestones are shares of the whole length; `preset` is written like a field, see above."""
 
-    length: Duration = Field(Duration(30, "ep"), description="in steps or epochs, like 500it or 20ep")
-    batch: int = Field(128, ge=1, description="examples in a batch")
+    # `default=` by name: type checkers without the plugin of pydantic know no other defaults.
+
+    length: Duration = Field(default=Duration(30, "ep"), description="in steps or epochs, like 500it or 20ep")
+    batch: int = Field(default=128, ge=1, description="examples in a batch")
     optimizer: Literal["sgd", "adam", "adamw", "sam"] = Field(
-        "sgd", description="sgd, adam, adamw, or sam: sharpness-aware sgd, two passes a step"
+        default="sgd", description="sgd, adam, adamw, or sam: sharpness-aware sgd, two passes a step"
     )
-    lr: float = Field(0.1, gt=0, description="learning rate at the start")
-    momentum: float = Field(0.9, ge=0, lt=1, description="of sgd and sam")
-    weight_decay: float = Field(0.0, ge=0, description="as a share of the weight, a step")
+    lr: float = Field(default=0.1, gt=0, description="learning rate at the start")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of sgd and sam")
+    weight_decay: float = Field(default=0.0, ge=0, description="as a share of the weight, a step")
     schedule: Literal["constant", "step", "cosine", "linear"] = Field(
-        "constant", description="how the rate changes over the length"
+        default="constant", description="how the rate changes over the length"
     )
     milestones: tuple[float, ...] = Field(
-        (0.5, 0.75), description="where the rate falls in schedule step, as shares of the length"
+        default=(0.5, 0.75), description="where the rate falls in schedule step, as shares of the length"
     )
-    gamma: float = Field(0.1, gt=0, le=1, description="what the rate is multiplied by at each milestone")
-    warmup: Duration = Field(NONE, description="how long the rate rises from 0, like 500it")
-    augment: Augment = Field("none", description="augmentation of the images, words joined by + or _")
+    gamma: float = Field(default=0.1, gt=0, le=1, description="what the rate is multiplied by at each milestone")
+    warmup: Duration = Field(default=NONE, description="how long the rate rises from 0, like 500it")
+    augment: Augment = Field(default="none", description="augmentation of the images, words joined by + or _")
     nesterov: bool = Later(False, description="Nesterov's form of momentum")
     label_smoothing: float = Later(0.0, ge=0, lt=1, description="share of each label that is spread over all classes")
     cutmix: float = Later(0.0, ge=0, le=1, description="the probability that a batch is mixed")

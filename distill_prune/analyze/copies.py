@@ -74,10 +74,10 @@ def check_architecture(model: Model, states: Mapping[str, State]) -> None:
         ]
         if differing:
             raise UserError(
-                f"{name} is of another architecture than the network: between them lies nothing",
+                f"{name} is of another architecture than the network",
                 got=", ".join(differing),
                 expected="tensors of equal names and shapes",
-                fix="compare copies of one model",
+                fix="states of one model",
             )
 
 

@@ -12,7 +12,8 @@ networks and differences are each task's own; transfer.py has what a task's tick
 
 References:
     | Linear Mode Connectivity and the Lottery Ticket Hypothesis (Frankle et al., 2020): stable below 2 points
-    | The Lottery Ticket Hypothesis for Pre-trained BERT Networks (Chen et al., 2020): matching within one deviation
+    | The Lottery Ticket Hypothesis for Pre-trained BERT Networks (Chen et al., 2020): matching within one deviation,
+      https://arxiv.org/abs/2007.12223
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ USUAL = gc.get_threshold()
 """Of the collector of garbage, as Python sets it; a command begins with a higher one."""
 ORDER = (
     *("run", "data", "experts", "distill", "prune", "retrain", "compare", "plan", "report"),
-    *("new", "pipelines", "entries", "evaluate", "diff", "import", "export", "pack", "unpack"),
+    *("new", "pipelines", "entries", "cite", "evaluate", "diff", "import", "export", "pack", "unpack"),
     *("status", "watch", "ls", "show", "verify", "tag", "rm", "gc", "schema", "doctor"),
 )
 
@@ -129,13 +129,9 @@ def in_front(arguments: Sequence[str]) -> list[str]:
 
 def open_store(folder: Path | None, *, create: bool = False) -> Store:
     """The store that a command works on."""
-    from distill_prune.store.store import Store
+    from distill_prune.store.place import store_at
 
-    place = folder or Path(os.environ.get("DISTILL_PRUNE_STORE") or "artifacts")
-    try:
-        return Store(place.expanduser(), create=create)
-    except RuntimeError as problem:
-        raise UserError(f"the home folder of the store '{place}' is not known", got=problem, fix="a whole path") from None
+    return store_at(folder, create=create)
 
 
 def open_graph(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str, Graph]:
@@ -164,34 +160,23 @@ def execute(
     `name` is what the user calls the pipeline.
     """
     from dataclasses import asdict
-    from functools import cache
 
-    from distill_prune.run.devices import usual_workers
-    from distill_prune.run.run import run
-    from distill_prune.run.tensorboard import Curves
-    from distill_prune.run.watching import Watchers
-    from distill_prune.study.costs import prices
-    from distill_prune.terminal.watchers import watcher
+    from distill_prune.api.making import make
 
-    if executor not in ("serial", "processes", "ray"):
-        raise UserError("unknown executor", got=executor, expected="serial, processes or ray")
-    if executor == "serial" and (workers or 1) > 1:
-        raise UserError("--workers goes with --executor processes or ray", got=f"--executor serial --workers {workers}")
-    device, threads = device or graph.pipeline.device, graph.pipeline.threads
-    if executor == "ray":
-        from distill_prune.run.ray_cluster import workers_for
-
-        count = workers_for(device, threads, workers)
-    else:
-        count = 1 if executor == "serial" else workers or usual_workers(threads)
-    curves = [Curves(tensorboard, store)] if tensorboard else []
-    watch = Watchers([watcher(json=json), *curves])
-    costs = cache(lambda: prices(graph, store))  # nobody asks where nothing is missing
     # What was planned is kept; what artifacts leave behind, tensors among it, is looked for as usual.
     gc.freeze()
     gc.set_threshold(*USUAL)
-    try:
-        done = run(graph, store, executor, device, count, until, watch, lambda n: costs()[n.key].seconds, profile, name)
-    finally:
-        watch.close()
-    return asdict(done)
+    return asdict(
+        make(
+            graph,
+            store,
+            until,
+            executor=executor,
+            device=device,
+            workers=workers,
+            quiet=json,
+            profile=profile,
+            name=name,
+            tensorboard=tensorboard,
+        )
+    )

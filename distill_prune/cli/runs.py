@@ -6,7 +6,7 @@ import contextlib
 import json as json_
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -26,12 +26,9 @@ from distill_prune.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from distill_prune.analyze.metric import Metric
-    from distill_prune.analyze.records import Summary
     from distill_prune.plan.nodes import Graph
     from distill_prune.run.profile import Profile
     from distill_prune.store.store import Store
-    from distill_prune.study.outcome import Document
 
 ProfileOption = Annotated[
     bool,
@@ -59,6 +56,7 @@ def _run(
 ) -> None:
     from distill_prune.run.profile import Profile
     from distill_prune.store.leases import kept
+    from distill_prune.study.conclusion import conclusion, metrics
     from distill_prune.terminal import columns, duration, spent
 
     store = open_store(folder, create=True)
@@ -67,7 +65,7 @@ def _run(
     with kept(store, graph.keys()):  # what was made is read here: another process must not remove it between
         done = execute(graph, store, until, device, executor, workers, json, profile, pipeline, tensorboard)
         page = _report(pipeline, name, graph, store, out) if until == "compare" else None
-        document = _answer(graph, store) if until == "compare" else None
+        document = conclusion(graph, store) if until == "compare" else None
     trace = _trace(profile, page.parent) if profile and page and profile.parts() else None
     if json:
         keys = [k for k in graph.goals(until) if graph.nodes[k].stage == until]
@@ -80,34 +78,12 @@ def _run(
     if page is not None and document is not None:
         from distill_prune.terminal.answer_lines import answer_lines
 
-        print("\n".join(["", *answer_lines(document, _metrics(graph), columns()), ""]))
+        print("\n".join(["", *answer_lines(document, metrics(graph), columns()), ""]))
         print(f"report: {page}")
     else:
         for key in graph.goals(until):
             if graph.nodes[key].stage == until:
                 print(f"{until} {key[:12]} {graph.nodes[key].label}")
-
-
-def _answer(graph: Graph, store: Store) -> Document:
-    """What the study says, as data."""
-    from distill_prune.run import measured
-    from distill_prune.run.devices import usual_workers
-    from distill_prune.study.further import further
-    from distill_prune.study.outcome import outcome
-    from distill_prune.study.study import answer
-
-    numbers = {key: measured.numbers(store, "compare", key) for key in (graph.summary, *(m.key for m in graph.set_measures))}
-    more = further(graph, store, usual_workers(graph.pipeline.threads))
-    return outcome(
-        answer(graph, numbers), cast("Summary", numbers[graph.summary]), _metrics(graph), more, graph.pipeline.claim_p
-    )
-
-
-def _metrics(graph: Graph) -> dict[str, Metric]:
-    """The metrics of the study's rows, by name."""
-    from distill_prune.analyze.declared import foreign, in_rows
-
-    return {metric.name: metric for metric in in_rows(foreign(graph.pipeline.compare))}
 
 
 def _trace(profile: Profile, folder: Path) -> Path:

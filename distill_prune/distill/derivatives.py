@@ -16,6 +16,7 @@ from torch import Tensor
 
 from distill_prune.models import Model
 from distill_prune.models.chain import Chain, Product, probabilities
+from distill_prune.tree import unflatten
 
 Forward = Callable[[Tensor, Tensor], Tensor]
 """Logits (B, K) of a flat parameter vector (P,) and inputs (B, C, H, W)."""
@@ -89,6 +90,16 @@ class Autograd:
             return Product(parameters, inputs, labels[0] if labels else None)
 
         return Recorded(g.detach(), (), product)
+
+
+def forward_of(model: Model, shapes: Mapping[str, torch.Size], device: str | torch.device) -> Forward:
+    """Outputs in training mode of a flat vector of parameters with these names and shapes, as a function on `device`."""
+    buffers = {n: t.to(device, copy=True) for n, t in model.module.named_buffers()}  # in training written, never read
+
+    def forward(theta: Tensor, x: Tensor) -> Tensor:
+        return model({**buffers, **unflatten(theta, shapes)}, x, train=True)
+
+    return forward
 
 
 def derivatives(model: Model, shapes: Mapping[str, torch.Size], forward: Forward) -> Derivatives:

@@ -1,7 +1,8 @@
 """Expert trajectories: teachers trained on real data, their parameters kept at the start and at every epoch's end.
 
 References:
-    | Dataset Distillation by Matching Training Trajectories (Cazenavette et al., 2022), section 3.1
+    | Dataset Distillation by Matching Training Trajectories (Cazenavette et al., 2022), section 3.1,
+      https://arxiv.org/abs/2203.11932
 """
 
 from __future__ import annotations

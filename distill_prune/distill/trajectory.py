@@ -10,7 +10,8 @@ range of start epochs may grow from `first_max_start` to `max_start`; the result
 With `factor` f every stored image holds f^2 training images (artifacts/formation.py).
 
 References:
-    | Dataset Distillation by Matching Training Trajectories (Cazenavette et al., 2022), algorithm 1
+    | Dataset Distillation by Matching Training Trajectories (Cazenavette et al., 2022), algorithm 1,
+      https://arxiv.org/abs/2203.11932
     | Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching (Guo et al., 2024), for soft labels,
       the growing range and the mean, https://arxiv.org/abs/2310.05773
     | Dataset Condensation with Differentiable Siamese Augmentation (Zhao and Bilen, 2021), for the augmentation
@@ -29,20 +30,20 @@ from pydantic import Field, field_validator, model_validator
 from torch import Tensor
 
 from distill_prune.artifacts import Cost, SyntheticSet, Trajectory, decode
-from distill_prune.data.augment import Augment, draw
+from distill_prune.data.augment import Augment
 from distill_prune.distill import Distilled, Source
-from distill_prune.distill.derivatives import derivatives
+from distill_prune.distill.derivatives import derivatives, forward_of
 from distill_prune.distill.formation import Init, initial
 from distill_prune.distill.inner_adam import unrolled_gradient
 from distill_prune.distill.kept import SourceSettings
 from distill_prune.distill.outer import Run
-from distill_prune.distill.unroll import Batch, Inner, Matched, matching_gradient, record_bytes
+from distill_prune.distill.unroll import Inner, Matched, drawn, matching_gradient, record_bytes
 from distill_prune.errors import DataError
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
 from distill_prune.settings import Later
 from distill_prune.training import CountFlops
-from distill_prune.tree import clone, to, unflatten
+from distill_prune.tree import clone, to
 
 NEEDS_EXPERTS = True
 
@@ -114,27 +115,6 @@ class Settings(SourceSettings):
 
 
 TEACHER_BATCH = 512
-
-
-def _batches(settings: Settings, shape: tuple[int, ...], streams: Streams, iteration: int, device: str) -> list[Batch]:
-    """The inner steps' rows (chunks of permutations) and augmentation draws of one iteration."""
-    n, batch = shape[0], settings.batch
-    out: list[Batch] = []
-    queue: list[Tensor] = []
-    generator = streams("batches", iteration=iteration)
-    for i in range(settings.inner_steps):
-        rows = None
-        if batch is not None and batch < n:
-            queue = queue or list(torch.split(torch.randperm(n, generator=generator), batch))
-            rows = queue.pop(0).to(device)
-        size = (n if rows is None else len(rows), *shape[1:])
-        augmentation = (
-            None
-            if settings.augment == "none"
-            else draw(settings.augment, size, streams("augment", iteration=iteration, step=i))
-        )
-        out.append(Batch(rows, augmentation))
-    return out
 
 
 def _ends(
@@ -226,11 +206,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
     run, classes = _begin(settings, source, streams, device)
     run.resume(progress)
     model, shapes = source.network, source.experts[0].shapes
-    buffers = {n: t.to(device, copy=True) for n, t in model.module.named_buffers()}  # in training written, never read
-
-    def forward(theta: Tensor, x: Tensor) -> Tensor:
-        return model({**buffers, **unflatten(theta, shapes)}, x, train=True)
-
+    forward = forward_of(model, shapes, device)
     network = derivatives(model, shapes, forward)
     places, rate = None, run.learned["log_lr"]
     while run.iteration < settings.iterations:
@@ -238,7 +214,8 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         start, target = _ends(settings, source.experts, streams, run.iteration, device)
         images = decode(run.learned["pixels"], settings.factor)
         labels = run.learned.get("labels", classes)
-        batches = _batches(settings, tuple(images.shape), streams, run.iteration, device)
+        noise = streams.under(iteration=run.iteration)
+        batches = drawn(tuple(images.shape), settings.inner_steps, settings.batch, settings.augment, noise, device)
         repeats = (settings.factor**2, *(1,) * (labels.dim() - 1))
         inner = Inner(forward, images, labels.repeat(repeats), rate, batches, settings.inner_momentum, network)
         places = places or _segment(settings, inner, start)

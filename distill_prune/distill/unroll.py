@@ -31,8 +31,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from distill_prune.arithmetic import ceil_div
-from distill_prune.data.augment import Draw, apply
+from distill_prune.data.augment import Augment, Draw, apply, draw
 from distill_prune.distill.derivatives import Autograd, Derivatives, Forward, Recorded
+from distill_prune.rng import Streams
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,24 @@ class Inner:
         labels = self.labels.detach() if batch.rows is None else self.labels.detach()[batch.rows]
         y, count = labels.softmax(1) if labels.is_floating_point() else labels, 1 if chunk is None else ceil_div(len(x), chunk)
         return x, list(zip(x.detach().tensor_split(count), y.tensor_split(count), strict=True))
+
+
+def drawn(
+    shape: tuple[int, ...], steps: int, batch: int | None, augment: Augment, streams: Streams, device: str | torch.device
+) -> list[Batch]:
+    """The batches of `steps` inner steps on images of `shape` (N, C, H, W): rows of permutations of streams("batches"), all
+    rows where `batch` is None or no less than N; and the augmentation of step i, drawn from streams("augment", step=i)."""
+    n, batches, queue = shape[0], list[Batch](), list[Tensor]()
+    generator = streams("batches")
+    for i in range(steps):
+        rows = None
+        if batch is not None and batch < n:
+            queue = queue or list(torch.split(torch.randperm(n, generator=generator), batch))
+            rows = queue.pop(0).to(device)
+        size = (n if rows is None else len(rows), *shape[1:])
+        augmentation = None if augment == "none" else draw(augment, size, streams("augment", step=i))
+        batches.append(Batch(rows, augmentation))
+    return batches
 
 
 def matching_gradient(inner: Inner, start: Tensor, target: Tensor, *, segment: int, chunk: int | None = None) -> Matched:

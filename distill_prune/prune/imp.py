@@ -6,7 +6,8 @@
 It receives images and labels and does not ask where they come from: real, distilled or a random subset.
 
 References:
-    | Linear Mode Connectivity and the Lottery Ticket Hypothesis (Frankle et al., 2020), algorithm 2
+    | Linear Mode Connectivity and the Lottery Ticket Hypothesis (Frankle et al., 2020), algorithm 2,
+      https://arxiv.org/abs/1912.05671
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ class Step(Settings):
     With `rounds` the share goes that many times, by the scores of one training. This is one-shot pruning of level 0 to a
     further level, which then has exactly as many weights as that level of a chain."""
 
-    rate: float = Field(0.2, gt=0, lt=1)
+    rate: float = Field(default=0.2, gt=0, lt=1)
     criterion: Criterion
     rewind: Tensors = "all"
     rounds: int = Later(1, ge=1)

@@ -1,7 +1,7 @@
 """Magnitude: score = |w| of the trained weights.
 
 References:
-    | The Lottery Ticket Hypothesis (Frankle and Carbin, 2019), section 2
+    | The Lottery Ticket Hypothesis (Frankle and Carbin, 2019), section 2, https://arxiv.org/abs/1803.03635
 """
 
 from __future__ import annotations

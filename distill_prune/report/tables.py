@@ -129,16 +129,21 @@ def _flat(record: Mapping[str, object]) -> Record:
     return flat
 
 
+def columns(records: Sequence[Mapping[str, object]]) -> list[Record]:
+    """The records with one column for each part of an estimate, all with the same columns; None where a value is not there."""
+    rows = [_flat(r) for r in records]
+    names = dict.fromkeys(c for r in rows for c in r)
+    # A null estimate has no parts: its bare name is not a column beside the parts that others have.
+    bare = {c for c in names if all(r.get(c) is None for r in rows) and any(o.startswith(f"{c}_") for o in names)}
+    return [{name: row.get(name) for name in names if name not in bare} for row in rows]
+
+
 def to_csv(records: Sequence[Mapping[str, object]]) -> str:
     """CSV text with a header line; a value that is not there is an empty cell."""
-    flat = [_flat(r) for r in records]
-    columns = dict.fromkeys(c for r in flat for c in r)
-    # A null estimate has no parts: its bare name is not a column beside the parts that others have.
-    names = [c for c in columns if not (all(r.get(c) is None for r in flat) and any(o.startswith(f"{c}_") for o in columns))]
-    out = io.StringIO()
-    writer = csv.DictWriter(out, names, extrasaction="ignore", lineterminator="\n")
+    rows, out = columns(records), io.StringIO()
+    writer = csv.DictWriter(out, [*rows[0]] if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows(flat)
+    writer.writerows(rows)
     return out.getvalue()
 
 
