@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 
-from distill_prune.cli import catalog, exchange, housekeeping, new, planning, runs, stores  # noqa: F401
+from distill_prune.cli import catalog, exchange, housekeeping, listing, new, planning, runs, showing, stores  # noqa: F401
 from distill_prune.cli.options import USUAL, app, in_front
 from distill_prune.run.printed import quiet_libraries
 
