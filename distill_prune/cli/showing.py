@@ -88,7 +88,7 @@ def _lines(d: Description, store: Store, room: int | None) -> Iterator[str]:
         "label": m.label,
         "also": ", ".join(d.paths[1:]),
         "names": ", ".join(d.names),
-        "made": f"{moment(m.created)}, {duration(m.seconds)} on {m.device}, {m.peak_mb:,.0f} MiB of memory",
+        "made": f"{moment(m.created)}, {duration(m.seconds)} on {m.device}, up to {m.peak_mb:,.0f} MiB of memory",
         "size": f"{size(d.bytes)} in {len(m.files)} file{'s' * (len(m.files) != 1)}",
         "folder": str(store.path(d.ref.stage, d.ref.key)),
     }
@@ -99,7 +99,8 @@ def _lines(d: Description, store: Store, room: int | None) -> Iterator[str]:
         yield from _block("used by", {"": "not known: an artifact of this store cannot be read"}, room)
     elif d.users:
         counts = ", ".join(f"{count:,} {stage}" for stage, count in d.users.items())
-        yield from _block("used by", {"": f"{counts}; {d.after:,} in all were made from it, directly or not"}, room)
+        more = f"; with what was made from these {d.after:,}" if d.after > sum(d.users.values()) else ""
+        yield from _block("used by", {"": f"{counts}{more}"}, room)
     if d.figures:
         yield from ("", "figures", *(f"  {line}" for line in _figures(d.figures, room)))
     if d.text:
@@ -139,8 +140,8 @@ def _wrapped(text: str, room: int | None, start: str) -> list[str]:
 
 def _figures(figures: Sequence[Figure], room: int | None) -> list[str]:
     heads = (
-        Column("", shrinks=16),
-        Column("", right=True),
+        Column("figure", shrinks=16),
+        Column("value", right=True),
         Column("sd", right=True, last=1),
         Column("95% interval", right=True, last=2),
         Column("n", right=True),

@@ -63,9 +63,9 @@ def verify(
             for each in those:
                 at = "".join(f" ({path})" for path in paths.get(each["key"], ())[:1])
                 print(printable(f"{what}: {each['stage']} {each['key']}: {each['reason']}{at}"))
-        summary = f"{len(chosen):,} artifact{'s' * (len(chosen) != 1)} checked, {len(damaged)} damaged"
+        summary = f"{len(chosen)} checked, {len(damaged)} damaged"
         if unreadable:
-            summary += f", {len(unreadable)} not readable: their owner has not shared them"
+            summary += f", {len(unreadable)} not shared by their owners"
         if moved:
             summary += f", {len(moved)} moved to {store.root / '.damaged'}; the next run makes again what it needs"
         elif damaged and not repair:

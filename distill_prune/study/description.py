@@ -7,7 +7,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ConfigDict
+
 from distill_prune.errors import UnreadableArtifact
+from distill_prune.settings import Settings
 from distill_prune.store.damage import as_damage
 from distill_prune.store.documents import shapes
 from distill_prune.store.housekeeping import Lineage
@@ -103,7 +106,7 @@ def describe(store: Store, ref: Ref) -> Description:
         users=None if users is None else {stage: users[stage] for stage in STAGES if users[stage]},
         after=after,
         figures=tuple(_figures(store, ref, manifest, numbers)),
-        settings={name: _value(value) for name, value in manifest.settings.items() if name not in ("imported", "roles")},
+        settings={n: _value(v) for n, v in manifest.settings.items() if v is not None and n not in ("imported", "roles")},
         text=str(numbers.get("answer", "")) if manifest.entry("analysis") == "summary" else "",
     )
 
@@ -122,35 +125,89 @@ def _what(ref: Ref, manifest: Manifest) -> str:
     return f"{kind} ({entry})" if entry else kind
 
 
+class _Numbers(Settings):
+    """What is shown of an artifact's numbers."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
+class _Cost(_Numbers):
+    images: int
+    steps: int
+
+
+class _Data(_Numbers):
+    counts: dict[str, int]
+    classes: list[str]
+    shape: list[int]
+    transform: str
+
+
+class _Set(_Numbers):
+    classes: list[str]
+    lr: float | None = None
+    label_kind: str
+    transform: str
+    augment: str
+    factor: int
+
+
+class _Layer(_Numbers):
+    remaining: int
+    total: int
+
+
+class _Ticket(_Layer):
+    sparsity: float
+    layers: dict[str, _Layer]
+
+
+class _Estimate(_Numbers):
+    mean: float
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+
+
 def _figures(store: Store, ref: Ref, manifest: Manifest, numbers: Mapping[str, Any]) -> Iterator[Figure]:
-    """The figures of an artifact, by its stage."""
+    """The figures of an artifact, by its stage.
+
+    Raises:
+        DamagedArtifact: the numbers are not those of its stage.
+    """
     with as_damage(ref.stage, ref.key, "content"):
         if ref.stage == "data":
-            yield from (Figure(f"{name} examples", count) for name, count in numbers["counts"].items())
-            yield Figure("classes", len(numbers["classes"]))
-            yield Figure("size of an example", " x ".join(map(str, numbers["shape"])))
-            yield Figure("transform", numbers["transform"])
+            data = _Data.model_validate(numbers)
+            yield from (Figure(f"{name} examples", count) for name, count in data.counts.items())
+            yield Figure("classes", len(data.classes))
+            yield Figure("size of an example", " x ".join(map(str, data.shape)))
+            yield Figure("transform", data.transform)
         elif ref.stage == "distill":
-            images = shapes(store.path(ref.stage, ref.key) / TENSORS)["images"]
-            yield Figure("examples", f"{images[0]:,} of {' x '.join(map(str, images[1:]))}")
-            yield Figure("classes", len(numbers["classes"]))
-            if numbers.get("lr") is not None:
-                yield Figure("inner lr", numbers["lr"])
-            yield from (Figure(name, numbers[name]) for name in ("label_kind", "transform", "augment", "factor"))
-            yield from _last(numbers.get("record"), "loss", "matching loss")
+            examples, *size = shapes(store.path(ref.stage, ref.key) / TENSORS)["images"]
+            yield Figure("examples", f"{examples:,} of {' x '.join(map(str, size))}")
+            synthetic = _Set.model_validate(numbers)
+            yield Figure("classes", len(synthetic.classes))
+            yield from () if synthetic.lr is None else (Figure("inner lr", synthetic.lr),)
+            for name in ("label_kind", "transform", "augment", "factor"):
+                yield Figure({"label_kind": "labels"}.get(name, name), getattr(synthetic, name))
+            yield from _last(numbers.get("record"), "loss", "matching loss at the end")
         elif ref.stage == "prune":
-            yield Figure("sparsity", 100 * numbers["sparsity"], "%")
-            yield Figure("remaining weights", f"{numbers['remaining']:,} of {numbers['total']:,}")
-            for name, layer in numbers["layers"].items():
-                yield Figure(f"  {name}", f"{layer['remaining']:,} of {layer['total']:,}")
+            ticket = _Ticket.model_validate(numbers)
+            yield Figure("sparsity", 100 * ticket.sparsity, "%")
+            yield Figure("remaining weights", f"{ticket.remaining:,} of {ticket.total:,}")
+            for name, layer in ticket.layers.items():
+                yield Figure(f"  {name}", f"{layer.remaining:,} of {layer.total:,}")
         elif ref.stage == "compare" and manifest.entry("analysis") != "summary":
             yield from _measured(numbers, manifest.entry("analysis"))
         if ref.stage in ("experts", "prune", "retrain"):
-            yield from _last(numbers, "train_loss", "train loss at the end")
-            rows = numbers.get("record")
-            yield from _last(rows[-1] if isinstance(rows, list) and rows else None, "train_loss", "train loss at the end")
-        if cost := numbers.get("cost"):
-            yield from (Figure(f"{name} it cost", cost[name]) for name in ("images", "steps"))
+            record = numbers.get("record")
+            yield from _last(
+                record[-1] if isinstance(record, list) and record else numbers, "train_loss", "train loss at the end"
+            )
+        if numbers.get("cost") is not None:
+            cost = _Cost.model_validate(numbers["cost"])
+            yield from (Figure("images seen for it", cost.images), Figure("steps for it", cost.steps))
 
 
 def _last(numbers: object, name: str, title: str) -> Iterator[Figure]:
@@ -165,25 +222,35 @@ def _measured(numbers: Mapping[str, Any], analysis: str, above: tuple[str, ...] 
     """Numbers and estimates of a measurement; what it has of single copies, layers and points is left to --json."""
     for name, value in numbers.items():
         at = (*above, name)
-        if name in _UNSHOWN or isinstance(value, bool | str | list) or value is None:
+        if name in _UNSHOWN or isinstance(value, bool) or not isinstance(value, int | float | Mapping):
+            continue
+        if isinstance(value, Mapping) and "mean" not in value:
+            yield from _measured(value, analysis, at) if len(at) < 3 else ()
             continue
         share = bool(_SHARES & set(at)) or (analysis == "disagreement" and name in ("test", "train", "expected_test"))
         unit = ("points" if at[0] in ("barrier", "excess") else "%") if share else ""
-        scale, title = 100 if share else 1, " ".join(at).replace("_", " ")
-        if isinstance(value, Mapping) and "mean" not in value:
-            yield from _measured(value, analysis, at) if len(at) < 3 else ()
-        elif isinstance(value, Mapping):
-            sd, low, high = (None if value.get(n) is None else scale * value[n] for n in ("sd", "low", "high"))
-            interval = None if low is None or high is None else (low, high)
-            yield Figure(title, scale * value["mean"], unit, sd, interval, value.get("n"))
+        title = " ".join(at).replace("_", " ")
+        if isinstance(value, Mapping):
+            yield _of_estimate(title, _Estimate.model_validate(value), unit)
         else:
-            yield Figure(title, scale * value if share else value, unit)
+            yield Figure(title, 100 * value if share else value, unit)
 
 
-def _value(value: object) -> str:
-    """A setting on one line, what is not set left out."""
+def _of_estimate(title: str, e: _Estimate, unit: str) -> Figure:
+    """An estimate as a figure. The interval of a share does not leave 0% to 100%."""
+    scale = 100 if unit else 1
+    interval = None if e.low is None or e.high is None else (scale * e.low, scale * e.high)
+    if interval and unit == "%":
+        interval = max(interval[0], 0.0), min(interval[1], 100.0)
+    return Figure(title, scale * e.mean, unit, None if e.sd is None else scale * e.sd, interval, e.n)
+
+
+def _value(value: object, inside: bool = False) -> str:
+    """A setting on one line, what is not set left out; an entry of a table begins with its name."""
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_value(v)}" for name, v in value.items() if v not in (None, "", [], {}))
+        given = {name: _value(v, True) for name, v in value.items() if v not in (None, "", [], {})}
+        text = ", ".join(v if name == "name" else f"{name} {v}" for name, v in given.items())
+        return f"({text})" if inside and len(given) > 1 else text
     if isinstance(value, list):
-        return f"[{', '.join(map(_value, value))}]"
+        return f"[{', '.join(_value(each, True) for each in value)}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
