@@ -118,7 +118,9 @@ def test_a_path_whose_artifact_is_not_there(study: Store, graph: Graph, cli: Cli
         study.find("tiny/summary")
 
 
-@pytest.mark.parametrize("content", [b"[]", b"{", b'{"file": "a", "sets": [], "variant": "", "paths": {"a": "../../x"}}'])
+@pytest.mark.parametrize(
+    "content", [b"[]", b"{", b'{"file": "a", "sets": [], "variant": "", "reports": true, "paths": {"a": "../../x"}}']
+)
 def test_a_file_of_paths_that_cannot_be_used(study: Store, cli: Cli, content: bytes) -> None:
     """Keys serve as before; a path says why it does not; `gc` removes the file."""
     path = study_file(study.root, "tiny")
@@ -159,12 +161,18 @@ def test_a_study_without_a_report_gives_its_name_up(empty: Store) -> None:
     one, two = {"data": 64 * "1"}, {"data": 64 * "2"}
     assert remember(empty.root, "tiny", TINY, one, reports=False) == "tiny"
     assert remember(empty.root, "tiny", variant, two, reports=True) == "tiny"
-    (empty.root / "reports" / "tiny").mkdir(parents=True)
-    (empty.root / "reports" / "tiny" / MARK).write_text(json.dumps({"file": variant.file, "variant": variant.variant}))
-    moved = name_of(empty.root, "tiny", TINY, reports=True)
-    assert moved == f"tiny-{TINY.digits()}"
+    moved = name_of(empty.root, "tiny", TINY, reports=True)  # which has it before its report is written
+    assert moved == f"tiny-{TINY.digits()}" and remember(empty.root, "tiny", variant, two, reports=False) == "tiny"
     kept = {p.stem: json.loads(p.read_text())["paths"] for p in (empty.root / ".studies").iterdir()}
     assert kept == {"tiny": two, moved: one}
+
+
+def test_a_report_without_paths_keeps_its_name(empty: Store) -> None:
+    """As those of older versions are, and those of studies whose artifacts are gone."""
+    (empty.root / "reports" / "tiny").mkdir(parents=True)
+    (empty.root / "reports" / "tiny" / MARK).write_text(json.dumps({"file": "../tiny.yaml", "variant": "{}"}))
+    assert remember(empty.root, "tiny", TINY, {}, reports=True) != "tiny"
+    assert remember(empty.root, "tiny", Origin("../tiny.yaml", "{}"), {}, reports=True) == "tiny"
 
 
 def test_the_newest_run_of_a_study_has_its_paths(empty: Store) -> None:

@@ -143,11 +143,11 @@ def _lines(listed: Sequence[Artifact], every: bool, lacking: bool) -> list[str]:
     rows = [
         (
             a.stage,
-            a.paths[0] if a.paths else f"({a.label})" if room is not None else "",
+            a.paths[0] if a.paths else f"({a.label})" if room is not None and not a.problem else "",
             a.key[:12],
             "" if lacking or a.problem else size(a.bytes),
             moment(a.created),
-            a.label,
+            "" if a.problem else a.label,
             _note(a),
         )
         for a in listed

@@ -3,7 +3,7 @@
 `<store>/.studies/<name>.json` gives a key to every path of one study's grid. The path `digits/synthetic/0/3` is the key that
 `digits.json` has under `synthetic/0/3`. A run writes the file before it makes anything, so the paths of unfinished studies
 are known. Studies are told apart by their pipeline file and by what was `--set`: the first of a name has it, and others have
-six digits behind it. A study without a report gives its name up to one that writes a report.
+six digits behind it. A study that writes no report into the store gives its name up to one that does.
 
 A `/` or `%` within a part of a path is written `%2F` or `%25`.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Iterator, Mapping, Set
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -32,11 +32,12 @@ _LISTED = 20
 
 class Study(TypedDict):
     """One file: which pipeline file it is of (`plan.files.origin`), what was `--set` as it was written and as canonical JSON,
-    and the key of every path in the order of the grid."""
+    whether its report goes into the store, and the key of every path in the order of the grid."""
 
     file: str
     sets: list[str]
     variant: str
+    reports: bool
     paths: dict[str, Hash]
 
 
@@ -94,16 +95,19 @@ def _free(root: Path, name: str, origin: Origin, reports: bool) -> bool:
     """Whether a study may have the name."""
     if known := mark(root / REPORTS / name):
         return known.get("file", origin.file) == origin.file and known.get("variant", origin.variant) == origin.variant
-    other = _origin(study_file(root, name))
-    return reports or other is None or other == (origin.file, origin.variant)
+    other = _there(study_file(root, name))
+    return other is None or _is_of(other, origin) or (reports and not other["reports"])
 
 
-def _origin(path: Path) -> tuple[str, str] | None:
-    """The pipeline file and the variant of a study's file; None where there is none, or it cannot be used."""
+def _there(path: Path) -> Study | None:
+    """What a study's file says; None where there is none, or it cannot be used."""
     with contextlib.suppress(OSError, BadDocument):
-        study = read(path, _STUDY)
-        return study["file"], study["variant"]
+        return read(path, _STUDY)
     return None
+
+
+def _is_of(study: Study, origin: Origin) -> bool:
+    return (study["file"], study["variant"]) == (origin.file, origin.variant)
 
 
 def remember(root: Path, base: str, origin: Origin, paths: Mapping[str, str], *, reports: bool) -> str:
@@ -113,24 +117,44 @@ def remember(root: Path, base: str, origin: Origin, paths: Mapping[str, str], *,
         StoreError: the store cannot be written to.
         RunError: the disk is full or broken.
     """
-    study: Study = {"file": origin.file, "sets": [*origin.sets], "variant": origin.variant, "paths": dict(paths)}
     try:
-        no_links(root, root / STUDIES)
-        with locked(root / ".locks" / "studies", wait=True):
+        with _alone(root):
             name = name_of(root, base, origin, reports=reports)
             path, aside = study_file(root, name), study_file(root, f"{base}-{origin.digits()}")
-            there = _origin(path)
-            make_folder(path.parent)
-            if there is not None and there != (origin.file, origin.variant):
-                path.replace(study_file(root, f"{base}-{Origin(*there).digits()}"))
-            elif there is not None and read(path, _STUDY) == study:
+            there = _there(path)
+            mine = there is not None and _is_of(there, origin)
+            study: Study = {
+                "file": origin.file,
+                "sets": [*origin.sets],
+                "variant": origin.variant,
+                "reports": reports or (there is not None and mine and there["reports"]),
+                "paths": dict(paths),
+            }
+            if study == there:
                 return name
+            make_folder(path.parent)
+            if there is not None and not mine:
+                path.replace(study_file(root, f"{base}-{Origin(there['file'], there['variant']).digits()}"))
             replace_json(path, study)
             if path != aside:
                 aside.unlink(missing_ok=True)  # from before it had the name
     except OSError as problem:
         raise not_written(root, "the paths of the study", problem) from problem
     return name
+
+
+@contextlib.contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    """While no other process changes files of studies.
+
+    Raises:
+        StoreError: a folder is a link, and nothing is written through one.
+        OSError: there can be no lock.
+    """
+    for folder in (STUDIES, ".locks"):
+        no_links(root, root / folder)
+    with locked(root / ".locks" / "studies", wait=True):
+        yield
 
 
 def key_at(root: Path, ref: str) -> str:
@@ -188,7 +212,7 @@ def forgotten(root: Path, alive: Set[str]) -> list[Path]:
 
 def forget(root: Path, path: Path, alive: Set[str]) -> None:
     """Remove such a file, unless a run has written it anew."""
-    with locked(root / ".locks" / "studies", wait=True):
+    with _alone(root):
         if path in forgotten(root, alive):
             path.unlink(missing_ok=True)
 
