@@ -60,7 +60,7 @@ def test_ls_is_in_the_order_of_the_grid(cli: Cli, study: Store, graph: Graph) ->
     rows = json.loads(cli("ls", "--json", "--store", study.root).out)["artifacts"]
     order = {key: i for i, key in reversed([*enumerate(paths(graph).values())])}
     assert [r["key"] for r in rows] == sorted(graph.nodes, key=lambda k: (STAGES.index(graph.nodes[k].stage), order[k]))
-    fields = {"stage", "key", "label", "created", "bytes", "names", "path", "paths", "arm", "seed", "level", "copy"}
+    fields = {"stage", "key", "label", "created", "bytes", "names", "path", "paths", "arm", "seed", "draw", "level", "copy"}
     assert all(set(r) == fields for r in rows)
     copy = next(r for r in rows if r["path"] == "tiny/synthetic/0/2/copy1")
     assert (copy["arm"], copy["seed"], copy["level"], copy["copy"]) == ("synthetic", 0, 2, 1)
@@ -98,6 +98,8 @@ def test_a_long_list_is_added_up_in_a_terminal(
     cli: Cli, study: Store, graph: Graph, screen: Screen, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(listing, "MANY", 20)
+    screen(60)
+    assert max(map(len, cli("ls", "--store", study.root).out.splitlines()[:-1])) <= 60
     screen(100)
     lines = cli("ls", "--store", study.root).out.splitlines()
     assert lines[0].split() == ["stage", "of", "artifacts", "size", "newest"]

@@ -53,6 +53,30 @@ def test_every_artifact_has_a_path(empty: Store) -> None:
     assert "a%2Fb%25/0/2" in by_path and "synthetic@4it/0/1" in by_path
 
 
+def test_paths_of_several_draws_and_of_a_sweep(empty: Store) -> None:
+    """Level 0 takes no set, so it is of no draw."""
+    graph = build(tiny.pipeline("distill_seeds=[0, 3]", "distill_grid=crossed", *CONTROLS[1:], "seeds=[5]"), empty)
+    by_path = paths(graph)
+    assert set(graph.nodes) == set(by_path.values())
+    labels = {path: graph.nodes[key].label for path, key in by_path.items()}
+    assert labels["synthetic/5/draw3/2/copy1"] == "synthetic seed 5 draw 3 level 2 copy 1"
+    assert labels["set/synthetic/3"] == "set synthetic/3" and labels["synthetic/5/0/copy0"] == "dense seed 5 copy 0"
+    assert "synthetic/5/draw3/0" not in by_path and labels["real/5/2"] == "real seed 5 level 2"
+    at = place("tiny/synthetic/5/draw3/2/copy1")
+    assert at is not None and (at.arm, at.seed, at.draw, at.level, at.copy) == ("synthetic", 5, 3, 2, 1)
+    swept = paths(Graph.union({"seeds=[1]": graph, "a.b=[2/3]": graph}))
+    assert list(swept) == [f"{cell}/{path}" for cell in ("seeds=[1]", "a.b=[2%2F3]") for path in by_path]
+    at = place("tiny/a.b=[2%2F3]/synthetic/5/2")
+    assert at is not None and (at.arm, at.seed, at.draw, at.level, at.copy) == ("synthetic", 5, None, 2, None)
+
+
+def test_teachers_of_a_part_of_the_images(empty: Store) -> None:
+    source = "distill.synthetic.source={share: 0.5, keep: easy}"
+    graph = build(tiny.pipeline(source, "distill.synthetic.max_start=1"), empty)
+    by_path = paths(graph)
+    assert set(graph.nodes) == set(by_path.values()) and by_path["expert/1"] != by_path["set/synthetic/expert/1"]
+
+
 def test_paths_are_in_the_order_of_the_grid(graph: Graph) -> None:
     listed = list(paths(graph))
     assert listed[:6] == ["data", "expert/0", "expert/1", "set/synthetic", "set/subset", "real/0/0"]

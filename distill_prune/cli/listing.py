@@ -5,6 +5,7 @@ from __future__ import annotations
 import json as json_
 import re
 import sys
+import textwrap
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +34,7 @@ def ls(
     ] = None,
     arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="of this arm alone")] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="of this seed alone")] = None,
+    draw: Annotated[int | None, typer.Option("--draw", metavar="N", help="of this draw of the sets alone")] = None,
     level: Annotated[int | None, typer.Option("--level", metavar="N", help="of this level alone")] = None,
     copy: Annotated[int | None, typer.Option("--copy", metavar="N", help="this retrained copy of each ticket alone")] = None,
     since: Annotated[
@@ -66,7 +68,7 @@ def ls(
         raise UserError("--set goes with --missing", fix="--missing PIPELINE")
     if missing is not None and since is not None:
         raise UserError("--since is about what was made, and --missing lists what was not", fix="one of the two")
-    choice = Choice(stage, arm, seed, level, copy, None if since is None else _moment(since))
+    choice = Choice(stage, arm, seed, draw, level, copy, None if since is None else _moment(since))
     if missing is None:
         paths, unusable = paths_by_key(store.root)
         everything = artifacts(store, paths)
@@ -123,12 +125,8 @@ def _lines(listed: Sequence[Artifact], every: bool, lacking: bool) -> list[str]:
     if not listed:
         return []
     if room is not None and len(listed) > MANY and not every:
-        return [
-            *_summary(groups(listed), room),
-            "",
-            "one by one: --all, a STAGE, --arm, --seed, --level, --copy or --since",
-            "",
-        ]
+        narrower = textwrap.wrap("one by one: --all, a STAGE, --arm, --seed, --draw, --level, --copy or --since", room)
+        return [*_summary(groups(listed), room), "", *narrower, ""]
     from distill_prune.terminal import moment, size
 
     heads = (

@@ -42,6 +42,7 @@ class Choice:
     stage: str | None = None
     arm: str | None = None
     seed: int | None = None
+    draw: int | None = None
     level: int | None = None
     copy: int | None = None
     since: datetime | None = None
@@ -49,7 +50,7 @@ class Choice:
     @property
     def by_place(self) -> bool:
         """Whether a place in the grid is asked for."""
-        return any(asked is not None for asked in (self.arm, self.seed, self.level, self.copy))
+        return any(asked is not None for asked in (self.arm, self.seed, self.draw, self.level, self.copy))
 
     def of(self, artifact: Artifact) -> Artifact | None:
         """The artifact with the paths that are asked for first; None where it is not asked for."""
@@ -67,6 +68,7 @@ class Choice:
         return at is not None and (
             (self.arm is None or part(self.arm) == at.arm)
             and self.seed in (None, at.seed)
+            and self.draw in (None, at.draw)
             and self.level in (None, at.level)
             and self.copy in (None, at.copy)
         )
@@ -147,6 +149,7 @@ def records(listed: Iterable[Artifact]) -> Iterator[dict[str, object]]:
             "paths": [*a.paths],
             "arm": at.arm if at else None,
             "seed": at.seed if at else None,
+            "draw": at.draw if at else None,
             "level": at.level if at else None,
             "copy": at.copy if at else None,
         }
