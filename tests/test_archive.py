@@ -263,7 +263,7 @@ def test_a_damaged_artifact_is_not_packed(empty: Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["feedbeef", "-o", "a.tar"], ["'feedbeef' names no artifact", "or a pipeline", "distill-prune ls"]),
+        (["feedbeef", "-o", "a.tar"], ["no artifact in this store matches 'feedbeef'", "or a pipeline", "distill-prune ls"]),
         (["digts.yaml", "-o", "a.tar"], ["there is no pipeline file 'digts.yaml'", "did you mean 'digits.yaml'"]),
         (["feedbeef", "-o", "a.tar", "--set", "a=b"], ["there is no pipeline file 'feedbeef'"]),
         (["digits", "-o", "a.tar", "--with-inputs"], ["--with-inputs goes with an artifact"]),

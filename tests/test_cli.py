@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def npz(path: Path, *, shape: tuple[int, ...] = (60, 8, 8), **arrays: Any) -> Pa
         (["--executor", "threads"], ["unknown executor", "threads", "serial, processes or ray"]),
         (["--workers", "0"], ["Invalid value for '--workers'"]),
         (["--wrong"], ["No such option: --wrong"]),
-        (["--set", "distill.synthetic={name: stored, ref: nothing}"], ["'nothing' names no artifact"]),
+        (["--set", "distill.synthetic={name: stored, ref: nothing}"], ["no artifact in this store matches 'nothing'"]),
     ],
 )
 def test_mistakes_in_a_run(cli: Cli, file: str, tmp_path: Path, arguments: list[str], said: list[str]) -> None:
@@ -109,7 +110,7 @@ def test_a_missing_pipeline(cli: Cli) -> None:
 @pytest.mark.parametrize("command", ["show", "verify", "tag", "evaluate"])
 def test_an_unknown_ref(cli: Cli, empty: Store, command: str) -> None:
     done = cli(command, "feedbeef", *(["name"] if command == "tag" else []), "--store", empty.root)
-    assert done.code == 2 and "'feedbeef' names no artifact of the store" in done.err and "distill-prune ls" in done.err
+    assert done.code == 2 and "no artifact in this store matches 'feedbeef'" in done.err and "distill-prune ls" in done.err
 
 
 @pytest.mark.parametrize("command", ["import", "export", "diff", "rm", "gc", "schema"])
@@ -188,8 +189,8 @@ def test_ls_show_and_tag(cli: Cli, store: Store, graph: Graph) -> None:
     assert cli("tag", key[:10], "best", "--store", store.root).out == f"best -> distill {key[:12]}\n"
     rows = json.loads(cli("ls", "distill", "--store", store.root, "--json").out)["artifacts"]
     assert {r["key"]: r["names"] for r in rows} == {key: ["best"], graph.sets["subset"]: []}
-    assert "set synthetic  [best]" in cli("ls", "--store", store.root).out
-    shown = json.loads(cli("show", "best", "--store", store.root).out)
+    assert re.search(r"set synthetic +\[best\]", cli("ls", "--store", store.root).out)
+    shown = json.loads(cli("show", "best", "--json", "--store", store.root).out)
     assert shown["manifest"]["key"] == key and shown["numbers"]["method"] == "trajectory"
     assert shown["path"] == str(store.path("distill", key))
     wrong = cli("ls", "distil", "--store", store.root)
@@ -202,7 +203,7 @@ def test_the_store_of_the_environment(cli: Cli, store: Store, monkeypatch: pytes
     assert f"in {store.root}" in cli("ls").out
     monkeypatch.delenv("DISTILL_PRUNE_STORE")
     monkeypatch.chdir(tmp_path)
-    assert cli("ls").out == "0 artifacts, 0.0 MB in artifacts\n"
+    assert cli("ls").out == "0 artifacts, 0 B in artifacts\n"
 
 
 def test_verify(cli: Cli, store: Store, graph: Graph) -> None:
@@ -264,7 +265,7 @@ def test_help(cli: Cli) -> None:
     for command in ORDER:
         assert f"  {command}" in done.out
         told = cli(command, "--help")
-        assert told.code == 0 and ("Example:" in told.out or command == "show")
+        assert told.code == 0 and "Example:" in told.out
 
 
 def test_doctor(cli: Cli, store: Store, tmp_path: Path) -> None:
@@ -279,7 +280,10 @@ def test_looking_at_a_store_does_not_import_torch(store: Store, graph: Graph) ->
         ["run", "--help"],
         ["ls"],
         ["ls", "--json"],
+        ["ls", "prune", "--arm", "real", "--since", "1h"],
         ["show", graph.data],
+        ["show", graph.summary],
+        ["show", graph.data, "--json"],
         ["tag", graph.data, "x"],
         ["verify"],
         ["status"],

@@ -191,9 +191,9 @@ def test_a_memory_of_files_is_written_anew(cli: tiny.Cli, empty: Store, tmp_path
 @pytest.mark.parametrize("content", [*ODD, b'["a"]', b'{"made_of": ["a"], "files": "a"}'])
 def test_an_odd_mark_of_a_report_is_no_report(content: bytes, tmp_path: Path) -> None:
     (tmp_path / ".made-of.json").write_bytes(content)
-    assert not is_current(tmp_path / ".made-of.json", "stamp")
+    assert not is_current(tmp_path, "stamp")
     (tmp_path / ".made-of.json").write_text('{"made_of": "stamp", "pipeline": "tiny", "files": []}')
-    assert is_current(tmp_path / ".made-of.json", "stamp")
+    assert is_current(tmp_path, "stamp")
 
 
 def test_what_vanishes_while_it_is_read_is_damage(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ def test_repair_moves_aside_what_no_run_would_read(cli: tiny.Cli, file: str, emp
     key = next(key for key, node in graph.nodes.items() if node.stage == "retrain")
     flip(empty.path("retrain", key) / "tensors.safetensors", -1)
     found = cli("verify", "--store", empty.root)
-    assert found.code == 1 and "1 damaged; `run` makes those again that it reads, and with --repair" in found.out
+    assert found.code == 1 and "1 damaged; the next run makes again those that it reads; after --repair" in found.out
     assert tiny.execute(empty)[1].made == 0  # its results are there
     repaired = cli("verify", "--repair", "--store", empty.root)
     assert repaired.code == 0 and "1 damaged, 1 moved to" in repaired.out and not empty.exists("retrain", key)

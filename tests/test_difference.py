@@ -304,7 +304,7 @@ def test_the_command_on_sets_and_on_one_ticket(cli: Cli, finished: tuple[Store, 
 
 def test_an_unknown_ref(cli: Cli, empty: Store) -> None:
     done = cli("diff", "feedbeef", "feedbeef", "--store", empty.root)
-    assert done.code == 2 and "'feedbeef' names no artifact of the store" in done.err
+    assert done.code == 2 and "no artifact in this store matches 'feedbeef'" in done.err
 
 
 # stores
@@ -317,5 +317,5 @@ def test_tickets_of_two_stores(store: Store, graph: Graph, tmp_path: Path) -> No
     assert difference(store, a, b, theirs) == mine
     shutil.rmtree(store.path("prune", b))
     assert difference(store, a, b, theirs) == mine
-    with pytest.raises(StoreError, match="names no artifact of the store"):
+    with pytest.raises(StoreError, match="no artifact in this store matches"):
         difference(store, a, b)

@@ -111,9 +111,9 @@ def test_a_retrained_network_leaves_with_its_footprint(cli: Cli, store: Store, g
         (("import", "mttt", "x"), "did you mean 'mtt'"),
         (("import", "onnx", "x"), "can be exported only"),
         (("import", "mtt", "nowhere"), "nowhere"),
-        (("import", "mtt", "nowhere", "--set", "dataset=cifar11"), "names no artifact"),
+        (("import", "mtt", "nowhere", "--set", "dataset=cifar11"), "no artifact in this store matches"),
         (("import", "mtt-experts", "nowhere", "--set", "model.name=convnet"), "dataset=REF or a known name"),
-        (("export", "nothing", "--to", "mtt", "x"), "names no artifact"),
+        (("export", "nothing", "--to", "mtt", "x"), "no artifact in this store matches"),
     ],
 )
 def test_mistakes_are_named(cli: Cli, empty: Store, arguments, message):

@@ -52,8 +52,8 @@ def test_gc_removes_what_the_dead_left(cli: Cli, store: Store, graph: Graph) -> 
         logs.log_path(store, key).write_text("said")
     with Store(store.root).lock(alive):
         told = cli("gc", "--dry-run", "--store", store.root)
-        assert told.code == 0 and told.out.endswith("would go\n") and store.work(dead).exists()
-        assert f"unfinished {dead[:21]}      0.00 MB  resumes where its run was stopped\n" in told.out
+        assert told.code == 0 and told.out.endswith("would be deleted\n") and store.work(dead).exists()
+        assert f"unfinished  {dead[:21]}  1.0 kB  resumes where its run was stopped\n" in told.out.replace("  " * 10, "  ")
         done = cli("gc", "--yes", "--json", "--store", store.root)
         assert store.work(alive).exists() and (store.root / ".locks" / alive).exists()
     found = json.loads(done.out)
@@ -75,13 +75,13 @@ def test_gc_removes_what_the_dead_left(cli: Cli, store: Store, graph: Graph) -> 
 
 def test_gc_of_a_tidy_store_asks_nothing(cli: Cli, empty: Store) -> None:
     done = cli("gc", "--store", empty.root)
-    assert (done.code, done.out) == (0, "0 things, 0.00 MB, removed\n")
+    assert (done.code, done.out) == (0, "0 items (0 B) deleted\n")
 
 
 def test_gc_asks(cli: Cli, store: Store, terminal: Any) -> None:
     store.work("d" * 64).mkdir()
     done = cli("gc", "--store", store.root)
-    assert done.code == 2 and "nothing is removed unasked" in done.err and store.work("d" * 64).exists()
+    assert done.code == 2 and "nothing is deleted without a confirmation" in done.err and store.work("d" * 64).exists()
     terminal("y\n")
     assert cli("gc", "--json", "--store", store.root).code == 2 and store.work("d" * 64).exists()
     terminal("y\n")

@@ -28,11 +28,11 @@ def test_find_by_prefix_and_name(store: Store, graph: Graph) -> None:
 def test_find_refuses_what_is_unknown_or_ambiguous(empty: Store) -> None:
     for name in ("abcd" + "0" * 60, "abcd" + "1" * 60):
         empty.path("data", name).mkdir()
-    with pytest.raises(StoreError, match=r"(?s)'abcd' stands for 2 artifacts.*data/abcd00000000, data/abcd1111.*more digits"):
+    with pytest.raises(StoreError, match=r"(?s)'abcd' matches 2 artifacts.*data/abcd00000000, data/abcd1111.*more digits"):
         empty.find("abcd")
-    with pytest.raises(StoreError, match=r"(?s)'ffff' names no artifact of the store .*at least 4 digits.*distill-prune ls"):
+    with pytest.raises(StoreError, match=r"(?s)no artifact in this store matches 'ffff'.*at least 4 digits.*distill-prune ls"):
         empty.find("ffff")
-    with pytest.raises(StoreError, match="'abc' names no artifact"):
+    with pytest.raises(StoreError, match="no artifact in this store matches 'abc'"):
         empty.find("abc")
     empty.tag("abcd0", "digits")
     with pytest.raises(StoreError, match="did you mean 'digits'"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -44,8 +45,31 @@ def test_two_files_of_one_name_keep_their_reports(cli: Cli, empty: Store, tmp_pa
     assert second.name.startswith("study-") and len(second.name) == len("study-") + 6
     assert [(p / "report.html").read_text() for p in (first, second)] == ["of a", "of b"]
     assert (place(cli, a, *store), place(cli, b, *store)) == (first, second)
-    assert place(cli, b, *store, "--set", "seeds=[0,1]") == second and place(cli, a, *store, "--set", "seeds=[0,1]") == first
     assert place(cli, b, *store, "-o", tmp_path / "out") == tmp_path / "out"
+
+
+def test_what_is_set_has_a_report_of_its_own(cli: Cli, empty: Store, tmp_path: Path) -> None:
+    """The first has the plain name, whatever it was given; the page of reports lists all, the newest first."""
+    file, store = pipeline(tmp_path / "a"), ["--store", empty.root]
+    sets = [("--set", "seeds=[0,1]", "--set", "title=two <seeds>"), (), ("--set", "seeds=[0]")]
+    folders = [place(cli, file, *store, *given) for given in sets]
+    assert folders[0].name == "study" and len(set(folders)) == 3 and all(f.name.startswith("study-") for f in folders[1:])
+    assert [(f / "report.html").read_text() for f in folders] == ["two <seeds>", "of a", "of a"]
+    for i, folder in enumerate(folders):
+        os.utime(folder / "report.html", (1000 * i, 1000 * i))
+    (folders[1] / "report.html").unlink()
+    assert [place(cli, file, *store, *given) for given in sets] == folders
+    page = (empty.root / "reports" / "index.html").read_text()
+    links = [page.index(f'href="{folders[i].name}/report.html"') for i in (1, 2, 0)]
+    assert links == sorted(links) and "two &lt;seeds&gt;" in page and "--set seeds=[0,1]" in page and "../a/study.yaml" in page
+
+
+def test_paths_and_reports_have_one_name(cli: Cli, empty: Store, tmp_path: Path) -> None:
+    file, store = pipeline(tmp_path / "a"), ["--store", empty.root]
+    for given in ((), ("--set", "seeds=[1]")):
+        place(cli, file, *store, *given)
+    reports = {p.name for p in (empty.root / "reports").iterdir() if p.is_dir()}
+    assert {p.stem for p in (empty.root / ".studies").iterdir()} == reports and len(reports) == 2
 
 
 def test_a_file_is_known_by_whatever_path(cli: Cli, empty: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

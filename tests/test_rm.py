@@ -15,6 +15,7 @@ from distill_prune.errors import StoreError
 from distill_prune.plan.nodes import Graph
 from distill_prune.store.housekeeping import litter, removable, remove, remove_all, size
 from distill_prune.store.store import Ref, Store
+from distill_prune.terminal import size as size_in_words
 
 terminal = pytest.fixture(at_terminal)
 
@@ -49,7 +50,7 @@ def test_rm_with_dependents_removes_just_them(cli: Cli, store: Store, graph: Gra
     store.tag(node.key, "mine")
     store.tag(graph.sets["synthetic"], "set")
     done = cli("rm", "mine", "--with-dependents", "--yes", "--store", store.root)
-    assert done.code == 0 and f"{len(gone)} artifacts, " in done.out and done.out.rstrip().endswith("removed")
+    assert done.code == 0 and f"{len(gone)} artifacts (" in done.out and done.out.rstrip().endswith("deleted")
     assert keys(store) == before - gone and store.tags() == {"set": graph.sets["synthetic"]}
     assert tiny.damaged(store) == [] and list((store.root / ".work").iterdir()) == []
     assert tiny.contents(store).items() <= whole.items()
@@ -68,7 +69,7 @@ def test_what_is_made_from_others_goes_first(store: Store, graph: Graph) -> None
 def test_several_that_hang_together_are_no_dependents_of_each_other(cli: Cli, store: Store, graph: Graph) -> None:
     pair = [tiny.node_of(graph, n).key for n in ("accuracy of dense seed 0", "summary")]
     done = cli("rm", *pair, pair[0][:20], "--yes", "--store", store.root)
-    assert done.code == 0 and done.out.endswith("removed\n") and "2 artifacts, " in done.out
+    assert done.code == 0 and done.out.endswith("deleted\n") and "2 artifacts (" in done.out
     assert not keys(store) & set(pair)
 
 
@@ -77,26 +78,26 @@ def test_rm_dry_run_leaves_all(cli: Cli, store: Store, graph: Graph) -> None:
     done = cli("rm", graph.summary[:12], "--dry-run", "--store", store.root)
     bytes_ = size(store.path("compare", graph.summary))
     assert done.code == 0 and f"compare  {graph.summary[:12]} " in done.out and "summary" in done.out
-    assert f"1 artifacts, {bytes_ / 1e6:.2f} MB, would go" in done.out and files(store) == before
+    assert f"1 artifact ({size_in_words(bytes_)}) would be deleted" in done.out and files(store) == before
 
 
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("n\n", 1), ("\n", 1)])
 def test_rm_asks_at_a_terminal(cli: Cli, store: Store, graph: Graph, terminal: Any, answer: str, code: int) -> None:
     terminal(answer)
     done = cli("rm", graph.summary, "--store", store.root)
-    assert done.code == code and ("nothing was removed" in done.out) == bool(code)
+    assert done.code == code and ("nothing was deleted" in done.out) == bool(code)
     assert store.has("compare", graph.summary) == bool(code)
 
 
 def test_rm_does_not_ask_where_nobody_answers(cli: Cli, store: Store, graph: Graph) -> None:
     done = cli("rm", graph.summary, "--store", store.root)
-    assert done.code == 2 and "nothing is removed unasked" in done.err and "--yes, or --dry-run" in done.err
+    assert done.code == 2 and "nothing is deleted without a confirmation" in done.err and "--yes, or --dry-run" in done.err
     assert store.has("compare", graph.summary)
 
 
 def test_rm_of_an_unknown_ref(cli: Cli, empty: Store) -> None:
     done = cli("rm", "feedbeef", "--yes", "--store", empty.root)
-    assert done.code == 2 and "'feedbeef' names no artifact of the store" in done.err
+    assert done.code == 2 and "no artifact in this store matches 'feedbeef'" in done.err
 
 
 def test_rm_refuses_what_is_being_worked_on(cli: Cli, store: Store, graph: Graph) -> None:

@@ -114,7 +114,7 @@ def test_synflow_is_for_images(study: Study, file: Path, cli: Cli, tmp_path: Pat
 def test_tickets_can_be_looked_at(study: Study, cli: Cli) -> None:
     store, graph, _ = study
     key, other = graph.chains["real", 0][2], graph.chains["swapped", 0][2]
-    shown = cli("show", key, "--store", store.root)
+    shown = cli("show", key, "--json", "--store", store.root)
     assert shown.code == 0 and '"label": "real seed 0 level 2"' in shown.out and '"weights": "' in shown.out
     listed = cli("ls", "prune", "--store", store.root)
     assert listed.code == 0 and "real_on_other seed 0 level 2" in listed.out

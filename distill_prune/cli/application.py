@@ -5,7 +5,19 @@ from __future__ import annotations
 import gc
 from collections.abc import Sequence
 
-from distill_prune.cli import catalog, cite, exchange, housekeeping, new, planning, runs, stores, watching  # noqa: F401
+from distill_prune.cli import (  # noqa: F401
+    catalog,
+    cite,
+    exchange,
+    housekeeping,
+    listing,
+    new,
+    planning,
+    runs,
+    showing,
+    stores,
+    watching,
+)
 from distill_prune.cli.options import USUAL, app, in_front
 from distill_prune.run.printed import quiet_libraries
 

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distill_prune.cli.columns import Column, table, width
 from distill_prune.cli.options import AsJson, RefArg, Sets, StoreDir, app, open_graph, open_store
 from distill_prune.errors import ConfigError, StoreError, UserError
+from distill_prune.terminal import size
 
 if TYPE_CHECKING:
     from distill_prune.store.archive import Index
@@ -20,71 +22,86 @@ if TYPE_CHECKING:
     from distill_prune.store.store import Ref, Store
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="do not ask")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would go, and leave it")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="list what would be deleted, and leave it")]
 
 
 def _agreed(question: str, *, ask: bool = True) -> None:
     """Go on only where a person at a terminal says so."""
     if not ask or not sys.stdin.isatty():
-        raise UserError("nothing is removed unasked", fix="--yes, or --dry-run to see what would go")
+        raise UserError("nothing is deleted without a confirmation", fix="--yes, or --dry-run to see what would be deleted")
     if not typer.confirm(question):
-        print("nothing was removed")
+        print("nothing was deleted")
         raise typer.Exit(1)
 
 
-def _megabytes(count: int) -> str:
-    return f"{count / 1e6:.2f} MB"
-
-
-def _line(item: Item) -> str:
-    name = f"{item.ref.stage:8} {item.ref.key[:12]}" if item.ref else item.path.name[:21]
-    return f"{item.kind:10} {name:21} {_megabytes(item.bytes):>12}  {item.label}".rstrip()
-
-
-def _listing(items: Sequence[Item]) -> None:
+def _listing(items: Sequence[Item], store: Store) -> None:
     """One line an item, but for locks, which are many and empty."""
-    for item in items:
-        if item.kind != "lock":
-            print(_line(item))
+    from distill_prune.store.studies import paths_by_key
+
+    paths, _ = paths_by_key(store.root)
+    heads = (
+        Column("kind"),
+        Column("stage", last=1),
+        Column("key"),
+        Column("size", right=True),
+        Column("path", shrinks=16),
+        Column("about", shrinks=16, last=2),
+    )
+    rows = [
+        (
+            item.kind,
+            item.ref.stage if item.ref else "",
+            item.ref.key[:12] if item.ref else item.path.name[:21],
+            size(item.bytes),
+            paths.get(item.ref.key, [""])[0] if item.ref else "",
+            item.label,
+        )
+        for item in items
+        if item.kind != "lock"
+    ]
+    for line in table(heads, rows, width()) if rows else ():
+        print(line)
     if locks := sum(item.kind == "lock" for item in items):
-        print(f"{locks} locks that nobody holds")
+        print(f"unused lock files: {locks:,}")
 
 
-def _total(items: Sequence[Item]) -> str:
-    return _megabytes(sum(item.bytes for item in items))
+def _total(items: Sequence[Item], what: str) -> str:
+    """How many they are, and their size: 1,053 items (29 MB)."""
+    return f"{len(items):,} {what}{'s' * (len(items) != 1)} ({size(sum(item.bytes for item in items))})"
 
 
 @app.command()
 def rm(
-    refs: Annotated[list[str], typer.Argument(metavar="REF...", help="beginnings of keys, or names")],
-    dependents: Annotated[bool, typer.Option("--with-dependents", help="what was made from them, too")] = False,
+    refs: Annotated[list[str], typer.Argument(metavar="REF...", help="paths, beginnings of keys, or names")],
+    dependents: Annotated[bool, typer.Option("--with-dependents", help="and all that was made from them")] = False,
     yes: Yes = False,
     dry_run: DryRun = False,
     folder: StoreDir = None,
 ) -> None:
-    """Remove artifacts, and the names that stand on them.
+    """Delete artifacts, and their names.
 
-    Example:  distill-prune rm 3fa9c1 --dry-run
+    Example:  distill-prune rm digits/synthetic/0/3 --with-dependents --dry-run
     """
     from distill_prune.store.housekeeping import removable, remove_all
 
     store = open_store(folder)
     items = removable(store, [store.find(r) for r in refs], with_dependents=dependents)
-    _listing(items)
+    _listing(items, store)
+    total = _total(items, "artifact")
     if dry_run:
-        print(f"{len(items)} artifacts, {_total(items)}, would go")
+        print(f"{total} would be deleted")
         return
     if not yes:
-        _agreed(f"remove {len(items)} artifacts, {_total(items)}?")
+        _agreed(f"delete {total}?")
     remove_all(store, items)
-    print(f"{len(items)} artifacts, {_total(items)}, removed")
+    print(f"{total} deleted")
 
 
 @app.command()
 def gc(
     keep: Annotated[
         list[str] | None,
-        typer.Option("--keep", metavar="PIPELINE", help="remove artifacts that no kept pipeline needs; several times"),
+        typer.Option("--keep", metavar="PIPELINE", help="delete artifacts that no kept pipeline needs; several times"),
     ] = None,
     sets: Sets = None,
     only: Annotated[
@@ -95,8 +112,8 @@ def gc(
     folder: StoreDir = None,
     json: AsJson = False,
 ) -> None:
-    """Remove what dead runs left: unfinished work, damaged artifacts, half-written files, locks. With --keep, also artifacts
-    that no kept pipeline needs, that have no name, and that nothing of those was made from.
+    """Delete what dead runs left: unfinished work, damaged artifacts, half-written files, paths of deleted studies, unused
+    lock files. With --keep, also artifacts that no kept pipeline needs; what has a name stays, with all it was made from.
 
     Example:  distill-prune gc --keep digits.yaml --only retrain --dry-run
     """
@@ -115,18 +132,18 @@ def gc(
     if not json:
         for name, keys in kept.items():
             there = {r.key for r in store.all()} & keys
-            print(f"kept for {name}: {len(there)} artifacts of the store")
-        _listing(items)
+            print(f"kept for {name}: {len(there):,} artifacts of the store")
+        _listing(items, store)
     if items and not dry_run and not yes:
-        _agreed(f"remove {len(items)} things, {_total(items)}?", ask=not json)
+        _agreed(f"delete {_total(items, 'item')}?", ask=not json)
     left = [] if dry_run else remove(store, items)
     gone = [i for i in items if i not in left]
     if json:
         print(json_.dumps({"removed": _records(gone, store), "busy": _records(left, store), "dry_run": dry_run}))
         return
     for item in left:
-        print(f"left, for somebody works on it now: {item.path.name}")
-    print(f"{len(gone)} things, {_total(gone)}, {'would go' if dry_run else 'removed'}")
+        print(f"not deleted, another process works on it now: {item.path.name}")
+    print(f"{_total(gone, 'item')} {'would be deleted' if dry_run else 'deleted'}")
 
 
 def _records(items: Iterable[Item], store: Store) -> list[dict[str, object]]:
@@ -183,7 +200,7 @@ def pack(
     if json:
         print(json_.dumps({"file": str(out), "sha256": sha, **index.model_dump(mode="json")}))
         return
-    print(f"{out}: {count} artifacts, {_megabytes(total)}, sha256 {sha}")
+    print(f"{out}: {count} artifacts, {size(total)}, sha256 {sha}")
     if index.missing:
         print(f"not in the store, so left out: {len(index.missing)} artifacts ({', '.join(index.missing[:3])} ...)")
 

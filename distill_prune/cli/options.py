@@ -68,7 +68,9 @@ Workers = Annotated[
 ]
 Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="where the report goes")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
-RefArg = Annotated[str, typer.Argument(metavar="REF", help="the beginning of a key, or a name given by `tag`")]
+RefArg = Annotated[
+    str, typer.Argument(metavar="REF", help="a path such as digits/synthetic/0/3, the beginning of a key, or a name")
+]
 Plugins = Annotated[
     list[str] | None,
     typer.Option(

@@ -24,11 +24,13 @@ from distill_prune.cli.options import (
     open_graph,
     open_store,
 )
+from distill_prune.letters import printable
 
 if TYPE_CHECKING:
     from distill_prune.plan.nodes import Graph
     from distill_prune.run.profile import Profile
     from distill_prune.store.store import Store
+    from distill_prune.store.studies import Origin
 
 ProfileOption = Annotated[
     bool,
@@ -57,20 +59,24 @@ def _run(
     from distill_prune.run.profile import Profile
     from distill_prune.store.leases import kept
     from distill_prune.study.conclusion import conclusion, metrics
+    from distill_prune.study.shelf import full_paths, origin_of, shelve
     from distill_prune.terminal import columns, duration, spent
 
     store = open_store(folder, create=True)
     name, graph = open_graph(pipeline, sets, store)
+    of = origin_of(pipeline, sets or (), store)
     profile = Profile() if profiled else None
     with kept(store, graph.keys()):  # what was made is read here: another process must not remove it between
+        study = shelve(store, name, of, graph, reports=until == "compare" and out is None)
         done = execute(graph, store, until, device, executor, workers, json, profile, pipeline, tensorboard)
-        page = _report(pipeline, name, graph, store, out) if until == "compare" else None
+        page = _report(name, study, of, graph, store, out) if until == "compare" else None
         document = conclusion(graph, store) if until == "compare" else None
     trace = _trace(profile, page.parent) if profile and page and profile.parts() else None
     if json:
         keys = [k for k in graph.goals(until) if graph.nodes[k].stage == until]
         more = {} if profile is None else {"profile": [asdict(part) for part in profile.parts()], "trace": trace and str(trace)}
-        print(json_.dumps({**done, "report": str(page) if page else None, "answer": document, "artifacts": keys, **more}))
+        made = {"study": study, "report": str(page) if page else None, "answer": document, "artifacts": keys}
+        print(json_.dumps({**done, **made, **more}))
         return
     if profile is not None:
         print("\n".join([*spent(profile.parts()), *([f"trace: {trace}"] if trace else []), ""]))
@@ -81,9 +87,10 @@ def _run(
         print("\n".join(["", *answer_lines(document, metrics(graph), columns()), ""]))
         print(f"report: {page}")
     else:
+        path_of = full_paths(study, graph)
         for key in graph.goals(until):
             if graph.nodes[key].stage == until:
-                print(f"{until} {key[:12]} {graph.nodes[key].label}")
+                print(f"{until} {key[:12]} {printable(f'{graph.nodes[key].label}  {path_of[key][0]}')}")
 
 
 def _trace(profile: Profile, folder: Path) -> Path:
@@ -95,56 +102,44 @@ def _trace(profile: Profile, folder: Path) -> Path:
     return path
 
 
-def _report(pipeline: str, name: str, graph: Graph, store: Store, out: Path | None) -> Path:
-    """Write the report, unless the one that stands there was made of the very same artifacts by the same code."""
-    from distill_prune.plan.files import origin
+def _report(name: str, study: str, of: Origin, graph: Graph, store: Store, out: Path | None) -> Path:
+    """Write the report, unless the one that stands there was made of the very same artifacts by the same code. `study` is its
+    name in the store, where the page of all reports is written, too."""
     from distill_prune.report import fingerprint, write
+    from distill_prune.report.index import write_index
     from distill_prune.store.disk import make_folder, no_links, replace_json
+    from distill_prune.store.studies import MARK
+    from distill_prune.study.shelf import folder_of
 
-    file = origin(pipeline, store.root)
-    folder = out.expanduser() if out else _folder(store.root / "reports" / name, file)
+    folder = out.expanduser() if out else folder_of(store, study)
     there = sorted(k for k, n in graph.nodes.items() if store.has(n.stage, k))
-    mark, stamp = folder / ".made-of.json", fingerprint(name, graph.pipeline, there)
-    if _is_current(mark, stamp):
+    stamp = fingerprint(name, graph.pipeline, there)
+    if _is_current(folder, stamp):
         return folder / "report.html"
     from distill_prune.study.study import read
 
     if out is None:
-        for inside in ("figures", "tables"):
-            no_links(store.root, folder / inside)
+        for part in ("figures", "tables"):
+            no_links(store.root, folder / part)
             with contextlib.suppress(OSError):  # `write` says what is wrong
-                make_folder(folder / inside)
-    page = write(read(name, graph, store), folder)
+                make_folder(folder / part)
+    content = read(name, graph, store)
+    page = write(content, folder)
     parts = [p for name in ("figures", "tables") for p in sorted((folder / name).glob("*"))]  # not what else lies in -o
     files = [str(p.relative_to(folder)) for p in (page, *parts)]
-    replace_json(mark, {"made_of": stamp, "pipeline": name, "file": file, "files": files})
+    about = {"pipeline": name, "title": content.title, "file": of.file, "variant": of.variant, "sets": [*of.sets]}
+    replace_json(folder / MARK, {"made_of": stamp, **about, "files": files})
+    if out is None:
+        write_index(store.root)
     return page
 
 
-def _folder(usual: Path, file: str) -> Path:
-    """Where the report of a pipeline file goes: the folder of its name, unless that is another file's of this name."""
-    import hashlib
+def _is_current(folder: Path, stamp: str) -> bool:
+    """Whether a report of the given stamp stands in the folder, with all its files."""
+    from distill_prune.store.studies import mark
 
-    first = _mark(usual / ".made-of.json").get("file", file)
-    return usual if first == file else usual.with_name(f"{usual.name}-{hashlib.sha256(ascii(file).encode()).hexdigest()[:6]}")
-
-
-def _is_current(mark: Path, stamp: str) -> bool:
-    """Whether a report of the given stamp stands beside its mark, with all its files."""
-    known = _mark(mark)
-    return known.get("made_of") == stamp and all((mark.parent / file).exists() for file in known.get("files", ["?"]))
-
-
-def _mark(path: Path) -> dict[str, str | list[str]]:
-    """What a report's mark says; nothing where there is none, or it cannot be read."""
-    from pydantic import TypeAdapter
-
-    from distill_prune.store.documents import BadDocument, read
-
-    kind: TypeAdapter[dict[str, str | list[str]]] = TypeAdapter(dict[str, str | list[str]])
-    with contextlib.suppress(OSError, BadDocument):
-        return read(path, kind)
-    return {}
+    known = mark(folder)
+    return known.get("made_of") == stamp and all((folder / file).exists() for file in known.get("files", ["?"]))
 
 
 @app.command()
@@ -204,6 +199,10 @@ def report(pipeline: PipelineArg, sets: Sets = None, folder: StoreDir = None, ou
 
     Example:  distill-prune report digits.yaml -o report
     """
+    from distill_prune.study.shelf import origin_of, shelve
+
     store = open_store(folder)
     name, graph = open_graph(pipeline, sets, store)
-    print(f"report: {_report(pipeline, name, graph, store, out)}")
+    of = origin_of(pipeline, sets or (), store)
+    study = shelve(store, name, of, graph, reports=out is None)
+    print(f"report: {_report(name, study, of, graph, store, out)}")

@@ -20,106 +20,27 @@ from distill_prune.cli.options import (
     execute,
     open_store,
 )
-from distill_prune.errors import ConfigError
+from distill_prune.letters import printable
 
 if TYPE_CHECKING:
     from distill_prune.store.store import Store
 
 
 @app.command()
-def ls(
-    stage: Annotated[
-        str | None, typer.Argument(metavar="STAGE", help="data, experts, distill, prune, retrain or compare")
-    ] = None,
-    folder: StoreDir = None,
-    json: AsJson = False,
-) -> None:
-    """List the artifacts of the store.
-
-    Example:  distill-prune ls distill
-    """
-    from distill_prune.errors import DamagedArtifact, UnreadableArtifact, nearest
-    from distill_prune.store.store import STAGES
-
-    store = open_store(folder)
-    if stage is not None and stage not in STAGES:
-        raise ConfigError(f"unknown stage '{stage}'", expected=nearest(stage, STAGES))
-    names: dict[str, list[str]] = {}
-    for name, key in store.tags().items():
-        names.setdefault(key, []).append(name)
-    rows: list[dict[str, Any]] = []
-    for ref in store.all():
-        if stage not in (None, ref.stage):
-            continue
-        try:
-            m = store.manifest(ref.stage, ref.key)
-            rows.append(
-                {
-                    "stage": ref.stage,
-                    "key": ref.key,
-                    "label": m.label,
-                    "created": m.created,
-                    "bytes": sum(f.size for f in m.files.values()),
-                    "names": names.get(ref.key, []),
-                }
-            )
-        except (DamagedArtifact, UnreadableArtifact) as damage:
-            what = "DAMAGED" if isinstance(damage, DamagedArtifact) else "UNREADABLE"
-            rows.append(
-                {
-                    "stage": ref.stage,
-                    "key": ref.key,
-                    "label": f"{what}: {damage.reason}",
-                    "created": "",
-                    "bytes": 0,
-                    "names": [],
-                }
-            )
-    if json:
-        print(json_.dumps({"artifacts": rows}))
-        return
-    for r in rows:
-        print(
-            f"{r['stage']:8} {r['key'][:12]}  {r['bytes'] / 1e6:9.2f} MB  {r['created'][:16]}  {r['label']}"
-            + (f"  [{', '.join(r['names'])}]" if r["names"] else "")
-        )
-    print(f"{len(rows)} artifacts, {sum(r['bytes'] for r in rows) / 1e6:.1f} MB in {store.root}")
-
-
-@app.command()
-def show(ref: RefArg, folder: StoreDir = None) -> None:
-    """Print an artifact's manifest and numbers as one JSON document.
-
-    Example:  distill-prune show 3fa9c1
-    """
-    store = open_store(folder)
-    target = store.find(ref)
-    print(
-        json_.dumps(
-            {
-                "path": str(store.path(target.stage, target.key)),
-                "manifest": store.check(target.stage, target.key).document(),
-                "numbers": store.numbers(target.stage, target.key),
-            },
-            indent=1,
-        )
-    )
-
-
-@app.command()
 def verify(
     refs: Annotated[list[str] | None, typer.Argument(metavar="[REF]...", help="default: everything")] = None,
     repair: Annotated[
-        bool, typer.Option("--repair", help="move damaged artifacts aside, so that a run makes again what it needs of them")
+        bool, typer.Option("--repair", help="move damaged artifacts aside, so that the next run makes again what it needs")
     ] = False,
     folder: StoreDir = None,
     json: AsJson = False,
 ) -> None:
-    """Compare artifacts with their manifests, byte by byte; exit code 1 where one is damaged and stays.
+    """Compare artifacts with their manifests, byte by byte. The exit code is 1 if an artifact is damaged and not moved aside.
 
     Example:  distill-prune verify --repair
     """
     from distill_prune.errors import DamagedArtifact, UnreadableArtifact
+    from distill_prune.store.studies import paths_by_key
 
     store = open_store(folder)
     chosen = list(dict.fromkeys(store.find(r) for r in refs)) if refs else list(store.all())
@@ -134,19 +55,21 @@ def verify(
     moved = [d for d in damaged if repair and _moved_aside(store, d["stage"], d["key"])]
     left = len(damaged) - len(moved)
     if json:
-        found = {"checked": len(chosen), "damaged": damaged, "unreadable": unreadable, "moved": [d["key"] for d in moved]}
-        print(json_.dumps(found))
+        outcome = {"checked": len(chosen), "damaged": damaged, "unreadable": unreadable, "moved": [d["key"] for d in moved]}
+        print(json_.dumps(outcome))
     else:
+        paths, _ = paths_by_key(store.root)
         for what, those in (("damaged", damaged), ("unreadable", unreadable)):
             for each in those:
-                print(f"{what}: {each['stage']} {each['key']}: {each['reason']}")
+                at = "".join(f" ({path})" for path in paths.get(each["key"], ())[:1])
+                print(printable(f"{what}: {each['stage']} {each['key']}: {each['reason']}{at}"))
         summary = f"{len(chosen)} checked, {len(damaged)} damaged"
         if unreadable:
             summary += f", {len(unreadable)} not shared by their owners"
         if moved:
-            summary += f", {len(moved)} moved to {store.root / '.damaged'}; `run` makes again what it needs of them"
+            summary += f", {len(moved)} moved to {store.root / '.damaged'}; the next run makes again what it needs"
         elif damaged and not repair:
-            summary += "; `run` makes those again that it reads, and with --repair all that a pipeline needs"
+            summary += "; the next run makes again those that it reads; after --repair, all that it needs"
         elif damaged:
             summary += "; another process works on them"
         print(summary)
@@ -166,7 +89,7 @@ def _moved_aside(store: Store, stage: str, key: str) -> bool:
 def tag(ref: RefArg, name: Annotated[str, typer.Argument(metavar="NAME")], folder: StoreDir = None) -> None:
     """Give an artifact a name, by which pipelines and commands find it.
 
-    Example:  distill-prune tag 3fa9c1 digits-5ipc
+    Example:  distill-prune tag digits/set/synthetic digits-5ipc
     """
     target = open_store(folder).tag(ref, name)
     print(f"{name} -> {target.stage} {target.key[:12]}")

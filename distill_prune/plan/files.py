@@ -14,6 +14,9 @@ from distill_prune.limits import PIPELINE_BYTES
 from distill_prune.plan.plain import parse_yaml
 from distill_prune.settings import Json
 
+SHIPPED = "shipped"
+"""The origin of a pipeline that ships with the package."""
+
 
 def _shipped() -> list[Path]:
     here = Path(__file__).resolve().parent.parent
@@ -44,9 +47,9 @@ def find_pipeline(name: str) -> Path:
 
 
 def origin(name: str, store: Path) -> str:
-    """Which file PIPELINE names, for a report to remember: `shipped`, or its path from the store: both may be moved."""
+    """Which file PIPELINE names, for a report to remember: `SHIPPED`, or its path from the store: both may be moved."""
     path = find_pipeline(name).resolve()
-    return "shipped" if path.parent in _shipped() else os.path.relpath(path, store.resolve())
+    return SHIPPED if path.parent in _shipped() else os.path.relpath(path, store.resolve())
 
 
 def _read(path: Path) -> dict[str, Json]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,17 +33,21 @@ class Sheet:
 
 
 def sheet(study: Study) -> Sheet | None:
-    """The first images of every class, a row a class; None where the study has no synthetic set.
+    """The sheet of the set that is shown; None where the study has no synthetic set."""
+    if study.synthetic is None or len(study.synthetic) == 0:
+        return None
+    return contact_sheet(study.synthetic, study.synthetic_labels, study.classes)
+
+
+def contact_sheet(images: np.ndarray[Any, Any], hard: Sequence[int], classes: Sequence[str]) -> Sheet:
+    """The first images of every class, a row a class: 8-bit `images` (N, H, W) or (N, H, W, 3) with the class of each.
 
     Classes beyond the first hundred and images beyond the tenth of a class are left out.
     """
-    images = study.synthetic
-    if images is None or len(images) == 0:
-        return None
     from PIL import Image
 
-    labels = np.asarray(study.synthetic_labels)
-    present = [int(c) for c in dict.fromkeys(sorted(study.synthetic_labels))][:_CLASSES]
+    labels = np.asarray(hard)
+    present = [int(c) for c in dict.fromkeys(sorted(hard))][:_CLASSES]
     columns = min(max(int((labels == c).sum()) for c in present), _PER_CLASS)
     # Few columns leave the page empty to the right: then classes lie side by side instead of below one another.
     across = max(1, 10 // columns) if columns < 6 else 1
@@ -59,7 +64,7 @@ def sheet(study: Study) -> Sheet | None:
             canvas[y : y + big.shape[0], x : x + big.shape[1]] = big
     out = io.BytesIO()
     Image.fromarray(canvas).save(out, format="png", optimize=False)
-    names = [study.classes[c] if c < len(study.classes) else str(c) for c in present]
+    names = [classes[c] if c < len(classes) else str(c) for c in present]
     order = "one row for each class" if across == 1 else f"{across} classes in a row"
-    alt = f"{len(images)} synthetic images of {len(set(study.synthetic_labels))} classes, {order}: {', '.join(names)}."
+    alt = f"{len(images)} synthetic images of {len(set(hard))} classes, {order}: {', '.join(names)}."
     return Sheet(out.getvalue(), canvas.shape[1], canvas.shape[0], names, columns, len(images), alt)

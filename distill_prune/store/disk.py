@@ -34,14 +34,23 @@ def write_json(path: Path, value: object) -> None:
     Raises:
         FileExistsError: something stands at `path`.
     """
-    write_new(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+    write_new(path, _json(value))
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, indent=1, allow_nan=False) + "\n").encode()
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """A file in place of the one at `path`, in one step: it holds the old content or the new one, whatever dies meanwhile."""
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    write_new(aside, content)
+    aside.replace(path)
 
 
 def replace_json(path: Path, value: object) -> None:
-    """The same, replacing `path` in one step: it holds the old value or the new one, whatever dies meanwhile."""
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    write_json(aside, value)
-    aside.replace(path)
+    """The same for a file of JSON."""
+    replace_file(path, _json(value))
 
 
 def replace_passing(path: Path, text: str) -> None:

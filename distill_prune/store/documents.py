@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import Field, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from distill_prune.errors import DataError
 from distill_prune.limits import DOCUMENT_BYTES
@@ -66,6 +67,36 @@ def read(path: Path, kind: TypeAdapter[T]) -> T:
     """
     try:
         return kind.validate_python(parse(content(path)), strict=True)
+    except ValidationError as problem:
+        raise BadDocument(reason(problem)) from problem
+
+
+class _Tensor(TypedDict):
+    dtype: str
+    shape: list[int]
+
+
+_HEADER = TypeAdapter(dict[str, _Tensor])
+
+
+def shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors of a safetensors file, by its header alone: 8 bytes of length, and a JSON object.
+
+    Raises:
+        BadDocument: it has no such header within the bounds.
+        OSError: the file cannot be read, or is not there.
+    """
+    try:
+        with opened(path) as file:
+            length = int.from_bytes(file.read(8), "little")
+            if length > DOCUMENT_BYTES:
+                raise BadDocument(f"a header of {length} bytes, more than {DOCUMENT_BYTES}")
+            header = parse(file.read(length))
+        if isinstance(header, dict):
+            header.pop("__metadata__", None)
+        return {name: tuple(tensor["shape"]) for name, tensor in _HEADER.validate_python(header, strict=True).items()}
+    except DataError as problem:
+        raise BadDocument("not a plain file") from problem
     except ValidationError as problem:
         raise BadDocument(reason(problem)) from problem
 

@@ -18,6 +18,7 @@ from distill_prune.store.disk import flush_folder, make_folder, not_written
 from distill_prune.store.leases import busy, leased
 from distill_prune.store.names import TAGS, renaming
 from distill_prune.store.store import Ref, Store
+from distill_prune.store.studies import REPORTS, STUDIES, forget, forgotten
 
 LEFT_SECONDS = 3600.0
 """Half-written files without a lock count as left behind after this time without a change."""
@@ -32,6 +33,7 @@ class Item:
     - `damaged`: an artifact that was moved to `.damaged/`
     - `log`: what was said, or the losses, of an artifact that is not there
     - `lock`: an unused lock file
+    - `paths`: the paths of a study of which the store has nothing, or that cannot be read
     - `file`: a half-written file
     """
 
@@ -75,6 +77,10 @@ class Lineage:
     def after(self, keys: Iterable[str]) -> set[str]:
         """`keys` and all their descendants in the store."""
         return _closure(keys, self._used_by)
+
+    def used_by(self, key: str) -> set[str]:
+        """What was computed from an artifact itself."""
+        return self._used_by.get(key, set())
 
     def last_first(self, keys: Iterable[str]) -> list[Ref]:
         """The artifacts in an order of removal: each before its ancestors, which have fewer ancestors themselves."""
@@ -127,7 +133,7 @@ def _busy_error(item: Item, why: str = "is being worked on by another process") 
 
 def litter(store: Store, spared: Collection[str] = ()) -> list[Item]:
     """What dead runs left: unfinished work without a process, and logs of what is not there, unless its key is `spared`;
-    damaged artifacts; half-written files; unused lock files."""
+    damaged artifacts; half-written files; paths of studies that are gone; unused lock files."""
     items = [
         Item("unfinished", path, size(path), label="resumes where its run was stopped" if _saved(path) else "")
         for path in _inside(store.root / ".work")
@@ -143,11 +149,16 @@ def litter(store: Store, spared: Collection[str] = ()) -> list[Item]:
     now = time.time()
     items += [Item("file", p, size(p)) for p in _half_written(store.root) if now - _touched(p) > LEFT_SECONDS]
     theirs = {p.path.name for p in items if p.kind == "unfinished"}
-    leased(store)  # what dead runs have left of their leases goes with this
+    items += [Item("paths", p, size(p)) for p in forgotten(store.root, _alive(store))]  # leases of dead runs go with this
     for path in _inside(store.root / ".locks"):
         if path.name not in theirs and not busy(store, path.name):
             items.append(Item("lock", path, size(path)))
     return items
+
+
+def _alive(store: Store) -> set[str]:
+    """Keys of artifacts that are there, and of those that live runs make."""
+    return {r.key for r in store.all()} | leased(store)
 
 
 def _inside(folder: Path) -> list[Path]:
@@ -163,7 +174,9 @@ def _half_written(root: Path) -> Iterator[Path]:
     for name in (TAGS, "fingerprints.json"):
         yield from root.glob(f".{name}.*")
     yield from (root / ".runs").glob(".status-*.json.*")
-    for report in _inside(root / "reports"):
+    yield from (p for p in root.glob(f"{STUDIES}/.*.json.*") if p.suffix != ".json")
+    yield from root.glob(f"{REPORTS}/.index.html.*")
+    for report in _inside(root / REPORTS):
         yield from report.glob(".report-*")
         yield from report.glob("..made-of.json.*")
         yield from report.glob(".pipeline.yaml.*")
@@ -220,6 +233,9 @@ def _remove(store: Store, item: Item) -> bool:
 def _removed(store: Store, item: Item) -> bool:
     if item.kind in ("damaged", "file"):
         _delete(item.path)
+        return True
+    if item.kind == "paths":
+        forget(store.root, item.path, _alive(store))
         return True
     key = item.ref.key if item.ref else logs.key_of(item.path) if item.kind == "log" else item.path.name
     with store.lock(key) as mine:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from distill_prune.errors import DamagedArtifact, StoreError, forbidden, nearest, system_error
+from distill_prune.errors import DamagedArtifact, StoreError, forbidden, system_error
 from distill_prune.settings import digest
 from distill_prune.store import documents
 from distill_prune.store.damage import as_damage, compare
@@ -29,6 +29,7 @@ from distill_prune.store.disk import flush_folder, make_folder, moved_aside, no_
 from distill_prune.store.locks import locked
 from distill_prune.store.manifest import MANIFEST, NUMBERS, TENSORS, Manifest, Provenance
 from distill_prune.store.names import is_name, names, renaming
+from distill_prune.store.studies import key_at, unmatched
 
 if TYPE_CHECKING:
     from distill_prune.artifacts import Parts, Trajectory
@@ -313,24 +314,20 @@ class Store:
         return target
 
     def find(self, ref: str) -> Ref:
-        """The artifact with this name, or whose key begins with `ref`.
+        """The artifact with this name, or whose key begins with `ref`, or that stands at this path of a study.
 
         Raises:
             StoreError: no artifact matches, or several do.
         """
         tags = self.tags()
-        prefix = tags.get(ref, ref)
+        prefix = key_at(self.root, ref) if "/" in ref else tags.get(ref, ref)
         matches = [r for r in self.all() if r.key.startswith(prefix)] if len(prefix) >= 4 else []
         if len(matches) == 1:
             return matches[0]
         if matches:
             raise StoreError(
-                f"'{ref}' stands for {len(matches)} artifacts of '{self.root}'",
+                f"'{ref}' matches {len(matches)} artifacts in this store",
                 got=", ".join(f"{r.stage}/{r.key[:12]}" for r in matches[:5]),
                 fix="more digits of the key",
             )
-        raise StoreError(
-            f"'{ref}' names no artifact of the store '{self.root}'",
-            expected="a name, or at least 4 digits of a key" + (f"; {nearest(ref, tags)}" if tags else ""),
-            fix="`distill-prune ls` lists them",
-        )
+        raise unmatched(self.root, ref, tags, prefix)

@@ -214,8 +214,13 @@ def _synthetic(graph: Graph, store: Store, numbers: Numbers) -> _Shown:
     course = _course(measured.numbers(store, "distill", key).get("record"))
     if synthetic.transform.kind == "text":
         return _Shown(samples=_samples(synthetic), course=course)
+    return _Shown(eight_bit(synthetic), synthetic.hard.tolist(), course=course)
+
+
+def eight_bit(synthetic: SyntheticSet) -> np.ndarray[Any, Any]:
+    """The pixels of a set's images, (N, H, W) where they are gray, else (N, H, W, C), as 8 bits."""
     pixels = (synthetic.transform.invert(synthetic.images).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    return _Shown(pixels[..., 0] if pixels.shape[-1] == 1 else pixels, synthetic.hard.tolist(), course=course)
+    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
 
 
 class _Course(Settings):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +22,24 @@ def duration(seconds: float) -> str:
     if s < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{s} s"
     return f"{s // 60} min {s % 60} s" if s < 3600 else f"{s // 3600} h {s % 3600 // 60} min"
+
+
+def size(count: int) -> str:
+    """Bytes in the units that people use, powers of a thousand: 312 B, 1.2 kB, 29 MB."""
+    number, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if number < 999.5:
+            break
+        number, unit = number / 1000, larger
+    return f"{number:.1f} {unit}" if unit != "B" and number < 9.95 else f"{number:.0f} {unit}"
+
+
+def moment(created: str) -> str:
+    """A time in ISO 8601 as the clock here showed it: 2026-11-29 13:25. Other text as it is."""
+    try:
+        return f"{datetime.fromisoformat(created).astimezone():%Y-%m-%d %H:%M}"
+    except (ValueError, OverflowError):
+        return created
 
 
 def spent(parts: Sequence[Part]) -> list[str]:
