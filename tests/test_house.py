@@ -38,7 +38,7 @@ FLOORS = (
     {"recipe"},
     {"data", "models"},
     {"store"},
-    {"artifacts", "entries"},
+    {"artifacts", "entries", "checkpoints"},
     {"tree", "rng", "progress", "table", "argument", "fingerprints", "objective", "vision"},
     {"settings"},
     {"duration", "compiled", "outside"},
