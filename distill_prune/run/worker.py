@@ -57,6 +57,7 @@ VERSIONED = (
     "safetensors",
     "transformers",
     "tokenizers",
+    "timm",
 )
 
 
