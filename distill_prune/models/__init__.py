@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from distill_prune.errors import ConfigError, UserError
 from distill_prune.fingerprints import Remembered
+from distill_prune.models.classes import entry_of
 from distill_prune.rng import seed_of, seeded
 from distill_prune.settings import Entry, digest
 from distill_prune.table import EntryModule, Table
@@ -52,6 +53,7 @@ MODELS: Table[Network] = Table(
         "torchvision": "distill_prune.models.torchvision",
         "timm": "distill_prune.models.timm",
     },
+    adapt=entry_of,
 )
 
 
