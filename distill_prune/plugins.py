@@ -4,6 +4,10 @@ A plugin says what it brings, by table and name, as the module that is the entry
 
     DISTILL_PRUNE = {"models": {"my_net": "my_module"}}
 
+or, of a network, as its class:
+
+    DISTILL_PRUNE = {"models": {"my_net": MyNet}}
+
 An installed package may announce the same as entry points, which need no loading (see `table`). Nothing that a pipeline
 file says leads to an import: a file names entries, never modules.
 """
@@ -71,14 +75,33 @@ def _brought(plugin: ModuleType) -> dict[str, dict[str, str]]:
         raise UserError(f"{what} does not say what it brings", fix=f"a line like {_EXAMPLE}")
     tables = brings.values() if isinstance(brings, Mapping) else ()
     pairs = [(n, m) for entries in tables for n, m in entries.items()] if all(isinstance(e, Mapping) for e in tables) else []
-    if not pairs or not all(isinstance(part, str) and part for pair in pairs for part in pair):
+    if not pairs or not all(isinstance(n, str) and n and ((m and isinstance(m, str)) or isinstance(m, type)) for n, m in pairs):
         raise UserError(f"{what} does not say clearly what it brings", got=f"DISTILL_PRUNE = {brings!r}", expected=_EXAMPLE)
     for table, entries in brings.items():
         if table not in TABLES:
             raise UserError(f"{what} brings entries of no table", got=f"'{table}'", expected=nearest(str(table), TABLES))
         if (name := _RESERVED.get(table)) in entries:
             raise UserError(f"{what}: {table} cannot be called '{name}'", fix="another name")
-    return {table: dict(entries) for table, entries in brings.items()}
+    return {table: {n: _place(table, n, m, what) for n, m in entries.items()} for table, entries in brings.items()}
+
+
+def _place(table: str, name: str, entry: str | type, what: str) -> str:
+    """Where an entry is: its module, or its class as `module:class`.
+
+    Raises:
+        UserError: it is a class, and the table takes none, or not this one.
+    """
+    if isinstance(entry, str):
+        return entry
+    adapt = table_of(table).adapt
+    if adapt is None or "<locals>" in entry.__qualname__:
+        raise UserError(
+            f"{what}: '{name}' of {table} cannot be this class",
+            got=f"{entry.__module__}.{entry.__qualname__}",
+            expected="the name of a module" if adapt is None else "a class at the top of a module",
+        )
+    adapt(entry, name)  # made here: its source is hashed while it is what was imported
+    return f"{entry.__module__}:{entry.__qualname__}"
 
 
 def register(entries: Mapping[str, Mapping[str, str]]) -> None:

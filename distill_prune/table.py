@@ -60,6 +60,8 @@ class Table(Mapping[str, E]):
         entries: The modules of the package's own entries, by name.
         check: Looks further at somebody else's entry, which has all that the protocol requires; the second argument names
             the entry. It raises a ConfigError.
+        adapt: Makes an entry of a name from what somebody else's module has in place of one, such as a class. It raises a
+            ConfigError. A table without it takes modules alone.
     """
 
     def __init__(
@@ -69,8 +71,9 @@ class Table(Mapping[str, E]):
         protocol: type,
         entries: Mapping[str, str],
         check: Callable[[E, str], None] | None = None,
+        adapt: Callable[[object, str], EntryModule] | None = None,
     ) -> None:
-        self.kind, self.group, self._entries, self._check = kind, group, dict(entries), check
+        self.kind, self.group, self._entries, self._check, self.adapt = kind, group, dict(entries), check, adapt
         self._registered: dict[str, str] = {}
         self._checked: set[EntryModule] = set()
         declared = inspect.get_annotations(protocol)
@@ -89,7 +92,8 @@ class Table(Mapping[str, E]):
         return dict(self._registered)
 
     def register(self, name: str, module: str) -> None:
-        """Add a plugin's entry; it is imported on use. An installed one of the same name stands back.
+        """Add a plugin's entry, `module`, or what a module has, `module:name`; it is imported on use. An installed one of the
+        same name stands back.
 
         Raises:
             UserError: the name is taken.
@@ -120,9 +124,9 @@ class Table(Mapping[str, E]):
         if len(points) > 1:
             raise ConfigError(f"two installed packages bring a {self.kind} '{name}'", got=" and ".join(sorted(points)))
         point = next(iter(points.values()))
-        if point.attr:
+        if point.attr and self.adapt is None:
             raise ConfigError(f"the entry point of {self.kind} '{name}'", got=point.value, expected=f"a module: {point.module}")
-        return self._foreign(name, point.module)
+        return self._foreign(name, point.value)
 
     def _installed(self) -> Mapping[str, list[EntryPoint]]:
         return installed().get(self.group, {})
@@ -132,10 +136,13 @@ class Table(Mapping[str, E]):
             vars(module).setdefault(name, default)
         return cast(E, module)
 
-    def _foreign(self, name: str, module: str) -> E:
-        """The module of somebody else's entry, looked at as far as errors later on would not name it."""
+    def _foreign(self, name: str, place: str) -> E:
+        """Somebody else's entry, at `module` or `module:name`, looked at as far as errors later on would not name it."""
+        module, _, inside = place.partition(":")
         what = f"the {self.kind} '{name}' of module '{module}'"
         entry = imported(module, what)
+        if inside and self.adapt is not None:
+            entry = cast(ModuleType, self.adapt(member(entry, inside, what), name))
         lacks = [required for required in self.required if not hasattr(entry, required)]
         if lacks:
             raise ConfigError(f"{what} lacks {', '.join(lacks)}", got=entry.__file__, fix="see docs/extending.md")
@@ -166,6 +173,21 @@ class Table(Mapping[str, E]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._entries or name in self._registered or name in self._installed()
+
+
+def member(module: ModuleType, name: str, what: str) -> object:
+    """What a module has by a name, with points where it stands in a class; `what` names it in messages.
+
+    Raises:
+        ConfigError: nothing.
+    """
+    value: object = module
+    try:
+        for part in name.split("."):
+            value = getattr(value, part)
+    except AttributeError:
+        raise ConfigError(f"{what} is not there", got=f"no '{name}' in '{module.__file__}'") from None
+    return value
 
 
 def imported(module: str, what: str) -> ModuleType:

@@ -35,3 +35,29 @@ def torchvision() -> ModuleType:
             raise
     _missing_schemas()
     return importlib.import_module("torchvision")
+
+
+@functools.cache
+def classifiers() -> tuple[str, ...]:
+    """The names of torchvision's classification networks.
+
+    Raises:
+        ImportError: torchvision is not installed.
+        RuntimeError: it cannot be imported.
+    """
+    torchvision()
+    models = importlib.import_module("torchvision.models")
+    return tuple(models.list_models(module=models))
+
+
+def classifier(arch: str, classes: int, **more: object) -> torch.nn.Module:
+    """A classification network of torchvision with drawn weights, for images of three channels.
+
+    Raises:
+        ImportError: torchvision is not installed.
+        RuntimeError: it cannot be imported.
+    """
+    torchvision()
+    models = importlib.import_module("torchvision.models")
+    module: torch.nn.Module = models.get_model(arch, weights=None, num_classes=classes, **more)
+    return module

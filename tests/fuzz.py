@@ -19,9 +19,9 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from distill_prune.checkpoints import load, state_dicts
 from distill_prune.data import image_file, npz_file, tsv_file
 from distill_prune.errors import DistillPruneError
-from distill_prune.interop import checkpoints, files
 from distill_prune.limits import Budget
 
 
@@ -47,12 +47,12 @@ def _kinds(folder: Path) -> dict[str, tuple[Path, Callable[[Path], object]]]:
     for name in ("a.png", "a.webp", "a.jpg", "a.bmp"):
         Image.fromarray(x[0]).save(folder / name)
     (folder / "a.tsv.gz").write_bytes(gzip.compress(b"sentence\tlabel\nso it is\t1\n" * 9))
-    tensors, archives = checkpoints.read_tensors, ("plain.npz", "packed.npz")
+    tensors, archives = state_dicts.read_tensors, ("plain.npz", "packed.npz")
     return {
         **{name: (folder / name, _archive) for name in archives},
         **{name: (folder / name, _image) for name in ("a.png", "a.webp", "a.jpg", "a.bmp")},
         **{name: (folder / name, tensors) for name in ("old.pt", "state.safetensors")},
-        "state.pt": (folder / "state.pt", lambda path: (files.load(path), tensors(path))),
+        "state.pt": (folder / "state.pt", lambda path: (load(path), tensors(path))),
         "a.tsv.gz": (folder / "a.tsv.gz", tsv_file.text_of),
     }
 

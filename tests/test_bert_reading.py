@@ -31,7 +31,7 @@ def test_saved_networks_are_read_bit_by_bit(directory, tmp_path, kind):
     saved = getattr(transformers, kind)(transformers.BertConfig(**tiny_bert.CONFIG))
     saved.save_pretrained(tmp_path)
     encoder = saved if kind == "BertModel" else saved.bert
-    found = bert.pretrained(settings_of(tmp_path))
+    found = bert.pretrained(settings_of(tmp_path), {})
     want = {f"bert.{n}": t for n, t in encoder.state_dict().items()}
     assert found.keys() == want.keys() and all(torch.equal(t, want[n]) for n, t in found.items())
 
@@ -43,7 +43,7 @@ def test_old_names_of_norms_and_halves_are_read(directory, tmp_path):
         n.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): t for n, t in held.items()
     }
     save_file({n: t.half() for n, t in old.items()} | {"cls.predictions.bias": torch.zeros(64)}, tmp_path / "model.safetensors")
-    found = bert.pretrained(settings_of(tmp_path))
+    found = bert.pretrained(settings_of(tmp_path), {})
     assert found.keys() == held.keys() and all(torch.equal(t, held[n].half().float()) for n, t in found.items())
     assert {t.dtype for t in found.values()} == {torch.float32}
 
@@ -57,7 +57,7 @@ def test_resolved_settings_need_no_directory(directory, tmp_path):
     assert resolved(later) is later
     assert build_model(later, SHAPE, 3).module(sentences(4)).shape == (1, 3)
     with pytest.raises(DataError, match=r"(?s)begins at pre-trained weights.*`path`"):
-        bert.pretrained(later)
+        bert.pretrained(later, {})
 
 
 def test_hashes_are_remembered(directory):
@@ -111,7 +111,7 @@ def test_a_pooler_is_asked_for_only_where_it_is_read(directory, tmp_path):
     tiny_bert.write(tmp_path)
     held = {n: t for n, t in load_file(directory / "model.safetensors").items() if "pooler" not in n}
     save_file(held, tmp_path / "model.safetensors")
-    assert "bert.pooler.dense.weight" not in bert.pretrained(settings_of(tmp_path, pooling="mean"))
+    assert "bert.pooler.dense.weight" not in bert.pretrained(settings_of(tmp_path, pooling="mean"), {})
     with pytest.raises(DataError, match=r"(?s)lacks a tensor.*pooler\.dense\.weight \(16, 16\).*pooling: mean"):
         settings_of(tmp_path)
 
@@ -122,7 +122,7 @@ def test_weights_are_held_to_their_hash(directory, tmp_path):
     with pytest.raises(
         DataError, match=r"(?s)not the one that model 'bert' names by its weights.*expected: " + settings.weights
     ):
-        bert.pretrained(settings.model_copy(update={"path": str(directory)}))
+        bert.pretrained(settings.model_copy(update={"path": str(directory)}), {})
     with pytest.raises(DataError, match="names by its weights"):
         resolved(bert.Settings(path=str(directory), weights=settings.weights))
     with pytest.raises(DataError, match="names by its config"):

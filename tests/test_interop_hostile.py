@@ -19,9 +19,11 @@ import torch
 from reference_interop_sets import LR, NAMES, NAN, NORMALIZE, PIXELS, POINTER, X, Y, network, read, saved
 from safetensors.torch import save_file
 
+from distill_prune import checkpoints
+from distill_prune.checkpoints import pickles
+from distill_prune.checkpoints.state_dicts import read_tensors
 from distill_prune.errors import ConfigError, DataError, DistillPruneError
-from distill_prune.interop import Origin, files, pickles
-from distill_prune.interop.checkpoints import read_tensors
+from distill_prune.interop import Origin
 from distill_prune.limits import VARIABLE
 
 
@@ -69,10 +71,10 @@ def test_hostile_pickles_are_not_executed(tmp_path: Path) -> None:
 def test_inert_names_execute_nothing(tmp_path: Path) -> None:
     """`numpy.dtype` and `scalar` are read over, and not called."""
     path = saved(tmp_path / "a.pt", [np.float64(3), X])
-    found: Any = files.load(path, inert=("numpy.dtype", "numpy._core.multiarray.scalar"))
+    found: Any = checkpoints.load(path, inert=("numpy.dtype", "numpy._core.multiarray.scalar"))
     assert not isinstance(found[0], np.generic | float) and torch.equal(found[1], X)
     with pytest.raises(DataError, match="calls numpy"):  # the names were inert for that file alone
-        files.load(path)
+        checkpoints.load(path)
 
 
 def test_damaged_files(tmp_path: Path) -> None:
@@ -158,7 +160,7 @@ def forged(path: Path, content: bytes, numbers: bytes = bytes(16), method: int =
 
 def test_the_forger_can_write_what_is_read(tmp_path: Path) -> None:
     path = forged(tmp_path / "a.pt", rebuilt(4, b"K\x04\x85"), np.arange(4, dtype=np.float32).tobytes())
-    assert torch.equal(files.load(path), torch.arange(4.0))  # type: ignore[arg-type]
+    assert torch.equal(checkpoints.load(path), torch.arange(4.0))  # type: ignore[arg-type]
 
 
 TUPLES, LISTS = b"\x80\x02)" + b"\x85" * 10**6 + b".", b"\x80\x02" + b"]" * 10**5 + b"a" * (10**5 - 1) + b"."
@@ -185,63 +187,63 @@ BOMBS = {
 @pytest.mark.parametrize("got", BOMBS)
 def test_pickles_that_would_make_much_of_little(tmp_path: Path, got: str) -> None:
     with pytest.raises(DataError) as caught:
-        files.load(forged(tmp_path / "a.pt", BOMBS[got]))
+        checkpoints.load(forged(tmp_path / "a.pt", BOMBS[got]))
     assert "a.pt' " in str(caught.value) and f"got:      {got}" in str(caught.value)
 
 
 def test_long_pickles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = forged(tmp_path / "a.pt", b"\x80\x02" + b"]" * 1000 + b".")
-    files.load(path)
+    checkpoints.load(path)
     monkeypatch.setattr(pickles, "OPCODES", 1000)
     with pytest.raises(DataError, match="more than 1,000 instructions"):
-        files.load(path)
+        checkpoints.load(path)
 
 
 def test_lists_that_stand_in_each_other(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="deeper than 64 times"):
-        files.load(forged(tmp_path / "a.pt", LISTS))
+        checkpoints.load(forged(tmp_path / "a.pt", LISTS))
 
 
 def test_zip_files_that_torch_does_not_write(tmp_path: Path) -> None:
     good, path = rebuilt(4, b"K\x04\x85"), tmp_path / "a.pt"
     with pytest.raises(DataError, match=r"'a/data.pkl' is compressed, which torch.save does not do"):
-        files.load(forged(path, good, bytes(10**6), zipfile.ZIP_DEFLATED))
+        checkpoints.load(forged(path, good, bytes(10**6), zipfile.ZIP_DEFLATED))
     with pytest.raises(DataError, match=r"without data.pkl"):
         with zipfile.ZipFile(forged(path, good), "a") as archive:
             archive.writestr("b/data.pkl", good)
-        files.load(path)
-    assert files.load(forged(path, good)) is not None
+        checkpoints.load(path)
+    assert checkpoints.load(forged(path, good)) is not None
     content = bytearray(path.read_bytes())
     for place in range(len(content) - 46):  # all members are the first one, with the length of all
         if content[place : place + 4] == b"PK\1\2":
             content[place + 20 : place + 28] = struct.pack("<2L", 300, 300)
     path.write_bytes(content)
     with pytest.raises(DataError, match="members that lie in each other"):
-        files.load(path)
+        checkpoints.load(path)
 
 
 def test_files_of_old_versions(tmp_path: Path) -> None:
     path = tmp_path / "old.pt"
     torch.save({"a": X, "b": X[0]}, path, _use_new_zipfile_serialization=False)
-    found: Any = files.load(path)
+    found: Any = checkpoints.load(path)
     assert torch.equal(found["a"], X) and torch.equal(found["b"], X[0])
     good = path.read_bytes()
     count = b"M" + struct.pack("<H", X.numel())
     assert good.count(count) == 2
     path.write_bytes(good.replace(count, b"J" + struct.pack("<i", 2**31 - 1)))
     with pytest.raises(DataError, match="it claims more numbers than the file holds: 8589934588 bytes"):
-        files.load(path)
+        checkpoints.load(path)
     path.write_bytes(good.replace(pickle.dumps(0x1950A86A20F9469CFC6C, 2), pickle.dumps(3, 2)))
     with pytest.raises(DataError, match=r"no mark of torch.save at the beginning"):
-        files.load(path)
+        checkpoints.load(path)
 
 
 def test_large_files_need_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = saved(tmp_path / "a.pt", torch.zeros(100, 1000))
     save_file({"a": torch.zeros(100, 1000)}, tmp_path / "a.safetensors")
     monkeypatch.setenv(VARIABLE, "700KB")
-    for read_it, needs in ((files.load, "1.6MB"), (read_tensors, "800.1KB")):
-        file = path if read_it is files.load else tmp_path / "a.safetensors"
+    for read_it, needs in ((checkpoints.load, "1.6MB"), (read_tensors, "800.1KB")):
+        file = path if read_it is checkpoints.load else tmp_path / "a.safetensors"
         with pytest.raises(DataError, match=rf"(?s)'{file}' takes too much memory to read.*--max-size {needs}"):
             read_it(file)
         monkeypatch.setenv(VARIABLE, needs)

@@ -137,7 +137,7 @@ def test_weights_without_a_head(tmp_path: Path) -> None:
         resolved(predicting(settings))
     known = resolved(settings)
     with pytest.raises(DataError, match=message):
-        bert.pretrained(predicting(known))  # type: ignore[arg-type]
+        bert.pretrained(predicting(known), {})  # type: ignore[arg-type]
     with pytest.raises(UserError, match="model 'convnet' has no masked-language-model head"):
         predicting(ConvNet())
     with pytest.raises(ConfigError, match=r"(?s)which of its own they are.*2 classes.*64, and no heads"):

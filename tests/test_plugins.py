@@ -148,7 +148,7 @@ def test_installed_entries_are_found_where_nothing_else_is(write: Write, monkeyp
     assert "convnet" in MODELS and MODELS["convnet"].__name__ == "distill_prune.models.convnet" and not asked
     assert "net" in MODELS and "neat" not in MODELS and "net" in set(MODELS) and "net" not in set(CRITERIA)
     assert MODELS["net"].Settings().width == 5 and len(asked) == 1
-    with pytest.raises(ConfigError, match="of model 'part'\n  got:      net:Settings\n  expected: a module: net"):
+    with pytest.raises(ConfigError, match=r"model 'part' is no network\n  got:      <class 'net.Settings'>"):
         MODELS["part"]
     write("other", NET)
     MODELS.register("net", "other")  # the command line goes before what is installed

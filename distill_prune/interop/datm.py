@@ -20,9 +20,10 @@ from typing import Literal
 import torch
 
 from distill_prune.artifacts import SyntheticSet
+from distill_prune.checkpoints import load
 from distill_prune.errors import UserError
 from distill_prune.interop import Export, Origin
-from distill_prune.interop.files import load, member, one, packed, publish_folder
+from distill_prune.interop.files import member, one, packed, publish_folder
 from distill_prune.interop.sets import Content, images_of, outgoing, rate_of, soft_of
 from distill_prune.interop.space import SpaceSettings, transform_of
 from distill_prune.limits import Budget

@@ -22,9 +22,10 @@ from typing import Literal
 from pydantic import Field
 
 from distill_prune.artifacts import SyntheticSet
+from distill_prune.checkpoints import load
 from distill_prune.errors import ConfigError, DataError
 from distill_prune.interop import Export, Origin
-from distill_prune.interop.files import load, one, packed, publish
+from distill_prune.interop.files import one, packed, publish
 from distill_prune.interop.sets import Content, classes_of, images_of, outgoing
 from distill_prune.interop.space import Space, SpaceSettings, transform_of
 

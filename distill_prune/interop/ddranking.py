@@ -23,9 +23,10 @@ from pydantic import Field
 from torch import Tensor
 
 from distill_prune.artifacts import LabelKind, SyntheticSet
+from distill_prune.checkpoints import load, tensor
 from distill_prune.errors import ConfigError, DataError, UserError
 from distill_prune.interop import Export, Origin
-from distill_prune.interop.files import load, member, one, packed, publish_folder, tensor
+from distill_prune.interop.files import member, one, packed, publish_folder
 from distill_prune.interop.sets import Content, class_major, classes_of, images_of, named, outgoing, rate_of, soft_of
 from distill_prune.interop.space import SpaceSettings, transform_of
 from distill_prune.limits import Budget

@@ -20,10 +20,11 @@ from typing import Literal
 from pydantic import Field
 
 from distill_prune.artifacts import SyntheticSet
+from distill_prune.checkpoints import load
 from distill_prune.data.augment import Augment
 from distill_prune.errors import ConfigError, DataError
 from distill_prune.interop import Export, Origin
-from distill_prune.interop.files import load, member, one, packed, publish
+from distill_prune.interop.files import member, one, packed, publish
 from distill_prune.interop.sets import PIXELS, Content, SetSettings, classes_of, images_of, outgoing
 
 KIND = "set"

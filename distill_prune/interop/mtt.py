@@ -22,9 +22,10 @@ from pydantic import Field
 from torch import Tensor
 
 from distill_prune.artifacts import SyntheticSet
+from distill_prune.checkpoints import load, tensor
 from distill_prune.errors import ConfigError, DataError
 from distill_prune.interop import Export, Origin
-from distill_prune.interop.files import load, member, packed, publish_folder, tensor
+from distill_prune.interop.files import member, packed, publish_folder
 from distill_prune.interop.sets import Content, Rate, classes_of, images_of, outgoing
 from distill_prune.interop.space import SpaceSettings, transform_of
 from distill_prune.limits import Budget

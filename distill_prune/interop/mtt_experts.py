@@ -21,9 +21,10 @@ from pydantic import Field
 from torch import Tensor
 
 from distill_prune.artifacts import Trajectory
+from distill_prune.checkpoints import load, tensor
 from distill_prune.errors import ConfigError, DataError, UserError
 from distill_prune.interop import Export, Origin
-from distill_prune.interop.files import load, packed, publish_folder, tensor
+from distill_prune.interop.files import packed, publish_folder
 from distill_prune.limits import Budget
 from distill_prune.settings import Entry
 from distill_prune.tree import clone

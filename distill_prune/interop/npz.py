@@ -21,10 +21,11 @@ import torch
 from pydantic import Field
 
 from distill_prune.artifacts import SyntheticSet
+from distill_prune.checkpoints import present
 from distill_prune.data.npz_file import Archive
 from distill_prune.errors import ConfigError
 from distill_prune.interop import Export, Origin
-from distill_prune.interop.files import one, present, publish
+from distill_prune.interop.files import one, publish
 from distill_prune.interop.sets import PIXELS, Content, Rate, images_of, named, outgoing
 from distill_prune.interop.space import SpaceSettings, transform_of
 

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Literal
 
 from distill_prune.artifacts import Ticket
+from distill_prune.checkpoints.state_dicts import read_tensors
 from distill_prune.errors import DataError, UserError
 from distill_prune.interop import Export, Origin
-from distill_prune.interop.checkpoints import read_tensors, torch_bytes
-from distill_prune.interop.files import member, publish_folder
+from distill_prune.interop.files import member, publish_folder, torch_bytes
 from distill_prune.interop.networks import sparse_network, ticket_of
 from distill_prune.limits import Budget
 from distill_prune.outside import read_json

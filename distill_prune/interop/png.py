@@ -24,10 +24,11 @@ from pydantic import Field
 from torch import Tensor
 
 from distill_prune.artifacts import SyntheticSet
+from distill_prune.checkpoints import present
 from distill_prune.data.image_file import DAMAGE, picture
 from distill_prune.errors import DataError, UserError
 from distill_prune.interop import Export, Origin
-from distill_prune.interop.files import one, present, publish_folder
+from distill_prune.interop.files import one, publish_folder
 from distill_prune.interop.sets import PIXELS, Content, Rate, SetSettings, named, outgoing
 from distill_prune.limits import Budget
 from distill_prune.outside import opened

@@ -15,9 +15,9 @@ from typing import Literal
 from safetensors.torch import save
 
 from distill_prune.artifacts import Ticket
+from distill_prune.checkpoints.state_dicts import SAFE, read_tensors
 from distill_prune.errors import UserError
 from distill_prune.interop import Export, Origin
-from distill_prune.interop.checkpoints import SAFE, read_tensors
 from distill_prune.interop.files import one, publish
 from distill_prune.interop.networks import sparse_network, ticket_of_zeros
 from distill_prune.settings import Entry

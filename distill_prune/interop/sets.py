@@ -12,10 +12,10 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor
 
 from distill_prune.artifacts import LabelKind, SyntheticSet, Transform
+from distill_prune.checkpoints import tensor
 from distill_prune.data.augment import Augment
 from distill_prune.errors import ConfigError, DataError, UserError
 from distill_prune.interop import Export, Origin
-from distill_prune.interop.files import tensor
 from distill_prune.settings import Entry
 
 DSA = "color_crop_cutout_flip_scale_rotate"

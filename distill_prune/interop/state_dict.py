@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from distill_prune.artifacts import Ticket
+from distill_prune.checkpoints.state_dicts import read_tensors
 from distill_prune.interop import Export, Origin
-from distill_prune.interop.checkpoints import read_tensors, torch_bytes
-from distill_prune.interop.files import one, publish
+from distill_prune.interop.files import one, publish, torch_bytes
 from distill_prune.interop.networks import sparse_network, ticket_of_zeros
 from distill_prune.settings import Entry
 

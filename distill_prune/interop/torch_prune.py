@@ -18,10 +18,10 @@ from typing import Literal
 from torch import Tensor
 
 from distill_prune.artifacts import Ticket
+from distill_prune.checkpoints.state_dicts import read_tensors
 from distill_prune.errors import DataError
 from distill_prune.interop import Export, Origin
-from distill_prune.interop.checkpoints import read_tensors, torch_bytes
-from distill_prune.interop.files import one, publish
+from distill_prune.interop.files import one, publish, torch_bytes
 from distill_prune.interop.networks import sparse_network, ticket_of
 from distill_prune.settings import Entry
 

@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from distill_prune.errors import ConfigError, UserError
 from distill_prune.fingerprints import Remembered
+from distill_prune.models.classes import entry_of
 from distill_prune.rng import seed_of, seeded
 from distill_prune.settings import Entry, digest
 from distill_prune.table import EntryModule, Table
@@ -28,8 +29,8 @@ class Network(EntryModule, Protocol):
     """About how long a training step takes on one core, for guesses of a run's length."""
     resolved: Callable[[Entry, Remembered | None], Entry] | None = None
     """Settings that hold all that `build` needs, and what stands for the weights in keys."""
-    pretrained: Callable[[Entry], State] | None = None
-    """The weights by the module's names."""
+    pretrained: Callable[[Entry, State], State] | None = None
+    """The weights by the module's names, for the network whose state is drawn as the second argument is."""
 
     def build(self, settings: Entry, shape: tuple[int, ...], classes: int, /) -> nn.Module:
         """The network. It may say which weights are `prunable`, and which tensors its task's `head`: tuples of names."""
@@ -49,7 +50,10 @@ MODELS: Table[Network] = Table(
         "vgg": "distill_prune.models.vgg",
         "bert": "distill_prune.models.bert",
         "minilm": "distill_prune.models.minilm",
+        "torchvision": "distill_prune.models.torchvision",
+        "timm": "distill_prune.models.timm",
     },
+    adapt=entry_of,
 )
 
 
@@ -72,14 +76,14 @@ def _declared(module: nn.Module, name: str, kind: type[T]) -> tuple[T, ...] | No
 class Model:
     """A network as a function of its state, for inputs of one shape: (C, H, W), of text (2, L).
 
-    `pretrained` gives the weights that training begins at, where they are not drawn.
+    `pretrained` gives the weights that training begins at, where they are not drawn, from a drawn state.
     """
 
     build: Callable[[], nn.Module]
     shape: tuple[int, ...]
     classes: int
     identity: str
-    pretrained: Callable[[], State] = dict
+    pretrained: Callable[[State], State] = dict
 
     @cached_property
     def module(self) -> nn.Module:
@@ -115,7 +119,8 @@ class Model:
 
     def fresh(self, seed: int, *names: str, **parts: int) -> State:
         """The state that training begins at: `drawn`, and where there are pre-trained weights, these in their places."""
-        return {**self.drawn(seed, *names, **parts), **self.pretrained()}
+        drawn = self.drawn(seed, *names, **parts)
+        return {**drawn, **self.pretrained(drawn)}
 
     @cached_property
     def _constants(self) -> dict[torch.device, State]:
@@ -166,14 +171,14 @@ def build_model(settings: Entry, shape: tuple[int, ...], classes: int) -> Model:
     """
     entry = MODELS[settings.name]
     pretrained = entry.pretrained
-    begin = dict if pretrained is None else lambda: pretrained(settings)
+    begin = dict if pretrained is None else lambda drawn: pretrained(settings, drawn)
     identity = digest([settings, list(shape), classes])
     model = Model(lambda: entry.build(settings, shape, classes), tuple(shape), classes, identity, begin)
     try:
         model.module  # noqa: B018  built here, so that a shape that does not fit is refused here
     except (ValueError, RuntimeError) as problem:
         raise ConfigError(
-            f"model '{entry.__name__.rsplit('.', 1)[-1]}' cannot take inputs of shape {tuple(shape)}",
+            f"model '{settings.name}' cannot take inputs of shape {tuple(shape)}",
             got=problem,
             fix="larger images, a smaller depth, or another norm" if len(shape) == 3 else "another network, or shorter text",
         ) from problem

@@ -51,7 +51,7 @@ def resolved(settings: Settings, remembered: Remembered | None = None) -> Settin
     return read(settings, _place(settings), remembered)
 
 
-def pretrained(settings: Settings) -> State:
+def pretrained(settings: Settings, drawn: State) -> State:
     """The encoder's tensors, and of a masked language model the head's, float32, by the network's names.
 
     Raises:

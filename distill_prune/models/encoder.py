@@ -85,9 +85,9 @@ class EncoderSettings(Entry):
         return self
 
 
-def missing(name: str, package: str) -> UserError:
+def missing(name: str, package: str, extra: str = "text") -> UserError:
     """The error of a network whose optional package is not installed."""
-    return UserError(f"model '{name}' needs a package that is missing: {package}: pip install 'distill-prune[text]'")
+    return UserError(f"model '{name}' needs a package that is missing: {package}: pip install 'distill-prune[{extra}]'")
 
 
 def bert_of(name: str) -> ModuleType:

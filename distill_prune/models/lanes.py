@@ -9,7 +9,8 @@
 
 Everything else acts on one channel at a time, or keeps the order of channels when it flattens, and stays as it is: pooling,
 ReLU, means over pixels, sums of residual blocks. The gradient of a sum of the lanes' losses is, lane by lane, the gradient of
-each. What a lane computes does not depend on its neighbours, to the bit where `training.flat` updates the parameters: that is
+each. A network that joins, splits or mixes channels takes them from other lanes: it is refused, for its outputs show it. What a
+lane computes does not depend on its neighbours, to the bit where `training.flat` updates the parameters: that is
 measured (tests/test_lanes.py), for torch promises it nowhere.
 """
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from distill_prune.errors import UserError
 from distill_prune.models import Model
+from distill_prune.rng import stream
 from distill_prune.tree import State
 
 
@@ -159,9 +161,51 @@ def outputs(y: Tensor, lanes: int) -> Tensor:
 
 
 def network(model: Model, states: Sequence[State], device: str | torch.device = "cpu") -> nn.Module:
-    """A laned network of a model at the given states, one a lane."""
+    """A laned network of a model at the given states, one a lane.
+
+    Raises:
+        UserError: a layer has no laned form, or the network does not keep lanes apart.
+    """
+    if model.identity not in _apart:
+        _check_apart(model)
+        _apart.add(model.identity)
     module = laned(model.module, len(states))
     first = next(t for t in states[0].values() if t.is_floating_point())
     module.to(device=device, dtype=first.dtype)
     module.load_state_dict(stacked(states), strict=True)
     return module
+
+
+_apart: set[str] = set()
+"""Identities of the models whose lanes are known to be apart."""
+_FAR = 1e-6
+"""The relative distance of outputs, in float64, that no rounding explains."""
+
+
+def _check_apart(model: Model) -> None:
+    states, draws = [_uneven(model, lane) for lane in range(2)], stream(0, "lanes")
+    x = torch.randn(2, 2, *model.shape, generator=draws, dtype=torch.float64)
+    module = laned(model.module, 2).to(torch.float64).eval()
+    module.load_state_dict(stacked(states), strict=True)
+    with torch.no_grad():
+        alone = torch.stack([model(state, images) for state, images in zip(states, x, strict=True)])
+        try:
+            together = outputs(module(side_by_side(x)), 2)
+        except RuntimeError as problem:  # shapes that do not fit where channels are joined or split
+            far: object = problem
+        else:
+            if together.shape == alone.shape and bool((together - alone).abs().max() <= _FAR * alone.abs().max()):
+                return
+            far = "outputs that depend on the other lanes"
+    raise UserError("the network cannot be trained in lanes: it joins, splits or mixes channels", got=far, fix="lanes: 1")
+
+
+def _uneven(model: Model, lane: int) -> State:
+    """A drawn state in float64, with other numbers wherever all of a tensor's are equal, as those of norms."""
+    state, draws = model.drawn(lane, "lanes"), stream(lane, "lanes", "uneven")
+    for name, tensor in state.items():
+        if tensor.is_floating_point():
+            even = bool((tensor == tensor.flatten()[:1]).all()) if tensor.numel() else False
+            shift = torch.rand(tensor.shape, generator=draws, dtype=torch.float64) if even else 0.0
+            state[name] = tensor.double() + shift
+    return state

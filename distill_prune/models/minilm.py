@@ -52,7 +52,7 @@ def resolved(settings: Settings, remembered: Remembered | None = None) -> Settin
     return read(settings.model_copy(update={"weights": settings.weights or WEIGHTS}), _place(), remembered)
 
 
-def pretrained(settings: Settings) -> State:
+def pretrained(settings: Settings, drawn: State) -> State:
     """The encoder's tensors, float32, by the network's names.
 
     Raises:

@@ -60,6 +60,7 @@ VERSIONED = (
     "safetensors",
     "transformers",
     "tokenizers",
+    "timm",
 )
 
 

@@ -9,8 +9,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from distill_prune.checkpoints import load, present, tensor
 from distill_prune.errors import DataError
-from distill_prune.interop.files import load, packed, present, tensor
 from distill_prune.limits import Budget
 from distill_prune.outside import check_safetensors
 from distill_prune.tree import State, clone
@@ -72,8 +72,3 @@ def safe_tensors(path: Path, budget: Budget) -> dict[str, Tensor]:
         return load_file(path)
     except (OSError, ValueError, SafetensorError) as problem:
         raise DataError(f"'{path}' cannot be read as a safetensors file", got=f"{problem!s:.200}") from problem
-
-
-def torch_bytes(tensors: Mapping[str, Tensor]) -> bytes:
-    """What torch.save writes of the tensors, each with its own memory alone; equal tensors give equal bytes."""
-    return packed(clone(tensors))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
-from distill_prune.interop.pickles import MARK, Declared, Refused
+from distill_prune.checkpoints.pickles import MARK, Declared, Refused
 from distill_prune.limits import Budget
 from distill_prune.outside import opened, unzipped
 
