@@ -66,7 +66,7 @@ def as_model(network: Network, shape: tuple[int, ...]) -> Model:
     state = clone(own.state_dict())
     own.float()  # the shape of it, as of every `Model`: a network computes in the type of its state
     model = Model(
-        lambda: copy.deepcopy(own), tuple(shape), outputs.shape[1], f"own {secrets.token_hex(16)}", lambda: clone(state)
+        lambda: copy.deepcopy(own), tuple(shape), outputs.shape[1], f"own {secrets.token_hex(16)}", lambda _: clone(state)
     )
     _check_prunable(model)
     return model
@@ -111,7 +111,8 @@ def ready(network: Network, examples: Examples, state: Mapping[str, Tensor] | No
     model = as_model(network, tuple(examples.shape))
     if tuple(examples.shape) != model.shape:
         raise DataError(f"the {what} do not fit the network", got=tuple(examples.shape), expected=model.shape)
-    weights = {**model.module.state_dict(), **model.pretrained()} if state is None else state
+    begun = model.module.state_dict()
+    weights = {**begun, **model.pretrained(begun)} if state is None else state
     weight = next((t for t in weights.values() if t.is_floating_point()), None)
     kind = examples.inputs(slice(0, 1)).dtype
     if weight is not None and not examples.tokens and kind != weight.dtype:
