@@ -4,6 +4,7 @@
     small        images below 64 pixels a side: the first reductions by 4 in all are left out. The first convolution, where it
                  has a stride, becomes 3x3 with stride 1, other convolutions get stride 1, pooling layers are left out
     means        over parts of an image are taken by products, for torch's own are not deterministic on CUDA
+    sigmoids     that are hard are written out, for torch's own cannot be differentiated twice
     draws        dropout and stochastic depth are off: every draw of a training comes from a stream that its step names, and a
                  layer's would not
 
@@ -19,6 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -149,8 +151,16 @@ def _shares(pixels: int, parts: int, like: Tensor) -> Tensor:
     return shares
 
 
+class Hardsigmoid(nn.Module):
+    """min(max(x + 3, 0), 6) / 6: that of torch, differentiable twice."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu6(x + 3) / 6
+
+
 def repeatable(module: nn.Module) -> nn.Module:
-    """`module` without dropout and stochastic depth, and with means over parts of an image whose gradient is deterministic."""
+    """`module` without dropout and stochastic depth, with means over parts of an image that are deterministic, and with
+    activations that can be differentiated twice."""
     for name, layer in [*module.named_modules()]:
         if isinstance(layer, nn.modules.dropout._DropoutNd) or type(layer).__name__ == "StochasticDepth":  # torchvision's
             layer.p = 0.0
@@ -158,6 +168,8 @@ def repeatable(module: nn.Module) -> nn.Module:
             layer.drop_prob = 0.0
         elif isinstance(layer, nn.AdaptiveAvgPool2d) and _sides(layer.output_size) != (1, 1):  # one mean is a plain one
             _put(module, name, Means(_sides(layer.output_size)))
+        elif isinstance(layer, nn.Hardsigmoid):
+            _put(module, name, Hardsigmoid())
     return module
 
 
