@@ -16,9 +16,10 @@ from reference_inputs import copies_of
 from scipy.stats import gamma, skew, t
 
 from distill_prune.analyze import curvature
-from distill_prune.analyze.curvature import FRESH, Settings, pooled, skewed
+from distill_prune.analyze.curvature import FRESH, Settings
 from distill_prune.analyze.estimate import combined, estimate
 from distill_prune.analyze.hessian import Sketch
+from distill_prune.analyze.skewness import pooled, skewed
 
 REPEATS = 2000
 PROBES = 216

@@ -50,13 +50,15 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from distill_prune.analyze.estimate import Estimate, combined, estimate
+from distill_prune.analyze.estimate import Estimate, estimate
 from distill_prune.analyze.hessian import Products, Sketch, recorded
 from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.metric import IS_FLAT, SURVIVORS, Metric
+from distill_prune.analyze.skewness import pooled, skewed
 from distill_prune.artifacts import Examples, Mask, Measurements
 from distill_prune.errors import NonFiniteError
 from distill_prune.models import Model
+from distill_prune.progress import SILENT
 from distill_prune.rng import Streams
 from distill_prune.settings import Entry as Base
 from distill_prune.settings import Later
@@ -176,8 +178,8 @@ def measure(settings: Settings, copies: Copies) -> Measurements:
     measured: list[CopyTrace] = []
     for c, (copy, mask) in enumerate(zip(copies.states, copies.masks, strict=True)):
 
-        def tick(done: int, c: int = c) -> None:
-            copies.progress.tick(c * settings.probes_max + done, len(copies.states) * settings.probes_max, f"copy {c}")
+        def tick(done: int, expected: int, c: int = c) -> None:
+            copies.progress.tick(c * expected + done, len(copies.states) * expected, f"copy {c}")
 
         measured.append(_one(settings, model, to(copy, device), mask.to(device), examples, streams, c, tick))
     layers = {
@@ -216,7 +218,7 @@ def _one(
     examples: Examples,
     streams: Streams,
     copy: int,
-    tick: Callable[[int], None],
+    tick: Callable[[int, int], None],
 ) -> CopyTrace:
     """The trace of one state, its layers' traces, and what they are read with."""
     products = Products(model, state, mask, examples)
@@ -228,14 +230,13 @@ def _one(
     def samples(begin: int, end: int) -> list[Tensor]:
         """The estimates of probes begin..end-1, as `quadratics` gives them: (L + 1,) each."""
         rows = quadratics(products, sketch, [streams("curvature", "probe", copy=copy, index=i) for i in range(begin, end)])
-        tick(end)
         if not bool(torch.isfinite(rows).all()):
             raise NonFiniteError(f"the curvature of copy {copy} is not finite", got=f"training loss {products.loss:g}")
         return list(rows.unbind())
 
     calibrated = settings.interval == "calibrated"
     over_probes = skewed if calibrated else estimate
-    probes, stopped = (_two_stages if calibrated else _one_stage)(settings, samples)
+    probes, stopped = (_two_stages if calibrated else _one_stage)(settings, samples, tick)
     trace, layers = over_probes(_traces(probes)), dict[str, LayerTrace]()
     *by_layer, invariants = torch.stack(probes).T
     for column, name in zip(by_layer, model.prunable, strict=True):
@@ -272,31 +273,44 @@ def quadratics(products: Products, sketch: Sketch | None, generators: Sequence[t
     return torch.cat([products.by_layer(entries), (entries @ products.weights().square())[:, None]], 1)
 
 
-def _one_stage(settings: Settings, samples: Callable[[int, int], list[Tensor]]) -> tuple[list[Tensor], str]:
-    """Probes until the observed error is small or the cap is reached, and which of the two."""
+def _one_stage(
+    settings: Settings, samples: Callable[[int, int], list[Tensor]], tick: Callable[[int, int], None] = SILENT.tick
+) -> tuple[list[Tensor], str]:
+    """Probes until the observed error is small or the cap is reached, and which of the two. `tick` hears how many there are,
+    and how many are expected by that error."""
     probes: list[Tensor] = []
     block = settings.probes_min
     while block:
         probes += samples(len(probes), len(probes) + block)
         trace = estimate(_traces(probes))
+        tick(len(probes), max(len(probes), min(_asked(trace, settings.relative_error), settings.probes_max)))
         if _enough(trace, settings.relative_error):
             return probes, "relative error"
         block = min(settings.check_every, settings.probes_max - len(probes))
     return probes, "cap"
 
 
-def _two_stages(settings: Settings, samples: Callable[[int, int], list[Tensor]]) -> tuple[list[Tensor], str]:
+def _two_stages(
+    settings: Settings, samples: Callable[[int, int], list[Tensor]], tick: Callable[[int, int], None] = SILENT.tick
+) -> tuple[list[Tensor], str]:
     """Fresh probes, as many as a pilot asks for or the cap allows, and which of the two. The pilot is not among them."""
     begin = settings.probes_min
     pilot = estimate(_traces(samples(0, begin)))
-    sd, aim = float(pilot["sd"] or 0), settings.relative_error * abs(float(pilot["mean"] or 0))
-    ratio = sd / aim if aim else math.inf if sd else 0.0
-    asked, most = max(FRESH, math.ceil(min(ratio**2, 2.0**53))), settings.probes_max - begin
+    asked, most = max(FRESH, _asked(pilot, settings.relative_error)), settings.probes_max - begin
     end = begin + min(asked, most)
+    tick(begin, end)
     probes: list[Tensor] = []
     for first in range(begin, end, settings.check_every):
         probes += samples(first, min(end, first + settings.check_every))
+        tick(begin + len(probes), end)
     return probes, "cap" if asked > most else "relative error"
+
+
+def _asked(trace: Estimate, relative_error: float) -> int:
+    """How many probes have so small an error, by the spread of those that there are."""
+    sd, aim = float(trace["sd"] or 0), relative_error * abs(float(trace["mean"] or 0))
+    ratio = sd / aim if aim else math.inf if sd else 0.0
+    return math.ceil(min(ratio**2, 2.0**53))
 
 
 def _traces(samples: Sequence[Tensor]) -> list[float]:
@@ -313,37 +327,3 @@ def _divided(whole: Estimate, count: int) -> Estimate | None:
         return None
     parts = cast(dict[str, float | None], whole)
     return cast(Estimate, {k: v if k in ("n", "skewness") or v is None else v / count for k, v in parts.items()})
-
-
-def skewed(values: Sequence[float]) -> Estimate:
-    """The estimate of at least 3 independent values with Hall's interval, and the `skewness` of their mean.
-
-    That of the values is G_1 = sqrt(n (n - 1)) / (n - 2) m_3 / m_2^1.5, m_k the central moments; of the mean, G_1 / sqrt(n).
-    """
-    n, mean = len(values), math.fsum(values) / len(values)
-    second, third = (math.fsum((v - mean) ** k for v in values) / n for k in (2, 3))
-    return _bent(estimate(values), math.sqrt(n - 1) / (n - 2) * third / second**1.5 if second > 0 else 0.0)
-
-
-def pooled(parts: Sequence[Estimate]) -> Estimate:
-    """The mean of independent estimates; of skewed ones, with Hall's interval at the skewness of their mean."""
-    whole = combined(parts)
-    if any("skewness" not in p for p in parts):
-        return whole
-    errors = [p["se"] or 0.0 for p in parts]
-    cubes = math.fsum(p["skewness"] * se**3 for p, se in zip(parts, errors, strict=True))
-    squares = math.fsum(se**2 for se in errors)
-    return _bent(whole, cubes / squares**1.5 if squares > 0 else 0.0)
-
-
-def _bent(symmetric: Estimate, skewness: float) -> Estimate:
-    """The estimate with Hall's interval in place of Student's."""
-    mean, se, high = symmetric["mean"], symmetric["se"] or 0.0, symmetric["high"] or 0.0
-
-    def inverse(y: float) -> float:
-        return 3 / skewness * (math.cbrt(1 + skewness * (y - skewness / 6)) - 1)
-
-    if abs(skewness) < 1e-6 or se <= 0:
-        return {**symmetric, "skewness": skewness}
-    q = (high - mean) / se
-    return {**symmetric, "low": mean - se * inverse(q), "high": mean - se * inverse(-q), "skewness": skewness}
