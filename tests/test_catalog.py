@@ -19,7 +19,8 @@ from distill_prune.plan.catalog import entries, pipelines, plain, settings_of
 from distill_prune.plan.config import load
 from distill_prune.plan.foresight import foresee
 from distill_prune.plan.graph import build
-from distill_prune.plan.new import ROWS, new_pipeline
+from distill_prune.plan.new import new_pipeline
+from distill_prune.plan.sizes import LADDER
 from distill_prune.plugins import TABLES, table_of
 from distill_prune.store.store import Store
 
