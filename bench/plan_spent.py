@@ -46,36 +46,35 @@ class Study(NamedTuple):
 
     pipeline: str
     data: str | None
-    sets: Sequence[str]
+    sets: str
 
 
-REAL = ("prune.real.length", "retrain.recipe.length")
 STUDIES = {
     "digits": Study(
         "digits",
         None,
-        ["seeds=[0]", "levels=[4,10]", "experts.count=2", "distill.synthetic.iterations=200", "compare.evaluation.nets=2"],
+        """seeds=[0] levels=[4,10] experts.count=2 distill.synthetic.iterations=200 compare.evaluation.nets=2""",
     ),
     "digits-instability": Study(
         "digits-instability",
         None,
-        ["seeds=[0]", "prune.scan=[0it,50it]", "prune.levels=3", "levels=[3]", "retrain.copies=2", "experts.count=2"]
-        + ["distill.synthetic.iterations=60"],
+        """seeds=[0] prune.scan=[0it,50it] prune.levels=3 levels=[3] retrain.copies=2 experts.count=2
+        distill.synthetic.iterations=60""",
     ),
     "cifar10-small": Study(
         "cifar10-small",
         "cifar10",
-        ["seeds=[0]", "data.rows=1000", "data.test_rows=300", "experts.count=1", "distill.synthetic.iterations=10"]
-        + ["prune.levels=2", "levels=[2]", "prune.recipe.length=20it", *(f"{place}=30it" for place in REAL)]
-        + ["retrain.copies=2", "compare.evaluation.nets=1", "compare.evaluation.length=60it", "compare.connectivity.points=9"]
-        + ["compare.spectrum.steps=20", "compare.spectrum.starts=2", "compare.landscape=null", "only.landscape=null"]
-        + [f"only.{name}.levels=[2]" for name in ("between", "spectrum", "diagonal")],
+        """seeds=[0] data.rows=1000 data.test_rows=300 experts.count=1 distill.synthetic.iterations=10 prune.levels=2 levels=[2]
+        prune.recipe.length=20it prune.real.length=30it retrain.recipe.length=30it retrain.copies=2 compare.evaluation.nets=1
+        compare.evaluation.length=60it compare.connectivity.points=9 compare.disagreement=null compare.between=null
+        only.between=null compare.spectrum=null only.spectrum=null compare.landscape=null only.landscape=null
+        only.diagonal={arms:[real],levels:[2]}""",
     ),
     "lottery-mnist-lenet-small": Study(
-        "lottery-mnist-lenet-small", "fashion", ["seeds=[0]", "prune.levels=4", "levels=[2,4]", "retrain.copies=2"]
+        "lottery-mnist-lenet-small", "fashion", "seeds=[0] prune.levels=4 levels=[2,4] retrain.copies=2"
     ),
     "bert-tickets-sst2-small": Study(
-        "bert-tickets-sst2-small", "glue", ["seeds=[0]", "data.rows=160", "data.test_rows=100", "prune.levels=2", "levels=[2]"]
+        "bert-tickets-sst2-small", "glue", "seeds=[0] data.rows=160 data.test_rows=100 prune.levels=2 levels=[2]"
     ),
 }
 
@@ -125,7 +124,7 @@ def command(words: Sequence[str]) -> tuple[str, float, float]:
 def measured(name: str, folders: dict[str, Path], scratch: Path) -> Record:
     """Plan a study, run it, and compare."""
     study = STUDIES[name]
-    sets = [*study.sets, *([] if study.data is None else [f"data.path={folders[study.data]}"])]
+    sets = [*study.sets.split(), *([] if study.data is None else [f"data.path={folders[study.data]}"])]
     words = [f"{study.pipeline}.yaml", *(word for value in sets for word in ("--set", value)), "--store", str(scratch / name)]
     os.environ["XDG_CACHE_HOME"] = str(scratch / f"{name}-cache")
     before = machine("cpu")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from distill_prune.data.tsv_file import file_of, packed, text_of
+from distill_prune.data.tsv_file import file_of, lines_of, packed
 from distill_prune.errors import DataError
 from distill_prune.letters import printable
 
@@ -23,7 +23,7 @@ PIECES, LONGEST = 9_600, 64
 
 @dataclass(frozen=True)
 class TextTable:
-    """What a file of sentences holds: the settings of its columns, and what was seen, a sentence a line."""
+    """What a file of sentences holds: the settings of its columns, what was seen, a sentence a line, and rows to train on."""
 
     settings: dict[str, object]
     seen: Sequence[str]
@@ -31,45 +31,48 @@ class TextTable:
 
 
 def text_values(path: Path) -> TextTable:
-    """The columns of tab-separated text: of labels the one with fewest distinct texts, of sentences the longest.
+    """The columns of tab-separated text: of labels that with this name or the shortest texts, of sentences the longest.
 
     Raises:
         DataError: the file cannot be read, or it is not clear which columns are meant.
     """
     file = path if path.is_file() else file_of(path, packed("train"))
-    lines = [line.removesuffix("\r").split("\t") for line in text_of(file).removesuffix("\n").split("\n")]
-    if len(lines) < 2:
-        raise DataError(f"'{file}' has too few lines", got=len(lines), expected="a line for each example")
-    width = len(lines[0])
-    odd = next((row for row, line in enumerate(lines) if len(line) != width), None)
-    if odd is not None:
-        few = "few" if len(lines[odd]) < width else "many"
-        raise DataError(f"'{file}', line {odd + 1}: too {few} columns", got=len(lines[odd]), expected=f"{width}, as in line 1")
-    columns = [[line[place] for line in lines] for place in range(width)]
+    columns = list(zip(*lines_of(file), strict=True))
+    if len(columns[0]) < 2:
+        raise DataError(f"'{file}' has one line", expected="a line for each example")
     label, first, second = _places(columns, file)
     header = columns[label][0] not in columns[label][1:]
-    labels = columns[label][header:]
-    settings: dict[str, object] = {} if header else {"header": False}
-    places = [(name, place) for name, place in (("sentence", first), ("second", second), ("label", label)) if place is not None]
+    counts = _classes(columns[label][header:], f"'{file}', column {label}")
+    places = {n: p for n, p in (("sentence", first), ("second", second), ("label", label)) if p is not None}
     usual = {name: name for name in ("sentence", "label")} if header else {}
-    settings |= {n: columns[p][0] if header else p for n, p in places if columns[p][0] != usual.get(n)}
-    counts, total = Counter(labels), len(labels)
-    pieces = [_pieces([columns[p][row] for p in (first, second) if p is not None]) for row in range(int(header), len(lines))]
+    settings: dict[str, object] = {"validation": 0.0, **({} if header else {"header": False})}
+    settings |= {n: columns[p][0] if header else p for n, p in places.items() if columns[p][0] != usual.get(n)}
+
+    texts = zip(*(columns[p][header:] for p in (first, second) if p is not None), strict=True)
+    pieces = [sum(2 + round(1.3 * len(text.split())) for text in example) for example in texts]
     settings |= {"too_long": "truncate"} if max(pieces) > LONGEST / 2 else {}
-    rows = min(ROWS, int(PIECES * total / sum(min(count, LONGEST) for count in pieces)))
-    train, test = (total, None) if path.is_dir() else (round(0.8 * total), total - round(0.8 * total))
+    total = len(pieces)
+    test = round(0.2 * total) if path.is_file() else len(lines_of(file_of(path, packed("dev")))) - header
+    train = total - test if path.is_file() else total
+    rows = min(train, ROWS, int(PIECES * total / sum(min(count, LONGEST) for count in pieces)))
     settings |= {"rows": rows} if train > rows else {}
-    settings |= {"test_rows": TEST_ROWS} if test is None or test > TEST_ROWS else {}
-    said = ", ".join(f"{printable(name)} {count:,}" for name, count in counts.most_common())
-    at = "{} (column {})" if header else "column {1}"
-    placed = ", ".join(f"{what}: {at.format(printable(columns[place][0]), place)}" for what, place in places)
-    seen = [f"{total:,} lines in {file.name}, {len(counts)} classes: {said}", f"columns are taken so: {placed}"]
-    return TextTable({**settings, "validation": 0.0}, seen, min(train, rows))
+    settings |= {"test_rows": TEST_ROWS} if test > TEST_ROWS else {}
+
+    counted = ", ".join(f"{printable(name)} {count:,}" for name, count in counts.most_common())
+    taken = ", ".join(f"{n} from {f'{printable(columns[p][0])!r}, ' if header else ''}column {p}" for n, p in places.items())
+    return TextTable(settings, [f"{total:,} lines in {file.name}, {len(counts)} classes: {counted}", taken], rows)
 
 
-def _pieces(texts: Sequence[str]) -> int:
-    """Word pieces of an example, about."""
-    return sum(2 + round(1.3 * len(text.split())) for text in texts)
+def _classes(labels: Sequence[str], where: str) -> Counter[str]:
+    """How many examples each class has."""
+    counts = Counter(labels)
+    if not 2 <= len(counts) <= CLASSES:
+        raise DataError(
+            f"the labels of {where}, are no classes",
+            got=f"{len(counts)} distinct text{'s' * (len(counts) > 1)} in {len(labels):,} lines",
+            expected=f"2 to {CLASSES} classes",
+        )
+    return counts
 
 
 def _places(columns: Sequence[Sequence[str]], file: Path) -> tuple[int, int, int | None]:

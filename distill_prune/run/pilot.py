@@ -50,22 +50,21 @@ class _Watch(Progress):
 
     def __init__(self, clock: Clock) -> None:
         self.clock, self._began = clock, clock()
-        self._first: tuple[float, int, int] | None = None
+        self._first = self._last = (0.0, 0, 0)
 
     def tick(self, done: int, total: int, note: str = "") -> None:  # noqa: ARG002 - who listens may ignore it
-        now = self.clock() - self._began
-        if self._first is None:
-            self._first = now, done, total
-        elif now >= ENOUGH and done > self._first[1]:
-            before, steps, _ = self._first
-            raise _Stopped(before + (now - before) / (done - steps) * (total - steps))
+        self._last = self.clock() - self._began, done, total
+        if self._first[1] == 0:
+            self._first = self._last
+        elif self._last[0] >= ENOUGH and done > self._first[1]:
+            self.stop()
 
     def stop(self) -> None:
-        """Stop the work: the first step it reported, with all before it, stands for each."""
-        if self._first is None:
+        """Stop the work: the steps between its first report and its last, or the first with all before it, stand for each."""
+        (before, steps, _), (now, done, total) = self._first, self._last
+        if steps == 0:
             raise _Stopped(None)
-        seconds, done, total = self._first
-        raise _Stopped(seconds * total / max(done, 1))
+        raise _Stopped(before + (now - before) / (done - steps) * (total - steps) if done > steps else now * total / done)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,8 @@ def measured(node: Node, imagined: Imagined) -> Trial | None:
     longer, shorter = _shortened(node)
     reset_peak()
     try:
-        imagined.prepare(node)
+        with conditions(node.job.threads):
+            imagined.prepare(node)
     except NothingKnown:
         return None
     seconds = _seconds(shorter, imagined)
@@ -96,9 +96,10 @@ def _seconds(node: Node, imagined: Imagined) -> float | None:
     """Seconds of the work on a node, and on those that share its steps."""
     alone = node.job.threads == 1 and imagined.reader.device == "cpu"
     clock = time.process_time if alone else time.perf_counter  # processor time, where others keep the machine busy
+    timer = (signal.ITIMER_PROF, signal.SIGPROF) if alone else (signal.ITIMER_REAL, signal.SIGALRM)
     began, watch = clock(), _Watch(clock)
     try:
-        with conditions(node.job.threads), _limit(TOO_LONG, watch):
+        with conditions(node.job.threads), _limit(TOO_LONG, watch, *timer):
             _work(node, imagined, watch)
     except _Stopped as stopped:
         return stopped.seconds
@@ -166,8 +167,8 @@ def _shortened(node: Node) -> tuple[float, Node]:
 
 
 @contextlib.contextmanager
-def _limit(seconds: float, watch: _Watch) -> Iterator[None]:
-    """Stop the work of the block after so many seconds, where this is the main thread."""
+def _limit(seconds: float, watch: _Watch, timer: int, alarm: signal.Signals) -> Iterator[None]:
+    """Stop the work of the block after so many seconds of the `timer`, which sends `alarm`, where this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -175,10 +176,10 @@ def _limit(seconds: float, watch: _Watch) -> Iterator[None]:
     def stop(*_: object) -> None:
         watch.stop()
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(alarm, stop)
+    signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(timer, 0)
+        signal.signal(alarm, before)
