@@ -14,12 +14,16 @@ from PIL import Image
 from tiny import Cli
 
 from distill_prune.data.augment import FAMILIES, WORDS
+from distill_prune.data.preparation import Survey
 from distill_prune.errors import DataError
 from distill_prune.plan.catalog import entries, pipelines, plain, settings_of
-from distill_prune.plan.config import load
+from distill_prune.plan.config import load, parse
 from distill_prune.plan.foresight import foresee
 from distill_prune.plan.graph import build
-from distill_prune.plan.new import ROWS, new_pipeline
+from distill_prune.plan.new import new_pipeline
+from distill_prune.plan.new_text import LONGEST, PIECES, TEST_ROWS
+from distill_prune.plan.plain import parse_yaml
+from distill_prune.plan.sizes import LADDER, SECONDS, fitted, seconds
 from distill_prune.plugins import TABLES, table_of
 from distill_prune.store.store import Store
 
@@ -106,16 +110,96 @@ def test_what_new_writes_can_be_run(kind: str, tmp_path: Path, empty: Store) -> 
     assert done.returncode == 0 and "Inconclusive: 1 initialisation" in out, err
 
 
+def test_the_largest_size_that_ends_in_minutes_is_taken() -> None:
+    def rung(side: int, channels: int = 1, rows: int = 5_000, classes: int = 10) -> int:
+        data = Survey((channels, side, side), tuple(map(str, range(classes))), (rows // classes,) * classes, (rows, 0, 1_000))
+        return next(i for i, size in enumerate(LADDER) if seconds(fitted(size, data), data) <= SECONDS)
+
+    assert rung(12, rows=300, classes=3) == 0 < rung(28) <= rung(32, 3) < rung(64, 3)
+    smallest = Survey((3, 16, 16), tuple(map(str, range(100))), (20,) * 100, (2_000, 0, 500))
+    assert seconds(fitted(LADDER[-1], smallest), smallest) <= SECONDS
+    assert fitted(LADDER[0], smallest).ipc == 1
+
+
 def test_of_large_data_a_part_is_used(tmp_path: Path) -> None:
     written = new_pipeline("large", arrays(tmp_path / "large.npz", 15_000))
-    assert written.survey is not None and sum(written.survey.splits) == ROWS + 2000
-    assert f"rows: {ROWS}, test_rows: 2000" in written.text
+    train, validation, test = written.survey.splits if written.survey is not None else (0, 0, 0)
+    sizes = {size.rows: size.test_rows for size in LADDER}
+    assert test == sizes[train + validation] and f"rows: {train + validation}, test_rows: {test}" in written.text
 
 
-def test_text_begins_from_the_shipped_study(tmp_path: Path) -> None:
-    (tmp_path / "mine.tsv").write_text("sentence\tlabel\n" + "good\t1\nbad\t0\n" * 20)
-    written = new_pipeline("mine", tmp_path / "mine.tsv")
-    assert "extends: bert-tickets-sst2-small.yaml" in written.text and f"path: {tmp_path / 'mine.tsv'}" in written.text
+def test_large_images_are_scaled(tmp_path: Path) -> None:
+    x, y = stripes(40, 96, 2)
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    written = new_pipeline("mine", tmp_path / "a.npz")
+    assert written.survey is not None and written.survey.shape == (
+        1,
+        dict(written.source)["size"],
+        dict(written.source)["size"],
+    )
+
+
+@pytest.mark.parametrize(("few", "held_out"), [(2, {"validation": 0.0, "test_share": 0.5}), (3, {"validation": 0.0})])
+def test_few_examples_of_a_class_are_parted(few: int, held_out: dict[str, float], tmp_path: Path) -> None:
+    y = np.array([0] * 40 + [1] * 40 + [2] * few)
+    np.savez(tmp_path / "a.npz", x=np.zeros((len(y), 8, 8), np.uint8), y=y)
+    written = new_pipeline("mine", tmp_path / "a.npz")
+    assert {n: v for n, v in written.source if n in written.source.model_fields_set - {"path", "name"}} == held_out
+    assert "{name: subset, ipc: 1," in written.text
+
+
+def test_what_was_seen_is_written(tmp_path: Path, cli: Cli) -> None:
+    folder = tmp_path / "odd, {x: 1} #"
+    written = new_pipeline("1e3: a", pictures(folder))
+    pipeline = parse(parse_yaml(written.text), "mine.yaml")
+    assert pipeline.title == "1e3: a" and dict(pipeline.data)["path"] == str(folder)
+    assert "# 60 images of 32x32 pixels, 1 channel, 2 classes" in written.text and "of a class: a 21, b 22" in written.text
+
+
+def text(path: Path, *lines: str) -> Path:
+    path.write_text("".join(f"{line}\n" for line in lines))
+    return path
+
+
+PAIRS = [f"{i}\twords of the number {i} here\tand more of the number {i}\t{'no' if i % 3 else 'yes'}" for i in range(30)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "columns"),
+    [
+        (["sentence\tlabel", *["good film\t1", "bad film\t0"] * 20], {}),
+        (["mood\tmy text", *["1\tgood film", "0\tbad film"] * 20], {"sentence": "my text", "label": "mood"}),
+        (["good film\t1", "bad film\t0"] * 20, {"header": False, "sentence": 0, "label": 1}),
+        (["id\ta\tb\tis it", *PAIRS], {"sentence": "a", "second": "b", "label": "is it"}),
+    ],
+)
+def test_columns_of_text_are_recognised(lines: list[str], columns: dict[str, object], tmp_path: Path) -> None:
+    written = new_pipeline("mine", text(tmp_path / "mine.tsv", *lines))
+    pipeline = parse(parse_yaml(written.text), "mine.yaml")
+    assert pipeline.data == written.source and len(pipeline.seeds) == 6
+    ours = written.source.model_fields_set - {"path", "name", "validation"}
+    assert {n: v for n, v in written.source if n in ours} == columns
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["text\tlabel", *[f"words {i}\tx" for i in range(20)]], "no classes.*\\n.*1 distinct text in 20 lines"),
+        (["text\tlabel", *[f"words {i}\t{i}" for i in range(50)]], "no classes.*\\n.*50 distinct texts"),
+        (["id\ttext", *[f"{i}\twords {i}" for i in range(50)]], "no column of labels"),
+        (["a\tb"], "one line"),
+        (["a\tb", "c"], "line 2: too few columns"),
+    ],
+)
+def test_text_without_classes_is_refused(lines: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message):
+        new_pipeline("mine", text(tmp_path / "mine.tsv", *lines))
+
+
+def test_a_part_of_long_text_is_used(tmp_path: Path) -> None:
+    lines = ["sentence\tlabel", *[f"{'many words ' * 30}{i}\t{i % 2}" for i in range(2_000)]]
+    source = dict(new_pipeline("mine", text(tmp_path / "mine.tsv", *lines)).source)
+    assert source["too_long"] == "truncate" and source["rows"] == PIECES // LONGEST and source["test_rows"] == TEST_ROWS
 
 
 @pytest.mark.parametrize(
@@ -136,6 +220,10 @@ def test_new_overwrites_nothing(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     arrays(tmp_path / "a.npz", 90)
     first = cli("new", "mine", "--data", "a.npz")
-    assert first.code == 0 and "1x12x12 images of 3 classes" in first.out and (tmp_path / "mine.yaml").is_file()
+    assert (
+        first.code == 0
+        and "90 images of 12x12 pixels, 1 channel, 3 classes" in first.out
+        and (tmp_path / "mine.yaml").is_file()
+    )
     again = cli("new", "mine", "--data", "a.npz")
     assert again.code == 2 and "stands there already" in again.err

@@ -10,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from reference_data import GOOD, LABELS, PIXELS, folder, packed, part, save
 
 from distill_prune import data
 from distill_prune.data import npz, npz_file
+from distill_prune.data.image_file import decode
+from distill_prune.data.split import hold_out
 from distill_prune.errors import DataError
-from distill_prune.limits import VARIABLE
+from distill_prune.limits import VARIABLE, Budget
 
 
 @pytest.mark.parametrize(
@@ -39,6 +42,28 @@ def test_float_images(tmp_path: Path) -> None:
     images = data.prepare(folder(tmp_path, {"x": PIXELS / 255, "y": LABELS}))
     assert images.pixels.dtype == torch.float32 and images.scale == 1
     torch.testing.assert_close(images.pixels[:60].permute(0, 2, 3, 1) * 255, torch.from_numpy(PIXELS).float())
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_arrays_are_scaled_as_files_are(tmp_path: Path, white: int) -> None:
+    path = save(tmp_path / "a.npz", x=PIXELS if white == 1 else PIXELS / np.float32(white), y=LABELS)
+    scaled = npz.load(npz.Settings(path=str(path), size=3)).pixels * white
+    files = [tmp_path / f"{row}.png" for row in range(len(PIXELS))]
+    for file, image in zip(files, PIXELS, strict=True):
+        Image.fromarray(image).save(file)
+    order = torch.cat([*hold_out(torch.as_tensor(LABELS), 0.2, ("0", "1", "2"), 0, of="")])
+    expected = decode([files[row] for row in order.tolist()], 3, 3, Budget(tmp_path))
+    torch.testing.assert_close(
+        scaled.float(), expected.float(), atol=0 if white == 1 else 1.01, rtol=0
+    )  # bytes are rounded twice
+    looked = npz.look(npz.Settings(path=str(path), size=3))
+    assert looked.pixels.shape == scaled.shape and looked.pixels.is_meta
+
+
+def test_names_as_labels_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.npz", x=PIXELS, y=np.array(["a", "b"] * 30))
+    with pytest.raises(DataError, match=r"np\.unique\(labels, return_inverse=True\)"):
+        npz.load(npz.Settings(path=str(path)))
 
 
 def test_single_file_is_split(tmp_path: Path) -> None:

@@ -156,8 +156,8 @@ def measure(settings: Settings, copies: Copies) -> Measurements:
     measured: list[CopyTrace] = []
     for c, (copy, mask) in enumerate(zip(copies.states, copies.masks, strict=True)):
 
-        def tick(done: int, c: int = c) -> None:
-            copies.progress.tick(c * settings.probes_max + done, len(copies.states) * settings.probes_max, f"copy {c}")
+        def tick(done: int, expected: int, c: int = c) -> None:
+            copies.progress.tick(c * expected + done, len(copies.states) * expected, f"copy {c}")
 
         measured.append(_one(settings, model, to(copy, device), mask.to(device), examples, streams, c, tick))
     layers = {
@@ -196,7 +196,7 @@ def _one(
     examples: Examples,
     streams: Streams,
     copy: int,
-    tick: Callable[[int], None],
+    tick: Callable[[int, int], None],
 ) -> CopyTrace:
     """The trace of one state, its layers' traces, and what they are read with."""
     products = Products(model, state, mask, examples)
@@ -216,7 +216,6 @@ def _one(
         else:
             xtrace.add(products.signs(generators))
             rows = sums(products, xtrace.diagonals())
-        tick(end)
         if not bool(torch.isfinite(rows).all()):
             raise NonFiniteError(f"the curvature of copy {copy} is not finite", got=f"training loss {products.loss:g}")
         return list(rows.unbind())
@@ -227,7 +226,7 @@ def _one(
 
     calibrated = settings.interval == "calibrated"
     over_probes = skewed if calibrated else estimate
-    probes, stopped = two_stages(settings, samples) if calibrated else one_stage(settings, estimates)
+    probes, stopped = two_stages(settings, samples, tick) if calibrated else one_stage(settings, estimates, tick)
     trace, layers = over_probes(traces(probes)), dict[str, LayerTrace]()
     *by_layer, invariants = torch.stack(probes).T
     for column, name in zip(by_layer, model.prunable, strict=True):

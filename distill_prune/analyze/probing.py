@@ -35,6 +35,7 @@ from pydantic import Field
 from torch import Tensor
 
 from distill_prune.analyze.estimate import Estimate, estimate
+from distill_prune.progress import SILENT
 from distill_prune.settings import Entry
 
 FRESH = 32
@@ -50,32 +51,45 @@ class Stopping(Entry):
     check_every: int = Field(8, ge=1, description="probes that are drawn together")
 
 
-def one_stage(settings: Stopping, estimates: Callable[[int, int], list[Tensor]]) -> tuple[list[Tensor], str]:
+def one_stage(
+    settings: Stopping, estimates: Callable[[int, int], list[Tensor]], tick: Callable[[int, int], None] = SILENT.tick
+) -> tuple[list[Tensor], str]:
     """Probes until the observed error is small or the cap is reached, and which of the two. `estimates(begin, end)` takes the
-    probes begin..end-1 beside those before, and gives the estimates of all of them."""
+    probes begin..end-1 beside those before, and gives the estimates of all of them. `tick` hears how many there are, and how
+    many are expected by that error."""
     probes: list[Tensor] = []
     block = settings.probes_min
     while block:
         probes = estimates(len(probes), len(probes) + block)
         trace = estimate(traces(probes))
+        tick(len(probes), max(len(probes), min(_asked(trace, settings.relative_error), settings.probes_max)))
         if _enough(trace, settings.relative_error):
             return probes, "relative error"
         block = min(settings.check_every, settings.probes_max - len(probes))
     return probes, "cap"
 
 
-def two_stages(settings: Stopping, samples: Callable[[int, int], list[Tensor]]) -> tuple[list[Tensor], str]:
+def two_stages(
+    settings: Stopping, samples: Callable[[int, int], list[Tensor]], tick: Callable[[int, int], None] = SILENT.tick
+) -> tuple[list[Tensor], str]:
     """Fresh probes, as many as a pilot asks for or the cap allows, and which of the two. The pilot is not among them."""
     begin = settings.probes_min
     pilot = estimate(traces(samples(0, begin)))
-    sd, aim = float(pilot["sd"] or 0), settings.relative_error * abs(float(pilot["mean"] or 0))
-    ratio = sd / aim if aim else math.inf if sd else 0.0
-    asked, most = max(FRESH, math.ceil(min(ratio**2, 2.0**53))), settings.probes_max - begin
+    asked, most = max(FRESH, _asked(pilot, settings.relative_error)), settings.probes_max - begin
     end = begin + min(asked, most)
+    tick(begin, end)
     probes: list[Tensor] = []
     for first in range(begin, end, settings.check_every):
         probes += samples(first, min(end, first + settings.check_every))
+        tick(begin + len(probes), end)
     return probes, "cap" if asked > most else "relative error"
+
+
+def _asked(trace: Estimate, relative_error: float) -> int:
+    """How many probes have so small an error, by the spread of those that there are."""
+    sd, aim = float(trace["sd"] or 0), relative_error * abs(float(trace["mean"] or 0))
+    ratio = sd / aim if aim else math.inf if sd else 0.0
+    return math.ceil(min(ratio**2, 2.0**53))
 
 
 def traces(samples: Sequence[Tensor]) -> list[float]:

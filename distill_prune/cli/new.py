@@ -32,9 +32,5 @@ def new(
         write_new(path, written.text.encode())
     except FileExistsError:
         raise UserError(f"'{path}' stands there already", fix="another name: nothing is overwritten") from None
-    if written.survey is not None:
-        seen = written.survey
-        parts = zip(seen.splits, ("training", "validation", "test"), strict=True)
-        sizes = ", ".join(f"{count:,} {part}" for count, part in parts)
-        print(f"{'x'.join(map(str, seen.shape))} images of {len(seen.classes)} classes: {sizes}")
+    print("\n".join(written.seen))
     print(f"{path}\n\nnext:  distill-prune plan {path}\n       distill-prune run {path}")

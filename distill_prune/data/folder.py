@@ -117,6 +117,7 @@ def _parts(settings: Settings) -> list[Part]:
             f"the folder '{root}' has {folders[0].name}/ and no {'test' if folders[0].name == 'train' else 'train'}/",
             got=_names(root),
             expected="train/ and test/, or a folder of images for each class",
+            fix=f"for data without a test part give the path '{folders[0]}', which is split",
         )
     parts = [_classes(folder) for folder in (folders if len(folders) == 2 else [root])]
     train, *test = parts

@@ -95,8 +95,6 @@ def decode(files: Sequence[Path], size: int | None, channels: int, budget: Budge
 
 def _pixels(file: Path, size: int | None, channels: int, budget: Budget) -> NDArray[Any]:
     """One image (H, W, C) uint8."""
-    from PIL import Image
-
     try:
         with opened(file) as content, picture(content, _FORMATS, budget) as image:
             if image.mode.startswith(("I", "F")):
@@ -105,13 +103,29 @@ def _pixels(file: Path, size: int | None, channels: int, budget: Budget) -> NDAr
                 )
             shown = image.convert("L" if channels == 1 else "RGB")
             if size is not None:
-                shorter = min(shown.size)
-                width, height = (max(size, round(side * size / shorter)) for side in shown.size)
-                budget.check(_DECODING * width * height, f"to scale '{file}' to {width}x{height} pixels")
-                left, top = (width - size) // 2, (height - size) // 2
-                shown = shown.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))
+                shown = _middle(shown, size, budget)
             return np.asarray(shown).reshape(shown.height, shown.width, channels)
     except DAMAGE as problem:
         raise DataError(
             f"'{file}' cannot be decoded", got=f"{problem!s:.200}", expected="a whole PNG, JPEG, WebP or BMP image"
         ) from problem
+
+
+def scaled(images: NDArray[Any], size: int, budget: Budget) -> NDArray[Any]:
+    """Images (N, C, H, W), uint8 or float32, as `decode` scales those of files: (N, C, size, size)."""
+    from PIL import Image
+
+    whole = np.empty((*images.shape[:2], size, size), images.dtype)
+    for place, channel in np.ndindex(*images.shape[:2]):
+        whole[place, channel] = np.asarray(_middle(Image.fromarray(images[place, channel]), size, budget))
+    return whole
+
+
+def _middle(image: Image.Image, size: int, budget: Budget) -> Image.Image:
+    """The image with its shorter side scaled to `size`, and of that the middle size x size pixels."""
+    from PIL import Image
+
+    width, height = (max(size, round(side * size / min(image.size))) for side in image.size)
+    budget.check(_DECODING * width * height, f"to scale an image to {width}x{height} pixels")
+    left, top = (width - size) // 2, (height - size) // 2
+    return image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))

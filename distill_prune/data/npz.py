@@ -23,12 +23,14 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
+from distill_prune.data.image_file import scaled
 from distill_prune.data.labels import check_names, check_numbers
 from distill_prune.data.npz_file import Archive
 from distill_prune.data.source import Loaded, Remembered, Source, file_hash
 from distill_prune.data.split import chosen, hold_out
 from distill_prune.errors import DataError
 from distill_prune.limits import Budget
+from distill_prune.settings import Later
 
 _PARTS = ("train.npz", "test.npz")
 
@@ -44,6 +46,9 @@ class Settings(Source):
     test_rows: int | None = Field(None, ge=1, description="how many test images, stratified by class; null: all")
     test_share: float = Field(0.2, gt=0, lt=1, description="share that becomes the test part, of a single file")
     title: str = Field("", description="what the page calls the data; default: the name of the folder or file")
+    size: int | None = Later(
+        None, ge=1, description="scale the shorter side to so many pixels, and cut out the middle; null: images as they are"
+    )
 
 
 def _files(settings: Settings) -> list[Path]:
@@ -66,7 +71,12 @@ def _part(folder: Path, name: str) -> Path:
     if len(alike) == 1:
         return alike[0]
     present = ", ".join(sorted(f.name for f in folder.iterdir())[:20]) or "nothing"
-    raise DataError(f"the folder '{folder}' has no {name}", got=present, expected=" and ".join(_PARTS))
+    raise DataError(
+        f"the folder '{folder}' has no {name}",
+        got=present,
+        expected=" and ".join(_PARTS),
+        fix="for data without a test part give the path of the one file, which is split",
+    )
 
 
 def fingerprint(settings: Settings, remembered: Remembered | None = None) -> str:
@@ -113,7 +123,7 @@ def load(settings: Settings) -> Loaded:
     Raises:
         DataError: a file is missing, or does not hold what it should.
     """
-    return _loaded(settings, lambda files, rows: _pixels(files, rows, settings.path))
+    return _loaded(settings, lambda files, rows: _pixels(files, rows, settings))
 
 
 def look(settings: Settings) -> Loaded:
@@ -124,7 +134,7 @@ def look(settings: Settings) -> Loaded:
     """
 
     def first(files: Sequence[Archive], rows: Sequence[Tensor]) -> Tensor:
-        pixels = _pixels(files, [part[:1] for part in rows], settings.path)
+        pixels = _pixels(files, [part[:1] for part in rows], settings)
         return pixels[:1].to("meta").expand(sum(map(len, rows)), -1, -1, -1)
 
     return _loaded(settings, first)
@@ -152,7 +162,15 @@ def _loaded(settings: Settings, decoded: Callable[[Sequence[Archive], Sequence[T
     return Loaded(pixels, labels, test_rows, classes, scale, title)
 
 
-def _pixels(files: Sequence[Archive], rows: Sequence[Tensor], where: str) -> Tensor:
+def _pixels(files: Sequence[Archive], rows: Sequence[Tensor], settings: Settings) -> Tensor:
+    """The pixels of rows, scaled where that is asked."""
+    pixels = _unscaled(files, rows, settings.path)
+    if settings.size is None:
+        return pixels
+    return torch.from_numpy(scaled(pixels.numpy(), settings.size, files[0].budget))
+
+
+def _unscaled(files: Sequence[Archive], rows: Sequence[Tensor], where: str) -> Tensor:
     """The pixels of rows of one file, or of a train and of a test file, in one piece of memory from the beginning."""
     if len(files) == 1:
         return files[0].pixels(torch.cat([*rows]))

@@ -33,6 +33,7 @@ _SOFT = (
     "a data set has one class an image; for a distilled set: torch.save images and labels as images.pt and labels.pt of one "
     "folder, and `distill-prune import ddranking FOLDER --set labels=logits` (or probabilities)"
 )
+_NAMED = "classes, y = np.unique(labels, return_inverse=True), and save both"
 
 Array = NDArray[Any]
 
@@ -65,11 +66,12 @@ class Archive:
         count = len(arrays[kind]) if offsets is None else len(offsets) - 1
         if labels.dtype.kind not in "iu" or labels.shape != (count,) or count == 0:
             soft = labels.dtype.kind == "f" and labels.ndim == 2 and len(labels) == count
+            named = labels.dtype.kind in "US" and labels.shape == (count,)
             raise DataError(
                 f"labels of '{path}'" + (" are soft: a number for each class" if soft else ""),
                 got=f"{labels.dtype} {labels.shape}",
                 expected=f"integers ({count},), one for each image" if count else "at least one image",
-                fix=_SOFT if soft else None,
+                fix=_SOFT if soft else _NAMED if named else None,
             )
         return cls(
             path,

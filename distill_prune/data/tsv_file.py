@@ -73,22 +73,13 @@ class Part:
         Raises:
             DataError: it cannot be read, a column is not there, or a line has too few or too many.
         """
-        lines = [line.removesuffix("\r").split("\t") for line in text_of(path).removesuffix("\n").split("\n")]
-        if lines == [[""]]:
-            raise DataError(f"'{path}' is empty", expected="a line for each example")
+        lines = lines_of(path)
         header = lines.pop(0) if columns.header else None
         if not lines:
             raise DataError(f"'{path}' has no examples", got="a header alone")
         width, begin = len(header or lines[0]), int(columns.header)
         asked = (columns.sentence, columns.second, columns.label)
         places = [None if column is None else _place(column, header, width, path) for column in asked]
-        for row, line in enumerate(lines):
-            if len(line) != width:
-                raise DataError(
-                    f"'{path}', line {row + 1 + begin}: too {'few' if len(line) < width else 'many'} columns",
-                    got=len(line),
-                    expected=f"{width}, as in line 1",
-                )
         first, second, labels = ([] if place is None else [line[place] for line in lines] for place in places)
         return cls(path, first, None if columns.second is None else second, labels, begin)
 
@@ -118,6 +109,26 @@ def numbers(part: Part) -> Tensor:
         if not isfinite(values[-1]):
             raise DataError(f"{part.where(row)}: a label that is no number", got=repr(text), expected="a finite number")
     return torch.tensor(values, dtype=torch.float32)
+
+
+def lines_of(path: Path) -> list[list[str]]:
+    """The columns of every line, as many in each.
+
+    Raises:
+        DataError: the file cannot be read or is empty, or a line has too few columns or too many.
+    """
+    lines = [line.removesuffix("\r").split("\t") for line in text_of(path).removesuffix("\n").split("\n")]
+    if lines == [[""]]:
+        raise DataError(f"'{path}' is empty", expected="a line for each example")
+    width = len(lines[0])
+    for row, line in enumerate(lines):
+        if len(line) != width:
+            raise DataError(
+                f"'{path}', line {row + 1}: too {'few' if len(line) < width else 'many'} columns",
+                got=len(line),
+                expected=f"{width}, as in line 1",
+            )
+    return lines
 
 
 def text_of(path: Path) -> str:

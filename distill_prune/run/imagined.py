@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill_prune.artifacts import SPLITS, Cost, Images, Parts, SyntheticSet, Trajectory, Transform, Weights
+from distill_prune.artifacts import SPLITS, Cost, Images, Parts, SyntheticSet, Trajectory, Transform
 from distill_prune.data import prepare, survey
 from distill_prune.data.preparation import Survey
 from distill_prune.plan.jobs import DataJob, DenseJob, DistillJob, ExpertsJob, RetrainJob
@@ -22,14 +22,14 @@ from distill_prune.prune.imp import level_zero
 from distill_prune.run.reader import Reader
 from distill_prune.run.trainings import task_of
 from distill_prune.store.store import Store
-from distill_prune.training import train_alone
+from distill_prune.training import Trained, train_alone
 from distill_prune.training.costs import flops_of_examples
 from distill_prune.tree import flatten, select, shapes
 
 SMALL = 10_000_000
 """Pixels of data that are read as they are."""
-STEPS, QUICK = 200, 50_000_000
-"""Steps of training that made-up copies have behind them, and floating-point operations that one may take."""
+STEPS, QUICK = 200, 10_000_000_000
+"""Steps of training that made-up copies have behind them, and floating-point operations that these may take."""
 NUMBERS_BYTES = 4000
 """Of the numbers and the manifest of one artifact."""
 
@@ -74,6 +74,14 @@ class Imagined(Store):
             used = self._graph.nodes.get(key)
             if used is not None and used.stage not in ("experts", "compare"):
                 self.read(used.stage, key)
+
+    def read_bytes(self, node: Node) -> int:
+        """Bytes that the work on an artifact reads each time: a ticket's with those of its rewinding weights. Data are read
+        once."""
+        used = {key: self._graph.nodes[key] for key in node.inputs.values() if key in self._graph.nodes}
+        rewinding = (n.inputs["dense"] for n in used.values() if n.stage == "prune" and "dense" in n.inputs)
+        used |= {key: self._graph.nodes[key] for key in rewinding if key in self._graph.nodes}
+        return sum(self.size(n) for n in used.values() if n.stage in ("prune", "retrain", "distill"))
 
     def size(self, node: Node) -> int:
         """Bytes of an artifact's tensors; of its numbers a guess."""
@@ -129,13 +137,15 @@ class Imagined(Store):
         return _noise(data).parts()
 
     def _weights(self, node: Node, job: RetrainJob) -> Parts:
-        """A copy after some steps, where these are quick: how many probes a trace takes depends on the network."""
-        model = self.reader.model_for(job.model, node.inputs["data"])
-        task = task_of(node, self.reader)
-        if task is None or flops_of_examples(model, job.recipe.batch, task.training.examples) > QUICK:
-            return Weights(model.fresh(_copy(node))).parts()
-        last = min(job.recipe.steps(len(task.training.examples)), STEPS)
-        return Weights(train_alone(replace(task.training, last=last), self.reader.device).state).parts()
+        """A copy after some steps, as many as are quick: how many probes a trace takes depends on the network."""
+        model, task = self.reader.model_for(job.model, node.inputs["data"]), task_of(node, self.reader)
+        assert task is not None
+        examples = task.training.examples
+        quick = QUICK // flops_of_examples(model, job.recipe.batch, examples)
+        last = min(job.recipe.steps(len(examples)), STEPS, quick)
+        if last == 0:
+            return task.parts(Trained(model.fresh(_copy(node)), Cost(), ()))
+        return task.parts(train_alone(replace(task.training, last=last), self.reader.device))
 
     def _set(self, node: Node, job: DistillJob) -> SyntheticSet:
         """Noise of the size of a set."""

@@ -13,6 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from distill_prune.data import fingerprint, prepare, survey
+from distill_prune.data.preparation import Survey
+from distill_prune.data.source import Source
+from distill_prune.errors import DataError
 from distill_prune.plan.jobs import DataJob, DistillJob
 from distill_prune.plan.nodes import Node
 from distill_prune.progress import Progress
@@ -28,6 +32,8 @@ ENOUGH = 1.0
 """Seconds after which work that reports its progress is stopped."""
 TOO_LONG = 15.0
 """Seconds after which any work is stopped."""
+SAMPLES = (300, 1200)
+"""Rows of a large data set that are prepared."""
 INNER_STEPS = 2
 """Inner steps of an iteration of distillation that stand for all of them."""
 
@@ -43,23 +49,22 @@ class _Watch(Progress):
     """Stops the work after ENOUGH seconds, and says how long all of it takes."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock, self._began = clock, clock()
-        self._first: tuple[float, int, int] | None = None
+        self.clock, self._began = clock, clock()
+        self._first = self._last = (0.0, 0, 0)
 
     def tick(self, done: int, total: int, note: str = "") -> None:  # noqa: ARG002 - who listens may ignore it
-        now = self._clock() - self._began
-        if self._first is None:
-            self._first = now, done, total
-        elif now >= ENOUGH and done > self._first[1]:
-            before, steps, _ = self._first
-            raise _Stopped(before + (now - before) / (done - steps) * (total - steps))
+        self._last = self.clock() - self._began, done, total
+        if self._first[1] == 0:
+            self._first = self._last
+        elif self._last[0] >= ENOUGH and done > self._first[1]:
+            self.stop()
 
     def stop(self) -> None:
-        """Stop the work: the first step it reported, with all before it, stands for each."""
-        if self._first is None:
+        """Stop the work: the steps between its first report and its last, or the first with all before it, stand for each."""
+        (before, steps, _), (now, done, total) = self._first, self._last
+        if steps == 0:
             raise _Stopped(None)
-        seconds, done, total = self._first
-        raise _Stopped(seconds * total / max(done, 1))
+        raise _Stopped(before + (now - before) / (done - steps) * (total - steps) if done > steps else now * total / done)
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,8 @@ def measured(node: Node, imagined: Imagined) -> Trial | None:
     longer, shorter = _shortened(node)
     reset_peak()
     try:
-        imagined.prepare(node)
+        with conditions(node.job.threads):
+            imagined.prepare(node)
     except NothingKnown:
         return None
     seconds = _seconds(shorter, imagined)
@@ -90,9 +96,10 @@ def _seconds(node: Node, imagined: Imagined) -> float | None:
     """Seconds of the work on a node, and on those that share its steps."""
     alone = node.job.threads == 1 and imagined.reader.device == "cpu"
     clock = time.process_time if alone else time.perf_counter  # processor time, where others keep the machine busy
+    timer = (signal.ITIMER_PROF, signal.SIGPROF) if alone else (signal.ITIMER_REAL, signal.SIGALRM)
     began, watch = clock(), _Watch(clock)
     try:
-        with conditions(node.job.threads), _limit(TOO_LONG, watch):
+        with conditions(node.job.threads), _limit(TOO_LONG, watch, *timer):
             _work(node, imagined, watch)
     except _Stopped as stopped:
         return stopped.seconds
@@ -104,8 +111,7 @@ def _seconds(node: Node, imagined: Imagined) -> float | None:
 def _work(node: Node, imagined: Imagined, watch: _Watch) -> None:
     reader = imagined.reader
     if isinstance(node.job, DataJob):
-        imagined.read("data", node.key)
-        return
+        raise _Stopped(prepared(node.job.source, watch.clock))
     task = task_of(node, reader)
     if task is None:
         compute(node, reader, watch)
@@ -113,6 +119,41 @@ def _work(node: Node, imagined: Imagined, watch: _Watch) -> None:
     (trained,) = train_group([task.training], node.job.lanes, reader.device, [watch])
     if not isinstance(trained, Exception):
         task.parts(trained)
+
+
+def prepared(source: Source, clock: Clock) -> float:
+    """Seconds to prepare a data set: two small parts of a large one show what each example takes.
+
+    Raises:
+        NothingKnown: it cannot be looked at without a download.
+    """
+    began = clock()
+    fingerprint(source)
+    data = survey(source)
+    if data is None and not source.is_text:
+        raise NothingKnown
+    looked, (fewer, more) = clock() - began, SAMPLES
+    if data is None or "rows" not in type(source).model_fields or sum(data.splits) <= 2 * more:
+        return looked + _of_part(source, clock)[0]
+    parts = [source.model_copy(update=_rows(data, count)) for count in (fewer, more)]
+    try:
+        (first, some), (second, most) = (_of_part(part, clock) for part in parts)
+    except DataError:  # a class has too few examples to be in so small a part
+        return looked + _of_part(source, clock)[0]
+    return looked + second + max(0.0, second - first) / (most - some) * (sum(data.splits) - most)
+
+
+def _rows(data: Survey, count: int) -> dict[str, int]:
+    """Settings that take so many rows of each part, where there are more."""
+    train, test = sum(data.splits[:2]), data.splits[2]
+    return {"rows": min(count, train), "test_rows": min(count, test)}
+
+
+def _of_part(source: Source, clock: Clock) -> tuple[float, int]:
+    """Seconds to prepare a data set as it is, and how many examples it has."""
+    began = clock()
+    images = prepare(source)
+    return clock() - began, len(images.split)
 
 
 def _shortened(node: Node) -> tuple[float, Node]:
@@ -126,8 +167,8 @@ def _shortened(node: Node) -> tuple[float, Node]:
 
 
 @contextlib.contextmanager
-def _limit(seconds: float, watch: _Watch) -> Iterator[None]:
-    """Stop the work of the block after so many seconds, where this is the main thread."""
+def _limit(seconds: float, watch: _Watch, timer: int, alarm: signal.Signals) -> Iterator[None]:
+    """Stop the work of the block after so many seconds of the `timer`, which sends `alarm`, where this is the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -135,10 +176,10 @@ def _limit(seconds: float, watch: _Watch) -> Iterator[None]:
     def stop(*_: object) -> None:
         watch.stop()
 
-    before = signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    before = signal.signal(alarm, stop)
+    signal.setitimer(timer, seconds)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(timer, 0)
+        signal.signal(alarm, before)

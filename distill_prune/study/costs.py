@@ -31,8 +31,9 @@ MOST = 8
 """Artifacts of one kind of work that are asked what they took."""
 ROLES = ("data", "images", "set", "distilled")
 """Inputs on whose size the work depends."""
-PUBLISHING = 0.02
-"""Seconds to read the inputs of a small artifact and to write it."""
+PUBLISHING, READ, WRITTEN = 0.02, 3e-9, 5e-9
+"""Seconds to read the inputs of a small artifact and to write it; of a large one, for each byte that is read or written, with
+its hash."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,9 @@ def tried(graph: Graph, store: Store, nodes: Mapping[str, Node]) -> dict[str, Pr
     imagined, known = Imagined(graph, store, graph.pipeline.device), dict[str, Price]()
     for work, node in nodes.items():
         if (trial := measured(node, imagined)) is not None:
-            known[work] = Price(round(trial.seconds + PUBLISHING, 6), "tried", round(trial.mb), imagined.size(node))
+            size, read = imagined.size(node), imagined.read_bytes(node)
+            seconds = trial.seconds + PUBLISHING + WRITTEN * size + READ * read
+            known[work] = Price(round(seconds, 6), "tried", round(trial.mb), size)
     return known
 
 
