@@ -72,6 +72,17 @@ def test_places_that_the_grid_lacks_are_refused(ask, message: str, results: dp.R
         ask(results)
 
 
+def test_a_study_of_several_draws_has_a_place_for_each(empty: Store) -> None:
+    results = dp.study(tiny.pipeline("distill_seeds=[4, 7]", "distill_grid=crossed"), store=empty)
+    for draw in (4, 7):
+        with pytest.raises(dp.UserError, match="the ticket of synthetic, seed 0, level 1, is not in the store"):
+            results.ticket("synthetic", seed=0, level=1, draw=draw)
+    with pytest.raises(dp.UserError, match=r"no draw None here\n.*expected: 4, 7"):
+        results.ticket("synthetic", seed=0, level=1)
+    with pytest.raises(dp.UserError, match="the set 'synthetic/7' is not in the store"):
+        results.synthetic("synthetic/7")
+
+
 def test_a_study_that_is_not_finished_says_what_is_missing(empty: Store) -> None:
     results = dp.study(tiny.pipeline(), store=empty)
     assert results.missing == len(results.graph.nodes) and results.rows == []

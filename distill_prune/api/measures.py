@@ -122,7 +122,7 @@ def hessian_trace(
     rows: int = 1024,
     relative_error: float = 0.05,
     probes_max: int = 200,
-    method: Literal["hutchinson", "hutch++"] = "hutchinson",
+    method: Literal["hutchinson", "hutch++", "xtrace"] = "hutchinson",
     interval: Literal["student", "calibrated"] = "student",
     seed: int = 0,
     progress: Progress = SILENT,
@@ -134,7 +134,7 @@ def hessian_trace(
         state: Every tensor by name; weights that are exactly 0 count as pruned, and the trace is over the others.
         examples: Training examples without augmentation; the loss is the mean over at most `rows` of them, drawn by `seed`.
         relative_error: Probes end where se / |trace| is at most this, or at `probes_max`.
-        method: `hutchinson`, or `hutch++`, which takes fewer products where few eigenvalues are large.
+        method: `hutchinson`; `hutch++` and `xtrace` take fewer products where few eigenvalues are large.
         interval: `student`, or `calibrated`: corrected for the skewness of the probes and for their stopping.
 
     Raises:

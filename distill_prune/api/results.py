@@ -153,7 +153,8 @@ class Results:
         return self._reader.model_for(self.pipeline.model, self.graph.data)
 
     def synthetic(self, name: str) -> SyntheticSet:
-        """A synthetic set, or a real subset, by its name under `distill:`.
+        """A synthetic set, or a real subset, by its name under `distill:`; "name/0" is that of draw 0,
+        where a study has several.
 
         Raises:
             ConfigError: the study has no set of this name.
@@ -165,28 +166,29 @@ class Results:
         self._require("distill", key, f"the set '{name}'")
         return self._reader.set(key)
 
-    def ticket(self, arm: str, seed: int, level: int, *, draw: int | None = None) -> Ticket:
-        """The ticket of a chain at a level: its mask, and the state that survivors are rewound to. `draw` is that of the arm's
-        sets in a study with `distill_seeds`.
+    def ticket(self, arm: str, seed: int, level: int, draw: int | None = None) -> Ticket:
+        """The ticket of a chain at a level: its mask, and the state that survivors are rewound to. `draw` is that of its set,
+        where a study has several.
 
         Raises:
-            ConfigError: the study has no such arm, seed, level or draw.
+            ConfigError: the study has no such arm, seed, draw or level.
             StoreError: it is not in the store.
         """
-        chains = ((Chain(*place), tickets) for place, tickets in self.graph.chains.items())
-        keys = {(*place, n): key for place, tickets in chains for n, key in tickets.items()}
-        key = _at(keys, arm, seed, draw, level)
+        chains = ((Chain(*place), keys) for place, keys in self.graph.chains.items())
+        grid = {(c.arm, c.seed, c.draw, n): key for c, keys in chains for n, key in keys.items()}
+        key = _at(grid, arm, seed, draw, level)
         self._require("prune", key, f"the ticket of {arm}, seed {seed}, level {level},")
         return self._reader.ticket(key)
 
-    def weights(self, arm: str, seed: int, level: int, copy: int = 0, *, draw: int | None = None) -> State:
+    def weights(self, arm: str, seed: int, level: int, copy: int = 0, draw: int | None = None) -> State:
         """Every tensor of a retrained copy of a ticket, by name. Levels that are not compared have no copies.
 
         Raises:
             ConfigError: the study has no such arm, seed, draw, level or copy.
             StoreError: it is not in the store.
         """
-        copies = _at({(*unit.chain, unit.level): unit.copies for unit in self.graph.units}, arm, seed, draw, level)
+        grid = {(unit.arm, unit.seed, unit.draw, unit.level): unit.copies for unit in self.graph.units}
+        copies = _at(grid, arm, seed, draw, level)
         if not 0 <= copy < len(copies):
             raise ConfigError(f"a ticket of the study '{self.name}' has no copy {copy}", expected=f"0 to {len(copies) - 1}")
         self._require("retrain", copies[copy], f"copy {copy} of {arm}, seed {seed}, level {level},")
@@ -198,15 +200,15 @@ class Results:
 
 
 def _at(grid: Mapping[tuple[str, int, int | None, int], T], arm: str, seed: int, draw: int | None, level: int) -> T:
-    """What the grid has for an arm, a seed, a draw and a level. What depends on no draw is the same in all.
+    """What the grid has at a place.
 
     Raises:
-        ConfigError: naming the first of the four that it does not have.
+        ConfigError: naming the first part of the place that it does not have.
     """
-    left = [*grid]
-    for axis, (what, value) in enumerate((("arm", arm), ("seed", seed), ("draw", draw), ("level", level))):
-        known = dict.fromkeys(place[axis] for place in left)
-        left = [place for place in left if place[axis] == value or (what == "draw" and place[axis] is None)]
+    left, place = [*grid], {"arm": arm, "seed": seed, "draw": draw, "level": level}
+    for axis, (what, value) in enumerate(place.items()):
+        known = dict.fromkeys(other[axis] for other in left)
+        left = [other for other in left if other[axis] == value]
         if not left:
             raise ConfigError(f"the study has no {what} {value!r} here", expected=", ".join(map(str, known)))
-    return grid[left[0]]
+    return grid[arm, seed, draw, level]
