@@ -220,6 +220,7 @@ CASES: dict[str, Case] = {
     **{f"control: {kind}": _control(kind) for kind in get_args(Kind)},
     **{f"analysis: {name}": _analysis(name, False) for name in ANALYSES.own},
     "analysis: curvature, hutch++": _analysis("curvature", False, method="hutch++", sketch=2),
+    "analysis: curvature, xtrace": _analysis("curvature", False, method="xtrace"),
     **{f"recipe: {name}": _recipe(**more) for name, more in RECIPES.items()},
     **{f"lanes: {name}": _lanes(name) for name in ("convnet", "resnet")},
     UNREADY: _unready,
