@@ -44,7 +44,9 @@ class Settings(RealSettings):
 def from_median(by_expert: Tensor) -> Tensor:
     """The score (n,) of features (E, n, D) of one class by the experts."""
     distance: Tensor = (by_expert - by_expert.mean(1, keepdim=True)).norm(dim=2)
-    return (distance / distance.median(1, keepdim=True).values.clamp_min(1e-30)).mean(0).sub(1).abs()
+    # the lower median, by sorting: `median` is not deterministic on a GPU
+    middle = distance.sort(1).values[:, (distance.shape[1] - 1) // 2, None]
+    return (distance / middle.clamp_min(1e-30)).mean(0).sub(1).abs()
 
 
 def distill(settings: Settings, source: Source, streams: Streams, device: str, progress: Progress) -> Distilled:
