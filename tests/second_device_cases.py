@@ -60,6 +60,7 @@ SHORT: Mapping[str, Callable[[Scale], object]] = {
 EXTRA: Mapping[str, Raw] = {
     "diagonal": {"sketch": 2},
     "trajectory": {"batch": None},
+    "el2n": {"epoch": 2},
 }
 """Settings of entries that need others."""
 
@@ -136,7 +137,11 @@ def _control(kind: str) -> Case:
     def case(at: Places, scale: Scale) -> Raw:
         task = {"task": "other"} if kind == "transferred" else {}
         tasks = {"tasks": {"other": {"name": "npz", "path": str(at["images"]), "split_seed": 1}}} if task else {}
-        arms = {"real": {}, "control": {"control": {"of": "real", "kind": kind}, **task}}
+        arms: Raw = {"real": {}, "control": {"control": {"of": "real", "kind": kind}, **task}}
+        if kind == "intersection":
+            arms = {"real": {}, "set": {"images": "set"}, "control": {"control": {"of": "set", "kind": kind}}}
+            tasks = {"distill_seeds": [0, 1], "distill_grid": "crossed"}
+            tasks |= {"distill": {"set": entry(METHODS, "subset", scale)}}
         return images(at, scale) | tasks | {"arms": arms}
 
     return case
