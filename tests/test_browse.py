@@ -16,6 +16,7 @@ from distill_prune.cli import columns, listing
 from distill_prune.cli.columns import Column, table
 from distill_prune.plan.nodes import Graph
 from distill_prune.plan.paths import paths
+from distill_prune.store.logs import log_path
 from distill_prune.store.manifest import MANIFEST
 from distill_prune.store.store import STAGES, Store
 from distill_prune.store.studies import Origin, remember
@@ -205,6 +206,15 @@ def test_show_for_programs_is_the_manifest_and_the_numbers(cli: Cli, study: Stor
     assert set(shown) == {"path", "manifest", "numbers"}
     assert shown["manifest"] == study.manifest("compare", graph.summary).document()
     assert shown["numbers"] == study.numbers("compare", graph.summary)
+
+
+def test_a_log_and_losses_are_named(cli: Cli, study: Store, graph: Graph) -> None:
+    log = log_path(study, graph.sets["synthetic"])
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("a line")
+    shown = cli("show", "tiny/set/synthetic", "--store", study.root).out
+    assert f"log      {log}" in shown or f"log     {log}" in shown
+    assert "log  " not in cli("show", "tiny/set/subset", "--store", study.root).out
 
 
 def test_an_input_that_is_gone_is_said(cli: Cli, study: Store, graph: Graph) -> None:

@@ -79,6 +79,7 @@ def _draw(store: Store, target: Ref, ref: str, picture: Path) -> None:
 
 
 def _lines(d: Description, store: Store, room: int | None) -> Iterator[str]:
+    from distill_prune.store.logs import log_path, losses_path
     from distill_prune.terminal import duration, moment, size
 
     m = d.manifest
@@ -91,6 +92,8 @@ def _lines(d: Description, store: Store, room: int | None) -> Iterator[str]:
         "made": f"{moment(m.created)}, {duration(m.seconds)} on {m.device}, up to {m.peak_mb:,.0f} MiB of memory",
         "size": f"{size(d.bytes)} in {len(m.files)} file{'s' * (len(m.files) != 1)}",
         "folder": str(store.path(d.ref.stage, d.ref.key)),
+        "log": str(log) if (log := log_path(store, d.ref.key)).exists() else "",
+        "losses": str(losses) if (losses := losses_path(store, d.ref.key)).exists() else "",
     }
     yield from _block("", {name: text for name, text in about.items() if text}, room)
     if d.inputs:

@@ -115,7 +115,7 @@ def _what(ref: Ref, manifest: Manifest) -> str:
     kind = KINDS[ref.stage]
     if manifest.format:
         return f"{kind}, imported ({manifest.format})"
-    if ref.stage == "prune" and "previous" not in manifest.inputs and "of" not in manifest.inputs:
+    if ref.stage == "prune" and "dense" not in manifest.inputs:
         return "the dense network: a ticket of level 0"
     if control := manifest.settings.get("control"):
         return f"{kind} of a control ({control.get('kind', '') if isinstance(control, dict) else control})"
