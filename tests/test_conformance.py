@@ -96,6 +96,16 @@ def test_a_check_is_given_what_has_no_default(write: Write) -> None:
         check("models", "gone")
 
 
+def test_a_network_is_checked_at_the_first_size_that_it_takes(write: Write) -> None:
+    least = "def build(settings, shape, classes):\n    if shape[1] < {}:\n        raise ValueError('too small')"
+    write("net", NET.replace("def build(settings, shape, classes):", least.format(32)))
+    load("net")
+    assert check("models", "net") == ""
+    write("net", NET.replace("def build(settings, shape, classes):", least.format(1000)))
+    with pytest.raises(Nonconforming, match=r"can be built for no input of \(1, 8, 8\), (?s:.)*too small"):
+        check("models", "net")
+
+
 def test_the_command_checks_all_that_a_plugin_brings(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     from distill_prune.conformance.__main__ import main
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar, cast, get_args
@@ -29,9 +29,9 @@ from distill_prune.data import DATASETS, DataSet, prepare
 from distill_prune.data.source import Loaded
 from distill_prune.data.source import Source as DataSource
 from distill_prune.distill import METHODS, Distilled, Method, Source, needs_experts, needs_model
-from distill_prune.errors import ConfigError, DataError, DistillPruneError, RunError, UserError
+from distill_prune.errors import ConfigError, DataError, DistillPruneError, UserError
 from distill_prune.interop import FORMATS, Format, Kind
-from distill_prune.models import MODELS, Network, build_model
+from distill_prune.models import MODELS, Model, Network, build_model
 from distill_prune.plugins import table_of
 from distill_prune.progress import SILENT
 from distill_prune.prune import CRITERIA, Criterion
@@ -194,13 +194,8 @@ def _same_data(a: Loaded, b: Loaded) -> bool:
 
 def _model(entry: Network, what: str, given: Mapping[str, object]) -> str:
     text = "config" in entry.Settings.model_fields
-    settings, models = _settings(entry.Settings, what, {**({"config": TINY_ENCODER} if text else {}), **given}), []
-    for shape in ((2, 12), *SHAPES) if text else SHAPES:
-        with contextlib.suppress(RunError):
-            models.append(build_model(settings, shape, CLASSES))
-            break
-    _require(models, f"{what} can be built for no input of", got=SHAPES)
-    model = replace(models[0], pretrained=dict)
+    settings = _settings(entry.Settings, what, {**({"config": TINY_ENCODER} if text else {}), **given})
+    model = replace(_built(settings, ((2, 12), *SHAPES) if text else SHAPES, what), pretrained=dict)
     state = _twice(f"{what}: its initialisation", lambda: model.fresh(0, "a"), _equal)
     _require(not _equal(state, model.fresh(0, "b")), f"{what} begins every initialisation at the same weights")
     x, before = torch.randn(3, *model.shape, generator=stream(0, "x")), clone(state)
@@ -222,6 +217,17 @@ def _model(entry: Network, what: str, given: Mapping[str, object]) -> str:
     unused = [n for n, g in zip(weights, gradients, strict=True) if g is None]
     _require(not unused, f"{what}: prunable weights that its output does not depend on", got=", ".join(unused))
     return ""
+
+
+def _built(settings: Entry, shapes: Sequence[tuple[int, ...]], what: str) -> Model:
+    """The model for the first of the shapes that it can be built for."""
+    refusal: ConfigError | None = None
+    for shape in shapes:
+        try:
+            return build_model(settings, shape, CLASSES)
+        except ConfigError as problem:
+            refusal = problem
+    raise Nonconforming(f"{what} can be built for no input of {', '.join(map(str, shapes))}", got=refusal) from refusal
 
 
 def _method(entry: Method, what: str, given: Mapping[str, object]) -> str:

@@ -132,7 +132,7 @@ def laned(module: nn.Module, lanes: int) -> nn.Module:
         make = _LAYERS.get(type(layer))
         if make is None and tensors:
             raise UserError(
-                f"the layer '{name}' of the network has no form for several lanes",
+                f"the layer '{name or 'outermost'}' of the network has no form for several lanes",
                 got=type(layer).__name__,
                 expected=", ".join(kind.__name__ for kind in _LAYERS),
                 fix="lanes: 1",
