@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from distill_prune.arithmetic import ceil_div
-from distill_prune.report.axes import explained, write_legend
+from distill_prune.report.axes import WIDE, explained, legend_layout, write_legend
 from distill_prune.report.formats import finite, fixed, number, power, sparsity
-from distill_prune.report.multiples import SIZE, grid, side
+from distill_prune.report.marks import drawn_for, say
+from distill_prune.report.multiples import grid, side
 from distill_prune.report.style import GREY, Arm, arms, chosen_levels, sides, sparsities
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def layers(study: Study) -> tuple[Figure, str] | None:
     figure = _by_layer(study, sparse, levels, share, "weights that remain (%)", log=True)
     last = [e for e in sparse if e["level"] == levels[-1]]
     least = {e["arm"]: e for e in sorted(last, key=share, reverse=True)}
-    remarks = [f"{a.label}: fewest in {layer_name(e)}, {number(share(e))} %." for a in arms(study) if (e := least.get(a.name))]
+    remarks = [f"{a.label}: fewest in {layer_name(e)}, {number(share(e))}%." for a in arms(study) if (e := least.get(a.name))]
     names = len({e["layer"] for e in sparse})
     return figure, f"Share of weights that remain in each of {names} layers, by arm. At the last level, " + " ".join(remarks)
 
@@ -83,15 +84,14 @@ def _by_layer(
     drawn = [(t, shown) for t, shown in sides(study) if any(a.name in have for a in shown)]
     names = list(dict.fromkeys(layer_name(e) for e in entries))
     at = {level: s for (_, level), s in sparsities(study).items()}
-    entered = sum(a.name in have for a in arms(study))
-    legend_height = 0.17 * ceil_div(entered, 3)
+    _, legend_height = legend_layout([a.entry for a in arms(study) if a.name in have], WIDE)
     figure, panels = grid(
         len(drawn),
         len(levels),
-        2.1 * len(drawn) + 0.4 + 0.85 + legend_height,
-        top=0.4,
-        bottom=0.85 + legend_height,
-        left=0.66,
+        1.6 * len(drawn) + 0.25 + 0.45 + legend_height,
+        top=0.25,
+        bottom=0.45 + legend_height,
+        left=0.62,
         wspace=0.06,
         sharey=True,
         sharex=True,
@@ -100,28 +100,30 @@ def _by_layer(
         for axes, level in zip(row, levels, strict=True):
             for arm in shown:
                 _layer_line(axes, arm, [e for e in entries if e["arm"] == arm.name and e["level"] == level], names, value)
-            title_of_level = "dense" if level == 0 else f"{sparsity(at[level])} % sparse" if level in at else f"level {level}"
-            axes.set_title(f"{title}, {title_of_level}" if title else title_of_level, loc="left", fontsize=9, color=GREY)
+            title_of_level = "dense" if level == 0 else f"{sparsity(at[level])}% sparse" if level in at else f"level {level}"
+            axes.set_title(f"{title}, {title_of_level}" if title else title_of_level, loc="left", color=GREY)
     values = [value(e) for e in entries if e["level"] in levels]
     _scales(panels[0][0], panels[-1], names, values, log)
     side(figure, name)
-    write_legend(figure, explained(panels.flat), loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
+    write_legend(figure, explained(panels.flat))
     return figure
 
 
 def _layer_line(axes: Axes, arm: Arm, of_arm: Sequence[Layer], names: Sequence[str], value: Callable[[Layer], float]) -> None:
     if of_arm:
-        axes.plot(
-            [names.index(layer_name(e)) for e in of_arm],
-            [value(e) for e in of_arm],
-            color=arm.color,
-            linestyle=arm.dash,
-            linewidth=arm.width,
-            marker=arm.marker,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-            label=arm.entry,
-        )
+        with drawn_for(axes, arm):
+            (dots,) = axes.plot(
+                [names.index(layer_name(e)) for e in of_arm],
+                [value(e) for e in of_arm],
+                color=arm.color,
+                linestyle=arm.dash,
+                linewidth=arm.width,
+                marker=arm.marker,
+                markeredgecolor="white",
+                markeredgewidth=0.5,
+                label=arm.entry,
+            )
+        say(dots, [f"{arm.label}, {layer_name(e)}: {number(value(e))}" for e in of_arm])
 
 
 def _scales(first: Axes, last: Sequence[Axes], names: Sequence[str], values: Sequence[float], log: bool) -> None:
@@ -134,7 +136,7 @@ def _scales(first: Axes, last: Sequence[Axes], names: Sequence[str], values: Seq
         first.yaxis.set_major_formatter(FuncFormatter(lambda y, _: power(y)))
     every = ceil_div(len(names), 8)
     for axes in last:
-        axes.set_xticks(range(0, len(names), every), shortened(names)[::every], rotation=20, ha="right", fontsize=SIZE)
+        axes.set_xticks(range(0, len(names), every), shortened(names)[::every], rotation=20, ha="right")
         axes.set_xlim(-0.4, len(names) - 0.6)
 
 
@@ -148,14 +150,14 @@ def layerwise(study: Study) -> tuple[Figure, str] | None:
     shown = [a for a in listed if any(e["arm"] == a.name for e in entries)]
     names = list(dict.fromkeys(layer_name(e) for e in entries))
     at = {e["level"]: e["sparsity"] for e in entries}
-    legend_height = 0.17 * ceil_div(len(shown), 3)
+    _, legend_height = legend_layout([a.entry for a in shown], WIDE)
     each = min(max(0.11 * len(shown) + 0.14, 0.3), 0.9)
     figure, panels = grid(
         1,
         len(levels),
-        each * len(names) + 0.36 + 0.62 + legend_height,
-        top=0.36,
-        bottom=0.62 + legend_height,
+        each * len(names) + 0.28 + 0.5 + legend_height,
+        top=0.28,
+        bottom=0.5 + legend_height,
         left=min(0.07 * max(map(len, shortened(names))) + 0.2, 1.8),
         wspace=0.06,
         sharey=True,
@@ -163,7 +165,7 @@ def layerwise(study: Study) -> tuple[Figure, str] | None:
     )
     for axes, level in zip(panels[0], levels, strict=True):
         _strip(axes, shown, [e for e in entries if e["level"] == level], names)
-        axes.set_title("dense" if level == 0 else f"{sparsity(at[level])} % sparse", loc="left", fontsize=9, color=GREY)
+        axes.set_title("dense" if level == 0 else f"{sparsity(at[level])}% sparse", loc="left", color=GREY)
         axes.axvline(0, color=GREY, linewidth=0.7, zorder=1)
         axes.grid(True, axis="x")
         axes.grid(False, axis="y")
@@ -172,7 +174,7 @@ def layerwise(study: Study) -> tuple[Figure, str] | None:
     figure.text(
         0.99, (0.1 + legend_height) / figure.get_figheight(), "excess of test error over the chord (points)", ha="right"
     )
-    write_legend(figure, explained(panels[0][:1]), loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
+    write_legend(figure, explained(panels[0]))
     last = [e for e in entries if e["level"] == levels[-1]]
     top = {e["arm"]: e for e in sorted(last, key=lambda e: e["excess_test"])}
     remarks = [
@@ -192,14 +194,16 @@ def _strip(axes: Axes, shown: Sequence[Arm], entries: Sequence[Layerwise], names
     for i, arm in enumerate(shown):
         of_arm = [e for e in entries if e["arm"] == arm.name]
         shift = 0.8 * ((i + 0.5) / len(shown) - 0.5)
-        axes.plot(
-            [100 * e["excess_test"] for e in of_arm],
-            [names.index(layer_name(e)) + shift for e in of_arm],
-            linestyle="none",
-            marker=arm.marker,
-            markersize=3.8,
-            color=arm.color,
-            alpha=0.75,
-            markeredgewidth=0,
-            label=arm.entry,
-        )
+        with drawn_for(axes, arm):
+            (dots,) = axes.plot(
+                [100 * e["excess_test"] for e in of_arm],
+                [names.index(layer_name(e)) + shift for e in of_arm],
+                linestyle="none",
+                marker=arm.marker,
+                markersize=3.8,
+                color=arm.color,
+                alpha=0.75,
+                markeredgewidth=0,
+                label=arm.entry,
+            )
+        say(dots, [f"{arm.label}, {layer_name(e)}, seed {e['seed']}: {fixed(e['excess_test'], 2, 100)}" for e in of_arm])

@@ -11,7 +11,8 @@ from distill_prune.analyze.metric import Metric
 from distill_prune.analyze.records import value
 from distill_prune.analyze.verdict import MATCHING, STABLE, STABLE_BELOW
 from distill_prune.report.axes import Points, estimates, fit, interval, known, legend, line, log_scale, panels, sparsity_axis
-from distill_prune.report.formats import estimate, finite, sparsity
+from distill_prune.report.formats import estimate, finite, shown_interval, sparsity
+from distill_prune.report.marks import drawn_for
 from distill_prune.report.style import GREY, Arm, arms, metrics, sides
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Dot:
 def metric(study: Study, name: str) -> tuple[Figure, str] | None:
     """The metric `name` against sparsity, and its alternative text; None where it was not measured.
 
-    A dot is one initialisation, a line the mean over initialisations, a band its 95 % interval.
+    A dot is one initialisation, a line the mean over initialisations, a band its 95% interval.
     """
     what = metrics(study)[name]
     lines = estimates(study, name)
@@ -60,7 +61,7 @@ def metric(study: Study, name: str) -> tuple[Figure, str] | None:
     if log:
         log_scale(cells[0], values)
     fit(cells[0], values + ([100 * STABLE_BELOW] if name == STABLE.metric else []), bounds, log)
-    legend(figure, cells, reserve=len(arms(study)) + 2)
+    legend(figure, cells)
     return figure, _alt(what, lines, dense)
 
 
@@ -76,27 +77,28 @@ def _panel(
     names = {arm.name for arm in shown}
     for arm, points in lines:
         if arm.name in names:
-            bounds += line(axes, arm, points, what.scale)
+            bounds += line(axes, arm, points, what.scale, unit_of(what))
     averaged = {arm.name for arm, _ in lines}
     for arm in shown:
         of_arm = [d for d in dots if d.arm == arm.name]
-        axes.scatter(
-            [1 - d.sparsity for d in of_arm],
-            [d.value for d in of_arm],
-            s=7 if arm.name in averaged else 16,
-            color=arm.color,
-            alpha=0.45 if arm.name in averaged else 0.9,
-            linewidths=0,
-            zorder=2,
-            label=None if arm.name in averaged or not of_arm else f"{arm.entry} (single runs)",
-        )
+        with drawn_for(axes, arm):
+            axes.scatter(
+                [1 - d.sparsity for d in of_arm],
+                [d.value for d in of_arm],
+                s=7 if arm.name in averaged else 16,
+                color=arm.color,
+                alpha=0.45 if arm.name in averaged else 0.9,
+                linewidths=0,
+                zorder=2,
+                label=None if arm.name in averaged or not of_arm else f"{arm.entry} (single runs)",
+            )
     return bounds
 
 
 def _dense(axes: Axes, what: Metric, dense: Estimate) -> list[float]:
     mean, sd = dense["mean"] * what.scale, dense["sd"]
     axes.axhline(mean, color=GREY, linewidth=0.9, zorder=1, label="dense")
-    if ends := interval(dense, what.scale):
+    if ends := interval(shown_interval(dense, unit_of(what)), what.scale):
         axes.axhspan(*ends, color=GREY, alpha=0.10, linewidth=0, zorder=0)
     if what.name == MATCHING.metric and finite(sd):
         axes.axhline(
@@ -104,7 +106,7 @@ def _dense(axes: Axes, what: Metric, dense: Estimate) -> list[float]:
             color=GREY,
             linewidth=0.9,
             linestyle=(0, (1, 2)),
-            label="matching from here up",
+            label="matching bound",
             zorder=1,
         )
         return [mean, mean - sd * what.scale]
@@ -113,7 +115,9 @@ def _dense(axes: Axes, what: Metric, dense: Estimate) -> list[float]:
 
 def unit_of(what: Metric) -> str:
     """How an estimate of the metric is written (formats.estimate)."""
-    return "number" if what.scale == 1 else "percent" if what.unit.startswith("%") else "points"
+    if what.scale == 1:
+        return "number"
+    return "percent" if what.unit.startswith("%") else "barrier" if what.group == "barrier" else "points"
 
 
 def _alt(what: Metric, lines: Sequence[tuple[Arm, Points]], dense: Estimate | None) -> str:
@@ -124,6 +128,6 @@ def _alt(what: Metric, lines: Sequence[tuple[Arm, Points]], dense: Estimate | No
     for arm, points in lines:
         s, est = max(points, key=lambda p: p[0])
         shown = estimate(est, unit)
-        tail = f" (95 % interval {shown['range']})" if shown["range"] and est["n"] >= 2 else ""
-        parts.append(f"{arm.label} at {sparsity(s)} % sparsity: {shown['mean']}{tail}.")
+        tail = f" (95% interval {shown['range']})" if shown["range"] and est["n"] >= 2 else ""
+        parts.append(f"{arm.label} at {sparsity(s)}% sparsity: {shown['mean']}{tail}.")
     return " ".join(parts)

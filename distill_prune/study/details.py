@@ -22,6 +22,7 @@ from distill_prune.study.records import (
     Place,
     Plane,
     Ticket,
+    Training,
 )
 
 Numbers = Mapping[str, Mapping[str, Any]]
@@ -64,6 +65,14 @@ def diagonals(graph: Graph, numbers: Numbers) -> Iterator[Diagonal]:
     for place, diagonal in _measured(graph, numbers, "diagonal"):
         for copy in diagonal["copies"]:
             yield cast(Diagonal, {**place, **copy})
+
+
+def trainings(graph: Graph, numbers: Numbers) -> Iterator[Training]:
+    """The losses of every retrained copy that recorded some."""
+    for u in graph.units:
+        for copy, key in enumerate(u.copies):
+            if u.ticket in numbers and (losses := numbers.get(key, {}).get("train_loss")):
+                yield {**_place(u, numbers), "copy": copy, "losses": list(losses)}
 
 
 def layers(graph: Graph, numbers: Numbers) -> list[LayerCount]:
