@@ -21,6 +21,7 @@ TABLES = (
     "levels",
     "reach",
     "shares",
+    "against",
     "scan",
     "onset",
     "paired",
@@ -66,7 +67,7 @@ def write(study: Study, out: Path, pdf: bool = False) -> Path:
         UserError: `out` cannot be written.
         RunError: the disk is full or broken.
     """
-    from distill_prune.report.figures import draw, figures_of
+    from distill_prune.report.figures import LEADS, draw, figures_of
     from distill_prune.report.page import page
     from distill_prune.report.tables import tables, to_csv, to_json
 
@@ -82,6 +83,7 @@ def write(study: Study, out: Path, pdf: bool = False) -> Path:
     files |= {f"figures/{name}.png": png for name, png in pictures.items()}
     files["report.html"] = _utf8(html)
     known = {f"figures/{n}.{e}" for n in (*figures_of(study), "synthetic") for e in ("png", "svg", "pdf")}
+    known |= {f"figures/against_{n}.{e}" for n in LEADS for e in ("png", "svg", "pdf")}
     known |= {f"figures/{path.name}" for path in (out / "figures").glob("set_*.png")}
     known |= {f"tables/{n}.{e}" for n in TABLES for e in ("csv", "json")}
     try:

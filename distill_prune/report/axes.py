@@ -12,7 +12,7 @@ from distill_prune.analyze.records import estimate_of
 from distill_prune.arithmetic import ceil_div
 from distill_prune.report.formats import finite, power, said, shown_interval, sparsity
 from distill_prune.report.marks import drawn_for, mark_legend, say
-from distill_prune.report.scale import bend, knees
+from distill_prune.report.scale import bend, knees, most
 from distill_prune.report.style import ENTRY, GREY, Arm, arms, rows
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 NARROW, WIDE = 3.25, 6.75
 _TICKS = 7
 # Inches: room for ticks and axis name, the panel itself, one line of a legend, a line of the heading, the left axis.
-_BOTTOM, _HEIGHT, _ROW, _TOP, _LEFT = 0.45, 1.5, 0.155, 0.2, 0.42
+_BOTTOM, _HEIGHT, _ROW, _TOP, _LEFT = 0.4, 1.5, 0.155, 0.2, 0.42
 # Inches that a letter takes.
-_LETTER, _BOLD = 0.062, 0.075
+_LETTER, _BOLD = 0.062, 0.071
 
 Points = list[tuple[float, Estimate]]
 
@@ -89,9 +89,12 @@ def fit(axes: Axes, points: Sequence[float], bounds: Sequence[float], log: bool)
             max(low / 1.6, min([low, *(b for b in bounds if b > 0)]) / 1.1), min(high * 1.6, max([high, *bounds]) * 1.1)
         )
         return
-    span = (high - low) or abs(high) or 1.0
-    below, above = max(min([low, *bounds]), low - 0.5 * span), min(max([high, *bounds]), high + 0.5 * span)
-    below, above = below - 0.06 * span, above + 0.06 * span
+    first, last = most(points)
+    span = (last - first) or (high - low) or abs(high) or 1.0
+    below = low if low < first else max(min([low, *bounds]), low - 0.5 * span)
+    above = high if high > last else min(max([high, *bounds]), high + 0.5 * span)
+    margin = 0.06 * (above - below)
+    below, above = below - margin, above + margin
     if bent := knees(points, below, above):
         bend(axes, bent, below, above)
     else:
@@ -194,7 +197,7 @@ def line(axes: Axes, arm: Arm, points: Points, scale: float, unit: str) -> list[
         if sure:
             band_x, low, high = zip(*sure, strict=True)
             axes.fill_between(band_x, low, high, color=arm.color, alpha=0.05 if arm.thin else 0.11, linewidth=0, zorder=1)
-    say(means, [f"{arm.label}, {sparsity(s)}% sparsity: {said(e, unit)}" for s, e in points])
+    say(axes, means, [f"{arm.label}, {sparsity(s)}% sparsity: {said(e, unit)}" for s, e in points])
     return [b for _, low, high in sure for b in (low, high)]
 
 

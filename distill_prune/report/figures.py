@@ -14,9 +14,23 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from distill_prune.analyze.declared import on_page, tested
+from distill_prune.analyze.metric import ACCURACY, BARRIER
 from distill_prune.analyze.paired import PAIRED
 from distill_prune.letters import printable, printable_lines
-from distill_prune.report import depth, fonts, pairs, panels, scans, spectra, surfaces, sweep, trainings, transfer
+from distill_prune.report import (
+    against,
+    depth,
+    fonts,
+    layers,
+    pairs,
+    panels,
+    scans,
+    spectra,
+    surfaces,
+    sweep,
+    trainings,
+    transfer,
+)
 from distill_prune.report.axes import NARROW, WIDE
 from distill_prune.report.forks import drawn
 from distill_prune.report.marks import Values, classed, values_of, with_values, without_legend
@@ -43,12 +57,12 @@ FIGURES: dict[str, Draw] = {
     "layerwise": depth.layerwise,
     "between": pairs.between,
     "scan": scans.scan,
-    "layer_traces": depth.traces,
+    "layer_traces": layers.traces,
     "diagonal": spectra.diagonal,
     "histograms": spectra.histograms,
     "density": spectra.density,
     **{name: partial(surfaces.surface, kind=kind, name=of) for name, (kind, of) in LANDSCAPES.items()},
-    "layers": depth.layers,
+    "layers": layers.layers,
     "transfer": transfer.matrix,
     **{f"paired_{name}": partial(pairs.paired, name=name) for name in PAIRED},
     "costs": panels.costs,
@@ -60,7 +74,12 @@ def figures_of(study: Study) -> dict[str, Draw]:
     """The table of figures with those of the metrics of plugins."""
     metrics = {m.name: partial(sweep.metric, name=m.name) for m in on_page(study.plugins) if m.group and m.name not in METRICS}
     paired = {f"paired_{m.name}": partial(pairs.paired, name=m.name) for m in tested(study.plugins) if m.name not in PAIRED}
-    return {**FIGURES, **metrics, **paired}
+    beside = {f"against_{name}": partial(against.beside, name=name) for name in LEADS} if study.against else {}
+    return {**FIGURES, **metrics, **paired, **beside}
+
+
+LEADS = (ACCURACY, BARRIER)
+"""The figures of the question, at the head of the page."""
 
 
 @dataclass(frozen=True)

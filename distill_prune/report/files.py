@@ -28,8 +28,9 @@ def table_of(figure: str, tables: Collection[str]) -> str:
     """The table with the numbers of a figure: `runs` where the study has no summary yet."""
     if figure.startswith("paired_"):
         return "paired"
-    if figure.startswith("landscape_"):
-        return "landscape"
+    for whole in ("landscape", "against"):
+        if figure.startswith(f"{whole}_"):
+            return whole
     return _TABLES.get(figure) or ("levels" if "levels" in tables else "runs")
 
 

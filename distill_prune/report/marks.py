@@ -41,17 +41,21 @@ def drawn_for(axes: Axes, arm: Arm) -> Iterator[None]:
             artist.set_gid(f"{arm.mark}-{_place(axes)}-{place}")
 
 
-def say(line: Line2D, texts: Sequence[str]) -> None:
+def say(axes: Axes, line: Line2D, texts: Sequence[str]) -> None:
     """What each point of a line says, in the order of the points."""
-    axes = line.axes
-    assert axes is not None
-    mark = f"values-{_place(axes)}-{axes.get_children().index(line)}" if line.get_gid() is None else str(line.get_gid())
+    mark = line.get_gid() or f"values-{_place(axes)}-{axes.get_children().index(line)}"
     line.set_gid(mark)
-    _values.setdefault(axes.get_figure(root=True), {})[mark] = [printable(text) for text in texts]
+    _values.setdefault(_figure(axes), {})[mark] = [printable(text) for text in texts]
 
 
 def _place(axes: Axes) -> int:
-    return axes.get_figure(root=True).axes.index(axes)
+    return _figure(axes).axes.index(axes)
+
+
+def _figure(axes: Axes) -> Figure:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    return figure
 
 
 def values_of(figure: Figure) -> Values:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from distill_prune.analyze.declared import columns, in_rows, tested
-from distill_prune.analyze.metric import ACCURACY, BARRIER, GROUPS, Metric
+from distill_prune.analyze.metric import BARRIER, GROUPS, Metric
 from distill_prune.analyze.records import PairedRow, estimate_of
 from distill_prune.analyze.sentences import sentences
 from distill_prune.letters import printable_lines
 from distill_prune.report import formats, legend, pictures, spectra, surfaces, tickets, transfer, words
-from distill_prune.report.figures import Drawing
+from distill_prune.report.figures import LEADS, Drawing
 from distill_prune.report.files import links
 from distill_prune.report.model import Column, Group, Leading, Page
 from distill_prune.report.paint import variable, variables
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from distill_prune.study.study import Study
 
 SECTIONS = (
+    ("against", "Beside the other"),
     ("shares", "Stable and matching"),
     ("images", "Sets"),
     ("accuracy", "Accuracy"),
@@ -47,8 +48,6 @@ SECTIONS = (
     ("notes", "Notes"),
     ("record", "Record"),
 )
-LEADS = (ACCURACY, BARRIER)
-"""The figures of the question, at the head of the page."""
 
 
 def page(study: Study, drawings: Mapping[str, Drawing], tables: Collection[str] = ()) -> tuple[str, dict[str, bytes]]:
@@ -137,6 +136,7 @@ def model(study: Study, drawings: Mapping[str, Drawing], sheets: list[pictures.S
 def has_section(page: Page, name: str) -> bool:
     """Whether a section has anything to show: one that has nothing is left out, and what it lacks is said in one line."""
     has: dict[str, object] = {
+        "against": page.study.against,
         "shares": page.shares,
         "images": page.study.pictures or page.study.evaluations or page.study.rankings,
         "accuracy": page.any_of(*page.groups["accuracy"], *page.groups["scores"]),

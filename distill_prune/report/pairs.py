@@ -57,10 +57,12 @@ def paired(study: Study, name: str) -> tuple[Figure, str] | None:
         max((p for p in entries if p["arm"] == n), key=lambda p: p["level"]) for n in dict.fromkeys(p["arm"] for p in entries)
     ]
     labels = {a.name: a.label for a in arms(study)}
-    return figure, f"{what.title}: paired differences from {versus} against sparsity, with 95% intervals. " + " ".join(
-        f"{labels[p['arm']]} at {sparsity(at[p['arm'], p['level']])}% sparsity: {estimate(p['difference'], difference_unit(what))['mean']}."
+    remarks = [
+        f"{labels[p['arm']]} at {sparsity(at[p['arm'], p['level']])}% sparsity: "
+        f"{estimate(p['difference'], difference_unit(what))['mean']}."
         for p in last
-    )
+    ]
+    return figure, f"{what.title}: paired differences from {versus} against sparsity, with 95% intervals. {' '.join(remarks)}"
 
 
 def _differences(
@@ -74,7 +76,11 @@ def _differences(
         for x, low, high in sure:
             axes.vlines(x, low, high, color=arm.color, linewidth=1, alpha=0.8, zorder=2)
     unit = difference_unit(what)
-    say(dots, [f"{arm.label}, {sparsity(at[arm.name, p['level']])}% sparsity: {said(p['difference'], unit)}" for p in rows])
+    say(
+        axes,
+        dots,
+        [f"{arm.label}, {sparsity(at[arm.name, p['level']])}% sparsity: {said(p['difference'], unit)}" for p in rows],
+    )
     return means, [end for _, low, high in sure for end in (low, high)]
 
 
@@ -162,7 +168,11 @@ def _initialisations(axes: Axes, arm: Arm, entries: list[Between], shift: float)
                 alpha=0.85,
                 label=None if i else arm.entry,
             )
-        say(dots, [f"{arm.label}, seed {seed}, {sparsity(b['sparsity'])}% sparsity: {fixed(_points(b), 2)}" for b in chain])
+        say(
+            axes,
+            dots,
+            [f"{arm.label}, seed {seed}, {sparsity(b['sparsity'])}% sparsity: {fixed(_points(b), 2)}" for b in chain],
+        )
 
 
 def _points(line: Between) -> float:

@@ -59,18 +59,20 @@ def most(values: Sequence[float]) -> tuple[float, float]:
 
 
 def knees(values: Sequence[float], low: float, high: float) -> Knees | None:
-    """Where an axis from `low` to `high` bends; None where all of it can be drawn to scale."""
+    """Where an axis from `low` to `high` bends: beyond most values, on sides where others lie; None where all of it can be
+    drawn to scale.
+    """
     first, last = most(values)
-    room = 0.12 * (last - first)
-    first, last = max(low, first - room), min(high, last + room)
-    span = last - first
-    beyond = [max(0.0, first - low), max(0.0, high - last)]
-    if span <= 0 or (high - low) < FEW * span:
+    room = 0.15 * (last - first)
+    start = first - room if min(values) < first else low
+    end = last + room if max(values) > last else high
+    span = end - start
+    if span <= 0 or high - low < FEW * span:
         return None
-    sides = sum(distance > 0.15 * span for distance in beyond)
-    part = span * _SHARE / (1 - _SHARE) / max(sides, 1)
+    beyond = [max(0.0, start - low), max(0.0, high - end)]
+    part = span * _SHARE / (1 - _SHARE) / sum(distance > 0 for distance in beyond)
     below, above = (min(1.0, part / distance) if distance > 0 else 1.0 for distance in beyond)
-    return Knees(first, last, below, above)
+    return Knees(start, end, below, above)
 
 
 def bend(axes: Axes, bent: Knees, low: float, high: float) -> None:
@@ -90,11 +92,11 @@ def bend(axes: Axes, bent: Knees, low: float, high: float) -> None:
                 sibling.axhspan(*sorted((knee, end)), color=GREY, alpha=0.07, linewidth=0, zorder=0)
                 sibling.annotate(
                     "compressed",
-                    (0.99, end),
+                    (0.01, end),
                     xycoords=("axes fraction", "data"),
                     xytext=(0, -3 if end == high else 3),
                     textcoords="offset points",
-                    ha="right",
+                    ha="left",
                     va="top" if end == high else "bottom",
                     color=GREY,
                 )

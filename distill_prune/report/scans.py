@@ -103,7 +103,7 @@ def _line(
                 axes.plot(
                     [x], [y], "o", markersize=11, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.1, zorder=4
                 )
-    say(dots, [f"{arm.label}, k = {k}: {said(e, unit)}" for k, e in points])
+    say(axes, dots, [f"{arm.label}, k = {k}: {said(e, unit)}" for k, e in points])
 
 
 def _finish(figure: Figure, panels: Any, titles: Sequence[str], steps: Sequence[str], legend_height: float) -> None:

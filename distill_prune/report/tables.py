@@ -15,6 +15,7 @@ from distill_prune.analyze.records import TransferRow
 from distill_prune.report.style import task_label
 
 if TYPE_CHECKING:
+    from distill_prune.study.against import Both
     from distill_prune.study.records import Curve, Density, Distillation, Plane, Training
     from distill_prune.study.study import Study
 
@@ -37,6 +38,7 @@ def tables(study: Study) -> dict[str, list[Record]]:
         "runs": study.units,
         "tickets": study.tickets,
         "shares": study.shares,
+        "against": [_both(b) for b in study.against.both] if study.against else [],
         "training": [point for t in study.trainings for point in _losses(t)],
         "distillation": [point for s in study.pictures if s.course for point in _course(s.name, s.course)],
         "interpolation": [point for c in study.curves for point in _points(c)],
@@ -71,6 +73,15 @@ def _points(curve: Curve) -> list[Record]:
     fixed = {k: v for k, v in curve.items() if k not in ("alphas", "test_error", "train_error")}
     points = zip(curve["alphas"], curve["test_error"], curve["train_error"], strict=True)
     return [{**fixed, "alpha": a, "test_error": test, "train_error": train} for a, test, train in points]
+
+
+def _both(row: Both) -> Record:
+    """An arm at a sparsity that two studies have."""
+    place: Record = {"arm": row.arm, "sparsity": row.sparsity}
+    pairs = {"accuracy": row.accuracy, "barrier_test": row.barrier}
+    return place | {
+        f"{name}_{side}": e for name, pair in pairs.items() for side, e in zip(("here", "there"), pair, strict=True)
+    }
 
 
 def _losses(training: Training) -> list[Record]:

@@ -69,10 +69,10 @@ def _losses(axes: Axes, arm: Arm, copies: list[list[float]]) -> None:
             markeredgewidth=0.5,
             label=arm.entry,
         )
-        axes.fill_between(
-            epochs, *zip(*((min(x), max(x)) for x in by_epoch.values()), strict=True), color=arm.color, alpha=0.08, lw=0
-        )
+        low, high = ([end(losses) for losses in by_epoch.values()] for end in (min, max))
+        axes.fill_between(epochs, low, high, color=arm.color, alpha=0.08, linewidth=0)
     say(
+        axes,
         line,
         [f"{arm.label}, epoch {e}: {number(m)} (n = {len(by_epoch[e])} copies)" for e, m in zip(epochs, means, strict=True)],
     )

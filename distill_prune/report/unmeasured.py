@@ -39,7 +39,7 @@ class Unmeasured:
 
 
 def unmeasured(study: Study, drawn: Collection[str]) -> list[Unmeasured]:
-    """By analysis what the study has no numbers of; then single metrics that have no figure although their analysis has some."""
+    """By analysis what the study has no numbers of; then single metrics without a figure of analyses that have some."""
     whole = [name for name in WHAT if not _has(study, name, drawn)]
     lines = [Unmeasured(WHAT[name], f"--set compare.{name}={{}}") for name in whole]
     if not (study.summary or {}).get("scan"):

@@ -1,4 +1,4 @@
-"""What the summary says of an arm, in words: what it is, how many of its initialisations hold, and where in a scan its tickets become stable."""
+"""What the summary says of an arm, in words: what it is, how many initialisations hold, and where in a scan it is stable."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import yaml
 
@@ -34,6 +34,7 @@ from distill_prune.study.details import (
     trainings,
 )
 from distill_prune.study.further import further
+from distill_prune.study.layers import layer_titles
 from distill_prune.study.outcome import Document, outcome
 from distill_prune.study.records import (
     Between,
@@ -54,13 +55,16 @@ from distill_prune.study.records import (
 )
 from distill_prune.study.sets import SetShown, sets
 
+if TYPE_CHECKING:
+    from distill_prune.study.against import Against
+
 
 @dataclass(frozen=True)
 class Study:
     """One study as plain data. Shares are fractions; `summary` is None until every measurement is there.
 
     `tasks` has every arm's task, None for the study's own data; `versus` is the arm that its differences are taken from.
-    `plugins` are the analyses of plugins that declare metrics.
+    `plugins` are the analyses of plugins that declare metrics. `layer_titles` say what layers are whose own names are numbers.
     """
 
     name: str
@@ -95,6 +99,8 @@ class Study:
     tasks: dict[str, str | None] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     shares: list[Share] = field(default_factory=list)
+    layer_titles: dict[str, str] = field(default_factory=dict)
+    against: Against | None = None
     trainings: list[Training] = field(default_factory=list)
 
 
@@ -156,6 +162,7 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         tasks={name: at.task for name, at in graph.pipeline.placed().items()},
         plugins=foreign(graph.pipeline.compare),
         shares=shares(units, summary["arms"], graph.pipeline.margin) if summary else [],
+        layer_titles=layer_titles(graph, store, numbers),
         trainings=list(trainings(graph, numbers)),
     )
 
