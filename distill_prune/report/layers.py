@@ -9,7 +9,7 @@ from distill_prune.report.axes import WIDE, explained, legend_layout, write_lege
 from distill_prune.report.depth import layer_name, shortened
 from distill_prune.report.formats import finite, number, sparsity
 from distill_prune.report.marks import drawn_for, say
-from distill_prune.report.multiples import below, grid
+from distill_prune.report.multiples import grid
 from distill_prune.report.style import GREY, Arm, arms, chosen_levels, sides, sparsities
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def _by_layer(
     study: Study, entries: Sequence[Layer], levels: Sequence[int], value: Callable[[Layer], float], heading: str
 ) -> Figure:
     """A column a level, a row for each side of the study, layers downwards in the network's order, a bar an arm."""
+    from matplotlib.ticker import MaxNLocator
+
     have = {e["arm"] for e in entries}
     drawn = [(t, [a for a in shown if a.name in have]) for t, shown in sides(study) if any(a.name in have for a in shown)]
     names = list(dict.fromkeys(layer_name(study, e) for e in entries))
@@ -81,9 +83,9 @@ def _by_layer(
     figure, panels = grid(
         len(drawn),
         len(levels),
-        (each * len(names) + 0.3) * len(drawn) + 0.35 + 0.4 + foot,
+        (each * len(names) + 0.25) * len(drawn) + 0.42 + foot,
         top=0.42,
-        bottom=0.42 + foot,
+        bottom=0.25 + foot,
         left=min(0.065 * max(map(len, shortened(names))) + 0.15, 1.8),
         wspace=0.06,
         sharey=True,
@@ -103,8 +105,8 @@ def _by_layer(
     panels[0][0].set_yticks(range(len(names)), shortened(names))
     panels[0][0].set_ylim(len(names) - 0.5, -0.5)
     panels[0][0].set_xlim(left=0)
+    panels[0][0].xaxis.set_major_locator(MaxNLocator(4))
     figure.text(0.0, 0.995, heading, fontweight="bold", va="top")
-    below(figure, heading[0].lower() + heading[1:], up=0.02 + foot)
     write_legend(figure, explained(panels.flat))
     return figure
 

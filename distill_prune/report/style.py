@@ -59,6 +59,7 @@ RC: dict[str, Any] = {
     "legend.fontsize": 8,
     "legend.handlelength": 2.6,
     "figure.facecolor": "none",
+    "axes.titlesize": 8,
     "axes.labelsize": 8,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,

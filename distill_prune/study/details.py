@@ -67,8 +67,15 @@ def diagonals(graph: Graph, numbers: Numbers) -> Iterator[Diagonal]:
             yield cast(Diagonal, {**place, **copy})
 
 
+def drawn_copies(graph: Graph) -> set[str]:
+    """The keys of the copies whose losses are shown: of the first, the middle and the last level of the study."""
+    levels = sorted({u.level for u in graph.units if u.copies})
+    shown = {levels[i] for i in (0, len(levels) // 2, -1)} if levels else set()
+    return {key for u in graph.units if u.level in shown for key in u.copies}
+
+
 def trainings(graph: Graph, numbers: Numbers) -> Iterator[Training]:
-    """The losses of every retrained copy that recorded some."""
+    """The losses of the retrained copies at hand that recorded some."""
     for u in graph.units:
         for copy, key in enumerate(u.copies):
             if u.ticket in numbers and (losses := numbers.get(key, {}).get("train_loss")):

@@ -26,6 +26,7 @@ from distill_prune.study.details import (
     curves,
     densities,
     diagonals,
+    drawn_copies,
     layer_traces,
     layers,
     layerwise,
@@ -110,10 +111,12 @@ def read(name: str, graph: Graph, store: Store) -> Study:
     provenance: list[Provenance] = []
     numbers: dict[str, dict[str, Any]] = {}
     versions: dict[str, str] = {}
+    drawn = drawn_copies(graph)
     for key, node in graph.nodes.items():
         try:
             manifest = store.check(node.stage, key, sizes_only=True)
-            numbers[key] = measured.numbers(store, node.stage, key)
+            if node.stage != "retrain" or key in drawn:
+                numbers[key] = measured.numbers(store, node.stage, key)
         except DamagedArtifact:
             missing.append({"stage": node.stage, "key": key, "label": node.label})
             continue
