@@ -93,7 +93,7 @@ def fit(axes: Axes, points: Sequence[float], bounds: Sequence[float], log: bool)
     span = (last - first) or (high - low) or abs(high) or 1.0
     below = low if low < first else max(min([low, *bounds]), low - 0.5 * span)
     above = high if high > last else min(max([high, *bounds]), high + 0.5 * span)
-    margin = 0.06 * (above - below)
+    margin = 0.06 * ((above - below) or span)
     below, above = below - margin, above + margin
     if bent := knees(points, below, above):
         bend(axes, bent, below, above)

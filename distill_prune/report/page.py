@@ -142,9 +142,8 @@ def has_section(page: Page, name: str) -> bool:
         "accuracy": page.any_of(*page.groups["accuracy"], *page.groups["scores"]),
         "stability": page.any_of(*page.groups["barrier"], *page.groups["apart"], "interpolation", "layerwise", "between"),
         "rewinding": page.summary.get("scan"),
-        "curvature": page.any_of(
-            *page.groups["trace"], *page.groups["spectrum"], "layer_traces", "diagonal", "histograms", "density"
-        ),
+        "curvature": page.spectra
+        or page.any_of(*page.groups["trace"], *page.groups["spectrum"], "layer_traces", "diagonal", "histograms", "density"),
         "further": page.any_of(*page.groups["further"]),
         "landscape": page.study.planes,
         "layers": page.any_of("layers"),

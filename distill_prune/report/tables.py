@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distill_prune.analyze.metric import ACCURACY, BARRIER
 from distill_prune.analyze.records import TransferRow
 from distill_prune.report.style import task_label
 
 if TYPE_CHECKING:
-    from distill_prune.study.against import Both
     from distill_prune.study.records import Curve, Density, Distillation, Plane, Training
-    from distill_prune.study.study import Study
+    from distill_prune.study.study import Both, Study
 
 Record = dict[str, object]
 
@@ -78,7 +78,7 @@ def _points(curve: Curve) -> list[Record]:
 def _both(row: Both) -> Record:
     """An arm at a sparsity that two studies have."""
     place: Record = {"arm": row.arm, "sparsity": row.sparsity}
-    pairs = {"accuracy": row.accuracy, "barrier_test": row.barrier}
+    pairs = {ACCURACY: row.accuracy, BARRIER: row.barrier}
     return place | {
         f"{name}_{side}": e for name, pair in pairs.items() for side, e in zip(("here", "there"), pair, strict=True)
     }

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from distill_prune.analyze import ANALYSES
 from distill_prune.analyze.declared import declared
+from distill_prune.report.style import metrics
 from distill_prune.report.surfaces import KINDS
 
 if TYPE_CHECKING:
@@ -44,11 +44,12 @@ def unmeasured(study: Study, drawn: Collection[str]) -> list[Unmeasured]:
     lines = [Unmeasured(WHAT[name], f"--set compare.{name}={{}}") for name in whole]
     if not (study.summary or {}).get("scan"):
         lines.append(Unmeasured("several rewinding steps", "--set prune.scan=[100it,2ep]"))
+    shown = metrics(study)
     parts = [
         m
         for name in (*(n for n in WHAT if n not in whole), "metrics", *study.plugins)
         for m in declared(name)
-        if name in ANALYSES and m.title and m.group and not m.some_tasks and m.name not in drawn
+        if m.name in shown and m.group and not m.some_tasks and m.name not in drawn
     ]
     return [*lines, *(Unmeasured(m.title, "") for m in parts)]
 

@@ -3,48 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import cast
 
 import yaml
 
-from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.metric import ACCURACY, BARRIER
 from distill_prune.analyze.records import Row, Summary, estimate_of
-from distill_prune.study.study import Study
+from distill_prune.study.study import Against, Both, Setting, Study
 
 SAME = 5e-4
 """Sparsities that differ by less are one level."""
-
-
-@dataclass(frozen=True)
-class Both:
-    """An arm at a sparsity that both studies have; estimates are those of the first and of the second study."""
-
-    arm: str
-    sparsity: float
-    accuracy: tuple[Estimate | None, Estimate | None]
-    barrier: tuple[Estimate | None, Estimate | None]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """A setting that differs, as written; empty where a study has none."""
-
-    name: str
-    here: str
-    there: str
-
-
-@dataclass(frozen=True)
-class Against:
-    """The other study, and how the two differ."""
-
-    other: Study
-    both: list[Both]
-    only_here: list[str]
-    only_there: list[str]
-    settings: list[Setting]
 
 
 def against(study: Study, other: Study) -> Against:

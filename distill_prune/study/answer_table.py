@@ -30,7 +30,7 @@ def arm_rows(document: Document, metrics: Mapping[str, Metric]) -> list[list[str
     arms = document["arms"]
     each = len({arm["n"] for arm in arms}) > 1
     names = [name for name in arms[0]["values"] if any(arm["values"][name] for arm in arms)]
-    heads = [heading(document), *(_head(metrics[name]) for name in names), "images for masks"]
+    heads = [heading(document), *(_head(metrics[name]) for name in names), "examples for masks"]
     rows = [heads]
     for arm in arms:
         cells = [_value(arm["values"][name], metrics[name].scale) for name in names]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import yaml
 
 from distill_prune.analyze.answer import Answer, SetScore, compare
 from distill_prune.analyze.declared import foreign, in_rows, tested
+from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.records import Summary, Unit
 from distill_prune.analyze.shares import Share, shares
 from distill_prune.errors import DamagedArtifact
@@ -56,9 +57,6 @@ from distill_prune.study.records import (
 )
 from distill_prune.study.sets import SetShown, sets
 
-if TYPE_CHECKING:
-    from distill_prune.study.against import Against
-
 
 @dataclass(frozen=True)
 class Study:
@@ -103,6 +101,36 @@ class Study:
     layer_titles: dict[str, str] = field(default_factory=dict)
     against: Against | None = None
     trainings: list[Training] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Both:
+    """An arm at a sparsity that both studies have; estimates are those of the first and of the second study."""
+
+    arm: str
+    sparsity: float
+    accuracy: tuple[Estimate | None, Estimate | None]
+    barrier: tuple[Estimate | None, Estimate | None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that differs, as written; empty where a study has none."""
+
+    name: str
+    here: str
+    there: str
+
+
+@dataclass(frozen=True)
+class Against:
+    """The other study, and how the two differ."""
+
+    other: Study
+    both: list[Both]
+    only_here: list[str]
+    only_there: list[str]
+    settings: list[Setting]
 
 
 def read(name: str, graph: Graph, store: Store) -> Study:
