@@ -59,7 +59,7 @@ class Page:
         n: how many initialisations the rows have, in words.
         sections: of the list of sections, as (id, title).
         swatches: the one legend.
-        answer_arms, answer_differences, answer_sets: the answer's tables, heads first, and a line a set.
+        answer_arms, answer_differences, answer_sets, could_show: the answer's tables, heads first, and its lines.
         evidence: the answer in sentences.
         leads: the figures of the question, which stand at the head.
         missing, unmeasured: missing artifacts by stage; what nobody asked for.
@@ -80,6 +80,7 @@ class Page:
     answer_arms: list[list[str]]
     answer_differences: list[list[str]]
     answer_sets: list[str]
+    could_show: str
     evidence: str
     leads: list[str]
     unmeasured: list[Unmeasured]

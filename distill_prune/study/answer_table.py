@@ -8,7 +8,6 @@ from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.metric import Metric
 from distill_prune.study.outcome import DifferenceLine, Document, SetLine
 
-
 COULD_SHOW = "could show: the smallest true difference that so many initialisations show with a probability of 80%"
 
 

@@ -15,7 +15,7 @@ from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.records import Summary, Unit
 from distill_prune.analyze.shares import Share, shares
 from distill_prune.errors import DamagedArtifact
-from distill_prune.plan.nodes import Graph, is_control
+from distill_prune.plan.nodes import Graph
 from distill_prune.run import measured
 from distill_prune.run.collect import gather
 from distill_prune.run.devices import usual_workers
@@ -176,7 +176,7 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         evaluations=_evaluations(graph, numbers),
         rankings=_rankings(graph, numbers),
         answer=said,
-        outcome=outcome(said, summary, metrics, more),
+        outcome=outcome(said, summary, metrics, more, graph.pipeline.claim_p),
         provenance=provenance,
         versions=versions,
         sets=list(graph.sets),
