@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Iterable
-from html.parser import HTMLParser
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from reference_page import Page
 from scipy import stats
 
 from distill_prune.analyze.answer import Answer
+from distill_prune.analyze.declared import in_rows
+from distill_prune.analyze.shares import shares
 from distill_prune.report import figures, style
 from distill_prune.report.figures import FIGURES, Drawing
+from distill_prune.report.marks import values_of
 from distill_prune.report.page import page
+from distill_prune.study.outcome import outcome
+from distill_prune.study.sets import SetShown
 
 ARMS = (
     ("real", "Real-data IMP", "real"),
@@ -37,7 +41,7 @@ def estimate(values: list[float]) -> dict[str, Any]:
     return {"mean": mean, "sd": sd, "se": sd / n**0.5, "low": mean - half, "high": mean + half, "n": n}
 
 
-DETAILS = ("planes", "densities", "diagonals", "layerwise", "layer_traces", "between", "tickets")
+DETAILS = ("planes", "densities", "diagonals", "layerwise", "layer_traces", "between", "tickets", "trainings")
 
 METRICS = (
     "accuracy",
@@ -239,53 +243,26 @@ def study(levels: int = 10, seeds: int = 3, arms: int = 5, **changes: Any) -> Si
         "tasks": {n: None for n, _, _ in chosen},
         "samples": None,
         "plugins": (),
+        "layer_titles": {},
+        "against": None,
         **{name: [] for name in DETAILS},
     }
-    whole = {**fields, **changes}
-    return SimpleNamespace(**{"answer": Answer((whole["summary"] or {}).get("answer", "")), **whole})
+    return whole({**fields, **changes})
 
 
-VOID = {"meta", "link", "br", "img", "path", "use", "line", "rect", "circle", "input"}
-
-
-class Page(HTMLParser):
-    """Tags, attributes that fetch, visible text and repeated ids; fails on tags that do not close."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text = ""
-        self.feed(html)
-        assert self.open == []
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag not in VOID:
-            assert self.open and self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if not {"style", "script"} & set(self.open):
-            self.text += data + " "
-
-    def headings(self) -> list[int]:
-        """Levels of the headings, in order."""
-        return [int(t[1]) for t, _ in self.tags if re.fullmatch("h[1-6]", t)]
-
-    def section(self, heading: str, until: str) -> str:
-        """The text from one heading to another one; the list of sections repeats some titles before them."""
-        return self.text[self.text.rindex(f" {heading} ") : self.text.rindex(f" {until} ")]
-
-    def having(self, tag: str) -> list[dict[str, str | None]]:
-        return [a for t, a in self.tags if t == tag]
+def whole(fields: dict[str, Any]) -> SimpleNamespace:
+    """A study of the given fields, with what follows from them: its answer as data, its sets as they are shown, its shares."""
+    summary, pixels, samples, course = (fields[name] for name in ("summary", "synthetic", "samples", "distillation"))
+    answer = fields.get("answer", Answer((summary or {}).get("answer", "")))
+    name = fields["sets"][0] if fields["sets"] else "set"
+    pictures = [SetShown(name, pixels, fields["synthetic_labels"], samples, course)]
+    made = {
+        "answer": answer,
+        "outcome": outcome(answer, summary, {m.name: m for m in in_rows()}),
+        "pictures": pictures if pixels is not None or samples or course else [],
+        "shares": shares(fields["units"], summary["arms"], 0.0) if summary else [],
+    }
+    return SimpleNamespace(**{**fields, **made})
 
 
 def html_of(made: SimpleNamespace, names: Iterable[str] = FIGURES) -> str:
@@ -301,11 +278,11 @@ def laid_out(made: SimpleNamespace, names: Iterable[str] = FIGURES) -> Page:
     return Page(html_of(made, names))
 
 
-def vector(name: str, figure: Any, alt: str) -> Drawing:
+def vector(name: str, figure: Any, alt: str, pdf: bool) -> Drawing:
     """In the place of `figures._render`: a figure as SVG alone, which is quicker."""
     svg = io.StringIO()
     figure.savefig(svg, format="svg")
-    return Drawing(name, b"", figures._rounded(svg.getvalue()), alt)
+    return Drawing(name, b"", figures._rounded(svg.getvalue()), alt, values_of(figure))
 
 
 def only(patch: pytest.MonkeyPatch, names: tuple[str, ...]) -> None:

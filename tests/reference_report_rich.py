@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-from reference_report import estimate, study
+from reference_report import estimate, study, whole
 from reference_report_fields import LAYERS, density, diagonal, plane
 
 from distill_prune.analyze.answer import Answer
@@ -185,6 +185,7 @@ def rich(seeds: int = 6, levels: int = 4, **changes: Any) -> SimpleNamespace:
         "planes": [plane(p, kind, rng) for p in places if p["seed"] < 2 for kind in ("copies", "directions")],
         "densities": [density(p, copy, rng) for p in places for copy in range(2)],
         "diagonals": [diagonal(p, copy, rng) for p in places for copy in range(2)],
+        "trainings": [{**p, "copy": copy, "losses": [1.0, 0.3 / (1 + copy), 0.1]} for p in places for copy in range(2)],
         "layerwise": [
             {**p, "layer": layer, "excess_test": e, "excess_train": 0.8 * e, "barrier_test": 1.1 * e}
             for p in places
@@ -211,7 +212,7 @@ def rich(seeds: int = 6, levels: int = 4, **changes: Any) -> SimpleNamespace:
             for b in [0.01 + 0.05 * rng.random()]
         ],
     }
-    return SimpleNamespace(**{**vars(base), **changed, **changes})
+    return whole({**vars(base), **changed, **changes})
 
 
 def _unit(arm: str, seed: int, level: int, sparsity: float, place: int, step: int, draw: Any) -> dict[str, Any]:

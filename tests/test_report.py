@@ -12,12 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import reference_report as reference
+import tiny
 from PIL import Image
-from reference_report import NOTHING, Page, laid_out, only, small
+from reference_page import Page
+from reference_report import NOTHING, laid_out, only, small
 from reference_report_rich import rich
 
 from distill_prune.report import TABLES, write
 from distill_prune.report.tables import tables, to_csv
+from distill_prune.report.unmeasured import WHAT
 
 # A figure of each kind: tests/test_report_figures.py draws them all.
 DRAWN = ("distillation", "accuracy", "interpolation", "scan", "density", "landscape_copies_test_error", "costs", "overlap")
@@ -45,8 +48,8 @@ def page(whole: Path) -> Page:
 def test_every_figure_and_table_is_written_in_both_formats(whole: Path) -> None:
     out = whole.parent
     assert {p.name for p in (out / "figures").glob("*.svg")} == {f"{n}.svg" for n in DRAWN}
-    assert {p.name for p in (out / "figures").glob("*.png")} == {f"{n}.png" for n in (*DRAWN, "synthetic")}
-    assert {p.stem for p in (out / "tables").iterdir()} == set(TABLES) - {"missing", "transfer"}
+    assert {p.name for p in (out / "figures").glob("*.png")} == {f"{n}.png" for n in (*DRAWN, "set_1")}
+    assert {p.stem for p in (out / "tables").iterdir()} == set(TABLES) - {"missing", "transfer", "against"}
     for path in (out / "figures").glob("*.svg"):
         ElementTree.parse(path)
     for path in (out / "figures").glob("*.png"):
@@ -64,7 +67,9 @@ def test_the_page_asks_nothing_of_a_network(whole: Path, page: Page) -> None:
     for tag, attributes in page.tags:
         for name in ("src", "href", "xlink:href", "srcset", "action", "data"):
             value = attributes.get(name)
-            assert value is None or value.startswith(("#", "data:")), (tag, name, value)
+            beside = tag == "a" and value is not None and value.startswith(("figures/", "tables/"))
+            assert value is None or beside or value.startswith(("#", "data:")), (tag, name, value)
+            assert not beside or (whole.parent / str(value)).is_file(), value
     assert page.having("script") == [{}] and page.having("link") == [{"rel": "icon", "href": "data:,"}]
     html = whole.read_text()
     assert not re.search(r"@import|fetch\(|XMLHttpRequest|import\(|new (Image|Worker|WebSocket|EventSource)", html)
@@ -87,7 +92,7 @@ def test_ids_are_unique_and_every_reference_has_its_target(page: Page) -> None:
 
 
 def test_figures_have_words_and_tables_have_captions_and_headers(page: Page) -> None:
-    figures = page.having("svg")
+    figures = [a for a in page.having("svg") if a.get("class") != "swatch"]
     assert len(figures) == len(DRAWN)
     assert all(a["role"] == "img" and re.search(r"\d", a["aria-label"] or "") for a in figures)
     assert len({a["aria-label"] for a in figures}) == len(figures)
@@ -104,14 +109,30 @@ def test_headings_are_in_order(page: Page, old: Page) -> None:
 
 def test_every_section_is_listed_and_there(page: Page) -> None:
     sections = [a["id"] for a in page.having("section") if "id" in a]
-    links = [str(a["href"])[1:] for a in page.having("a")]
-    assert links == sections and len(sections) == 16
+    assert page.contents() == sections and len(sections) == 15
+    assert "skip" in page.having("a")[0].values()
+
+
+def test_every_figure_links_its_files(page: Page) -> None:
+    links = [a["href"] for a in page.having("a")]
+    for name in DRAWN:
+        assert {f"figures/{name}.png", f"figures/{name}.svg"} <= set(links) and f"figures/{name}.pdf" not in links
+    for table in ("levels", "interpolation", "scan", "density", "landscape", "costs", "distillation", "shares"):
+        assert {f"tables/{table}.csv", f"tables/{table}.json"} <= set(links)
+    assert "distill-prune report digits --pdf" in page.text
+
+
+def test_one_legend_is_of_every_arm(page: Page) -> None:
+    boxes = [a for a in page.having("input") if "data-mark" in a]
+    assert len(boxes) == 13 and all("hidden" in a for a in boxes)
+    drawn = {c for a in page.having("g") for c in (a.get("class") or "").split() if c.startswith("arm") and c != "arm"}
+    assert drawn == {a["data-mark"] for a in boxes}
 
 
 def test_the_answer_comes_before_every_section(old: Page, page: Page) -> None:
     heads = [
-        "How far each source carries",
-        "The synthetic images",
+        "Sparsest matching and stable tickets",
+        "The sets of images",
         "Accuracy against sparsity",
         "Stability: error barriers",
         "Where stability and matching set in",
@@ -128,8 +149,9 @@ def test_the_answer_comes_before_every_section(old: Page, page: Page) -> None:
         "Record",
     ]
     for text, answer in ((old.text, "At 98.2 % sparsity distilled IMP reaches"), (page.text, "At 98.4 % sparsity synthetic")):
-        # The list of sections repeats some titles before the sections themselves.
-        places = [text.rindex(f" {h}") for h in heads]
+        # The list of sections repeats some titles before the sections themselves; what has nothing to show is left out.
+        places = [text.rindex(f" {h}") for h in heads if f" {h}" in text]
+        assert len(places) >= 12
         assert text.index(answer) < places[0] and places == sorted(places)
 
 
@@ -180,39 +202,24 @@ def test_numbers_that_json_lacks_become_null() -> None:
     assert to_csv([record]) == "arm,level,layer,remaining,total\nreal,1,a,,2.0\n"
 
 
-def test_every_section_of_an_empty_study_says_why_it_is_empty() -> None:
-    text = laid_out(small(**NOTHING, missing=[{"stage": "compare", "label": "spectrum", "key": "0" * 64}])).text
-    for what in (
-        "How far each source is matching and stable has not been summarised.",
-        "Disagreement and distance of the copies.",
-        "Curves between copies.",
-        "Barriers layer by layer.",
-        "Barriers between levels and between arms.",
-        "One rewinding step only, no scan.",
-        "Trace by layer.",
-        "Leading eigenvalues and the diagonal.",
-        "Distributions of the diagonal.",
-        "The density of the spectrum.",
-        "Surfaces of loss and error.",
-        "No arms have been summarised.",
-        "No ticket has been retrained.",
-    ):
-        assert f"{what} Not measured yet" in text, what
-
-
-def test_what_was_not_measured_is_said_not_drawn() -> None:
+def test_what_was_not_measured_is_said_in_one_line_with_what_asks_for_it() -> None:
+    page = laid_out(small(**NOTHING, missing=[{"stage": "compare", "label": "spectrum", "key": "0" * 64}]))
+    line = page.text[page.text.index("Not measured yet, or not asked for: ") :]
+    for analysis in WHAT:
+        assert f"{WHAT[analysis]} --set compare.{analysis}={{}}" in line, analysis
+    assert "several rewinding steps --set prune.scan=[100it,2ep]" in line
+    assert page.contents() == ["answer", "notes", "record"]
+    # Each option asks for what it says.
+    for analysis in set(WHAT) - {"accuracy", "connectivity"}:
+        assert analysis in tiny.pipeline(f"compare.{analysis}={{}}").compare
     study = small()
     for record in (*study.units, *study.summary["rows"]):
         for name in ("trace", "trace_per_weight"):
             record[name] = None
-    page = laid_out(study)
-    trace = page.section("Curvature: the Hessian", "Leading eigenvalues and diagonal")
-    assert "examples. Trace Not measured: the pipeline file does not ask for it." in trace
-    assert not any(str(a["aria-label"]).startswith(("trace:", "trace_per_weight:")) for a in page.having("svg"))
-    for record in (*study.units, *study.summary["rows"]):
-        record["trace_per_weight"] = record["weight_norm"]
-    said = laid_out(study).section("Curvature: the Hessian", "Leading eigenvalues and diagonal")
-    assert "Not shown: Hessian trace, raw. Not measured" in said
+    said = laid_out(study)
+    assert not any(str(a.get("aria-label")).startswith(("trace:", "trace_per_weight:")) for a in said.having("svg"))
+    line = said.text[said.text.index("Not measured: ") :]
+    assert "Hessian trace --set" not in line and "Hessian trace, raw; Hessian trace per surviving weight" in line
 
 
 def test_one_initialisation_has_no_interval() -> None:

@@ -10,7 +10,7 @@ import pytest
 import reference_report as reference
 from reference_report_rich import STEPS, lines, looks, rich
 
-from distill_prune.report import axes, depth, figures, pairs, panels, scans, style, sweep
+from distill_prune.report import axes, depth, figures, layers, pairs, panels, scans, style, sweep
 from distill_prune.report.figures import FIGURES
 
 SEEDS, LEVELS = 2, 3
@@ -127,7 +127,7 @@ def test_few_arms_stand_in_one_panel_in_full_colours() -> None:
 def test_arms_are_told_apart_and_keep_their_look() -> None:
     seen = style.arms(reference.study())
     assert len({(a.color, a.marker, str(a.dash)) for a in seen}) == len({a.color for a in seen}) == 5
-    assert seen[0].color == style._REAL and seen[1].color == style._COLORS[0]
+    assert seen[0].color == style._REAL and seen[1].color == style.COLORS[0]
     assert style.arms(reference.study(levels=3, arms=2)) == seen[:2]
 
 
@@ -164,7 +164,7 @@ def test_paired_differences_stand_apart_inside_the_panel(study: Any) -> None:
         low, high = sorted(panel.get_xlim())
         points = [x for line in panel.get_lines() if line.get_marker() != "None" for x in line.get_xdata()]
         assert len(set(points)) == len(points) and low < min(points) and max(points) < high
-    assert "minus" not in alt and "random mask at 93.8 % sparsity: +" in alt
+    assert "−" not in alt and "random mask at 93.8% sparsity: +" in alt
 
 
 def test_neighbours_do_not_reach_the_next_level() -> None:
@@ -179,7 +179,7 @@ def test_barriers_between_tickets_are_drawn_one_by_one(study: Any) -> None:
     heights = sorted(y for line in arms.get_lines() if line.get_marker() != "None" for y in line.get_ydata())
     assert heights == pytest.approx(sorted(100 * b["barrier_test"] for b in study.between if b["kind"] == "arms"))
     assert sum(line.get_marker() != "None" for line in levels.get_lines()) == 3 * SEEDS
-    assert "synthetic, to another arm, at 93.8 % sparsity" in alt
+    assert "synthetic, to another arm, at 93.8% sparsity" in alt
 
 
 def test_between_skips_what_was_not_measured() -> None:
@@ -201,11 +201,15 @@ def test_a_layer_has_a_dot_for_each_initialisation(study: Any) -> None:
     assert f"real: highest in {top['layer']}, {100 * top['excess_test']:.2f} points" in alt
 
 
-def test_traces_by_layer(study: Any) -> None:
-    figure, alt = depth.traces(study) or pytest.fail("no figure")
+def test_layers_are_bars_with_names(study: Any) -> None:
+    figure, alt = layers.traces(study) or pytest.fail("no figure")
     (line,) = lines(figure.axes[1], looks(study)["real"].color)
-    assert line.get_ydata() == pytest.approx([0.01, 0.02, 0.04, 0.08])
+    assert line.get_xdata() == pytest.approx([0.01, 0.02, 0.04, 0.08])
     assert "real: highest in classifier, 0.0800." in alt
+    named = reference.study(levels=3, seeds=3, arms=2, layer_titles={"conv0.weight": "conv 1"})
+    figure, _ = layers.layers(named) or pytest.fail("no figure")
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["conv 1", "conv1", "conv2", "linear"]
+    assert figure.axes[0].get_xlim()[0] == 0 and len(figure.axes[0].collections) == 2
 
 
 def test_costs_that_were_not_counted_are_said(study: Any) -> None:
@@ -226,8 +230,8 @@ def test_a_single_recorded_iteration_is_a_dot() -> None:
 def test_the_dense_level_is_named_by_layer() -> None:
     study = rich(seeds=1, levels=3)
     study.layer_traces = [e for e in study.layer_traces if e["level"] in (0, 2)]
-    figure, _ = depth.traces(study) or pytest.fail("no figure")
-    assert [a.get_title(loc="left") for a in figure.axes[:2]] == ["Sources, dense", "Sources, 93.8 % sparse"]
+    figure, _ = layers.traces(study) or pytest.fail("no figure")
+    assert [a.get_title(loc="left") for a in figure.axes[:2]] == ["Sources, dense", "Sources, 93.8% sparse"]
 
 
 def test_the_scan_rings_its_onsets(study: Any) -> None:
@@ -239,7 +243,7 @@ def test_the_scan_rings_its_onsets(study: Any) -> None:
     entry = next(e for e in study.summary["scan"] if (e["arm"], e["k"], e["level"]) == ("synthetic", "0it", 2))
     assert 100 * entry["barrier_test"]["mean"] in [ring.get_ydata()[0] for ring in rings[5]]
     assert "real, dense: stable from k = 2ep on, matching from k = 100it on." in alt
-    assert "random real subset, at 93.8 % sparsity: not (decidably) stable at the last k" in alt
+    assert "random real subset, at 93.8% sparsity: not (decidably) stable at the last k" in alt
     assert scans.scan(rich(seeds=1, levels=2, summary=None)) is None
 
 

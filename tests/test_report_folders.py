@@ -18,7 +18,7 @@ from distill_prune.store.store import Store
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """A report that says what it is of, and nothing else."""
 
-    def write(study: object, out: Path) -> Path:
+    def write(study: object, out: Path, pdf: bool) -> Path:
         out.mkdir(parents=True, exist_ok=True)
         (out / "report.html").write_text(vars(study)["title"])
         return out / "report.html"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +11,10 @@ import reference_report as reference
 from PIL import Image
 from reference_report import laid_out
 from reference_report_rich import rich
+from scipy import stats
 
-from distill_prune.report import formats, pictures, style, tickets, words
+from distill_prune.analyze.shares import clopper_pearson
+from distill_prune.report import formats, paint, pictures, style, tickets, words
 
 
 def _contrast(a: str, b: str) -> float:
@@ -26,20 +27,27 @@ def _contrast(a: str, b: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-def _css() -> tuple[str, dict[str, str]]:
-    """page.css, and what its variables stand for."""
+def _css() -> tuple[str, dict[str, str], dict[str, str]]:
+    """page.css without its dark values, and what its variables stand for on light and on dark screens."""
     css = (Path(style.__file__).parent / "page.css").read_text()
-    return css, dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", css))
+    dark = re.search(r"@media screen and \(prefers-color-scheme: dark\) \{ :root \{(.*?)\} \}", css, re.DOTALL)
+    assert dark
+    rest = css.replace(dark.group(0), "")
+    light = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", rest))
+    return rest, light, light | dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", dark.group(1)))
 
 
-def test_every_text_colour_of_the_page_has_enough_contrast() -> None:
+@pytest.mark.parametrize("dark", [False, True])
+def test_every_text_colour_of_the_page_has_enough_contrast(dark: bool) -> None:
     """WCAG AA, 4.5:1, against every background of the page; borders of fields 3:1."""
-    css, named = _css()
-    resolved = re.sub(r"var\(--(\w+)\)", lambda m: named.get(m.group(1), m.group(0)), css)
-    backgrounds = set(re.findall(r"(?<![\w-])background: (#[0-9a-f]{3,6});", resolved)) | {"#ffffff"}
-    backgrounds -= {"#fff", "#8d8a84"}  # print's white, and the dot of the dense network, which carries no text
-    texts = set(re.findall(r"(?<![\w-])color: ([^;}]+?)\s*[;}]", resolved)) - {"inherit"}
-    assert named["paper"] in backgrounds and "#fbf1dc" in backgrounds and named["ink"] in texts and len(texts) >= 4
+    css, *screens = _css()
+    named = screens[dark]
+    resolved = re.sub(r"var\(--([\w-]+)\)", lambda m: named.get(m.group(1), m.group(0)), css)
+    backgrounds = set(re.findall(r"(?<![\w-])background: (#[0-9a-f]{3,6});", resolved))
+    # Print's white, the dot of the dense network and the plate of figures carry no text of the page, the tip its own.
+    backgrounds -= {"#fff", "#8d8a84", "#ffffff" if dark else "", named["ink"]}
+    texts = set(re.findall(r"(?<![\w-])color: ([^;}]+?)\s*[;}]", resolved)) - {"inherit", named["paper"]}
+    assert {named["paper"], named["warn"], named["wash"]} <= backgrounds and named["ink"] in texts and len(texts) >= 4
     for text in texts:
         for background in backgrounds:
             assert _contrast(text, background) >= 4.5, (text, background)
@@ -47,10 +55,14 @@ def test_every_text_colour_of_the_page_has_enough_contrast() -> None:
 
 
 def test_every_colour_of_the_figures_has_enough_contrast() -> None:
-    _, named = _css()
-    for color in (*style._COLORS, *style._MUTED, style._REAL, style.GREY, style.INK):
-        for background in (named["paper"], style.PAPER):
+    _, light, dark = _css()
+    for color in (*style.COLORS, *style._MUTED, style._REAL, style.GREY, style.INK):
+        for background in (light["paper"], style.PAPER):
             assert _contrast(color, background) >= 4.5, color
+        assert _contrast(paint.DARK[color], dark["paper"]) >= 4.5, color
+    assert paint.DARK[style.PAPER] == dark["paper"]
+    assert paint.painted('fill: #22211f; stroke: #123456"') == 'fill: var(--c22211f); stroke: #123456"'
+    assert "--c22211f: #22211f;" in paint.variables(dark=False) and "--c22211f: #e9e6df;" in paint.variables(dark=True)
 
 
 def test_a_contrast_by_hand() -> None:
@@ -66,8 +78,8 @@ def test_the_sheet_shows_each_class_in_its_row() -> None:
     study = reference.study(
         levels=3, seeds=3, arms=2, synthetic=images.repeat(7, axis=0), synthetic_labels=[1] * 14 + [0] * 14, classes=["a", "b"]
     )
-    sheet = pictures.sheet(study)
-    assert sheet is not None and sheet.per_class == 10 and sheet.classes == ["a", "b"]
+    (sheet,) = pictures.sheets(study)
+    assert sheet.per_class == 10 and sheet.classes == ["a", "b"]
     import io
 
     canvas = np.asarray(Image.open(io.BytesIO(sheet.png)))[:, :, 0]
@@ -112,38 +124,50 @@ def test_other_formats() -> None:
 # reach, onsets, claims, controls
 
 
-def test_reach_says_what_was_decided_and_what_is_only_a_bound() -> None:
-    study = rich(seeds=3, levels=2)
-    units = reference.estimate([0.75, 0.5, 0.75])
-    cases = {
-        "real": {"last": 0.75, "known": True, "units": units, "at_least": 2},
-        "synthetic": {"last": None, "known": True, "units": units, "at_least": 0},
-        "subset": {"last": None, "known": False, "units": units, "at_least": 1},
-        "herded": {"last": None, "known": False, "units": None, "at_least": 0},
-        "short": {"last": None, "known": False, "units": None, "at_least": 0},
-    }
-    study.summary["reach"] = [{"arm": a, "matching": r, "stable": r} for a, r in cases.items()]
-    for row in study.summary["rows"]:
-        if row["arm"] == "short" and row["level"]:
-            row["accuracy"] = row["barrier_test"] = None
-    real, synthetic, subset, herded, short = words.reach(study)
-    bound = "hold at the sparsest level measured, so the mean is a lower bound"
-    assert asdict(real.matching) == {
-        "value": "75 %",
-        "remark": "",
-        "mean": "66.7 %",
-        "range": "30.8 to 102.5",
-        "note": f"n = 3; 2 of 3 still {bound}",
-    }
-    assert synthetic.stable.value == "none" and synthetic.stable.remark == "at no pruned level"
-    assert synthetic.stable.note == "n = 3"
-    assert subset.matching.remark == "not decidable below 3 initialisations"
-    assert subset.matching.note == "n = 3; 1 of 3 still " + bound.replace("hold", "holds")
-    # Two dense networks are no bar to hold tickets to: measured, and yet not decidable.
-    assert herded.matching.remark == herded.matching.note == "not decidable below 3 initialisations"
-    assert short.matching.remark == short.stable.note == "not measured" and short.stable.mean == "–"
-    text = laid_out(study, ()).section("How far each source carries", "The synthetic images")
-    assert f"66.7 % (30.8 to 102.5) n = 3; 2 of 3 still {bound}" in text and "random mask" not in text
+def test_intervals_of_shares_are_those_of_clopper_and_pearson() -> None:
+    """Against scipy's exact test, and against what an interval is: the shares that make the count seen no rarer than 2.5%."""
+    for n in (1, 3, 6, 20):
+        for yes in range(n + 1):
+            low, high = clopper_pearson(yes, n)
+            truth = stats.binomtest(yes, n).proportion_ci(0.95, "exact")
+            assert (low, high) == pytest.approx((truth.low, truth.high)) and 0 <= low <= yes / n <= high <= 1
+            assert not yes or stats.binom.sf(yes - 1, n, low) == pytest.approx(0.025)
+    assert clopper_pearson(6, 6) == (pytest.approx(0.5407, abs=1e-4), 1.0)
+
+
+def test_shares_are_counts_of_initialisations() -> None:
+    study = reference.study(levels=3, seeds=3, arms=2)
+    matching, stable = words.shares(study)
+    assert (matching.prop.name, stable.prop.name) == ("matching", "stable") and len(matching.sparsities) == 2
+    least = study.summary["dense"]["accuracy"]["mean"] - study.summary["dense"]["accuracy"]["sd"]
+    for table, holds in (
+        (matching, lambda u: u["accuracy"] >= least),
+        (stable, lambda u: u["barrier_test"] < 0.02),
+    ):
+        for held in table.arms:
+            for level, (text, interval, value) in enumerate(held.cells, start=1):
+                of_level = [holds(u) for u in study.units if (u["arm"], u["level"]) == (held.arm.name, level)]
+                assert text == f"{sum(of_level)} of 3" and float(value) == pytest.approx(sum(of_level) / 3, abs=1e-4)
+                assert interval.endswith("%") and " to " in interval
+    text = laid_out(study, ()).section("Sparsest matching and stable tickets", "The sets of images")
+    assert "Clopper and Pearson" in text and f"{stable.arms[0].cells[0][0]} {stable.arms[0].cells[0][1]}" in text
+    # Two dense networks are no bar to hold tickets to; what was not measured has no row.
+    few = reference.study(levels=3, seeds=2, arms=2)
+    assert [t.prop.name for t in words.shares(few)] == ["stable"]
+    for unit in few.units:
+        unit["barrier_test"] = None if unit["arm"] == "real" else unit["barrier_test"]
+    (stable,) = words.shares(reference.whole(vars(few)))
+    assert [a.arm.name for a in stable.arms] == ["distilled"]
+
+
+def test_intervals_of_shares_end_at_0_and_100_percent() -> None:
+    wide = reference.estimate([0.99, 0.8])
+    assert wide["high"] > 1
+    assert formats.estimate(wide, "percent")["range"].endswith(" to 100.0")
+    assert formats.estimate(reference.estimate([0.001, 0.03]), "barrier")["range"].startswith("0.00 to ")
+    assert formats.estimate(wide, "signed")["range"] == f"{100 * wide['low']:+.2f} to {100 * wide['high']:+.2f}".replace(
+        "-", "−"
+    )
 
 
 def test_onsets_say_where_and_why_not() -> None:
@@ -166,12 +190,12 @@ def test_only_claims_of_the_summary_are_printed() -> None:
     study = rich(seeds=3, levels=3)
     for row in study.summary["paired"]:
         row["claim"] = None
-    said = laid_out(study, ()).section("What can be claimed", "Do the arms keep the same weights?")
+    said = laid_out(study, ()).section("What can be claimed", "Sources and controls")
     assert "Nothing: no difference here carries a claim" in said and "higher" not in said and "lower" not in said
     last = next(p for p in study.summary["paired"] if (p["arm"], p["level"], p["metric"]) == ("synthetic", 2, "accuracy"))
     other = next(p for p in study.summary["paired"] if (p["arm"], p["level"], p["metric"]) == ("random", 1, "accuracy"))
     last["claim"], other["claim"] = "accuracy of A is lower (n = 6)", "accuracy of B is lower (n = 6)"
-    text = laid_out(study, ()).section("What can be claimed", "Do the arms keep the same weights?")
+    text = laid_out(study, ()).section("What can be claimed", "Sources and controls")
     head, table = text.split("Every difference as a table")
     assert "Accuracy of A is lower (n = 6); exact p = 0.031, corrected for all rows of its metric 0.40. Further" in " ".join(
         head.split()
@@ -222,7 +246,6 @@ def test_the_table_of_tickets_has_a_row_for_each_and_a_column_for_what_was_measu
     assert made is not None and len(made.rows) == len(study.tickets)
     names = [c.name for c in made.columns]
     assert names[:2] == ["label", "seed"] and names[-2:] == ["k", "key"] and "disagreement" not in names
-    assert made.absent == ["Test examples that copies class differently (%)"]
     accuracy, top = names.index("accuracy"), names.index("top_eigenvalue")
     first, second = made.rows[0].cells, made.rows[1].cells
     assert first[accuracy].text == f"{100 * study.tickets[0]['accuracy']:.2f}"
@@ -230,12 +253,12 @@ def test_the_table_of_tickets_has_a_row_for_each_and_a_column_for_what_was_measu
     assert (second[top].text, second[top].value) == ("–", "") and second[0].value is None
     page = laid_out(study, ())
     assert sum("data-arm" in a for a in page.having("tr")) == len(study.tickets)
-    assert "No column for: Test examples that copies class differently (%)." in page.text
+    assert "Test examples that copies class differently" in page.text  # among what was not measured
     # Without a script there are neither fields nor buttons, but the whole table.
-    assert page.having("button") == [] and next(a for _, a in page.tags if a.get("id") == "ticket-tools")["hidden"] is None
+    assert page.having("button") == []
 
 
 def test_eigenvalues_are_tabled_at_the_sparsest_level() -> None:
     study = rich(seeds=2, levels=3)
     text = laid_out(study, ()).section("Leading eigenvalues as a table", "Landscape around the retrained weights")
-    assert text.count("(25 %)") == 3 * 2 and "93.8 1" in text
+    assert text.count("(25%)") == 3 * 2 and "93.8 1" in text

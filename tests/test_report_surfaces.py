@@ -35,7 +35,7 @@ def test_all_planes_of_a_figure_share_bands_and_mark_their_copies(study: Any) ->
         dots = [(line.get_xdata()[0], line.get_ydata()[0]) for line in panel.get_lines()]
         assert dots == [(x, y) for x, y, _ in plane["marks"]]
         assert [t.get_text() for t in panel.texts if t.get_fontweight() == "bold"] == ["0", "1", "2"]
-    assert "error on the test set" in alt.lower() and " %" in alt
+    assert "error on the test set" in alt.lower() and "%" in alt
 
 
 def test_one_initialisation_is_shown_and_all_are_tabled(study: Any) -> None:
@@ -92,7 +92,7 @@ def test_density_shows_first_copies_and_leading_eigenvalues(study: Any) -> None:
     assert [c.get_ydata().tolist() for c in curves] == [d["values"] for d in own]
     assert [t.get_xdata().tolist() for t in ticks] == [[e["value"] for e in d["eigenvalues"]] for d in own]
     assert panel.get_yscale() == "log" and len(own) == SEEDS
-    assert "Largest eigenvalue at 93.8 % sparsity" in alt
+    assert "Largest eigenvalue at 93.8% sparsity" in alt
     assert len(tables(study)["eigenvalues"]) == 5 * len(study.densities)
 
 
@@ -102,7 +102,7 @@ def test_diagonals_are_bars_of_their_quantiles(study: Any) -> None:
     bars = lines(figure.axes[0], looks(study)["real"].color)
     assert bars[0].get_xdata().tolist() == [first["quantiles"]["0.05"], first["quantiles"]["0.95"]]
     assert bars[1].get_xdata().tolist() == [first["quantiles"]["0.25"], first["quantiles"]["0.75"]]
-    assert "Median at 93.8 % sparsity" in alt
+    assert "Median at 93.8% sparsity" in alt
     assert spectra.histograms(rich(seeds=1, levels=2, diagonals=[{k: v for k, v in first.items() if k != "histogram"}])) is None
 
 

@@ -11,12 +11,14 @@ from pathlib import Path
 
 import pytest
 import reference_report as reference
-from reference_report import NOTHING, Page, bare, only, small
+from reference_page import Page
+from reference_report import NOTHING, bare, only, small
 from reference_report_rich import rich
 
 from distill_prune import report
 from distill_prune.errors import RunError, UserError
-from distill_prune.report import write
+from distill_prune.report import figures, formats, write
+from distill_prune.report.page import page
 
 
 def test_a_unit_without_its_ticket_is_left_out(tmp_path: Path) -> None:
@@ -37,16 +39,16 @@ def test_an_unfinished_study_says_so_and_draws_what_there_is(tmp_path: Path) -> 
     assert "This study is not finished. 3 artifacts are missing ( 2 compare, 1 retrain )" in text.replace("(2", "( 2").replace(
         "retrain)", "retrain )"
     )
-    assert text.index("not finished") < text.index("No answer yet") < text.index("Accuracy against sparsity")
+    assert text.index("not finished") < text.index("No answer yet") < text.rindex(" Accuracy against sparsity")
     assert "curvature of seed 1" in text
-    assert "Not measured yet" in text
+    assert "Not measured yet, or not asked for" in text
     assert (tmp_path / "figures" / "accuracy.png").exists() and not (tmp_path / "figures" / "costs.png").exists()
 
 
 def test_an_empty_study_is_a_page_too(tmp_path: Path) -> None:
     page = Page(write(small(**NOTHING), tmp_path).read_text())
-    assert page.text.count("Not measured: the pipeline file does not ask for it.") >= 20
-    assert page.headings().count(2) == 17 and page.having("svg") == []
+    assert "Not measured: accuracy --set compare.accuracy={} ; error barriers between copies" in page.text
+    assert page.headings().count(2) == 3 and page.having("figure") == []
     assert not (tmp_path / "figures").exists()
 
 
@@ -111,24 +113,31 @@ const by = (i) => heads[i].querySelector("button").click();
 by(at); said.push(column(), heads[at].getAttribute("aria-sort"));
 by(at); said.push(column(), heads[at].getAttribute("aria-sort"));
 by(0); said.push(shown()[0].cells[0].textContent, heads[at].getAttribute("aria-sort"));
-const text = document.getElementById("ticket-text"), arm = document.getElementById("ticket-arm");
+const tools = table.parentElement.previousElementSibling, text = tools.querySelector("input");
 text.value = "BETA 10.0"; text.dispatchEvent(new Event("input"));
-said.push(shown().length, document.getElementById("ticket-count").textContent);
-text.value = ""; arm.value = "a"; arm.dispatchEvent(new Event("change"));
-said.push(document.getElementById("ticket-count").textContent, document.getElementById("ticket-tools").hidden);
+said.push(shown().length, tools.querySelector("output").textContent);
+const box = document.querySelector(".legend input"), part = document.querySelector(`svg .${box.dataset.mark}`);
+box.click(); said.push(box.hidden, part.style.display); box.click(); said.push(part.style.display);
+const figure = part.closest("svg"), key = (name) => figure.dispatchEvent(new KeyboardEvent("keydown", { key: name }));
+key("ArrowRight"); said.push(document.querySelector(".tip").textContent);
+key("Escape"); said.push(document.querySelector(".tip").hidden);
 document.title = "PROBE" + JSON.stringify(said) + "END";
 </script></body>"""
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
-def test_the_table_of_tickets_sorts_and_filters(tmp_path: Path) -> None:
+def test_tables_sort_and_filter_and_figures_tell_their_values(tmp_path: Path) -> None:
     tops = {("b", 0): 9.0, ("b", 1): 10.0, ("a", 0): None, ("a", 1): -1.5e-5}
     tickets = [
         {"arm": arm, "label": {"a": "alpha", "b": "Beta"}[arm], "seed": seed, "level": 1, "sparsity": 0.5, "key": "k" * 64}
         | {"top_eigenvalue": top, "k": "0it", "remaining": 10}
         for (arm, seed), top in tops.items()
     ]
-    html = reference.html_of(small(**NOTHING, tickets=tickets))
+    study = small(tickets=tickets)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "_render", reference.vector)
+        only(patch, ("accuracy",))
+        html = page(study, figures.draw(study))[0]
     (tmp_path / "page.html").write_text(html.replace("</body>", PROBE))
     flags = (
         "--headless",
@@ -143,10 +152,13 @@ def test_the_table_of_tickets_sorts_and_filters(tmp_path: Path) -> None:
     assert "CONSOLE" not in done.stderr
     found = re.search("<title>PROBE(.*?)END</title>", done.stdout, re.DOTALL)
     assert found, done.stderr[-2000:]
+    first = study.summary["rows"][0]["accuracy"]
     assert json.loads(found.group(1)) == [
         *("−1.50 × 10⁻⁵ 9.00 10.0 –", "ascending"),
         *("10.0 9.00 −1.50 × 10⁻⁵ –", "descending"),
         *("alpha", "none"),
         *(1, "1 of 4 tickets"),
-        *("2 of 4 tickets", False),
+        *(False, "none", ""),
+        f"Real-data IMP, 0% sparsity: {formats.said(first, 'percent')}",
+        True,
     ]

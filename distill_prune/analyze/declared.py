@@ -20,7 +20,7 @@ _TAKEN = frozenset(
     (
         *("arm", "seed", "level", "sparsity", "n", "k", "key", "label", "remaining", "total"),
         *("matching", "stable", "iou", "chance", "z"),
-        *("synthetic", "distillation", "interpolation", "layerwise", "between", "scan", "layer_traces", "diagonal"),
+        *("synthetic", "distillation", "interpolation", "training", "layerwise", "between", "scan", "layer_traces", "diagonal"),
         *("histograms", "density", "layers", "transfer", "costs", "overlap"),
     )
 )
@@ -51,7 +51,7 @@ def _check(analysis: str, takes: str, metrics: object) -> None:
         if not re.fullmatch(r"[a-z][a-z0-9_]*", m.name):
             raise ConfigError(f"{what}: a name", got=repr(m.name), expected="small letters, digits and underscores")
         for name in (m.name, m.beside or m.name):
-            if name in taken or name.startswith(("paired_", "landscape_")):
+            if name in taken or name.startswith(("paired_", "landscape_", "against_")):
                 raise ConfigError(f"{what}: the name '{name}' is taken", fix=f"another one, like '{analysis}_{name}'")
         if not isinstance(m.at, tuple) or not all(isinstance(key, str) for key in m.at):
             raise ConfigError(f"{what}: the place of '{m.name}'", got=repr(m.at), expected='keys, like at=("inner", "mean")')

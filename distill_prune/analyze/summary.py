@@ -18,7 +18,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, cast
 
 from pydantic import Field
@@ -32,7 +32,7 @@ from distill_prune.analyze.metric import ACCURACY, BARRIER, Metric
 from distill_prune.analyze.notes import notes
 from distill_prune.analyze.paired import control_of, differences
 from distill_prune.analyze.reach import least_matching, matching, reach, stable
-from distill_prune.analyze.records import Pair, ReachRow, Row, Unit
+from distill_prune.analyze.records import ArmRecord, Pair, ReachRow, Row, Unit
 from distill_prune.analyze.scan import onsets, scan
 from distill_prune.analyze.sentences import sentences
 from distill_prune.analyze.sets import Place, by_place, known, over
@@ -71,13 +71,9 @@ def measure(settings: Settings, study: Study) -> Measurements:
     metrics = in_rows(settings.plugins)
     pairable = {m.name: m for m in tested(settings.plugins)}
     step = {a["name"]: (a.get("k"), a.get("task")) for a in arms}
-    zero = [u for u in units if u["level"] == 0]
-    dense = {at: by_place(u for u in zero if step.get(u["arm"]) == at) for at in {*step.values(), (None, None)}}
     rows: list[Row] = []
     reaches: list[ReachRow] = []
-    for arm in arms:
-        levels = _levels(arm["name"], units, dense[step[arm["name"]]])
-        least = least_matching(_over(levels[0], ACCURACY), settings.margin)
+    for arm, levels, least in held_to(units, arms, settings.margin):
         rows_of_arm = _rows(arm["name"], levels, least, study.pairs, control_of(arm, arms, settings.versus), metrics)
         rows += rows_of_arm
         of_matching, of_stable = reach(rows_of_arm, levels, least)
@@ -88,7 +84,7 @@ def measure(settings: Settings, study: Study) -> Measurements:
     summed = [totals(arm, arms, study.costs) for arm in arms]
     transferred = transfer(arms, units)
     compared = compare(arms, rows, paired, scanned, onset, settings.versus, pairable)
-    dense_of_control = dense[step.get(settings.versus, next(iter(step.values()), (None, None)))]
+    dense_of_control = _dense(units, arms)[step.get(settings.versus, next(iter(step.values()), (None, None)))]
     return Measurements(
         "summary",
         {
@@ -105,6 +101,23 @@ def measure(settings: Settings, study: Study) -> Measurements:
             "notes": notes(units, arms, paired, summed, settings.claim_p, on_page(settings.plugins)),
         },
     )
+
+
+def held_to(
+    units: Sequence[Unit], arms: Sequence[ArmRecord], margin: float
+) -> Iterator[tuple[ArmRecord, Levels, float | None]]:
+    """Every arm with its units, the dense level first, and the lowest accuracy that is matching (None: not decidable)."""
+    dense = _dense(units, arms)
+    for arm in arms:
+        levels = _levels(arm["name"], units, dense[arm.get("k"), arm.get("task")])
+        yield arm, levels, least_matching(_over(levels[0], ACCURACY), margin)
+
+
+def _dense(units: Sequence[Unit], arms: Sequence[ArmRecord]) -> dict[tuple[str | None, str | None], dict[Place, Unit]]:
+    """The dense units by place, of each rewinding step and task."""
+    step = {a["name"]: (a.get("k"), a.get("task")) for a in arms}
+    zero = [u for u in units if u["level"] == 0]
+    return {at: by_place(u for u in zero if step.get(u["arm"]) == at) for at in {*step.values(), (None, None)}}
 
 
 def _metrics(units: Mapping[Place, Unit], metrics: Sequence[Metric]) -> dict[str, Estimate | None]:

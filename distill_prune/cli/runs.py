@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json as json_
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -102,20 +102,40 @@ def _trace(profile: Profile, folder: Path) -> Path:
     return path
 
 
-def _report(name: str, study: str, of: Origin, graph: Graph, store: Store, out: Path | None) -> Path:
+@dataclass(frozen=True)
+class _Other:
+    """The study that a report is laid beside: its name, graph and store."""
+
+    name: str
+    graph: Graph
+    store: Store
+
+
+def _report(
+    name: str,
+    study: str,
+    of: Origin,
+    graph: Graph,
+    store: Store,
+    out: Path | None,
+    pdf: bool = False,
+    other: _Other | None = None,
+) -> Path:
     """Write the report, unless the one that stands there was made of the very same artifacts by the same code. `study` is its
-    name in the store, where the page of all reports is written, too."""
+    name in the store, where the page of all reports is written, too; a report beside another study has a folder in its own."""
     from distill_prune.report import fingerprint, write
     from distill_prune.report.index import write_index
     from distill_prune.store.disk import make_folder, no_links, replace_json
     from distill_prune.store.studies import MARK
     from distill_prune.study.shelf import folder_of
 
-    folder = out.expanduser() if out else folder_of(store, study)
-    there = sorted(k for k, n in graph.nodes.items() if store.has(n.stage, k))
-    stamp = fingerprint(name, graph.pipeline, there)
+    own = folder_of(store, study)
+    folder = out.expanduser() if out else own / f"against-{other.name}" if other else own
+    beside = [other.name, other.graph.pipeline, _there(other.graph, other.store)] if other else None
+    stamp = fingerprint(name, graph.pipeline, _there(graph, store), pdf, beside)
     if _is_current(folder, stamp):
         return folder / "report.html"
+    from distill_prune.study.against import against
     from distill_prune.study.study import read
 
     if out is None:
@@ -124,14 +144,21 @@ def _report(name: str, study: str, of: Origin, graph: Graph, store: Store, out: 
             with contextlib.suppress(OSError):  # `write` says what is wrong
                 make_folder(folder / part)
     content = read(name, graph, store)
-    page = write(content, folder)
+    if other:
+        content = replace(content, against=against(content, read(other.name, other.graph, other.store)))
+    page = write(content, folder, pdf)
     parts = [p for name in ("figures", "tables") for p in sorted((folder / name).glob("*"))]  # not what else lies in -o
     files = [str(p.relative_to(folder)) for p in (page, *parts)]
     about = {"pipeline": name, "title": content.title, "file": of.file, "variant": of.variant, "sets": [*of.sets]}
     replace_json(folder / MARK, {"made_of": stamp, **about, "files": files})
-    if out is None:
+    if out is None and other is None:
         write_index(store.root)
     return page
+
+
+def _there(graph: Graph, store: Store) -> list[str]:
+    """The keys of a graph that a store has."""
+    return sorted(k for k, n in graph.nodes.items() if store.has(n.stage, k))
 
 
 def _is_current(folder: Path, stamp: str) -> bool:
@@ -194,15 +221,37 @@ app.command(
 
 
 @app.command()
-def report(pipeline: PipelineArg, sets: Sets = None, folder: StoreDir = None, out: Out = None) -> None:
+def report(
+    pipeline: PipelineArg,
+    sets: Sets = None,
+    folder: StoreDir = None,
+    out: Out = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="write the figures as PDF, too")] = False,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", metavar="PIPELINE", help="lay the study of another pipeline beside this one"),
+    ] = None,
+    against_store: Annotated[
+        Path | None,
+        typer.Option("--against-store", metavar="DIR", help="the store of the other study [default: the same one]"),
+    ] = None,
+) -> None:
     """Write the report of what the store holds; what is missing is shown as missing.
 
-    Example:  distill-prune report digits.yaml -o report
+    Example:  distill-prune report digits.yaml -o report --against digits-controls.yaml
     """
+    from distill_prune.errors import UserError
+
+    if against_store is not None and against is None:
+        raise UserError("--against-store goes with --against", fix="--against PIPELINE")
     from distill_prune.study.shelf import origin_of, shelve
 
     store = open_store(folder)
     name, graph = open_graph(pipeline, sets, store)
     of = origin_of(pipeline, sets or (), store)
     study = shelve(store, name, of, graph, reports=out is None)
-    print(f"report: {_report(name, study, of, graph, store, out)}")
+    other = None
+    if against is not None:
+        other_store = open_store(against_store) if against_store else store
+        other = _Other(*open_graph(against, None, other_store), other_store)
+    print(f"report: {_report(name, study, of, graph, store, out, pdf, other)}")

@@ -66,7 +66,7 @@ def _draw(store: Store, target: Ref, ref: str, picture: Path) -> None:
     from distill_prune.artifacts import SyntheticSet
     from distill_prune.report.pictures import contact_sheet
     from distill_prune.store.archive import aside
-    from distill_prune.study.study import eight_bit
+    from distill_prune.study.sets import eight_bit
 
     synthetic = store.noun("distill", target.key, SyntheticSet.of)
     if synthetic.transform.kind == "text":

@@ -20,6 +20,8 @@ TABLES = (
     "dense",
     "levels",
     "reach",
+    "shares",
+    "against",
     "scan",
     "onset",
     "paired",
@@ -27,6 +29,8 @@ TABLES = (
     "costs",
     "runs",
     "tickets",
+    "training",
+    "distillation",
     "interpolation",
     "layerwise",
     "between",
@@ -52,8 +56,9 @@ def fingerprint(*made_of: object) -> str:
     return digest([list(made_of), code])
 
 
-def write(study: Study, out: Path) -> Path:
-    """Write `out`/report.html, `out`/figures/ (PNG and SVG) and `out`/tables/ (CSV and JSON); returns the page's path.
+def write(study: Study, out: Path, pdf: bool = False) -> Path:
+    """Write `out`/report.html, `out`/figures/ (PNG and SVG, and PDF where asked for) and `out`/tables/ (CSV and JSON);
+    returns the page's path.
 
     Every file is written aside and renamed, the page last. Figures and tables of an earlier report that this study
     does not have are removed; other files in `out` are left alone.
@@ -62,20 +67,24 @@ def write(study: Study, out: Path) -> Path:
         UserError: `out` cannot be written.
         RunError: the disk is full or broken.
     """
-    from distill_prune.report.figures import draw, figures_of
+    from distill_prune.report.figures import LEADS, draw, figures_of
     from distill_prune.report.page import page
     from distill_prune.report.tables import tables, to_csv, to_json
 
-    drawings, records = draw(study), tables(study)
+    drawings, records = draw(study, pdf), tables(study)
     files: dict[str, bytes] = {}
     for name, drawing in drawings.items():
         files[f"figures/{name}.png"], files[f"figures/{name}.svg"] = drawing.png, _utf8(drawing.svg)
+        if drawing.pdf:
+            files[f"figures/{name}.pdf"] = drawing.pdf
     for name, table in records.items():
         files[f"tables/{name}.csv"], files[f"tables/{name}.json"] = _utf8(to_csv(table)), _utf8(to_json(table))
-    html, pictures = page(study, drawings)
+    html, pictures = page(study, drawings, records)
     files |= {f"figures/{name}.png": png for name, png in pictures.items()}
     files["report.html"] = _utf8(html)
-    known = {f"figures/{n}.{e}" for n in (*figures_of(study), "synthetic") for e in ("png", "svg")}
+    known = {f"figures/{n}.{e}" for n in (*figures_of(study), "synthetic") for e in ("png", "svg", "pdf")}
+    known |= {f"figures/against_{n}.{e}" for n in LEADS for e in ("png", "svg", "pdf")}
+    known |= {f"figures/{path.name}" for path in (out / "figures").glob("set_*.png")}
     known |= {f"tables/{n}.{e}" for n in TABLES for e in ("csv", "json")}
     try:
         _replace(files, known, out)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeGuard
+from typing import TYPE_CHECKING, TypeGuard
 
 from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.records import estimate_of
 from distill_prune.arithmetic import ceil_div
-from distill_prune.report.formats import finite, power, sparsity
+from distill_prune.report.formats import finite, power, said, shown_interval, sparsity
+from distill_prune.report.marks import drawn_for, mark_legend, say
+from distill_prune.report.scale import bend, knees, most
 from distill_prune.report.style import ENTRY, GREY, Arm, arms, rows
 
 if TYPE_CHECKING:
@@ -19,13 +22,13 @@ if TYPE_CHECKING:
 
     from distill_prune.study.study import Study
 
-# Inches. A narrow figure stands beside another one; on a phone it fills the column, and a wide one scrolls.
-NARROW, WIDE = 4.6, 7.6
-# Points. The smallest text: 9 px on a phone, at the widths that the page gives a figure there.
-SMALL = {NARROW: 8.5, WIDE: 8.0}
-_TICKS = 10
-# Inches: room for ticks and axis name, the panel itself, one line of a legend, the heading, the left axis.
-_BOTTOM, _HEIGHT, _ROW, _TOP, _LEFT = 0.53, 2.25, 0.17, 0.34, 0.5
+# Inches: one column and both columns of a paper. On a phone a narrow figure fills the screen, and a wide one scrolls.
+NARROW, WIDE = 3.25, 6.75
+_TICKS = 7
+# Inches: room for ticks and axis name, the panel itself, one line of a legend, a line of the heading, the left axis.
+_BOTTOM, _HEIGHT, _ROW, _TOP, _LEFT = 0.4, 1.5, 0.155, 0.2, 0.42
+# Inches that a letter takes.
+_LETTER, _BOLD = 0.062, 0.071
 
 Points = list[tuple[float, Estimate]]
 
@@ -35,18 +38,21 @@ def panels(heading: str, titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
     from matplotlib.figure import Figure
 
     width = NARROW if len(titles) == 1 else WIDE
-    figure = Figure(figsize=(width, _BOTTOM + _HEIGHT + _TOP))
-    room, gap = width - _LEFT - 0.1, 0.16
+    lines = textwrap.wrap(heading, int(width / _BOLD))
+    top = _TOP * len(lines) + (0.14 if len(titles) > 1 else 0)
+    height = _BOTTOM + _HEIGHT + top
+    figure = Figure(figsize=(width, height))
+    room, gap = width - _LEFT - 0.08, 0.16
     each = (room - gap * (len(titles) - 1)) / len(titles)
     cells: list[Axes] = []
     for i, title in enumerate(titles):
-        place = ((_LEFT + i * (each + gap)) / width, 0.2, each / width, 0.6)
+        place = ((_LEFT + i * (each + gap)) / width, _BOTTOM / height, each / width, _HEIGHT / height)
         axes = figure.add_axes(place, sharey=cells[0] if cells else None)
-        axes.tick_params(labelsize=SMALL[width], labelleft=i == 0)
-        axes.text(0, 1.02, title, transform=axes.transAxes, fontsize=SMALL[width], color=GREY, va="bottom")
+        axes.tick_params(labelleft=i == 0)
+        axes.text(0, 1.02, title, transform=axes.transAxes, color=GREY, va="bottom")
         cells.append(axes)
     # The name of the vertical axis stands where reading starts, and lies flat.
-    figure.text(0.0, 0.99, heading, fontsize=9.5, fontweight="bold", va="top")
+    figure.text(0.0, 0.99, "\n".join(lines), fontweight="bold", va="top", linespacing=1.25)
     return figure, cells
 
 
@@ -56,10 +62,8 @@ def sparsity_axis(axes: Axes, values: Sequence[float], room: float = 1.1) -> Non
 
     levels = sorted(set(values))
     keep = levels
-    alone = axes.get_position().width > 0.6
-    most = _TICKS if alone else _TICKS - 3
-    if len(levels) > most:
-        step = ceil_div(len(levels) - 1, most - 1)
+    if len(levels) > _TICKS:
+        step = ceil_div(len(levels) - 1, _TICKS - 1)
         # Counted from the sparsest end, which is always labelled; dense is where the axis starts.
         keep = sorted({levels[0], *levels[: step - 1 : -step]})
     axes.set_xscale("log")
@@ -67,9 +71,7 @@ def sparsity_axis(axes: Axes, values: Sequence[float], room: float = 1.1) -> Non
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xticklabels([sparsity(s) for s in keep])
     axes.set_xlim((1 - levels[0]) * room, (1 - levels[-1]) / room)
-    axes.set_xlabel(
-        "Sparsity (% of prunable weights; log scale of the rest)", fontsize=SMALL[NARROW if alone else WIDE], color=GREY
-    )
+    axes.set_xlabel("Sparsity (%), log scale of the rest", color=GREY, labelpad=2)
 
 
 def apart(values: Sequence[float], count: int) -> tuple[list[float], float]:
@@ -87,9 +89,16 @@ def fit(axes: Axes, points: Sequence[float], bounds: Sequence[float], log: bool)
             max(low / 1.6, min([low, *(b for b in bounds if b > 0)]) / 1.1), min(high * 1.6, max([high, *bounds]) * 1.1)
         )
         return
-    span = (high - low) or abs(high) or 1.0
-    below, above = max(min([low, *bounds]), low - 0.5 * span), min(max([high, *bounds]), high + 0.5 * span)
-    axes.set_ylim(below - 0.06 * span, above + 0.06 * span)
+    first, last = most(points)
+    span = (last - first) or (high - low) or abs(high) or 1.0
+    below = low if low < first else max(min([low, *bounds]), low - 0.5 * span)
+    above = high if high > last else min(max([high, *bounds]), high + 0.5 * span)
+    margin = 0.06 * ((above - below) or span)
+    below, above = below - margin, above + margin
+    if bent := knees(points, below, above):
+        bend(axes, bent, below, above)
+    else:
+        axes.set_ylim(below, above)
 
 
 def log_scale(axes: Axes, values: Sequence[float]) -> None:
@@ -112,39 +121,50 @@ def explained(panels: Iterable[Axes]) -> dict[str, Artist]:
     return handle_of
 
 
-def write_legend(figure: Figure, handle_of: Mapping[str, Artist], **layout: Any) -> None:
-    """A legend with labels as they are written, whatever matplotlib makes of their first letter."""
-    written = figure.legend(list(handle_of.values()), [str(i) for i in range(len(handle_of))], **layout)
+def legend_layout(labels: Iterable[str], width: float) -> tuple[int, float]:
+    """The columns of a legend on a figure of `width` inches, and the inches that it takes with a little air."""
+    written = [label.removeprefix(ENTRY) for label in labels]
+    longest = max(map(len, written), default=0)
+    columns = max(1, min(5, len(written), int(width / (_LETTER * longest + 0.42))))
+    return columns, _ROW * ceil_div(len(written), columns) + 0.1
+
+
+def write_legend(figure: Figure, handle_of: Mapping[str, Artist], cut: bool = True) -> None:
+    """A legend at the foot of a figure, in the room that `legend_layout` tells, with labels as they are written, whatever
+    matplotlib makes of their first letter. With `cut` the page leaves it off, whose own legend says the same.
+    """
+    columns, height = legend_layout(handle_of, figure.get_figwidth())
+    written = figure.legend(
+        list(handle_of.values()),
+        [str(i) for i in range(len(handle_of))],
+        loc="lower left",
+        bbox_to_anchor=(0.0, 0.0),
+        ncols=columns,
+        columnspacing=1.2,
+        handlelength=2.2,
+        handletextpad=0.5,
+        borderaxespad=0.1,
+        borderpad=0,
+        labelspacing=0.25,
+    )
     for text, label in zip(written.get_texts(), handle_of, strict=True):
         text.set_text(label.removeprefix(ENTRY))
+    if cut:
+        mark_legend(written, height)
 
 
-def legend(figure: Figure, panels: Sequence[Axes], reserve: int = 0) -> None:
-    """One legend below the panels, in room made for at least `reserve` entries so that neighbours are equally tall."""
+def legend(figure: Figure, panels: Sequence[Axes], cut: bool = True) -> None:
+    """One legend below the panels, in room made for it."""
     handle_of = explained(panels)
-    width = figure.get_figwidth()
-    longest = max((len(label.removeprefix(ENTRY)) for label in handle_of), default=0)
-    columns = max(1, min(5, int(width * 72 / (4.3 * longest + 44)))) if width > NARROW else 3 if longest <= 13 else 2
-    below = _BOTTOM + _ROW * ceil_div(max(len(handle_of), reserve), columns) + 0.08
-    top = _TOP + (0.14 if len(panels) > 1 else 0)
-    height = below + _HEIGHT + top
-    figure.set_size_inches(width, height)
+    width, tall = figure.get_size_inches()
+    _, more = legend_layout(handle_of, width)
+    figure.set_size_inches(width, tall + more)
     for axes in panels:
         place = axes.get_position()
-        axes.set_position((place.x0, below / height, place.width, _HEIGHT / height))
-    write_legend(
-        figure,
-        handle_of,
-        loc="upper left",
-        bbox_to_anchor=(0.0, (below - _BOTTOM) / height),
-        ncols=columns,
-        fontsize=SMALL[width],
-        columnspacing=1.4,
-        handlelength=2.3,
-        borderaxespad=0,
-        borderpad=0,
-        labelspacing=0.3,
-    )
+        axes.set_position(
+            (place.x0, (place.y0 * tall + more) / (tall + more), place.width, place.height * tall / (tall + more))
+        )
+    write_legend(figure, handle_of, cut)
 
 
 def interval(estimate: Estimate, scale: float) -> tuple[float, float] | None:
@@ -153,26 +173,31 @@ def interval(estimate: Estimate, scale: float) -> tuple[float, float] | None:
     return (low * scale, high * scale) if finite(low) and finite(high) else None
 
 
-def line(axes: Axes, arm: Arm, points: Points, scale: float) -> list[float]:
-    """One arm's means with the band of its 95 % intervals; returns the interval bounds that were drawn."""
-    points = sorted(points, key=lambda p: p[0])
+def line(axes: Axes, arm: Arm, points: Points, scale: float, unit: str) -> list[float]:
+    """One arm's means with the band of its 95% intervals; returns the interval bounds that were drawn.
+
+    `unit` says how an estimate is written (formats.estimate), and so whether its interval stays within 0 to 100%.
+    """
+    points = sorted(((s, shown_interval(e, unit)) for s, e in points), key=lambda p: p[0])
     xs = [1 - s for s, _ in points]
-    axes.plot(
-        xs,
-        [e["mean"] * scale for _, e in points],
-        color=arm.color,
-        linestyle=arm.dash,
-        linewidth=arm.width,
-        marker=arm.marker,
-        markeredgecolor="white",
-        markeredgewidth=0.5,
-        label=arm.entry,
-        zorder=2.5 if arm.thin else 3,
-    )
-    sure = [(x, *ends) for x, (_, e) in zip(xs, points, strict=True) if (ends := interval(e, scale))]
-    if sure:
-        band_x, low, high = zip(*sure, strict=True)
-        axes.fill_between(band_x, low, high, color=arm.color, alpha=0.05 if arm.thin else 0.11, linewidth=0, zorder=1)
+    with drawn_for(axes, arm):
+        (means,) = axes.plot(
+            xs,
+            [e["mean"] * scale for _, e in points],
+            color=arm.color,
+            linestyle=arm.dash,
+            linewidth=arm.width,
+            marker=arm.marker,
+            markeredgecolor="white",
+            markeredgewidth=0.5,
+            label=arm.entry,
+            zorder=2.5 if arm.thin else 3,
+        )
+        sure = [(x, *ends) for x, (_, e) in zip(xs, points, strict=True) if (ends := interval(e, scale))]
+        if sure:
+            band_x, low, high = zip(*sure, strict=True)
+            axes.fill_between(band_x, low, high, color=arm.color, alpha=0.05 if arm.thin else 0.11, linewidth=0, zorder=1)
+    say(axes, means, [f"{arm.label}, {sparsity(s)}% sparsity: {said(e, unit)}" for s, e in points])
     return [b for _, low, high in sure for b in (low, high)]
 
 

@@ -14,11 +14,27 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from distill_prune.analyze.declared import on_page, tested
+from distill_prune.analyze.metric import ACCURACY, BARRIER
 from distill_prune.analyze.paired import PAIRED
 from distill_prune.letters import printable, printable_lines
-from distill_prune.report import depth, fonts, pairs, panels, scans, spectra, surfaces, sweep, transfer
+from distill_prune.report import (
+    against,
+    depth,
+    fonts,
+    layers,
+    pairs,
+    panels,
+    scans,
+    spectra,
+    surfaces,
+    sweep,
+    trainings,
+    transfer,
+)
 from distill_prune.report.axes import NARROW, WIDE
 from distill_prune.report.forks import drawn
+from distill_prune.report.marks import Values, classed, values_of, with_values, without_legend
+from distill_prune.report.paint import on_plate, painted
 from distill_prune.report.style import METRICS, PAPER, RC
 from distill_prune.run.devices import cores
 
@@ -37,15 +53,16 @@ FIGURES: dict[str, Draw] = {
     "distillation": panels.distillation,
     **{name: partial(sweep.metric, name=name) for name in METRICS},
     "interpolation": panels.interpolation,
+    "training": trainings.training,
     "layerwise": depth.layerwise,
     "between": pairs.between,
     "scan": scans.scan,
-    "layer_traces": depth.traces,
+    "layer_traces": layers.traces,
     "diagonal": spectra.diagonal,
     "histograms": spectra.histograms,
     "density": spectra.density,
     **{name: partial(surfaces.surface, kind=kind, name=of) for name, (kind, of) in LANDSCAPES.items()},
-    "layers": depth.layers,
+    "layers": layers.layers,
     "transfer": transfer.matrix,
     **{f"paired_{name}": partial(pairs.paired, name=name) for name in PAIRED},
     "costs": panels.costs,
@@ -57,21 +74,34 @@ def figures_of(study: Study) -> dict[str, Draw]:
     """The table of figures with those of the metrics of plugins."""
     metrics = {m.name: partial(sweep.metric, name=m.name) for m in on_page(study.plugins) if m.group and m.name not in METRICS}
     paired = {f"paired_{m.name}": partial(pairs.paired, name=m.name) for m in tested(study.plugins) if m.name not in PAIRED}
-    return {**FIGURES, **metrics, **paired}
+    beside = {f"against_{name}": partial(against.beside, name=name) for name in LEADS} if study.against else {}
+    return {**FIGURES, **metrics, **paired, **beside}
+
+
+LEADS = (ACCURACY, BARRIER)
+"""The figures of the question, at the head of the page."""
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure in both formats, as an element of the page, and what it says in words."""
+    """A figure in its formats (PDF where asked for), as an element of the page, and what it says in words."""
 
     name: str
     png: bytes
     svg: str
     alt: str
+    values: Values = field(default_factory=dict)
+    pdf: bytes = b""
     inline: str = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "inline", _element(self.svg, self.alt))
+        element = _element(classed(without_legend(with_values(self.svg, self.values))), self.alt)
+        object.__setattr__(self, "inline", element if self.plate else painted(element))
+
+    @property
+    def plate(self) -> bool:
+        """Whether it lies on a light plate on every screen."""
+        return on_plate(self.name)
 
     @property
     def wide(self) -> bool:
@@ -151,18 +181,18 @@ def width(svg: str) -> float:
     return float(view.group(1))
 
 
-def draw(study: Study) -> dict[str, Drawing]:
-    """Every figure that the study has numbers for."""
+def draw(study: Study, pdf: bool = False) -> dict[str, Drawing]:
+    """Every figure that the study has numbers for; as PDF, too, where asked for: its fonts take as long as all the rest."""
     import matplotlib.backends.backend_agg
     import matplotlib.backends.backend_svg
     import matplotlib.figure  # noqa: F401 - all of them imported once, before forks are made
 
     entries = figures_of(study)
-    drawings = drawn(lambda name: _drawing(name, entries[name], study), list(entries), cores())
+    drawings = drawn(lambda name: _drawing(name, entries[name], study, pdf), list(entries), cores())
     return {name: drawing for name, drawing in drawings.items() if drawing is not None}
 
 
-def _drawing(name: str, entry: Draw, study: Study) -> Drawing | None:
+def _drawing(name: str, entry: Draw, study: Study, pdf: bool) -> Drawing | None:
     import matplotlib as mpl
 
     # The salt makes the ids of an SVG equal from run to run, and different from figure to figure.
@@ -170,10 +200,10 @@ def _drawing(name: str, entry: Draw, study: Study) -> Drawing | None:
     with mpl.rc_context(rules), warnings.catch_warnings():
         warnings.filterwarnings("ignore", r"Glyph \d+ .*missing from")  # drawn as a box: no installed font has it
         figure = entry(study)
-        return None if figure is None else _render(name, *figure)
+        return None if figure is None else _render(name, *figure, pdf)
 
 
-def _render(name: str, figure: Figure, alt: str) -> Drawing:
+def _render(name: str, figure: Figure, alt: str, pdf: bool) -> Drawing:
     import matplotlib as mpl
 
     svg, png = _svg(figure), io.BytesIO()
@@ -182,7 +212,10 @@ def _render(name: str, figure: Figure, alt: str) -> Drawing:
         svg = _svg(figure)
     # The SVG takes the colour of what it lies on; a PNG is as often shown on dark slides.
     figure.savefig(png, format="png", facecolor=PAPER, metadata={"Software": None}, pil_kwargs={"compress_level": _COMPRESSION})
-    return Drawing(name, png.getvalue(), _rounded(svg), printable(alt.strip()))
+    pages = io.BytesIO()
+    if pdf:
+        figure.savefig(pages, format="pdf", metadata={"CreationDate": None, "Producer": None, "Creator": None})
+    return Drawing(name, png.getvalue(), _rounded(svg), printable(alt.strip()), values_of(figure), pages.getvalue())
 
 
 def _svg(figure: Figure) -> str:

@@ -30,7 +30,7 @@ def families(text: str) -> list[str]:
     """The installed families, by name, that together have most of what the own font lacks for a text."""
     from matplotlib.font_manager import findfont
 
-    wanted = {ord(letter) for letter in text if not letter.isascii()} - _letters(findfont(OWN))
+    wanted = {ord(letter) for letter in set(text) if not letter.isascii()} - _letters(findfont(OWN))
     chosen = []
     for family, file in _installed() if wanted else ():
         if have := wanted & _letters(file):

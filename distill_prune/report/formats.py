@@ -89,8 +89,18 @@ def p_value(p: float | None) -> str:
     return number(p, 2) if p is None or p >= 0.0001 else "< 0.0001"
 
 
+def shown_interval(est: Estimate, unit: str) -> Estimate:
+    """The estimate with its interval as far as the quantity can be: a share lies between 0 and 1, so the part of an interval
+    that lies there covers it as often as all of the interval does. `unit` is as in `estimate`.
+    """
+    low, high = est["low"], est["high"]
+    if unit not in ("percent", "barrier") or low is None or high is None:
+        return est
+    return {**est, "low": max(low, 0.0), "high": min(high, 1.0)}
+
+
 class Words(TypedDict):
-    """An estimate as text: `range` is the 95 % interval, or why there is none."""
+    """An estimate as text: `range` is the 95% interval, or why there is none."""
 
     mean: str
     range: str
@@ -100,18 +110,26 @@ class Words(TypedDict):
 def estimate(est: Estimate | None, unit: str) -> Words:
     """An estimate {mean, sd, se, low, high, n} as text.
 
-    `unit`: `percent` (a share, one decimal), `points` (a share, two decimals), `signed` (the same with a plus),
-    `number` (three significant digits), `difference` (the same with a plus).
+    `unit`: `percent` (a share, one decimal), `barrier` (a share, two decimals), `points` (the same of what may be below
+    zero), `signed` (the same with a plus), `number` (three significant digits), `difference` (the same with a plus).
     """
     if est is None or not finite(est["mean"]):
         return {"mean": NONE, "range": "", "n": ""}
 
     def show(x: float | None) -> str:
-        if unit in ("percent", "points", "signed"):
+        if unit in ("percent", "barrier", "points", "signed"):
             return fixed(x, 1 if unit == "percent" else 2, 100, unit == "signed")
         plus = "+" if unit == "difference" and x is not None and x > 0 else ""
         return plus + number(x)
 
+    est = shown_interval(est, unit)
     n, low, high = est["n"], est["low"], est["high"]
     interval = f"{show(low)} to {show(high)}" if finite(low) and finite(high) else "no interval" if n < 2 else ""
     return {"mean": show(est["mean"]), "range": interval, "n": str(n)}
+
+
+def said(est: Estimate, unit: str) -> str:
+    """An estimate in one line: 93.9 [93.2 to 94.6], n = 6."""
+    text = estimate(est, unit)
+    interval = f" [{text['range']}]" if est["n"] > 1 and text["range"] else ""
+    return f"{text['mean']}{interval}, n = {text['n']}"

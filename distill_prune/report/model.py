@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from distill_prune.analyze.metric import Metric
 from distill_prune.analyze.records import PairedRow, Row, Summary
-from distill_prune.report.cards import Card
 from distill_prune.report.figures import Drawing
+from distill_prune.report.legend import Swatch
 from distill_prune.report.pictures import Sheet
 from distill_prune.report.style import Arm
 from distill_prune.report.tickets import Table
 from distill_prune.report.transfer import Beside
-from distill_prune.report.words import Kept, Onset, Reach
+from distill_prune.report.unmeasured import Unmeasured
+from distill_prune.report.words import Kept, Onset, Shares
 
 if TYPE_CHECKING:
     from distill_prune.study.records import Density, Missing
@@ -58,12 +58,15 @@ class Page:
         text, noun: whether examples are sentences, and what to call them.
         n: how many initialisations the rows have, in words.
         sections: of the list of sections, as (id, title).
-        verdict, evidence: the answer's first sentence, and the others.
-        cards, missing: of the head; missing artifacts by stage.
+        swatches: the one legend.
+        answer_arms, answer_differences, answer_sets, could_show: the answer's tables, heads first, and its lines.
+        evidence: the answer in sentences.
+        leads: the figures of the question, which stand at the head.
+        missing, unmeasured: missing artifacts by stage; what nobody asked for.
         drawings, groups, unseen: figures by name, the names that stand together, and the arms that a figure leaves out.
-        metrics, lacking: the metrics that the page shows, by name; titles of those that have no figure, by group.
-        added: names of the figures that are drawn of plugins' metrics, by group.
-        why: why a section may have nothing to show.
+        links: the files of each figure; `tables` are the names of all tables.
+        metrics: the metrics that the page shows, by name.
+        dark, light: the values of the variables of colours.
         labels, first, at: labels by arm, the arms at their first rewinding step, and sparsity by arm and level.
     """
 
@@ -73,22 +76,26 @@ class Page:
     noun: str
     n: str
     sections: list[tuple[str, str]]
-    verdict: str
+    swatches: list[Swatch]
+    answer_arms: list[list[str]]
+    answer_differences: list[list[str]]
+    answer_sets: list[str]
+    could_show: str
     evidence: str
-    cards: list[Card]
+    leads: list[str]
+    unmeasured: list[Unmeasured]
     missing: dict[str, list[Missing]]
     drawings: Mapping[str, Drawing]
     groups: dict[str, list[str]]
     unseen: dict[str, list[str]]
     metrics: dict[str, Metric]
-    lacking: dict[str, list[str]]
-    added: dict[str, list[str]]
-    why: str
+    links: dict[str, list[tuple[str, str]]]
+    tables: list[str]
     labels: dict[str, str]
     first: set[str]
     at: dict[tuple[str, int], float]
-    sheet: Sheet | None
-    reach: list[Reach]
+    sheets: list[Sheet]
+    shares: list[Shares]
     onsets: list[Onset]
     spectra: list[Leading]
     noisy: list[str]
@@ -102,8 +109,9 @@ class Page:
     compared: list[tuple[str, list[Kept]]]
     tickets: Table | None
     barrier: str
+    dark: str
+    light: str
 
-    @property
-    def picture(self) -> str:
-        """The PNG of the sheet of images in base 64."""
-        return base64.b64encode(self.sheet.png).decode() if self.sheet else ""
+    def any_of(self, *names: str) -> bool:
+        """Whether any of the figures was drawn and stands below the head."""
+        return any(name in self.drawings and name not in self.leads for name in names)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from distill_prune.arithmetic import ceil_div
-from distill_prune.report.axes import SMALL, WIDE
+from distill_prune.report.axes import WIDE
 from distill_prune.report.formats import sparsity
 from distill_prune.report.style import GREY, Arm
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Cell = tuple[str, int]
-SIZE = SMALL[WIDE]
 
 
 def grid(
@@ -38,8 +37,6 @@ def grid(
         left=left / WIDE, right=0.99, top=1 - top / height, bottom=bottom / height, wspace=wspace, hspace=hspace
     )
     panels = figure.subplots(rows, columns, squeeze=False, **share)
-    for axes in panels.flat:
-        axes.tick_params(labelsize=SIZE)
     return figure, panels
 
 
@@ -54,7 +51,7 @@ def multiples(
     across = min(across, len(arms))
     deep = ceil_div(len(arms), across)
     wide = len(levels)
-    top, bottom = layout.get("top", 0.46), layout.get("bottom", 0.58)
+    top, bottom = layout.get("top", 0.4), layout.get("bottom", 0.5)
     figure, panels = grid(
         deep, across * wide, each * deep + top + bottom, **{"left": 0.55, "top": top, "bottom": bottom} | layout
     )
@@ -73,29 +70,25 @@ def multiples(
             else:
                 axes.remove()
         if i < len(arms):
-            panels[row][block * wide].set_title(
-                arms[i].label, loc="left", fontsize=8.5, fontweight="bold", color=arms[i].color, pad=4
-            )
+            panels[row][block * wide].set_title(arms[i].label, loc="left", fontweight="bold", color=arms[i].color, pad=4)
     for column in range(across * wide):
         head = panels[0][column].get_position()
         level, s = levels[column % wide]
-        text = "dense" if level == 0 else f"{sparsity(s)} % sparse"
-        figure.text(
-            (head.x0 + head.x1) / 2, 1 - 0.12 / figure.get_figheight(), text, ha="center", va="center", fontsize=9, color=GREY
-        )
+        text = "dense" if level == 0 else f"{sparsity(s)}% sparse"
+        figure.text((head.x0 + head.x1) / 2, 1 - 0.12 / figure.get_figheight(), text, ha="center", va="center", color=GREY)
     return figure, cells
 
 
 def absent(axes: Axes, text: str = "not measured") -> None:
     """Words where a panel has nothing to show."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY, fontsize=SIZE)
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=GREY)
 
 
 def side(figure: Figure, text: str) -> None:
     """The name of the vertical axis that all panels share."""
-    figure.text(0.016, 0.5, text, rotation=90, va="center", ha="center", fontsize=8.5)
+    figure.text(0.016, 0.5, text, rotation=90, va="center", ha="center")
 
 
 def below(figure: Figure, text: str, up: float = 0.09) -> None:
     """The name of the horizontal axis that all panels share, `up` inches above the figure's end."""
-    figure.text(0.99, up / figure.get_figheight(), text, va="bottom", ha="right", fontsize=SIZE, color=GREY)
+    figure.text(0.99, up / figure.get_figheight(), text, va="bottom", ha="right", color=GREY)

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from distill_prune.analyze.declared import columns, on_page, tested
+from distill_prune.analyze.declared import columns, in_rows, tested
 from distill_prune.analyze.metric import BARRIER, GROUPS, Metric
 from distill_prune.analyze.records import PairedRow, estimate_of
 from distill_prune.analyze.sentences import sentences
 from distill_prune.letters import printable_lines
-from distill_prune.report import formats, pictures, spectra, surfaces, tickets, transfer, words
-from distill_prune.report.cards import cards
-from distill_prune.report.figures import Drawing
+from distill_prune.report import formats, legend, pictures, spectra, surfaces, tickets, transfer, words
+from distill_prune.report.figures import LEADS, Drawing
+from distill_prune.report.files import links
 from distill_prune.report.model import Column, Group, Leading, Page
-from distill_prune.report.style import (
-    arms,
-    every_arm,
-    is_text,
-    left_out,
-    metrics,
-    rows,
-    sparsities,
-    task_label,
-)
+from distill_prune.report.paint import variable, variables
+from distill_prune.report.style import arms, every_arm, is_text, left_out, metrics, rows, sparsities, task_label
+from distill_prune.report.sweep import unit_of
+from distill_prune.report.unmeasured import unmeasured
+from distill_prune.study.answer_table import COULD_SHOW, arm_rows, difference_rows, set_line
 
 if TYPE_CHECKING:
     from distill_prune.study.records import Eigenvalue, Missing
     from distill_prune.study.study import Study
 
 SECTIONS = (
-    ("reach", "How far"),
+    ("against", "Beside the other"),
+    ("shares", "Stable and matching"),
     ("images", "Sets"),
     ("accuracy", "Accuracy"),
     ("stability", "Stability"),
@@ -45,6 +42,7 @@ SECTIONS = (
     ("overlap", "Overlap"),
     ("transfer", "Transfer"),
     ("controls", "Controls"),
+    ("trainings", "Trainings"),
     ("costs", "Costs"),
     ("tickets", "Every ticket"),
     ("notes", "Notes"),
@@ -52,8 +50,8 @@ SECTIONS = (
 )
 
 
-def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, bytes]]:
-    """The page as HTML that asks nothing of any network, and its pictures (name to PNG)."""
+def page(study: Study, drawings: Mapping[str, Drawing], tables: Collection[str] = ()) -> tuple[str, dict[str, bytes]]:
+    """The page as HTML that asks nothing of any network, and its pictures of sets (name to PNG); `tables` lie beside it."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     env = Environment(
@@ -73,10 +71,11 @@ def page(study: Study, drawings: Mapping[str, Drawing]) -> tuple[str, dict[str, 
         "p_value": formats.p_value,
         "tidy": formats.tidy,
         "estimate": formats.estimate,
+        "color": variable,
     }
-    sheet = pictures.sheet(study)
-    html = env.get_template("page.html.j2").render(page=model(study, drawings, sheet))
-    return html, {"synthetic": sheet.png} if sheet else {}
+    sheets = pictures.sheets(study)
+    html = env.get_template("page.html.j2").render(page=model(study, drawings, sheets, tables))
+    return html, {f"set_{i}": sheet.png for i, sheet in enumerate(sheets, start=1)}
 
 
 def _shown(value: object) -> object:
@@ -84,35 +83,38 @@ def _shown(value: object) -> object:
     return printable_lines(value) if type(value) is str else value
 
 
-def model(study: Study, drawings: Mapping[str, Drawing], sheet: pictures.Sheet | None) -> Page:
+def model(study: Study, drawings: Mapping[str, Drawing], sheets: list[pictures.Sheet], tables: Collection[str] = ()) -> Page:
     """What the template takes."""
     listed, figures = arms(study), groups(study)
-    built_in = {m.name for m in on_page()}
-    optional = {"transfer": transfer.rows(study), "further": figures["further"]}
-    verdict, *evidence = sentences(study.answer) or ("",)
-    return Page(
+    in_table = {m.name: m for m in in_rows(study.plugins)}
+    document = study.outcome
+    made = Page(
         study=study,
         summary=study.summary or {},
         text=is_text(study),
         noun="sentences" if is_text(study) else "images",
         n=initialisations(study),
-        sections=[(name, title) for name, title in SECTIONS if optional.get(name, True)],
-        verdict=verdict,
-        evidence=" ".join(evidence),
-        cards=cards(study, listed),
+        sections=[],
+        swatches=legend.swatches(listed),
+        answer_arms=arm_rows(document, in_table) if document["arms"] else [],
+        answer_differences=difference_rows(document["differences"], in_table) if document["differences"] else [],
+        could_show=COULD_SHOW if any(line["could_show"] is not None for line in document["differences"]) else "",
+        answer_sets=[set_line(line) for line in document["sets"]],
+        evidence=" ".join(sentences(study.answer)),
+        leads=[name for name in LEADS if name in drawings],
+        unmeasured=unmeasured(study, drawings),
         missing=missing_by_stage(study),
         drawings=drawings,
         groups=figures,
-        lacking=lacking(study, figures, drawings),
-        added={g: [n for n in names if n in drawings and n not in built_in] for g, names in figures.items()},
+        links={name: links(drawing, tables) for name, drawing in drawings.items()},
+        tables=list(tables),
         unseen=unseen(study),
         metrics=metrics(study),
-        why=why_absent(study),
         labels={a.name: a.label for a in every_arm(study)},
         first={a.name for a in listed},
         at=sparsities(study),
-        sheet=sheet,
-        reach=words.reach(study),
+        sheets=sheets,
+        shares=words.shares(study),
         onsets=words.onsets(study),
         spectra=leading(study),
         noisy=words.noisy(study),
@@ -126,7 +128,36 @@ def model(study: Study, drawings: Mapping[str, Drawing], sheet: pictures.Sheet |
         compared=words.compared(study),
         tickets=tickets.table(study),
         barrier=BARRIER,
+        dark=variables(dark=True),
+        light=variables(dark=False),
     )
+    return replace(made, sections=[(name, title) for name, title in SECTIONS if has_section(made, name)])
+
+
+def has_section(page: Page, name: str) -> bool:
+    """Whether a section has anything to show: one that has nothing is left out, and what it lacks is said in one line."""
+    has: dict[str, object] = {
+        "against": page.study.against,
+        "shares": page.shares,
+        "images": page.study.pictures or page.study.evaluations or page.study.rankings,
+        "accuracy": page.any_of(*page.groups["accuracy"], *page.groups["scores"]),
+        "stability": page.any_of(*page.groups["barrier"], *page.groups["apart"], "interpolation", "layerwise", "between"),
+        "rewinding": page.summary.get("scan"),
+        "curvature": page.spectra
+        or page.any_of(*page.groups["trace"], *page.groups["spectrum"], "layer_traces", "diagonal", "histograms", "density"),
+        "further": page.any_of(*page.groups["further"]),
+        "landscape": page.study.planes,
+        "layers": page.any_of("layers"),
+        "levels": page.table,
+        "differences": page.summary.get("paired"),
+        "overlap": page.any_of("overlap"),
+        "transfer": page.moved,
+        "controls": page.compared,
+        "trainings": page.any_of("training"),
+        "costs": page.any_of("costs"),
+        "tickets": page.tickets,
+    }
+    return bool(has.get(name, True))
 
 
 def groups(study: Study) -> dict[str, list[str]]:
@@ -135,32 +166,14 @@ def groups(study: Study) -> dict[str, list[str]]:
     return {**by_group, "paired": [f"paired_{m.name}" for m in tested(study.plugins)]}
 
 
-def lacking(study: Study, figures: Mapping[str, list[str]], drawings: Mapping[str, Drawing]) -> dict[str, list[str]]:
-    """The titles of the metrics of each group that have no figure; of those that only some tasks are scored by, none."""
-    shown = metrics(study)
-    absent = {g: [shown[n.removeprefix("paired_")] for n in names if n not in drawings] for g, names in figures.items()}
-    return {group: [m.title for m in without if not m.some_tasks] for group, without in absent.items()}
-
-
 def level_columns(study: Study) -> list[Column]:
     """The metrics in the table of all levels; what only some tasks are scored by where it was measured."""
     shown = [m for m in columns(study.plugins) if not m.some_tasks or _in_rows(study, m)]
-    return [Column(m.name, m.column or m.heading, _unit(m)) for m in shown]
+    return [Column(m.name, m.column or m.heading, unit_of(m)) for m in shown]
 
 
 def _in_rows(study: Study, metric: Metric) -> bool:
     return any(estimate_of(r, metric.name) for r in rows(study))
-
-
-def _unit(metric: Metric) -> str:
-    return "number" if metric.scale == 1 else "points" if metric.unit == "points" else "percent"
-
-
-def why_absent(study: Study) -> str:
-    """Why a section may have nothing to show."""
-    if study.missing:
-        return "Not measured yet: the artifacts it needs are among those listed as missing above."
-    return "Not measured: the pipeline file does not ask for it."
 
 
 def missing_by_stage(study: Study) -> dict[str, list[Missing]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from distill_prune.analyze.estimate import Estimate
-from distill_prune.analyze.metric import BARRIER
-from distill_prune.analyze.records import value
+from distill_prune.analyze.metric import BARRIER, Metric
+from distill_prune.analyze.records import PairedRow, value
 from distill_prune.report.axes import apart, estimates, fit, interval, known, legend, line, panels, sparsity_axis
-from distill_prune.report.formats import estimate, finite, fixed, sparsity
+from distill_prune.report.formats import estimate, finite, fixed, said, sparsity
+from distill_prune.report.marks import drawn_for, say
 from distill_prune.report.style import GREY, INK, Arm, arms, metrics, sides, sparsities
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def paired(study: Study, name: str) -> tuple[Figure, str] | None:
-    """Differences from the real arm within initialisations, with 95 % intervals; None where none were taken."""
+    """Differences from the real arm within initialisations, with 95% intervals; None where none were taken."""
     what, at = metrics(study)[name], sparsities(study)
     listed = {a.name for a in arms(study)}
     entries = [
@@ -46,35 +47,46 @@ def paired(study: Study, name: str) -> tuple[Figure, str] | None:
         for arm, shift in zip(shown, shifts, strict=True):
             of_arm = [p for p in entries if p["arm"] == arm.name]
             at_x = [(1 - at[arm.name, p["level"]]) * shift for p in of_arm]
-            middle, ends = _differences(axes, arm, at_x, [p["difference"] for p in of_arm], what.scale)
+            middle, ends = _differences(axes, arm, at_x, of_arm, at, what)
             points += middle
             bounds += ends
         sparsity_axis(axes, levels, room)
     fit(cells[0], points, bounds, log=False)
     legend(figure, cells)
-    signed = "signed" if what.scale == 100 else "difference"
     last = [
         max((p for p in entries if p["arm"] == n), key=lambda p: p["level"]) for n in dict.fromkeys(p["arm"] for p in entries)
     ]
     labels = {a.name: a.label for a in arms(study)}
-    return figure, f"{what.title}: paired differences from {versus} against sparsity, with 95 % intervals. " + " ".join(
-        f"{labels[p['arm']]} at {sparsity(at[p['arm'], p['level']])} % sparsity: {estimate(p['difference'], signed)['mean']}."
+    remarks = [
+        f"{labels[p['arm']]} at {sparsity(at[p['arm'], p['level']])}% sparsity: "
+        f"{estimate(p['difference'], difference_unit(what))['mean']}."
         for p in last
-    )
+    ]
+    return figure, f"{what.title}: paired differences from {versus} against sparsity, with 95% intervals. {' '.join(remarks)}"
 
 
 def _differences(
-    axes: Axes, arm: Arm, xs: list[float], estimates: list[Estimate], scale: float
+    axes: Axes, arm: Arm, xs: list[float], rows: Sequence[PairedRow], at: Mapping[tuple[str, int], float], what: Metric
 ) -> tuple[list[float], list[float]]:
     """One arm's differences with their intervals; returns the means and the bounds that were drawn."""
-    means = [d["mean"] * scale for d in estimates]
-    axes.plot(xs, means, linestyle="none", color=arm.color, marker=arm.marker, label=arm.entry, zorder=3)
-    sure = [(x, *ends) for x, d in zip(xs, estimates, strict=True) if (ends := interval(d, scale))]
-    if not sure:
-        return means, []
-    bar_x, low, high = zip(*sure, strict=True)
-    axes.vlines(bar_x, low, high, color=arm.color, linewidth=1, alpha=0.8, zorder=2)
-    return means, [*low, *high]
+    means = [p["difference"]["mean"] * what.scale for p in rows]
+    sure = [(x, *ends) for x, p in zip(xs, rows, strict=True) if (ends := interval(p["difference"], what.scale))]
+    with drawn_for(axes, arm):
+        (dots,) = axes.plot(xs, means, linestyle="none", color=arm.color, marker=arm.marker, label=arm.entry, zorder=3)
+        for x, low, high in sure:
+            axes.vlines(x, low, high, color=arm.color, linewidth=1, alpha=0.8, zorder=2)
+    unit = difference_unit(what)
+    say(
+        axes,
+        dots,
+        [f"{arm.label}, {sparsity(at[arm.name, p['level']])}% sparsity: {said(p['difference'], unit)}" for p in rows],
+    )
+    return means, [end for _, low, high in sure for end in (low, high)]
+
+
+def difference_unit(what: Metric) -> str:
+    """How a difference of the metric is written (formats.estimate)."""
+    return "signed" if what.scale == 100 else "difference"
 
 
 def overlap(study: Study) -> tuple[Figure, str] | None:
@@ -91,13 +103,12 @@ def overlap(study: Study) -> tuple[Figure, str] | None:
     for axes, (_, shown) in zip(cells, drawn, strict=True):
         for arm, points in lines:
             if arm in shown:
-                bounds += line(axes, arm, points, 1.0)
+                bounds += line(axes, arm, points, 1.0, "number")
         for arm in (a for a in shown if a.name in chance):
             by_chance = sorted(chance[arm.name], key=lambda p: p[0])
             xs, means = [1 - s for s, _ in by_chance], [e["mean"] for _, e in by_chance]
-            axes.plot(
-                xs, means, color=arm.color, linewidth=1, linestyle=(0, (1, 2)), label="by chance (dotted, its arm's colour)"
-            )
+            with drawn_for(axes, arm):
+                axes.plot(xs, means, color=arm.color, linewidth=1, linestyle=(0, (1, 2)), label="by chance (dotted)")
             values += means
         sparsity_axis(axes, [s for _, points in lines for s, _ in points])
     fit(cells[0], values, bounds, log=False)
@@ -106,7 +117,7 @@ def overlap(study: Study) -> tuple[Figure, str] | None:
     legend(figure, cells)
     ends = [(a.label, *max(p, key=lambda q: q[0])) for a, p in lines]
     return figure, "Mask overlap against sparsity. " + " ".join(
-        f"{label} at {sparsity(s)} % sparsity: {estimate(e, 'number')['mean']}." for label, s, e in ends
+        f"{label} at {sparsity(s)}% sparsity: {estimate(e, 'number')['mean']}." for label, s, e in ends
     )
 
 
@@ -143,18 +154,24 @@ def _initialisations(axes: Axes, arm: Arm, entries: list[Between], shift: float)
     chains = dict.fromkeys((b["seed"], b["versus"]) for b in entries)
     for i, (seed, versus) in enumerate(chains):
         chain = sorted((b for b in entries if (b["seed"], b["versus"]) == (seed, versus)), key=lambda b: b["sparsity"])
-        axes.plot(
-            [(1 - b["sparsity"]) * shift for b in chain],
-            [_points(b) for b in chain],
-            color=arm.color,
-            linestyle=arm.dash,
-            linewidth=0.8,
-            marker=arm.marker,
-            markersize=3.4,
-            markeredgecolor="white",
-            markeredgewidth=0.4,
-            alpha=0.85,
-            label=None if i else arm.entry,
+        with drawn_for(axes, arm):
+            (dots,) = axes.plot(
+                [(1 - b["sparsity"]) * shift for b in chain],
+                [_points(b) for b in chain],
+                color=arm.color,
+                linestyle=arm.dash,
+                linewidth=0.8,
+                marker=arm.marker,
+                markersize=3.4,
+                markeredgecolor="white",
+                markeredgewidth=0.4,
+                alpha=0.85,
+                label=None if i else arm.entry,
+            )
+        say(
+            axes,
+            dots,
+            [f"{arm.label}, seed {seed}, {sparsity(b['sparsity'])}% sparsity: {fixed(_points(b), 2)}" for b in chain],
         )
 
 
@@ -168,4 +185,4 @@ def _between_words(kind: str, arm: Arm, lines: list[Between]) -> str:
     heights = sorted(_points(b) for b in lines if b["sparsity"] == last)
     to = "another arm" if kind == "arms" else "another level"
     span = fixed(heights[0], 2) + (f" to {fixed(heights[-1], 2)}" if len(heights) > 1 else "")
-    return f"{arm.label}, to {to}, at {sparsity(last)} % sparsity: {span} points (n = {len(heights)})."
+    return f"{arm.label}, to {to}, at {sparsity(last)}% sparsity: {span} points (n = {len(heights)})."

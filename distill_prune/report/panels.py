@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from distill_prune.analyze.records import CostRow, Total
-from distill_prune.report.axes import WIDE
+from distill_prune.letters import printable
+from distill_prune.report.axes import WIDE, legend
 from distill_prune.report.formats import count, finite, number
-from distill_prune.report.multiples import SIZE, absent, grid, multiples, side
-from distill_prune.report.style import CROWD, GREY, Arm, arms, chosen_levels, sparsities
+from distill_prune.report.multiples import absent, grid, multiples, side
+from distill_prune.report.style import COLORS, CROWD, ENTRY, GREY, Arm, arms, chosen_levels, sparsities
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from distill_prune.study.records import Curve
+    from distill_prune.study.records import Curve, Distillation
     from distill_prune.study.study import Study
 
 TOTALS = {"o": "mask search", "s": "+ distillation", "^": "+ experts"}
@@ -39,9 +40,7 @@ def interpolation(study: Study) -> tuple[Figure, str] | None:
     if not shown:
         shown = [a for a in arms(study) if any(c["arm"] == a.name for c in curves)]
     across = 2 if len(shown) > CROWD else 1
-    figure, cells = multiples(
-        shown, [(n, at[n]) for n in levels], across, 1.18 if across == 1 else 1.1, hspace=0.34, outer=True
-    )
+    figure, cells = multiples(shown, [(n, at[n]) for n in levels], across, 1.0, hspace=0.38, outer=True)
     first = next(iter(cells.values()))
     drawn: list[Curve] = []
     for arm in shown:
@@ -96,7 +95,7 @@ def _rises(study: Study, shown: list[Arm], level: int) -> str:
                 max(max(c["test_error"]) for c in of_arm),
                 max(max(c["test_error"][0], c["test_error"][-1]) for c in of_arm),
             )
-            parts.append(f"{arm.label}: highest test error on the line {100 * peak:.1f} %, at an end {100 * ends:.1f} %.")
+            parts.append(f"{arm.label}: highest test error on the line {100 * peak:.1f}%, at an end {100 * ends:.1f}%.")
     return "At the sparsest level, " + " ".join(parts) if parts else ""
 
 
@@ -108,11 +107,11 @@ def costs(study: Study) -> tuple[Figure, str] | None:
         return None
     from matplotlib.lines import Line2D
 
-    figure, panels = grid(1, len(KINDS), 0.36 * len(shown) + 1.05, top=0.4, bottom=0.6, left=0.12, wspace=0.07, sharey=True)
+    figure, panels = grid(1, len(KINDS), 0.28 * len(shown) + 0.75, top=0.25, bottom=0.5, left=0.12, wspace=0.07, sharey=True)
     # Labels of arms are long: they get a room of their own at the left.
-    figure.subplots_adjust(left=min(0.075 * max(len(a.label) for a in shown) + 0.15, 2.8) / WIDE)
+    figure.subplots_adjust(left=min(0.065 * max(len(a.label) for a in shown) + 0.15, 2.8) / WIDE)
     for axes, (kind, title) in zip(panels[0], KINDS.items(), strict=True):
-        axes.set_title(title, loc="left", fontsize=9, color=GREY)
+        axes.set_title(title, loc="left", color=GREY)
         _costs(axes, [(arm, [(marker, total.get(kind)) for marker, total in by_arm[arm.name]]) for arm in shown])
     panels[0][0].set_yticks(range(len(shown)), [a.label for a in shown])
     panels[0][0].set_ylim(len(shown) - 0.5, -0.5)
@@ -160,7 +159,7 @@ def _costs(axes: Axes, rows: Sequence[tuple[Arm, Sequence[tuple[str, float | Non
 def _cost_row(axes: Axes, y: int, arm: Arm, totals: Sequence[tuple[str, float, float]]) -> None:
     """An arm's totals as (marker, value, place), joined by a line; the first stands on top."""
     if not totals:
-        axes.text(0.03, y, "not counted", transform=axes.get_yaxis_transform(), va="center", fontsize=SIZE, color=GREY)
+        axes.text(0.03, y, "not counted", transform=axes.get_yaxis_transform(), va="center", color=GREY)
     xs = [x for _, _, x in totals]
     axes.plot(xs, [y] * len(xs), color=arm.color, linewidth=1.2, alpha=0.55, zorder=2)
     for marker, v, x in reversed(totals):
@@ -168,7 +167,7 @@ def _cost_row(axes: Axes, y: int, arm: Arm, totals: Sequence[tuple[str, float, f
             [x], [y], marker=marker, color=arm.color, markersize=5.5, markeredgecolor="white", markeredgewidth=0.6, zorder=3
         )
         if v == 0:
-            axes.annotate("0", (x, y), xytext=(5, 3), textcoords="offset points", fontsize=SIZE, color=arm.color)
+            axes.annotate("0", (x, y), xytext=(5, 3), textcoords="offset points", color=arm.color)
 
 
 def _power(x: float, _: int) -> str:
@@ -177,19 +176,30 @@ def _power(x: float, _: int) -> str:
 
 
 def distillation(study: Study) -> tuple[Figure, str] | None:
-    """Matching loss and (where it is learned) inner learning rate by iteration; None where nothing was distilled."""
-    record = study.distillation
-    if not record or not any(finite(x) for x in record["loss"]):
+    """Loss and (where it is learned) inner learning rate of every set by iteration; None where nothing was distilled."""
+    courses = [(s.name, s.course) for s in study.pictures if s.course and any(finite(x) for x in s.course["loss"])]
+    if not courses:
         return None
-    courses = [("matching loss", record["loss"]), ("learned inner learning rate", record.get("lr") or [])]
-    drawn = [(title, values) for title, values in courses if any(finite(x) for x in values)]
-    figure, panels = grid(1, len(drawn), 2.5, top=0.4, bottom=0.5, left=0.5, wspace=0.16)
-    for axes, (title, values) in zip(panels[0], drawn, strict=True):
-        pairs = [(i, v) for i, v in zip(record["iterations"], values, strict=False) if finite(v)]
-        axes.plot(
-            [i for i, _ in pairs], [v for _, v in pairs], color="#0b62a8", linewidth=0.9, marker="o" if len(pairs) == 1 else ""
-        )
-        axes.set_title(title, loc="left", fontsize=9.5, fontweight="bold")
-        axes.set_xlabel("distillation iteration", fontsize=SIZE, color=GREY)
-    first, last = (next(x for x in xs if finite(x)) for xs in (record["loss"], record["loss"][::-1]))
-    return figure, f"Matching loss from {first:.3g} at the first recorded iteration to {last:.3g} at the last."
+    titles = {"loss": "Distillation loss", "lr": "Learned inner learning rate"}
+    drawn = [(key, title) for key, title in titles.items() if any(finite(x) for _, c in courses for x in _of(c, key))]
+    figure, panels = grid(1, len(drawn), 1.9, top=0.25, bottom=0.4, left=0.45, wspace=0.16)
+    for axes, (key, title) in zip(panels[0], drawn, strict=True):
+        for i, (name, course) in enumerate(courses):
+            pairs = [(i, v) for i, v in zip(course["iterations"], _of(course, key), strict=False) if finite(v)]
+            xs, ys = [x for x, _ in pairs], [y for _, y in pairs]
+            marker = "o" if len(pairs) == 1 else ""
+            color = COLORS[i % len(COLORS)]
+            axes.plot(xs, ys, color=color, linewidth=0.9, marker=marker, label=printable(f"{ENTRY}{name}") if pairs else None)
+        axes.set_title(title, loc="left", fontweight="bold")
+        axes.set_xlabel("distillation iteration", color=GREY)
+    if len(courses) > 1:
+        legend(figure, panels[0], cut=False)
+    ends = [(name, *(next(x for x in xs if finite(x)) for xs in (c["loss"], c["loss"][::-1]))) for name, c in courses]
+    return figure, " ".join(
+        f"Loss of the set {name} from {first:.3g} at the first recorded iteration to {last:.3g} at the last."
+        for name, first, last in ends
+    )
+
+
+def _of(course: Distillation, key: str) -> list[float]:
+    return (course["loss"] if key == "loss" else course["lr"]) or []

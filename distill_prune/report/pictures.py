@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +22,7 @@ _CLASSES = 100
 
 @dataclass(frozen=True)
 class Sheet:
-    """PNG bytes, its size in pixels, and which images it shows."""
+    """PNG bytes, its size in pixels, and which images it shows; `set` is their set's name."""
 
     png: bytes
     width: int
@@ -30,13 +31,19 @@ class Sheet:
     per_class: int
     total: int
     alt: str
+    set: str = ""
+
+    @property
+    def picture(self) -> str:
+        """The PNG in base 64."""
+        return base64.b64encode(self.png).decode()
 
 
-def sheet(study: Study) -> Sheet | None:
-    """The sheet of the set that is shown; None where the study has no synthetic set."""
-    if study.synthetic is None or len(study.synthetic) == 0:
-        return None
-    return contact_sheet(study.synthetic, study.synthetic_labels, study.classes)
+def sheets(study: Study) -> list[Sheet]:
+    """A picture of every set of images."""
+    shown = [(s.name, s.pixels, s.labels) for s in study.pictures]
+    made = [(name, contact_sheet(p, labels, study.classes)) for name, p, labels in shown if p is not None and len(p)]
+    return [replace(sheet, set=name, alt=f"Set {name}: {sheet.alt}") for name, sheet in made]
 
 
 def contact_sheet(images: np.ndarray[Any, Any], hard: Sequence[int], classes: Sequence[str]) -> Sheet:
@@ -66,5 +73,5 @@ def contact_sheet(images: np.ndarray[Any, Any], hard: Sequence[int], classes: Se
     Image.fromarray(canvas).save(out, format="png", optimize=False)
     names = [classes[c] if c < len(classes) else str(c) for c in present]
     order = "one row for each class" if across == 1 else f"{across} classes in a row"
-    alt = f"{len(images)} synthetic images of {len(set(hard))} classes, {order}: {', '.join(names)}."
+    alt = f"{len(images)} images of {len(set(hard))} classes, {order}: {', '.join(names)}."
     return Sheet(out.getvalue(), canvas.shape[1], canvas.shape[0], names, columns, len(images), alt)

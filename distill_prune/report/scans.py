@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Any
 from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.records import OnsetRow, estimate_of, onset_of
 from distill_prune.analyze.verdict import PROPERTIES, STABLE
-from distill_prune.arithmetic import ceil_div
-from distill_prune.report.axes import explained, fit, interval, known, write_legend
-from distill_prune.report.formats import finite, sparsity
+from distill_prune.report.axes import WIDE, explained, fit, interval, known, legend_layout, write_legend
+from distill_prune.report.formats import finite, said, shown_interval, sparsity
+from distill_prune.report.marks import drawn_for, say
 from distill_prune.report.multiples import grid
 from distill_prune.report.style import GREY, INK, METRICS, Arm, arms, chosen_levels
+from distill_prune.report.sweep import unit_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from distill_prune.study.study import Study
+
+
+STABLE_LINE, ONSET = "stable below 2 points", "onset: yes at every later k"
 
 
 def scan(study: Study) -> tuple[Figure, str] | None:
@@ -32,13 +36,13 @@ def scan(study: Study) -> tuple[Figure, str] | None:
     steps = list(dict.fromkeys(e["k"] for e in entries))
     levels = chosen_levels({e["level"] for e in entries})
     shown = [a for a in arms(study) if any(e["arm"] == a.name for e in entries)]
-    legend_height = 0.17 * ceil_div(len(shown) + 2, 3)
+    _, legend_height = legend_layout([*(a.entry for a in shown), STABLE_LINE, ONSET], WIDE)
     figure, panels = grid(
         len(levels),
         len(drawn),
-        1.75 * len(levels) + 0.4 + 0.62 + legend_height,
+        1.5 * len(levels) + 0.4 + 0.5 + legend_height,
         top=0.4,
-        bottom=0.62 + legend_height,
+        bottom=0.5 + legend_height,
         left=0.62,
         wspace=0.14,
         hspace=0.3,
@@ -50,12 +54,13 @@ def scan(study: Study) -> tuple[Figure, str] | None:
         for axes, prop in zip(row, drawn, strict=True):
             for i, arm in enumerate(_at(level, shown, onsets)):
                 of_arm = [e for e in entries if e["arm"] == arm.name and e["level"] == level]
-                points = [(e["k"], mean) for e in of_arm if known(mean := estimate_of(e, prop.metric))]
+                unit = unit_of(METRICS[prop.metric])
+                points = [(e["k"], shown_interval(mean, unit)) for e in of_arm if known(mean := estimate_of(e, prop.metric))]
                 onset = next((onset_of(o, prop) for o in onsets if o["arm"] == arm.name and o["level"] == level), None)
-                _line(axes, arm, points, steps, onset, 0.05 * (i - (len(shown) - 1) / 2))
+                _line(axes, arm, points, steps, onset, unit, 0.05 * (i - (len(shown) - 1) / 2))
             if prop is STABLE:
-                axes.axhline(2, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label="stable below 2 points", zorder=1)
-        row[0].set_title("dense" if level == 0 else f"{sparsity(at)} % sparse", loc="left", fontsize=8.5, color=GREY, pad=4)
+                axes.axhline(2, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label=STABLE_LINE, zorder=1)
+        row[0].set_title("dense" if level == 0 else f"{sparsity(at)}% sparse", loc="left", color=GREY, pad=4)
     for axes, prop in zip(panels[0], drawn, strict=True):
         means = [e for r in entries if r["level"] in levels and known(e := estimate_of(r, prop.metric))]
         ends = [100 * end for e in means for end in (e["low"], e["high"]) if finite(end)]
@@ -75,21 +80,30 @@ def _at(level: int, shown: Sequence[Arm], onsets: Sequence[OnsetRow]) -> list[Ar
 
 
 def _line(
-    axes: Axes, arm: Arm, points: Sequence[tuple[str, Estimate]], steps: Sequence[str], onset: str | None, shift: float
+    axes: Axes,
+    arm: Arm,
+    points: Sequence[tuple[str, Estimate]],
+    steps: Sequence[str],
+    onset: str | None,
+    unit: str,
+    shift: float,
 ) -> None:
     """Means with their intervals over the steps as written, evenly spaced; a ring around the onset."""
     xs = [steps.index(k) + shift for k, _ in points]
     ys = [100 * e["mean"] for _, e in points]
-    axes.plot(
-        xs, ys, color=arm.color, linestyle=arm.dash, linewidth=arm.width, marker=arm.marker, label=arm.entry if points else None
-    )
-    sure = [(x, *ends) for x, (_, e) in zip(xs, points, strict=True) if (ends := interval(e, 100))]
-    if sure:
-        at_x, low, high = zip(*sure, strict=True)
-        axes.vlines(at_x, low, high, color=arm.color, linewidth=0.9, alpha=0.7)
-    for x, y, (k, _) in zip(xs, ys, points, strict=True):
-        if k == onset:
-            axes.plot([x], [y], "o", markersize=11, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.1, zorder=4)
+    label = arm.entry if points else None
+    with drawn_for(axes, arm):
+        (dots,) = axes.plot(xs, ys, color=arm.color, linestyle=arm.dash, linewidth=arm.width, marker=arm.marker, label=label)
+        sure = [(x, *ends) for x, (_, e) in zip(xs, points, strict=True) if (ends := interval(e, 100))]
+        if sure:
+            at_x, low, high = zip(*sure, strict=True)
+            axes.vlines(at_x, low, high, color=arm.color, linewidth=0.9, alpha=0.7)
+        for x, y, (k, _) in zip(xs, ys, points, strict=True):
+            if k == onset:
+                axes.plot(
+                    [x], [y], "o", markersize=11, markerfacecolor="none", markeredgecolor=INK, markeredgewidth=1.1, zorder=4
+                )
+    say(axes, dots, [f"{arm.label}, k = {k}: {said(e, unit)}" for k, e in points])
 
 
 def _finish(figure: Figure, panels: Any, titles: Sequence[str], steps: Sequence[str], legend_height: float) -> None:
@@ -97,7 +111,7 @@ def _finish(figure: Figure, panels: Any, titles: Sequence[str], steps: Sequence[
 
     for axes, heading in zip(panels[0], titles, strict=True):
         place, title = axes.get_position(), heading[0].lower() + heading[1:]
-        figure.text(place.x0, 1 - 0.12 / figure.get_figheight(), title, fontsize=9.5, fontweight="bold", va="center")
+        figure.text(place.x0, 1 - 0.12 / figure.get_figheight(), title, fontweight="bold", va="center")
     for axes in panels[-1]:
         axes.set_xticks(range(len(steps)), steps)
         axes.set_xlim(-0.4, len(steps) - 0.6)
@@ -106,14 +120,14 @@ def _finish(figure: Figure, panels: Any, titles: Sequence[str], steps: Sequence[
     )
     handle_of = explained(panels.flat)
     ring = Line2D([], [], linestyle="none", marker="o", markersize=9, markerfacecolor="none", markeredgecolor=INK)
-    handle_of["onset: yes at every later k"] = ring
-    write_legend(figure, handle_of, loc="lower left", ncols=3, bbox_to_anchor=(0, 0), labelspacing=0.3)
+    handle_of[ONSET] = ring
+    write_legend(figure, handle_of)
 
 
 def _words(onset: OnsetRow, arm: Arm) -> str:
     def begins(verdict: str, k: str | None) -> str:
         return f"{verdict} from k = {k} on" if k is not None else f"not (decidably) {verdict} at the last k"
 
-    where = "dense" if onset["level"] == 0 else f"at {sparsity(onset['sparsity'])} % sparsity"
+    where = "dense" if onset["level"] == 0 else f"at {sparsity(onset['sparsity'])}% sparsity"
     stable, matching = begins("stable", onset["stable_at"]), begins("matching", onset["matching_at"])
     return f"{arm.label}, {where}: {stable}, {matching}."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from distill_prune.report.formats import finite, number, power, sparsity
-from distill_prune.report.multiples import SIZE, absent, below, grid, multiples, side
+from distill_prune.report.multiples import absent, below, grid, multiples, side
 from distill_prune.report.style import GREY, INK, Arm, chosen_levels, shown_arms
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def density(study: Study) -> tuple[Figure, str] | None:
             ranges.append(f"{arm.label}: {number(tops[0])}" + (f" to {number(tops[-1])}." if len(tops) > 1 else "."))
     return figure, (
         f"Spectral density of the Hessian for {len(shown)} arms and {len(levels)} levels. Largest eigenvalue at "
-        f"{sparsity(at[levels[-1]])} % sparsity, over initialisations: " + " ".join(ranges)
+        f"{sparsity(at[levels[-1]])}% sparsity, over initialisations: " + " ".join(ranges)
     )
 
 
@@ -137,7 +137,7 @@ def diagonal(study: Study) -> tuple[Figure, str] | None:
     for axes, level in zip(panels[0], levels, strict=True):
         for y, arm in enumerate(shown):
             _bars(axes, arm, y, [d for d in diagonals if d["arm"] == arm.name and d["level"] == level])
-        axes.set_title("dense" if level == 0 else f"{sparsity(at[level])} % sparse", loc="left", fontsize=9, color=GREY)
+        axes.set_title("dense" if level == 0 else f"{sparsity(at[level])}% sparse", loc="left", color=GREY)
         axes.axvline(0, color=GREY, linewidth=0.7, zorder=1)
         axes.grid(True, axis="x")
         axes.grid(False, axis="y")
@@ -145,7 +145,7 @@ def diagonal(study: Study) -> tuple[Figure, str] | None:
     first.set_yticks(range(len(shown)), [a.label for a in shown])
     first.set_ylim(len(shown) - 0.5, -0.5)
     _quantile_axis(first, diagonals)
-    below(figure, "diagonal entry of the Hessian (nats): thin 5 to 95 %, thick 25 to 75 %, dot the median")
+    below(figure, "diagonal entry of the Hessian (nats): thin 5 to 95%, thick 25 to 75 %, dot the median")
     last = {
         a.name: [d["quantiles"]["0.5"] for d in diagonals if d["arm"] == a.name and d["level"] == levels[-1]] for a in shown
     }
@@ -155,7 +155,7 @@ def diagonal(study: Study) -> tuple[Figure, str] | None:
         if last[a.name]
     ]
     return figure, (
-        f"Quantiles of the Hessian's diagonal over surviving weights. Median at {sparsity(at[levels[-1]])} % sparsity, "
+        f"Quantiles of the Hessian's diagonal over surviving weights. Median at {sparsity(at[levels[-1]])}% sparsity, "
         "over initialisations: " + " ".join(ranges)
     )
 
@@ -167,7 +167,7 @@ def _bars(axes: Axes, arm: Arm, y: int, of_arm: Sequence[Diagonal]) -> None:
         axes.plot([q["0.25"], q["0.75"]], [height] * 2, color=arm.color, linewidth=2.6, solid_capstyle="butt")
         axes.plot([q["0.5"]], [height], "o", color="white", markeredgecolor=arm.color, markersize=3.2, markeredgewidth=0.9)
     if not of_arm:
-        axes.text(0.02, y, "not measured", transform=axes.get_yaxis_transform(), va="center", fontsize=SIZE, color=GREY)
+        axes.text(0.02, y, "not measured", transform=axes.get_yaxis_transform(), va="center", color=GREY)
 
 
 def _quantile_axis(axes: Axes, diagonals: Sequence[Diagonal]) -> None:

@@ -12,11 +12,11 @@ from distill_prune.analyze.records import ArmRecord, Row, labels_of
 if TYPE_CHECKING:
     from distill_prune.study.study import Study
 
-INK, GREY, RULE, PAPER = "#22211f", "#6b6862", "#d9d5cc", "#ffffff"
+INK, GREY, GRID, PAPER = "#22211f", "#6b6862", "#e8e5de", "#ffffff"
 
 # Told apart by the colour-blind (dark variants of Okabe and Ito), each at least 4.5:1 against white.
 _REAL = "#22211f"
-_COLORS = ("#0b62a8", "#b8470f", "#00755a", "#98408f", "#7a6200", "#0f7485", "#a8324a")
+COLORS = ("#0b62a8", "#b8470f", "#00755a", "#98408f", "#7a6200", "#0f7485", "#a8324a")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<")
 _DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (1.2, 1.2)), (0, (6, 1.5, 1.2, 1.5)), (0, (3, 1.2)))
 
@@ -34,7 +34,7 @@ AGAINST, EVEN, FOR = "#e0954a", "#fdfcfa", "#5c9bcc"
 RC: dict[str, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 8.5,
+    "font.size": 8,  # what papers ask for at the widths of axes.py; 9 px or more on a phone
     "text.parse_math": False,
     "text.color": INK,
     "axes.edgecolor": GREY,
@@ -45,7 +45,7 @@ RC: dict[str, Any] = {
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.grid.axis": "y",
-    "grid.color": "#e8e5de",
+    "grid.color": GRID,
     "grid.linewidth": 0.6,
     "axes.axisbelow": True,
     "xtick.color": GREY,
@@ -59,17 +59,24 @@ RC: dict[str, Any] = {
     "legend.fontsize": 8,
     "legend.handlelength": 2.6,
     "figure.facecolor": "none",
-    "lines.linewidth": 1.5,
-    "lines.markersize": 4.2,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.major.pad": 2.5,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.8,
     "svg.fonttype": "none",
     "path.simplify_threshold": 0.2,
-    "savefig.dpi": 110,
+    "savefig.dpi": 300,
+    # Publishers refuse fonts of type 3.
+    "pdf.fonttype": 42,
 }
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm of the study and its look, the same in every figure."""
+    """One arm of the study and its look, the same in every figure; `place` is its number among the arms."""
 
     name: str
     label: str
@@ -79,6 +86,7 @@ class Arm:
     dash: Any
     role: str = "source"
     thin: bool = False
+    place: int = 0
 
     @property
     def entry(self) -> str:
@@ -88,7 +96,12 @@ class Arm:
     @property
     def width(self) -> float:
         """Of its lines, in points."""
-        return 0.9 if self.thin else 1.5
+        return 0.8 if self.thin else 1.2
+
+    @property
+    def mark(self) -> str:
+        """Its class on the page, and the beginning of the ids of what is drawn for it."""
+        return f"arm{self.place}"
 
 
 METRICS = {m.name: m for m in on_page() if m.group}
@@ -123,10 +136,12 @@ def every_arm(study: Study) -> list[Arm]:
     bright = [a["name"] for a in ranked if not crowded or roles[a["name"]] != "control"]
     muted = [a["name"] for a in ranked if a["name"] not in bright]
 
+    places = {a["name"]: i for i, a in enumerate(listed)}
+
     def look(name: str) -> tuple[str, str, Any]:
         if not of_main_task(study, name):
             return GREY, "o", "-"
-        colors, names = (_MUTED, muted) if name in muted else (_COLORS, bright)
+        colors, names = (_MUTED, muted) if name in muted else (COLORS, bright)
         if name not in names:
             return _REAL, "o", "-"
         i = names.index(name)
@@ -140,6 +155,7 @@ def every_arm(study: Study) -> list[Arm]:
             *look(based_on(a) or a["name"]),
             roles[a["name"]],
             a["name"] in muted,
+            places.get(based_on(a) or a["name"], places[a["name"]]),
         )
         for a in listed
     ]

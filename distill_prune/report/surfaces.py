@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from distill_prune.report.formats import finite, number
-from distill_prune.report.multiples import SIZE, absent, below, multiples
+from distill_prune.report.multiples import absent, below, multiples
 from distill_prune.report.style import GREY, HIGH, INK, LOW, MIDDLE, chosen_levels, shown_arms
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def surface(study: Study, kind: str, name: str) -> tuple[Figure, str] | None:
     unit = "%" if scale == 100 else "nats, log scale" if spaced_by_ratio(edges) else "nats"
     below(figure, f"axes: {planes[0]['unit']}")
     _color_bar(figure, filled, edges, f"{what} on the {DATA[data]} ({unit})")
-    sign = " %" if scale == 100 else ""
+    sign = "%" if scale == 100 else ""
     ranges = []
     for arm in arms:
         for p in (p for p in planes if p["arm"] == arm.name and p["level"] == levels[-1]):
@@ -121,7 +121,7 @@ def _contours(axes: Axes, plane: Plane, name: str, scale: float, edges: Sequence
     inside = [e for e in at[1:-1] if z.min() < e < z.max()]
     if inside:
         lines = axes.contour(plane["x"], plane["y"], z, levels=inside, colors=INK, linewidths=0.5, linestyles="solid")
-        axes.clabel(lines, fmt=lambda v: f"{10**v if by_ratio else v:.3g}", fontsize=SIZE, inline_spacing=2, colors=INK)
+        axes.clabel(lines, fmt=lambda v: f"{10**v if by_ratio else v:.3g}", inline_spacing=2, colors=INK)
     for x, y, mark in plane["marks"]:
         axes.plot([x], [y], "o", color="white", markeredgecolor=INK, markersize=5.5, markeredgewidth=1.1, zorder=5)
         axes.annotate(
@@ -129,7 +129,6 @@ def _contours(axes: Axes, plane: Plane, name: str, scale: float, edges: Sequence
             (x, y),
             xytext=(5, 4),
             textcoords="offset points",
-            fontsize=9,
             fontweight="bold",
             zorder=6,
         )
@@ -147,5 +146,5 @@ def _color_bar(figure: Figure, filled: Any, edges: Sequence[float], title: str) 
     bar = figure.colorbar(filled, cax=axes, orientation="horizontal")
     bar.set_ticks(list(filled.levels), labels=[f"{e:g}" for e in edges])
     bar.outline.set_linewidth(0.5)
-    axes.tick_params(labelsize=SIZE, length=2)
-    axes.set_title(title, loc="left", fontsize=8.5, color=GREY, pad=3)
+    axes.tick_params(length=2)
+    axes.set_title(title, loc="left", color=GREY, pad=3)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from distill_prune.analyze.metric import ACCURACY, BARRIER
 from distill_prune.analyze.records import TransferRow
 from distill_prune.report.style import task_label
 
 if TYPE_CHECKING:
-    from distill_prune.study.records import Curve, Density, Plane
-    from distill_prune.study.study import Study
+    from distill_prune.study.records import Curve, Density, Distillation, Plane, Training
+    from distill_prune.study.study import Both, Study
 
 Record = dict[str, object]
 
@@ -36,6 +37,10 @@ def tables(study: Study) -> dict[str, list[Record]]:
         "costs": summary.get("costs") or [],
         "runs": study.units,
         "tickets": study.tickets,
+        "shares": study.shares,
+        "against": [_both(b) for b in study.against.both] if study.against else [],
+        "training": [point for t in study.trainings for point in _losses(t)],
+        "distillation": [point for s in study.pictures if s.course for point in _course(s.name, s.course)],
         "interpolation": [point for c in study.curves for point in _points(c)],
         "layerwise": study.layerwise,
         "between": study.between,
@@ -68,6 +73,27 @@ def _points(curve: Curve) -> list[Record]:
     fixed = {k: v for k, v in curve.items() if k not in ("alphas", "test_error", "train_error")}
     points = zip(curve["alphas"], curve["test_error"], curve["train_error"], strict=True)
     return [{**fixed, "alpha": a, "test_error": test, "train_error": train} for a, test, train in points]
+
+
+def _both(row: Both) -> Record:
+    """An arm at a sparsity that two studies have."""
+    place: Record = {"arm": row.arm, "sparsity": row.sparsity}
+    pairs = {ACCURACY: row.accuracy, BARRIER: row.barrier}
+    return place | {
+        f"{name}_{side}": e for name, pair in pairs.items() for side, e in zip(("here", "there"), pair, strict=True)
+    }
+
+
+def _losses(training: Training) -> list[Record]:
+    """The losses of a retrained copy as one record an epoch."""
+    return [{**_place(training), "epoch": epoch, "loss": loss} for epoch, loss in enumerate(training["losses"], start=1)]
+
+
+def _course(name: str, course: Distillation) -> list[Record]:
+    """The course of a distillation as one record an iteration."""
+    rates: Sequence[float | None] = course["lr"] or [None] * len(course["loss"])
+    points = zip(course["iterations"], course["loss"], rates, strict=False)
+    return [{"set": name, "iteration": i, "loss": loss, "lr": lr} for i, loss, lr in points]
 
 
 def _plane(plane: Plane) -> list[Record]:

@@ -27,10 +27,11 @@ class Column:
 
 @dataclass(frozen=True)
 class Cell:
-    """`value` is the number to sort by, empty where there is none; None in a column of words."""
+    """`value` is the number to sort by, empty where there is none; None in a column of words. `key` is that of a ticket."""
 
     text: str
     value: str | None
+    key: str = ""
 
 
 @dataclass(frozen=True)
@@ -42,12 +43,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns that some ticket has a value for, rows, titles of metrics that none has, and the arms as (name, label)."""
+    """Columns that some ticket has a value for, and rows."""
 
     columns: list[Column]
     rows: list[Row]
-    absent: list[str]
-    arms: list[tuple[str, str]]
 
 
 def _whole(x: int | None) -> str:
@@ -77,18 +76,18 @@ def table(study: Study) -> Table | None:
         return None
     measured = {n: m for n, m in metrics(study).items() if any(formats.finite(value(t, n)) for t in study.tickets)}
     columns = [*PLACE, *(Column(n, m.heading, _metric(m.scale)) for n, m in measured.items()), *RECORD]
-    absent = [m.heading for n, m in metrics(study).items() if n not in measured and not m.some_tasks]
     looks = {a.name: a for a in every_arm(study)}
     labels = {t["arm"]: looks[t["arm"]].label if t["arm"] in looks else t.get("label") or t["arm"] for t in study.tickets}
     rows = [
         Row(t["arm"], looks[t["arm"]].color if t["arm"] in looks else "", [_cell(c, t, labels) for c in columns])
         for t in study.tickets
     ]
-    return Table(columns, rows, absent, list(labels.items()))
+    return Table(columns, rows)
 
 
 def _cell(column: Column, ticket: Ticket, labels: dict[str, str]) -> Cell:
     shown = labels[ticket["arm"]] if column.name == "label" else cast(Mapping[str, object], ticket).get(column.name)
     if not column.numeric:
-        return Cell(formats.NONE if shown is None else column.show(shown), None)
+        text = formats.NONE if shown is None else column.show(shown)
+        return Cell(text, None, text if column.name == "key" else "")
     return Cell(column.show(shown), repr(float(shown))) if formats.finite(shown) else Cell(formats.NONE, "")

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.records import TransferRow
-from distill_prune.report.axes import known
+from distill_prune.report.axes import WIDE, known
 from distill_prune.report.formats import NONE, estimate, sparsity
-from distill_prune.report.multiples import SIZE, grid
+from distill_prune.report.multiples import grid
 from distill_prune.report.style import AGAINST, EVEN, FOR, GREY, INK, Arm, arms, metrics, task_label
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def levels(study: Study) -> list[tuple[int, float]]:
 
 
 def matrix(study: Study) -> tuple[Figure, str] | None:
-    """Score less that of the dense network: a row a source, a column a target, a panel a level; numbers stand in the cells."""
+    """Score minus that of the dense network: a row a source, a column a target, a panel a level; numbers stand in the cells."""
     means = [100 * r["to_dense"]["mean"] for r in rows(study) if known(r["to_dense"])]
     if not means:
         return None
@@ -66,19 +66,17 @@ def matrix(study: Study) -> tuple[Figure, str] | None:
                 _cell(axes, x, y, row, colors, frame=bool(row and is_own(arm, row)))
         axes.set_xticks(range(len(columns)), [f"on {name}\n({metric})" for _, name, metric in columns])
         axes.set_yticks(range(len(shown)), [a.label for a in shown])
-        axes.tick_params(length=0, labelsize=SIZE, top=False, labeltop=True, bottom=False, labelbottom=False)
+        axes.tick_params(length=0, top=False, labeltop=True, bottom=False, labelbottom=False)
         axes.set_xlim(-0.5, len(columns) - 0.5)
         axes.set_ylim(len(shown) - 0.5, -0.5)
         axes.grid(False)
         axes.spines[:].set_visible(False)
-        axes.text(
-            -1.78 / (0.99 * 7.6 - 1.9), 1.03, f"{sparsity(s)} % sparse", transform=axes.transAxes, color=GREY, fontsize=SIZE + 1
-        )
+        axes.text(-1.78 / (0.99 * WIDE - 1.9), 1.03, f"{sparsity(s)}% sparse", transform=axes.transAxes, color=GREY)
     tall = figure.get_figheight()
     bar = figure.colorbar(colors, cax=figure.add_axes((0.25, 0.36 / tall, 0.4, 0.11 / tall)), orientation="horizontal")
-    bar.ax.tick_params(labelsize=SIZE, length=2)
+    bar.ax.tick_params(length=2)
     bar.outline.set_linewidth(0.5)
-    bar.ax.set_title("score less that of the dense network (points)", loc="left", fontsize=8.5, color=GREY, pad=3)
+    bar.ax.set_title("score minus that of the dense network (points)", loc="left", color=GREY, pad=3)
     return figure, _alt(rows(study), shown, columns, at)
 
 
@@ -88,7 +86,7 @@ def is_own(arm: Arm, row: TransferRow) -> bool:
 
 
 def _cell(axes: Axes, x: int, y: int, row: TransferRow | None, colors: Any, frame: bool) -> None:
-    """Mean, 95 % interval and count on the colour of the mean."""
+    """Mean, 95% interval and count on the colour of the mean."""
     from matplotlib.patches import Rectangle
 
     difference = row["to_dense"] if row else None
@@ -97,11 +95,11 @@ def _cell(axes: Axes, x: int, y: int, row: TransferRow | None, colors: Any, fram
     inset = 0.02
     axes.add_patch(Rectangle((x - 0.5 + inset, y - 0.5 + inset), 1 - 2 * inset, 1 - 2 * inset, facecolor=color, **edge))
     if not known(difference):
-        axes.text(x, y, "not measured", ha="center", va="center", fontsize=SIZE, color=GREY)
+        axes.text(x, y, "not measured", ha="center", va="center", color=GREY)
         return
     text = estimate(difference, "signed")
-    axes.text(x, y - 0.16, text["mean"], ha="center", va="center", fontsize=10, fontweight="bold", color=INK)
-    axes.text(x, y + 0.2, f"{text['range']}, n = {text['n']}", ha="center", va="center", fontsize=SIZE, color=INK)
+    axes.text(x, y - 0.16, text["mean"], ha="center", va="center", fontweight="bold", color=INK)
+    axes.text(x, y + 0.2, f"{text['range']}, n = {text['n']}", ha="center", va="center", color=INK)
 
 
 def _alt(
@@ -119,8 +117,8 @@ def _alt(
         if (row := by_place.get((arm.name, task))) and row["to_dense"]
     ]
     return (
-        f"Score less that of the dense network, in points, for {len(shown)} sources of masks and {len(columns)} tasks. At "
-        f"{sparsity(s)} % sparsity, " + " ".join(sentences)
+        f"Score minus that of the dense network, in points, for {len(shown)} sources of masks and {len(columns)} tasks. At "
+        f"{sparsity(s)}% sparsity, " + " ".join(sentences)
     )
 
 

@@ -1,4 +1,4 @@
-"""What the summary says of an arm, in words: what it is, how far it carries, and where in a scan its tickets become stable."""
+"""What the summary says of an arm, in words: what it is, how many initialisations hold, and where in a scan it is stable."""
 
 from __future__ import annotations
 
@@ -11,14 +11,12 @@ from distill_prune.analyze.metric import ACCURACY
 from distill_prune.analyze.records import (
     ArmRecord,
     OnsetRow,
-    ReachOf,
     Row,
     ScanRow,
-    estimate_of,
     onset_of,
-    reach_of,
     verdict_on,
 )
+from distill_prune.analyze.shares import Share
 from distill_prune.analyze.verdict import MATCHING, PROPERTIES, STABLE, Property, Verdict
 from distill_prune.prune import CRITERIA
 from distill_prune.report import formats
@@ -75,63 +73,49 @@ def noisy(study: Study) -> list[str]:
             worst[at] = noise, d["sparsity"]
     ordered = sorted(worst.items(), key=lambda item: -item[1][0])
     return [
-        f"{labels[arm]} at {formats.sparsity(sparsity)} % sparsity ({formats.fixed(noise, 0, 100)} %)"
+        f"{labels[arm]} at {formats.sparsity(sparsity)}% sparsity ({formats.fixed(noise, 0, 100)}%)"
         for (arm, _), (noise, sparsity) in ordered
     ]
 
 
 @dataclass(frozen=True)
-class Largest:
-    """The largest sparsity with a property: `value` and `remark` of the means, `mean`, `range` and `note` over units."""
+class Held:
+    """Of how many initialisations an arm has a property at each level, and the exact interval of their share."""
 
-    value: str
-    remark: str
-    mean: str
-    range: str
-    note: str
+    arm: Arm
+    cells: list[tuple[str, str, str]]
+    """A level each: "5 of 6", "36 to 100%", and the share to sort by; empty where it was not measured."""
 
 
 @dataclass(frozen=True)
-class Reach:
-    arm: Arm
-    matching: Largest
-    stable: Largest
+class Shares:
+    """A table of shares: a row an arm, a column a sparsity."""
+
+    prop: Property
+    sparsities: list[float]
+    arms: list[Held]
 
 
-def reach(study: Study) -> list[Reach]:
-    """The largest matching and the largest stable sparsity of each arm, over all and by initialisation."""
-    by_arm = {r["arm"]: r for r in (study.summary or {}).get("reach") or []}
-    return [
-        Reach(a, *(_largest(p, reach_of(by_arm[a.name], p), _measured(study, a, p.metric)) for p in PROPERTIES))
-        for a in arms(study)
-        if a.name in by_arm
-    ]
+def shares(study: Study) -> list[Shares]:
+    """The shares of matching and of stable initialisations of each arm, where any was measured."""
+    tables = []
+    for prop in PROPERTIES:
+        of_prop = [s for s in study.shares if s["property"] == prop.name]
+        listed = [a for a in arms(study) if any(s["arm"] == a.name for s in of_prop)]
+        levels = sorted({s["level"] for s in of_prop})
+        by_place = {(s["arm"], s["level"]): s for s in of_prop}
+        at = {s["level"]: s["sparsity"] for s in of_prop}
+        if listed:
+            rows_of = [Held(a, [_held(by_place.get((a.name, level))) for level in levels]) for a in listed]
+            tables.append(Shares(prop, [at[level] for level in levels], rows_of))
+    return tables
 
 
-def _measured(study: Study, arm: Arm, metric: str) -> bool:
-    return any(r["arm"] == arm.name and r["level"] > 0 and estimate_of(r, metric) for r in rows(study))
-
-
-def _largest(prop: Property, r: ReachOf, measured: bool) -> Largest:
-    units = r["units"]
-    undecided = prop.open if measured else Verdict.NOT_MEASURED.value
-    if r["last"] is not None:
-        value, remark = f"{formats.sparsity(r['last'])} %", ""
-    elif r["known"]:
-        value, remark = "none", "at no pruned level"
-    else:
-        value, remark = formats.NONE, undecided
-    if units is None:
-        return Largest(value, remark, formats.NONE, "", undecided)
-    text = formats.estimate(units, "percent")
-    censored, n = r["at_least"], text["n"]
-    note = f"n = {n}"
-    if censored:
-        note += (
-            f"; {censored} of {n} still hold{'s' if censored == 1 else ''} at the sparsest level measured, so the mean is a "
-            "lower bound"
-        )
-    return Largest(value, remark, f"{text['mean']} %", text["range"], note)
+def _held(share: Share | None) -> tuple[str, str, str]:
+    if share is None:
+        return formats.NONE, "", ""
+    interval = f"{formats.fixed(share['low'], 0, 100)} to {formats.fixed(share['high'], 0, 100)}%"
+    return f"{share['yes']} of {share['n']}", interval, f"{share['yes'] / share['n']:.4f}"
 
 
 @dataclass(frozen=True)

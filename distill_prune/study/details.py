@@ -22,6 +22,7 @@ from distill_prune.study.records import (
     Place,
     Plane,
     Ticket,
+    Training,
 )
 
 Numbers = Mapping[str, Mapping[str, Any]]
@@ -64,6 +65,21 @@ def diagonals(graph: Graph, numbers: Numbers) -> Iterator[Diagonal]:
     for place, diagonal in _measured(graph, numbers, "diagonal"):
         for copy in diagonal["copies"]:
             yield cast(Diagonal, {**place, **copy})
+
+
+def drawn_copies(graph: Graph) -> set[str]:
+    """The keys of the copies whose losses are shown: of the first, the middle and the last level of the study."""
+    levels = sorted({u.level for u in graph.units if u.copies})
+    shown = {levels[i] for i in (0, len(levels) // 2, -1)} if levels else set()
+    return {key for u in graph.units if u.level in shown for key in u.copies}
+
+
+def trainings(graph: Graph, numbers: Numbers) -> Iterator[Training]:
+    """The losses of the retrained copies at hand that recorded some."""
+    for u in graph.units:
+        for copy, key in enumerate(u.copies):
+            if u.ticket in numbers and (losses := numbers.get(key, {}).get("train_loss")):
+                yield {**_place(u, numbers), "copy": copy, "losses": list(losses)}
 
 
 def layers(graph: Graph, numbers: Numbers) -> list[LayerCount]:

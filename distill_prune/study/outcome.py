@@ -162,7 +162,9 @@ def _arms(c: Compared, summary: Summary, metrics: Mapping[str, Metric]) -> list[
     costs = {row["arm"]: row for row in cast(Sequence[CostRow], summary["costs"])}
     labels = {str(a["name"]): str(a.get("label") or a["name"]) for a in summary["arms"] if "base" not in a}
     first = [s.label for s in c.standings]
-    rows = [r for r in summary["rows"] if r["level"] == c.level and r["arm"] in labels]
+    task = {labels[a["name"]]: a.get("task") for a in summary["arms"] if a["name"] in labels}
+    rows = [r for r in summary["rows"] if r["level"] == c.level and task.get(labels.get(r["arm"], "")) == task.get(first[0])]
+    rows = [r for r in rows if r["arm"] in labels]
     rows.sort(key=lambda r: first.index(labels[r["arm"]]) if labels[r["arm"]] in first else len(first))
     return [_arm(row, labels[row["arm"]], costs.get(row["arm"]), metrics) for row in rows if estimate_of(row, ACCURACY)]
 

@@ -121,6 +121,13 @@ class Ticket(Place):
     key: str
 
 
+class Training(Place):
+    """The mean training loss of each epoch of one retrained copy."""
+
+    copy: int
+    losses: list[float]
+
+
 class Evaluation(TypedDict):
     """Fresh networks trained on a set."""
 

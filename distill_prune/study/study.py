@@ -5,20 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-import numpy as np
 import yaml
-from pydantic import ConfigDict, Field, ValidationError
 
 from distill_prune.analyze.answer import Answer, SetScore, compare
-from distill_prune.analyze.declared import foreign, tested
+from distill_prune.analyze.declared import foreign, in_rows, tested
+from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.records import Summary, Unit
+from distill_prune.analyze.shares import Share, shares
 from distill_prune.errors import DamagedArtifact
-from distill_prune.plan.nodes import Graph, is_control
+from distill_prune.plan.nodes import Graph
 from distill_prune.run import measured
 from distill_prune.run.collect import gather
-from distill_prune.settings import Settings, canonical
+from distill_prune.run.devices import usual_workers
+from distill_prune.settings import canonical
 from distill_prune.store.store import Store
 from distill_prune.study.details import (
     Numbers,
@@ -26,19 +27,23 @@ from distill_prune.study.details import (
     curves,
     densities,
     diagonals,
+    drawn_copies,
     layer_traces,
     layers,
     layerwise,
     planes,
     tickets,
+    trainings,
 )
+from distill_prune.study.further import further
+from distill_prune.study.layers import layer_titles
+from distill_prune.study.outcome import Document, outcome
 from distill_prune.study.records import (
     Between,
     Curve,
     Data,
     Density,
     Diagonal,
-    Distillation,
     Evaluation,
     LayerCount,
     LayerTrace,
@@ -47,12 +52,10 @@ from distill_prune.study.records import (
     Plane,
     Provenance,
     Ranking,
-    Samples,
     Ticket,
+    Training,
 )
-
-if TYPE_CHECKING:
-    from distill_prune.artifacts import SyntheticSet
+from distill_prune.study.sets import SetShown, sets
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Study:
     """One study as plain data. Shares are fractions; `summary` is None until every measurement is there.
 
     `tasks` has every arm's task, None for the study's own data; `versus` is the arm that its differences are taken from.
-    `plugins` are the analyses of plugins that declare metrics.
+    `plugins` are the analyses of plugins that declare metrics. `layer_titles` say what layers are whose own names are numbers.
     """
 
     name: str
@@ -73,13 +76,12 @@ class Study:
     units: list[Unit]
     curves: list[Curve]
     layers: list[LayerCount]
-    synthetic: np.ndarray[Any, Any] | None
-    synthetic_labels: list[int]
+    pictures: list[SetShown]
     classes: list[str]
     evaluations: list[Evaluation]
     rankings: list[Ranking]
     answer: Answer
-    distillation: Distillation | None
+    outcome: Document
     provenance: list[Provenance]
     versions: dict[str, str]
     sets: list[str] = field(default_factory=list)
@@ -94,8 +96,41 @@ class Study:
     versus: str = "real"
     claim_p: float = 0.05
     tasks: dict[str, str | None] = field(default_factory=dict)
-    samples: Samples | None = None
     plugins: tuple[str, ...] = ()
+    shares: list[Share] = field(default_factory=list)
+    layer_titles: dict[str, str] = field(default_factory=dict)
+    against: Against | None = None
+    trainings: list[Training] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Both:
+    """An arm at a sparsity that both studies have; estimates are those of the first and of the second study."""
+
+    arm: str
+    sparsity: float
+    accuracy: tuple[Estimate | None, Estimate | None]
+    barrier: tuple[Estimate | None, Estimate | None]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A setting that differs, as written; empty where a study has none."""
+
+    name: str
+    here: str
+    there: str
+
+
+@dataclass(frozen=True)
+class Against:
+    """The other study, and how the two differ."""
+
+    other: Study
+    both: list[Both]
+    only_here: list[str]
+    only_there: list[str]
+    settings: list[Setting]
 
 
 def read(name: str, graph: Graph, store: Store) -> Study:
@@ -104,10 +139,11 @@ def read(name: str, graph: Graph, store: Store) -> Study:
     provenance: list[Provenance] = []
     numbers: dict[str, dict[str, Any]] = {}
     versions: dict[str, str] = {}
+    drawn = drawn_copies(graph)
     for key, node in graph.nodes.items():
         try:
             manifest = store.check(node.stage, key, sizes_only=True)
-            if node.stage in ("prune", "compare", "distill", "experts", "data"):
+            if node.stage != "retrain" or key in drawn:
                 numbers[key] = measured.numbers(store, node.stage, key)
         except DamagedArtifact:
             missing.append({"stage": node.stage, "key": key, "label": node.label})
@@ -119,7 +155,10 @@ def read(name: str, graph: Graph, store: Store) -> Study:
     roles = job.roles["inputs"]  # type: ignore[attr-defined]
     by_role = {role: numbers[k] for role, k in graph.nodes[graph.summary].inputs.items() if k in numbers}
     units = gather(roles, by_role).units
-    shown = _synthetic(graph, store, numbers)
+    said = answer(graph, numbers)
+    summary = cast(Summary | None, numbers.get(graph.summary))
+    metrics = {m.name: m for m in in_rows(foreign(graph.pipeline.compare))}
+    more = further(graph, store, usual_workers(graph.pipeline.threads))
     data = numbers.get(graph.data, {})
     return Study(
         name=name,
@@ -127,18 +166,17 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         question=graph.pipeline.question,
         config_text=yaml.safe_dump(canonical(graph.pipeline), sort_keys=False, allow_unicode=True),
         store=str(store.root),
-        summary=cast(Summary | None, numbers.get(graph.summary)),
+        summary=summary,
         missing=missing,
         units=units,
         curves=list(curves(graph, numbers)),
         layers=layers(graph, numbers),
-        synthetic=shown.pixels,
-        synthetic_labels=shown.labels,
+        pictures=list(sets(graph, store, numbers)),
         classes=list(data.get("classes", [])),
         evaluations=_evaluations(graph, numbers),
         rankings=_rankings(graph, numbers),
-        answer=answer(graph, numbers),
-        distillation=shown.course,
+        answer=said,
+        outcome=outcome(said, summary, metrics, more, graph.pipeline.claim_p),
         provenance=provenance,
         versions=versions,
         sets=list(graph.sets),
@@ -153,8 +191,10 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         versus=graph.pipeline.versus,
         claim_p=graph.pipeline.claim_p,
         tasks={name: at.task for name, at in graph.pipeline.placed().items()},
-        samples=shown.samples,
         plugins=foreign(graph.pipeline.compare),
+        shares=shares(units, summary["arms"], graph.pipeline.margin) if summary else [],
+        layer_titles=layer_titles(graph, store, numbers),
+        trainings=list(trainings(graph, numbers)),
     )
 
 
@@ -189,70 +229,6 @@ def _title(graph: Graph) -> str:
     if task := fields.get("task"):
         return str(fields["title"] or f"{source.name} {task}")
     return str(fields.get("title") or Path(fields.get("path") or "").name or source.name)
-
-
-@dataclass(frozen=True)
-class _Shown:
-    """The set that is shown: 8-bit pixels with their labels, or what its samples of text are; and its distillation."""
-
-    pixels: np.ndarray[Any, Any] | None = None
-    labels: list[int] = field(default_factory=list)
-    samples: Samples | None = None
-    course: Distillation | None = None
-
-
-def _synthetic(graph: Graph, store: Store, numbers: Numbers) -> _Shown:
-    """Of the first set that is no control, else of the first."""
-    from distill_prune.artifacts import SyntheticSet
-
-    there = {n: k for n, k in graph.sets.items() if k in numbers or store.sound("distill", k)}
-    if not there:
-        return _Shown()
-    learned = [k for n, k in there.items() if not is_control(graph.methods[n])]
-    key = (learned or list(there.values()))[0]
-    synthetic = store.noun("distill", key, SyntheticSet.of)
-    course = _course(measured.numbers(store, "distill", key).get("record"))
-    if synthetic.transform.kind == "text":
-        return _Shown(samples=_samples(synthetic), course=course)
-    return _Shown(eight_bit(synthetic), synthetic.hard.tolist(), course=course)
-
-
-def eight_bit(synthetic: SyntheticSet) -> np.ndarray[Any, Any]:
-    """The pixels of a set's images, (N, H, W) where they are gray, else (N, H, W, C), as 8 bits."""
-    pixels = (synthetic.transform.invert(synthetic.images).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
-
-
-class _Course(Settings):
-    """What is shown of a method's record."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
-
-    iteration: list[int | float] = Field(min_length=1)
-    loss: list[float]
-    lr: list[float] | None = None
-
-
-def _course(record: object) -> Distillation | None:
-    """The course of a distillation; None where the method records something else."""
-    try:
-        course = _Course.model_validate(record)
-    except ValidationError:
-        return None
-    return {"iterations": [int(i) for i in course.iteration], "loss": course.loss, "lr": course.lr}
-
-
-def _samples(synthetic: SyntheticSet) -> Samples:
-    """What a set of text is: its samples are word embeddings, or sentences of the training data, with soft or hard labels."""
-    embedded = synthetic.images.is_floating_point()
-    return {
-        "made_of": "embeddings" if embedded else "sentences",
-        "count": len(synthetic.images),
-        "length": synthetic.images.shape[1 if embedded else 2],
-        "width": synthetic.images.shape[2] if embedded else None,
-        "classes": synthetic.hard.tolist(),
-        "labels": None if synthetic.label_kind == "classes" else synthetic.targets.tolist(),
-    }
 
 
 def _evaluations(graph: Graph, numbers: Numbers) -> list[Evaluation]:
