@@ -26,12 +26,12 @@ def swept(tmp_path: Path) -> str:
 
 
 def test_each_cell_is_the_study_of_its_values(swept: str) -> None:
-    name, cells, choice = load_cells(swept)
-    assert (name, len(cells), choice) == ("swept", 4, "none")
-    assert [c.name for c in cells][:2] == ["retrain.recipe.lr=0.1, model.width=4", "retrain.recipe.lr=0.1, model.width=6"]
+    name, cells = load_cells(swept)
+    assert (name, len(cells.each), cells.choose, cells.title) == ("swept", 4, "none", "tiny")
+    assert [c.name for c in cells.each][:2] == ["retrain.recipe.lr=0.1, model.width=4", "retrain.recipe.lr=0.1, model.width=6"]
     graph = build_cells(cells, Store("/nonexistent"))
-    assert [*graph.cells] == [c.name for c in cells]
-    for cell in cells:
+    assert [*graph.cells] == [c.name for c in cells.each]
+    for cell in cells.each:
         width, lr = cell.place["model.width"], cell.place["retrain.recipe.lr"]
         alone = build(tiny.pipeline(f"retrain.recipe.lr={lr}", f"model.width={width}"), Store("/nonexistent"))
         assert graph.cells[cell.name].nodes.keys() == alone.nodes.keys()
@@ -42,14 +42,14 @@ def test_each_cell_is_the_study_of_its_values(swept: str) -> None:
 
 
 def test_a_file_without_a_sweep_is_one_study(file: str) -> None:
-    name, cells, _ = load_cells(file)
+    name, cells = load_cells(file)
     graph = build_cells(cells, Store("/nonexistent"))
     assert name == "tiny" and not graph.cells and graph.nodes.keys() == build(load(file)[1], Store("/nonexistent")).nodes.keys()
 
 
 def test_a_sweep_can_be_given_and_taken_away(file: str, swept: str) -> None:
-    assert len(load_cells(file, ["sweep={model.width: [4, 6, 8]}"])[1]) == 3
-    assert [c.place for c in load_cells(swept, ["sweep={}"])[1]] == [{}]
+    assert len(load_cells(file, ["sweep={model.width: [4, 6, 8]}"])[1].each) == 3
+    assert [c.place for c in load_cells(swept, ["sweep={}"])[1].each] == [{}]
     with pytest.raises(ConfigError, match=r"swept.yaml is a sweep, not one study"):
         load(swept)
 

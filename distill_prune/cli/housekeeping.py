@@ -233,6 +233,8 @@ def _pack_study(store: Store, pipeline: str, sets: list[str] | None, out: Path) 
     from distill_prune.study.study import read
 
     name, graph = open_graph(pipeline, sets, store)
+    if graph.cells:
+        raise UserError(f"{name} is a sweep, and `pack` takes one study", fix="--set sweep={} and the values of a cell")
     refs, missing, text = contents(graph, store)
     if not refs:
         raise StoreError(f"the store '{store.root}' holds nothing of the pipeline '{pipeline}'", fix="`distill-prune run` it")

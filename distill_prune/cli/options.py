@@ -15,6 +15,7 @@ from distill_prune.limits import DEFAULT, VARIABLE, shown, size_of
 
 if TYPE_CHECKING:
     from distill_prune.plan.nodes import Graph
+    from distill_prune.plan.sweep import Cells
     from distill_prune.run.profile import Profile
     from distill_prune.store.store import Store
 
@@ -137,12 +138,17 @@ def open_store(folder: Path | None, *, create: bool = False) -> Store:
 
 
 def open_graph(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str, Graph]:
-    """A pipeline's name and its graph."""
-    from distill_prune.plan.config import load
-    from distill_prune.plan.graph import build
+    """A pipeline's name and its graph; of a sweep, that of all its cells."""
+    name, graph, _ = open_cells(pipeline, sets, store)
+    return name, graph
 
-    name, settings = load(pipeline, sets or ())
-    return name, build(settings, store)
+
+def open_cells(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str, Graph, Cells]:
+    """A pipeline's name, its graph, and its cells where it is a sweep."""
+    from distill_prune.plan.sweep import build_cells, load_cells
+
+    name, cells = load_cells(pipeline, sets or ())
+    return name, build_cells(cells, store), cells
 
 
 def execute(

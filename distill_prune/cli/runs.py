@@ -21,6 +21,7 @@ from distill_prune.cli.options import (
     Workers,
     app,
     execute,
+    open_cells,
     open_graph,
     open_store,
 )
@@ -28,9 +29,11 @@ from distill_prune.letters import printable
 
 if TYPE_CHECKING:
     from distill_prune.plan.nodes import Graph
+    from distill_prune.plan.sweep import Cells
     from distill_prune.run.profile import Profile
     from distill_prune.store.store import Store
     from distill_prune.store.studies import Origin
+    from distill_prune.study.sweep import SweepDocument
 
 ProfileOption = Annotated[
     bool,
@@ -63,19 +66,22 @@ def _run(
     from distill_prune.terminal import columns, duration, spent
 
     store = open_store(folder, create=True)
-    name, graph = open_graph(pipeline, sets, store)
+    name, graph, cells = open_cells(pipeline, sets, store)
     of = origin_of(pipeline, sets or (), store)
     profile = Profile() if profiled else None
     with kept(store, graph.keys()):  # what was made is read here: another process must not remove it between
         study = shelve(store, name, of, graph, reports=until == "compare" and out is None)
         done = execute(graph, store, until, device, executor, workers, json, profile, pipeline, tensorboard)
-        page = _report(name, study, of, graph, store, out) if until == "compare" else None
-        document = conclusion(graph, store) if until == "compare" else None
+        page, document, sweep = None, None, None
+        if until == "compare" and cells.is_sweep:
+            page, sweep = _map(study, of, graph, cells, store, out)
+        elif until == "compare":
+            page, document = _report(name, study, of, graph, store, out), conclusion(graph, store)
     trace = _trace(profile, page.parent) if profile and page and profile.parts() else None
     if json:
         keys = [k for k in graph.goals(until) if graph.nodes[k].stage == until]
         more = {} if profile is None else {"profile": [asdict(part) for part in profile.parts()], "trace": trace and str(trace)}
-        made = {"study": study, "report": str(page) if page else None, "answer": document, "artifacts": keys}
+        made = {"study": study, "report": str(page) if page else None, "answer": document or sweep, "artifacts": keys}
         print(json_.dumps({**done, **made, **more}))
         return
     if profile is not None:
@@ -86,11 +92,38 @@ def _run(
 
         print("\n".join(["", *answer_lines(document, metrics(graph), columns()), ""]))
         print(f"report: {page}")
+    elif sweep is not None:
+        from distill_prune.terminal.answer_lines import sweep_lines
+
+        print("\n".join(["", *sweep_lines(sweep, columns()), "", f"report: {page}"]))
     else:
         path_of = full_paths(study, graph)
         for key in graph.goals(until):
             if graph.nodes[key].stage == until:
                 print(f"{until} {key[:12]} {printable(f'{graph.nodes[key].label}  {path_of[key][0]}')}")
+
+
+def _map(study: str, of: Origin, graph: Graph, cells: Cells, store: Store, out: Path | None) -> tuple[Path, SweepDocument]:
+    """Write the page of a sweep; its path, and what it says."""
+    from distill_prune.report.index import write_index
+    from distill_prune.report.map import write_map
+    from distill_prune.store.disk import no_links, replace_json
+    from distill_prune.store.studies import MARK
+    from distill_prune.study.conclusion import metrics
+    from distill_prune.study.shelf import folder_of
+    from distill_prune.study.sweep import sweep_document
+
+    document = sweep_document(graph, cells, store)
+    folder = out.expanduser() if out else folder_of(store, study)
+    if out is None:
+        no_links(store.root, folder / "tables")
+    page = write_map(document, cells.title, cells.question, metrics(graph), folder)
+    files = [str(p.relative_to(folder)) for p in (page, *sorted((folder / "tables").glob("*")))]
+    about = {"pipeline": study, "title": cells.title, "file": of.file, "variant": of.variant, "sets": [*of.sets]}
+    replace_json(folder / MARK, {"made_of": "", **about, "files": files})
+    if out is None:
+        write_index(store.root)
+    return page, document
 
 
 def _trace(profile: Profile, folder: Path) -> Path:
@@ -247,9 +280,14 @@ def report(
     from distill_prune.study.shelf import origin_of, shelve
 
     store = open_store(folder)
-    name, graph = open_graph(pipeline, sets, store)
+    name, graph, cells = open_cells(pipeline, sets, store)
+    if cells.is_sweep and (pdf or against is not None):
+        raise UserError(f"{'--pdf' if pdf else '--against'} is of one study, and {name} is a sweep", fix="--set sweep={}")
     of = origin_of(pipeline, sets or (), store)
     study = shelve(store, name, of, graph, reports=out is None)
+    if cells.is_sweep:
+        print(f"report: {_map(study, of, graph, cells, store, out)[0]}")
+        return
     other = None
     if against is not None:
         other_store = open_store(against_store) if against_store else store

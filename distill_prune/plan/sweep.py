@@ -60,8 +60,22 @@ def _name(place: Mapping[str, JsonValue]) -> str:
     return ", ".join(f"{key}={json.dumps(value)}" for key, value in place.items())
 
 
-def load_cells(name: str, assignments: Sequence[str] = ()) -> tuple[str, list[Cell], Choice]:
-    """The pipeline's name, its cells (one with an empty place where it is no sweep), and how one of them is chosen.
+@dataclass(frozen=True)
+class Cells:
+    """The studies of a file, one with an empty place where it is no sweep, and how one of them is chosen."""
+
+    each: Sequence[Cell]
+    choose: Choice = "none"
+    title: str = ""
+    question: str = ""
+
+    @property
+    def is_sweep(self) -> bool:
+        return bool(self.each[0].place)
+
+
+def load_cells(name: str, assignments: Sequence[str] = ()) -> tuple[str, Cells]:
+    """The pipeline's name and its cells.
 
     Raises:
         ConfigError: as for `load`; or a sweep that means nothing, or has too many cells.
@@ -75,10 +89,12 @@ def load_cells(name: str, assignments: Sequence[str] = ()) -> tuple[str, list[Ce
     if not swept.sweep:
         if "choose" in given:
             raise ConfigError(f"choose in {file} names a cell of a sweep, and there is none", fix="leave it out, or add sweep")
-        return path.stem, [Cell({}, parse(raw, file))], "none"
+        return path.stem, Cells([Cell({}, parse(raw, file))])
     _check(swept, file)
     places = [dict(zip(swept.sweep, values, strict=True)) for values in product(*swept.sweep.values())]
-    return path.stem, [Cell(place, _cell(raw, place, file)) for place in places], swept.choose
+    cells = [Cell(place, _cell(raw, place, file)) for place in places]
+    first = cells[0].pipeline
+    return path.stem, Cells(cells, swept.choose, first.title or path.stem, first.question)
 
 
 def _check(swept: Swept, file: str) -> None:
@@ -103,17 +119,17 @@ def _cell(raw: Mapping[str, JsonValue], place: Mapping[str, JsonValue], file: st
     return parse(values, f"{file}, in the cell {_name(place)}")
 
 
-def build_cells(cells: Sequence[Cell], store: Store) -> Graph:
-    """One graph of all cells, which are its `cells`; of a single cell without a place, its own graph.
+def build_cells(cells: Cells, store: Store) -> Graph:
+    """One graph of all cells, which are its `cells`; of a file that is no sweep, its own graph.
 
     Raises:
         ConfigError: two cells are the same study.
     """
-    graphs = [build(cell.pipeline, store) for cell in cells]
-    if not cells[0].place:
+    graphs = [build(cell.pipeline, store) for cell in cells.each]
+    if not cells.is_sweep:
         return graphs[0]
     by_summary: dict[str, Cell] = {}
-    for cell, graph in zip(cells, graphs, strict=True):
+    for cell, graph in zip(cells.each, graphs, strict=True):
         if (other := by_summary.setdefault(graph.summary, cell)) is not cell:
             keys = [key for key, value in cell.place.items() if other.place[key] != value]
             raise ConfigError(
@@ -121,4 +137,4 @@ def build_cells(cells: Sequence[Cell], store: Store) -> Graph:
                 f"{' and '.join(keys)} enter{'s' * (len(keys) == 1)} no artifact",
                 fix="leave it out of the sweep",
             )
-    return Graph.union({cell.name: graph for cell, graph in zip(cells, graphs, strict=True)})
+    return Graph.union({cell.name: graph for cell, graph in zip(cells.each, graphs, strict=True)})

@@ -91,6 +91,9 @@ def arms_of(graph: Graph) -> dict[str, str]:
     def of(key: str, arm: str) -> None:
         arms[key] = arm if arms.get(key, arm) == arm else "(shared)"
 
+    for cell in graph.cells.values():
+        for key, arm in arms_of(cell).items():
+            of(key, arm)
     for (arm, *_), tickets in graph.chains.items():
         for key in tickets.values():
             of(key, arm)
@@ -100,7 +103,7 @@ def arms_of(graph: Graph) -> dict[str, str]:
     for between in graph.betweens:
         of(between.key, between.unit.arm)
     sets = {drawn(name, draw): name for name in graph.pipeline.distill for draw in graph.draws}
-    for name, key in graph.sets.items():
+    for name, key in graph.sets.items() if not graph.cells else ():
         of(key, sets[name])
     for measure in graph.set_measures:
         of(measure.key, sets[measure.set])

@@ -13,7 +13,7 @@ from distill_prune.analyze.metric import ACCURACY, BARRIER
 from distill_prune.analyze.records import Summary, estimate_of
 from distill_prune.errors import DamagedArtifact
 from distill_prune.plan.nodes import Graph
-from distill_prune.plan.sweep import Cell, Choice
+from distill_prune.plan.sweep import Cell, Cells, Choice
 from distill_prune.run import measured
 from distill_prune.store.store import Store
 from distill_prune.study.conclusion import metrics
@@ -51,16 +51,17 @@ class SweepDocument(TypedDict):
     chosen: str | None
 
 
-def sweep_document(graph: Graph, cells: Sequence[Cell], choose: Choice, store: Store) -> SweepDocument:
+def sweep_document(graph: Graph, cells: Cells, store: Store) -> SweepDocument:
     """What the store has of a sweep. `graph` is that of its cells."""
     axes: dict[str, list[JsonValue]] = {}
-    for cell in cells:
+    for cell in cells.each:
         for key, value in cell.place.items():
             values = axes.setdefault(key, [])
             if value not in values:
                 values.append(value)
-    lines = [_line(cell, graph.cells[cell.name], store) for cell in cells]
-    return {"axes": axes, "cells": lines, "choose": choose, "chosen": _chosen(lines) if choose == "validation" else None}
+    lines = [_line(cell, graph.cells[cell.name], store) for cell in cells.each]
+    chosen = _chosen(lines) if cells.choose == "validation" else None
+    return {"axes": axes, "cells": lines, "choose": cells.choose, "chosen": chosen}
 
 
 def _chosen(lines: Sequence[CellLine]) -> str | None:

@@ -12,6 +12,7 @@ from distill_prune.terminal import duration
 if TYPE_CHECKING:
     from distill_prune.analyze.metric import Metric
     from distill_prune.study.outcome import Document
+    from distill_prune.study.sweep import SweepDocument
 
 GAP = "  "
 NARROW = 10
@@ -34,6 +35,18 @@ def answer_lines(document: Document, metrics: dict[str, Metric], width: int) -> 
         cost = f"{more['artifacts']:,} more artifacts, about {duration(more['seconds'])} on {workers}"
         text = f"To claim a difference:  {more['option']}  ({cost if more['artifacts'] > 1 else 'all of it is there'})"
         lines += ["", *textwrap.wrap(text, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False)]
+    return lines
+
+
+def sweep_lines(document: SweepDocument, width: int) -> list[str]:
+    """The verdict of every cell, and the cell that validation chooses."""
+    lines: list[str] = []
+    for cell in document["cells"]:
+        text = f"{cell['name']}: {cell['verdict'] or 'not finished'}"
+        lines += textwrap.wrap(text, width, subsequent_indent="  ", break_on_hyphens=False)
+    if document["choose"] == "validation":
+        chosen = document["chosen"] or "no cell is finished"
+        lines += ["", *textwrap.wrap(f"chosen by validation accuracy alone: {chosen}", width, subsequent_indent="  ")]
     return lines
 
 
