@@ -234,7 +234,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
             continue
         run.update(_gradients(settings, run, images, matched), decay=settings.decay, average=settings.average)
         eta = float(rate.detach().exp()) if run.recording else math.nan
-        run.advance(loss, progress, {"lr": eta}, f", eta {eta:.4f}")
+        run.advance(loss, progress, {"lr": eta}, f", inner lr {eta:.4f}")
     return _finish(settings, source, run, classes)
 
 

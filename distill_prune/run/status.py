@@ -1,6 +1,6 @@
 """The state of runs, for whoever looks from another terminal: a small file that the driver writes at most once a second.
 
-`<store>/.runs/status-<id>.json` goes with the lease `run-<id>`. Its driver holds that lock while it lives, so a run whose file
+`<store>/.status/run-<id>.json` goes with the lease `run-<id>`. Its driver holds that lock while it lives, so a run whose file
 says that it is running, and whose lock is free, has died. The files of the last runs are kept with their outcome.
 """
 
@@ -21,7 +21,7 @@ from pydantic import Field, TypeAdapter
 from distill_prune.errors import DistillPruneError, StoreError
 from distill_prune.run.watching import Watcher
 from distill_prune.settings import Settings
-from distill_prune.store.disk import no_links, replace_passing
+from distill_prune.store.disk import make_folder, no_links, replace_passing
 from distill_prune.store.documents import BadDocument, read
 from distill_prune.store.leases import busy
 from distill_prune.store.store import Store
@@ -169,6 +169,7 @@ class _File(Board):
         self._due = time.monotonic() + EVERY_SECONDS
         with contextlib.suppress(OSError, StoreError):
             no_links(self._store.root, self._path.parent)
+            make_folder(self._path.parent)
             replace_passing(self._path, json.dumps(self.status().model_dump(), indent=1) + "\n")
 
 
@@ -189,7 +190,7 @@ def recorded(store: Store, lease: str, pipeline: str, until: str, executor: str,
 
 
 def _path(store: Store, lease: str) -> Path:
-    return store.root / ".runs" / f"status-{lease.removeprefix('run-')}.json"
+    return store.root / ".status" / f"{lease}.json"
 
 
 def _paths(store: Store) -> list[Path]:
@@ -201,15 +202,11 @@ def _paths(store: Store) -> list[Path]:
         except OSError:
             return 0.0  # removed meanwhile
 
-    return sorted((store.root / ".runs").glob("status-*.json"), key=written)
-
-
-def _lease(path: Path) -> str:
-    return f"run-{path.name.removeprefix('status-').removesuffix('.json')}"
+    return sorted((store.root / ".status").glob("run-*.json"), key=written)
 
 
 def _forget_old(store: Store) -> None:
-    ended = [path for path in _paths(store) if not busy(store, _lease(path))]
+    ended = [path for path in _paths(store) if not busy(store, path.stem)]
     for path in ended[: -KEPT + 1]:
         with contextlib.suppress(OSError):
             path.unlink()
@@ -217,7 +214,7 @@ def _forget_old(store: Store) -> None:
 
 @dataclass(frozen=True)
 class Seen:
-    """A run of a store, by its file's name: its state, or why that cannot be read."""
+    """A run of a store, by its lease's name: its state, or why that cannot be read."""
 
     id: str
     status: Status | None
@@ -235,8 +232,7 @@ def runs(store: Store) -> list[Seen]:
 
 
 def _seen(store: Store, path: Path) -> Seen | None:
-    lease = _lease(path)
-    alive = busy(store, lease)  # before the file is read: who ends in between has written its outcome
+    lease, alive = path.stem, busy(store, path.stem)  # before the file is read: who ends in between has written its outcome
     try:
         status = read(path, _STATUS)
     except FileNotFoundError:

@@ -173,7 +173,7 @@ def _half_written(root: Path) -> Iterator[Path]:
     """Files and folders of the store and of reports that were never renamed to their final names."""
     for name in (TAGS, "fingerprints.json"):
         yield from root.glob(f".{name}.*")
-    yield from (root / ".runs").glob(".status-*.json.*")
+    yield from (root / ".status").glob(".run-*.json.*")
     yield from (p for p in root.glob(f"{STUDIES}/.*.json.*") if p.suffix != ".json")
     yield from root.glob(f"{REPORTS}/.index.html.*")
     for report in _inside(root / REPORTS):
