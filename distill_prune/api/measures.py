@@ -144,6 +144,8 @@ def hessian_trace(
     References:
         | A stochastic estimator of the trace of the influence matrix (Hutchinson, 1989)
         | Hutch++: Optimal Stochastic Trace Estimation (Meyer, Musco, Musco and Woodruff, 2021), https://arxiv.org/abs/2010.09649
+        | XTrace: Making the Most of Every Sample in Stochastic Trace Estimation (Epperly, Tropp and Webber, 2024),
+          https://arxiv.org/abs/2301.07825
     """
     model = ready(network, examples, state)
     options = {
