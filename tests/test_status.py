@@ -66,10 +66,12 @@ def test_the_files_of_the_last_runs_are_kept(empty: Store, paths: Any) -> None:
 def test_a_dead_run_is_said_to_be_dead(empty: Store, file: str, cli: tiny.Cli) -> None:
     long = ("--set", "retrain.recipe.length=1000000it")
     process = tiny.start("run", file, "--store", str(empty.root), "--executor", "serial", *long)
-    tiny.lines_until(process, lambda line: "begin prune real" in line)
-    assert "running since" in cli("status", "--store", empty.root).out
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    try:
+        tiny.lines_until(process, lambda line: "begin prune real" in line)
+        assert "running since" in cli("status", "--store", empty.root).out
+    finally:
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
     done = cli("status", "--store", empty.root)
     assert f"{file}: dead, begun 20" in done.out and " left" not in done.out
     assert cli("watch", "--store", empty.root).out.startswith("no runs at work")
