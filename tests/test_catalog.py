@@ -23,7 +23,7 @@ from distill_prune.plan.graph import build
 from distill_prune.plan.new import new_pipeline
 from distill_prune.plan.new_text import LONGEST, PIECES, TEST_ROWS
 from distill_prune.plan.plain import parse_yaml
-from distill_prune.plan.sizes import LADDER, SECONDS, fitted, seconds
+from distill_prune.plan.sizes import LADDER, SECONDS, Size, fitted, seconds
 from distill_prune.plugins import TABLES, table_of
 from distill_prune.store.store import Store
 
@@ -112,10 +112,14 @@ def test_what_new_writes_can_be_run(kind: str, tmp_path: Path, empty: Store) -> 
 
 def test_the_largest_size_that_ends_in_minutes_is_taken() -> None:
     def rung(side: int, channels: int = 1, rows: int = 5_000, classes: int = 10) -> int:
-        data = Survey((channels, side, side), tuple(map(str, range(classes))), (rows // classes,) * classes, (rows, 0, 1_000))
-        return next(i for i, size in enumerate(LADDER) if seconds(fitted(size, data), data) <= SECONDS)
+        def used(size: Size) -> Survey:
+            pixels, part = min(side, size.side), min(rows, size.rows)
+            counts = (part // classes,) * classes
+            return Survey((channels, pixels, pixels), tuple(map(str, range(classes))), counts, (part, 0, size.test_rows))
 
-    assert rung(12, rows=300, classes=3) == 0 < rung(28) <= rung(32, 3) < rung(64, 3)
+        return next(i for i, size in enumerate(LADDER) if seconds(fitted(size, used(size)), used(size)) <= SECONDS)
+
+    assert rung(12, rows=300, classes=3) == 0 < rung(28) <= rung(32, 3) <= rung(64, 3)
     smallest = Survey((3, 16, 16), tuple(map(str, range(100))), (20,) * 100, (2_000, 0, 500))
     assert seconds(fitted(LADDER[-1], smallest), smallest) <= SECONDS
     assert fitted(LADDER[0], smallest).ipc == 1

@@ -18,7 +18,7 @@ from distill_prune.plan.config import load
 from distill_prune.plan.papers import Paper, bibtex, papers, references
 from distill_prune.prune import CRITERIA
 
-NO_PAPER = {"accuracy", "folder", "npz", "overlap", "random", "subset", "tsv", "union"}
+NO_PAPER = {"accuracy", "folder", "npz", "overlap", "random", "subset", "torchvision", "tsv", "union"}
 """Entries that follow from no paper: plain files, chance, a mean."""
 
 
