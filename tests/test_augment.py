@@ -138,7 +138,7 @@ def test_lanes_are_augmented_as_each_alone(strategy: str) -> None:
         ("crop_flip+crop", "names a family twice"),
         ("crop_flip+", "unknown augmentation ''"),
         ("crop_crop", "names a family twice"),
-        ("none+crop", "unknown augmentation 'none' in 'none\\+crop': known: color"),
+        ("none+crop", "unknown augmentation 'none' in 'none\\+crop': one of: color"),
     ],
 )
 def test_refused_strategies(text: str, message: str) -> None:

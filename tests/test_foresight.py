@@ -92,7 +92,7 @@ def test_a_set_of_the_store_counts_its_own_images(store: Store) -> None:
             vgg,
             "prune.recipe.batch=9",
         )
-    assert_matches(refused.value, "subset seed 0 level 1: a batch of one.*10 examples in batches of 9")
+    assert_matches(refused.value, "subset seed 0 level 1.*: a batch of one.*10 examples in batches of 9")
 
 
 def test_nothing_is_looked_at_where_all_is_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

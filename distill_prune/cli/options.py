@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from distill_prune.errors import UserError
+from distill_prune.letters import printable
 from distill_prune.limits import DEFAULT, VARIABLE, shown, size_of
 
 if TYPE_CHECKING:
@@ -137,12 +139,14 @@ def open_store(folder: Path | None, *, create: bool = False) -> Store:
 
 
 def open_graph(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str, Graph]:
-    """A pipeline's name and its graph."""
-    from distill_prune.plan.config import load
+    """A pipeline's name and its graph. What was narrowed is said on stderr."""
+    from distill_prune.plan.config import opened
     from distill_prune.plan.graph import build
 
-    name, settings = load(pipeline, sets or ())
-    return name, build(settings, store)
+    study = opened(pipeline, sets or ())
+    for note in study.notes:
+        print(f"note: {printable(note)}", file=sys.stderr)
+    return study.name, build(study.pipeline, store, study.origin)
 
 
 def execute(

@@ -19,6 +19,7 @@ from distill_prune.plan.grid import chain
 from distill_prune.plan.jobs import DataJob, DistillJob, ExpertsJob
 from distill_prune.plan.measures import betweens, measure_sets
 from distill_prune.plan.nodes import Graph, drawn
+from distill_prune.plan.places import NOWHERE, Origin, written_at
 from distill_prune.plan.roles import numbered
 from distill_prune.plan.summary import summary
 from distill_prune.settings import Entry
@@ -29,8 +30,9 @@ from distill_prune.store.store import Store
 _HASHES = TypeAdapter(dict[str, Hash])
 
 
-def build(pipeline: Pipeline, store: Store) -> Graph:
-    """The pipeline's graph. Hashes the data source (remembered in the store); looks up stored sets and experts.
+def build(pipeline: Pipeline, store: Store, origin: Origin = NOWHERE) -> Graph:
+    """The pipeline's graph. Hashes the data source (remembered in the store); looks up stored sets and experts. `origin` knows
+    where settings are written.
 
     Raises:
         DataError: the data source is missing.
@@ -38,9 +40,9 @@ def build(pipeline: Pipeline, store: Store) -> Graph:
     """
     with _remembering(store) as known:
         p = _resolved(pipeline, known)
-        g = Graph(p)
-        g.data = _data(g, p.data, known, "data")
-        g.tasks = {name: _data(g, source, known, f"data {name}") for name, source in p.tasks.items()}
+        g = Graph(p, origin)
+        g.data = _data(g, p.data, known, "data", ["data"])
+        g.tasks = {name: _data(g, source, known, f"data {name}", ["tasks", name]) for name, source in p.tasks.items()}
     experts = _experts(g, store)
     for name, method in p.distill.items():
         if isinstance(method, Stored):
@@ -109,8 +111,10 @@ def _stored_expert(ref: str, store: Store, needy: list[Entry]) -> str:
     return expert.key
 
 
-def _data(g: Graph, source: Source, known: Remembered, label: str) -> str:
-    return g.add("data", DataJob(source=source, fingerprint=fingerprint(source, known)), {}, label, "data")
+def _data(g: Graph, source: Source, known: Remembered, label: str, place: list[str]) -> str:
+    with written_at(place, g.origin):
+        hashed = fingerprint(source, known)
+    return g.add("data", DataJob(source=source, fingerprint=hashed), {}, label, "data")
 
 
 def _resolved(p: Pipeline, known: Remembered) -> Pipeline:
