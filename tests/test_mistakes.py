@@ -229,14 +229,3 @@ def test_no_word_of_the_library_in_any_message() -> None:
                     place = complaint["loc"][0] if complaint["loc"] else ""
                     assert str(place) in message.splitlines()[0], (kind, raw, message)
     assert len(seen) > 20, seen
-
-
-# -- shrinking a shipped file
-
-
-def test_no_shipped_file_is_narrowed_by_itself() -> None:
-    from distill_prune.plan.config import opened
-    from distill_prune.plan.files import shipped_files
-
-    for path in shipped_files():
-        assert opened(path.name).notes == (), path.name

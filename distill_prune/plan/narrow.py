@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from distill_prune.duration import Duration
 from distill_prune.plan.places import Place
-from distill_prune.recipe import PRESETS, Recipe
 from distill_prune.settings import Json
 
 SEEDS = (0, 1, 2)
@@ -114,6 +113,8 @@ def _scan(after: dict[str, Json], step: Step) -> Iterator[str]:
 
 def _length(values: Mapping[str, Json]) -> Duration | None:
     """How long tickets are retrained; None where that is not written like a length."""
+    from distill_prune.recipe import PRESETS, Recipe  # which import torch: completion lists pipelines without it
+
     recipe = at(values, "retrain", "recipe")
     preset = PRESETS.get(str(at(recipe, "preset")), {})
     return _duration(at(recipe, "length") or preset.get("length") or str(Recipe.model_fields["length"].default))
