@@ -186,6 +186,8 @@ class Misfit(ValueError):
 def nearest(name: str, known: Iterable[str], meant: str | None = None) -> str:
     """A sentence that lists the known names, after the one that is `meant`: by default the nearest to `name`, if any is."""
     names = sorted(known)
+    if not names:
+        return "nothing: there are no names here"
     near = meant or next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.5)), None)
-    listed = f"{ONE_OF}{', '.join(names) or 'nothing'}"
+    listed = f"{ONE_OF}{', '.join(names)}"
     return f"did you mean '{near}'? {listed}" if near else listed

@@ -139,7 +139,7 @@ def test_keys_of_a_union(benchmark: Path, words: str, tmp_path: Path) -> None:
         ({"name": "tsv", "path": "x", "labels": "y"}, r"tasks\.a\.labels"),
         ({"name": "glue", "path": "x"}, r"tasks\.a\.task"),
         ({"name": "glue", "path": "x", "task": "wnli"}, r"tasks\.a\.task"),
-        ({"name": "tsv", "path": "x", "header": False}, "sentence is 'sentence'"),
+        ({"name": "tsv", "path": "x", "header": False}, "sentence: no column can be told so"),
         ({"name": "tsv", "path": "x", "regression": True}, "a: a union has classes, and the labels of this task are numbers"),
         ({"name": "tsv", "path": "x", "validation": 0.2}, "a.validation: it is the union's"),
         ({"name": "tsv", "path": "x", "split_seed": 3}, "a.split_seed: it is the union's"),

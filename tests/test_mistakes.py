@@ -183,7 +183,7 @@ def test_every_other_name_means_a_key_that_there_is() -> None:
         ("data.path=[a]", "", "", None),
         ("prune=3", "3", "a mapping of keys to values", None),
         ("arms.real=3", "3", "a mapping of keys to values", None),
-        ("experts.model=convnet", "convnet", "name: one of", None),
+        ("experts.model=convnet", "convnet", "name: one of", "write {name: convnet}"),
     ],
 )
 def test_values_in_words(assignment: str, got: str, expected: str, fix: str | None) -> None:

@@ -92,12 +92,8 @@ class Settings(Stopping):
         if self.probes_min > self.probes_max:
             raise Misfit("it is above probes_max", ["probes_min"], got=self.probes_min, expected=f"at most {self.probes_max}")
         if self.interval == "calibrated" and self.probes_min + FRESH > self.probes_max:
-            raise Misfit(
-                f"a calibrated interval takes a pilot of probes_min {self.probes_min} and {FRESH} fresh probes",
-                ["probes_max"],
-                got=self.probes_max,
-                expected=f"at least {self.probes_min + FRESH}",
-            )
+            what = f"a calibrated interval takes a pilot of probes_min {self.probes_min} and {FRESH} fresh probes"
+            raise Misfit(what, ["probes_max"], got=self.probes_max, expected=f"at least {self.probes_min + FRESH}")
         if self.interval == "calibrated" and self.method == "xtrace":
             raise Misfit(
                 "a calibrated interval is of independent probes, and those of xtrace are not", ["interval"], fix="leave it out"

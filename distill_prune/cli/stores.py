@@ -169,6 +169,7 @@ def doctor(folder: StoreDir = None, json: AsJson = False) -> None:
         return
     for fact in facts:
         for mark, text in ((fact.name, fact.value), ("", fact.follows)):
-            lines = textwrap.wrap(text, columns() - 15, subsequent_indent="" if mark else "  ")
+            hanging = "" if mark else "  "
+            lines = textwrap.wrap(text, columns() - 15, subsequent_indent=hanging, break_on_hyphens=False)
             for i, line in enumerate(lines):
                 print(f"{'' if i else mark:14} {'' if mark or i else '! '}{line}")

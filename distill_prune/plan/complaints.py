@@ -36,7 +36,8 @@ class Want:
             return " or ".join([*(part.words(got) for part in self._parts()), *["null"] * (NoneType in args)])
         if get_origin(kind) is Literal:
             names = [str(choice) for choice in args]
-            return nearest(got, names) if isinstance(got, str) else f"{ONE_OF}{', '.join(names)}"
+            words = isinstance(got, str) and all(isinstance(choice, str) for choice in args)
+            return nearest(str(got).lower(), names) if words else f"{ONE_OF}{', '.join(names)}"
         if get_origin(kind) is tuple:
             return f"a list{' that is not empty' if self.bounds.get('min_length') else ''}, like {self._list()}"
         if get_origin(kind) is dict:
@@ -59,7 +60,7 @@ class Want:
             return f"write [{printable(str(got))}]"
         if self.kind in (int, float) and isinstance(got, str) and _COMMA.fullmatch(got):
             return f"write a point: {got.replace(',', '.')}"
-        share = self.kind is float and (self.bounds.get("lt", self.bounds.get("le")) == 1)
+        share = self.kind is float and self._noun() == "share"
         if share and isinstance(got, int | float) and not isinstance(got, bool) and 1 < got <= 100:
             return f"write {got / 100:g} for {got:g}%"
         return None

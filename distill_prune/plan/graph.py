@@ -39,7 +39,7 @@ def build(pipeline: Pipeline, store: Store, origin: Origin = NOWHERE) -> Graph:
         StoreError: a stored set or expert is not in the store.
     """
     with _remembering(store) as known:
-        p = _resolved(pipeline, known)
+        p = _resolved(pipeline, known, origin)
         g = Graph(p, origin)
         g.data = _data(g, p.data, known, "data", ["data"])
         g.tasks = {name: _data(g, source, known, f"data {name}", ["tasks", name]) for name, source in p.tasks.items()}
@@ -117,17 +117,19 @@ def _data(g: Graph, source: Source, known: Remembered, label: str, place: list[s
     return g.add("data", DataJob(source=source, fingerprint=hashed), {}, label, "data")
 
 
-def _resolved(p: Pipeline, known: Remembered) -> Pipeline:
+def _resolved(p: Pipeline, known: Remembered, origin: Origin) -> Pipeline:
     """The pipeline, with what stands for pre-trained weights in the settings of its networks.
 
     Raises:
         UserError: a task asks for word pieces, and the network has no head for these.
     """
-    if any(source.MASKED for source in (p.data, *p.tasks.values())):
-        resolved(predicting(p.model), known)
+    with written_at(["model"], origin):
+        if any(source.MASKED for source in (p.data, *p.tasks.values())):
+            resolved(predicting(p.model), known)
+        model = resolved(p.model, known)
     experts = p.experts if p.experts.model is None else p.experts.model_copy(update={"model": resolved(p.experts.model, known)})
     others = {name: resolved(model, known) for name, model in p.architectures.items()}
-    return p.model_copy(update={"model": resolved(p.model, known), "experts": experts, "architectures": others})
+    return p.model_copy(update={"model": model, "experts": experts, "architectures": others})
 
 
 @contextlib.contextmanager

@@ -109,7 +109,8 @@ def in_words(complaint: ErrorDetails, kind: object, raw: object, where: Place, o
         case "missing":
             return ConfigError(f"'{_dotted(place)}' is missing in {origin(place)}", expected=_expected(kind, raw, inside, None))
         case "unnamed_entry":
-            return ConfigError(f"{named}: it needs a name", got=shown(got), expected=context["expected"])
+            fix = f"write {{name: {got}}}" if isinstance(got, str) else None
+            return ConfigError(f"{named}: it needs a name", got=shown(got), expected=context["expected"], fix=fix)
         case "unknown_entry":
             named = _named((*place, "name"), origin)
             return ConfigError(f"unknown {context['entry']} at {named}", expected=context["expected"])
