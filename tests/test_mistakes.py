@@ -11,12 +11,13 @@ import pytest
 import tiny
 from pydantic import ValidationError
 
+from distill_prune.duration import Duration
 from distill_prune.errors import ConfigError
 from distill_prune.plan.aliases import ALIASES, meant
 from distill_prune.plan.arms import Arm, Begin, ControlOf
 from distill_prune.plan.config import Experts, Only, Pipeline, Prune, Retrain, Stored, load
 from distill_prune.plan.places import NOWHERE
-from distill_prune.plan.validate import in_words
+from distill_prune.plan.validate import in_words, validated
 from distill_prune.plugins import TABLES, table_of
 from distill_prune.prune.imp import Rewind
 from distill_prune.recipe import Recipe
@@ -192,6 +193,17 @@ def test_values_in_words(assignment: str, got: str, expected: str, fix: str | No
         assert f"  got:      {got}\n" in message
     assert expected in message.replace("expected one of", "expected: one of")
     assert (f"  fix:      {fix}" in message) if fix else "fix:" not in message
+
+
+def test_a_field_that_must_be_there_is_told_in_words() -> None:
+    class Lacking(Settings):
+        length: Duration
+        names: tuple[str, ...]
+
+    with pytest.raises(ConfigError, match="'length' is missing in the pipeline\n  expected: a length: 400it"):
+        validated(Lacking, {"names": []}, (), NOWHERE)
+    with pytest.raises(ConfigError, match=r"'names' is missing in the pipeline\n  expected: a list, like \[one, another\]"):
+        validated(Lacking, {"length": "1it"}, (), NOWHERE)
 
 
 JARGON = re.compile(

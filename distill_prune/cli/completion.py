@@ -1,4 +1,7 @@
-"""What a shell offers at the TAB key for the arguments of commands. A mistake here offers nothing: the command will say it."""
+"""What a shell offers at the TAB key for the arguments of commands; it takes those that begin as the word does.
+
+A mistake here offers nothing: the command will say it.
+"""
 
 from __future__ import annotations
 
@@ -9,37 +12,37 @@ from pathlib import Path
 
 from distill_prune.errors import DistillPruneError
 
-STAGES = ("data", "experts", "distill", "prune", "retrain", "compare")
-
 
 def pipelines(incomplete: str) -> Iterator[str]:
     """Shipped pipelines, and the folders and YAML files that the word may become the path of."""
     from distill_prune.plan.files import shipped_files
 
-    yield from (path.name for path in shipped_files() if path.name.startswith(incomplete))
-    folder, _, beginning = incomplete.rpartition("/")
+    yield from (path.name for path in shipped_files())
+    folder, slash, beginning = incomplete.rpartition("/")
     with contextlib.suppress(OSError):
-        for path in sorted(Path(f"{folder}/" if "/" in incomplete else ".").iterdir()):
-            if path.name.startswith(beginning) and (beginning or path.name[0] != "."):
-                name = f"{folder}/{path.name}" if "/" in incomplete else path.name
+        for path in sorted(Path(folder + slash or ".").iterdir()):
+            if beginning or path.name[0] != ".":
                 if path.is_dir():
-                    yield f"{name}/"
+                    yield f"{folder}{slash}{path.name}/"
                 elif path.suffix in (".yaml", ".yml"):
-                    yield name
+                    yield f"{folder}{slash}{path.name}"
 
 
-def stages(incomplete: str) -> list[str]:
-    return [stage for stage in STAGES if stage.startswith(incomplete)]
+def stages() -> list[str]:
+    """The stages, in their order."""
+    from distill_prune.store.store import STAGES
+
+    return [*STAGES]
 
 
-def references(incomplete: str) -> Iterator[str]:
+def references() -> Iterator[str]:
     """The names that `tag` gave, in the usual store."""
     from distill_prune.store.names import names
 
     with contextlib.suppress(DistillPruneError, OSError):
-        known = names(Path(os.environ.get("DISTILL_PRUNE_STORE") or "artifacts").expanduser())
-        yield from (name for name in sorted(known) if name.startswith(incomplete))
+        yield from sorted(names(Path(os.environ.get("DISTILL_PRUNE_STORE") or "artifacts").expanduser()))
 
 
-def executors(incomplete: str) -> list[str]:
-    return [name for name in ("serial", "processes", "ray") if name.startswith(incomplete)]
+def executors() -> list[str]:
+    """Where artifacts can be made."""
+    return ["serial", "processes", "ray"]
