@@ -81,7 +81,7 @@ def test_other_data_than_a_shipped_file_asks_for(empty: Store, tmp_path: Path) -
     def said(name: str, *assignments: str) -> str:
         study = opened(name, assignments)
         with pytest.raises(UserError) as refused:
-            graph = build(study.pipeline, empty, study.origin)
+            graph = build(study.pipeline, empty, study.locate)
             foresee(graph, empty, graph.nodes)
         return str(refused.value)
 

@@ -94,6 +94,18 @@ def test_arms_and_what_is_made_from_them(base: Path) -> None:
     assert "arms.subset is left out (--set leaves out distill.subset)" in shrunk.notes
 
 
+def test_draws_of_sets(base: Path) -> None:
+    base.write_text(BASE + "distill_seeds: [4, 5, 6]\n", encoding="utf-8")
+    assert study(base).notes == study(base, "distill_grid=crossed", "title=x").notes == ()
+    shrunk = study(base, "seeds=[0]")
+    assert shrunk.pipeline.distill_seeds == (4,) and "distill_seeds narrowed to [4] (--set leaves 1 seed)" in shrunk.notes
+    assert study(base, "seeds=[0]", "distill_grid=crossed").pipeline.distill_seeds == (4, 5, 6)
+    shrunk = study(base, "distill={synthetic: false, subset: false}")
+    assert shrunk.pipeline.distill_seeds == () and "distill_seeds is dropped (--set leaves out all sets)" in shrunk.notes
+    with pytest.raises(ConfigError, match="'distill_seeds' in --set: each seed takes one draw"):
+        study(base, "seeds=[0]", "distill_seeds=[1, 2]")
+
+
 def test_analyses(base: Path) -> None:
     shrunk = study(base, "compare.curvature=null")
     assert [*shrunk.pipeline.only] == ["accuracy"]

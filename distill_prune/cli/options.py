@@ -169,7 +169,7 @@ def open_graph(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str
     study = opened(pipeline, sets or ())
     for note in study.notes:
         print(f"note: {printable(note)}", file=sys.stderr)
-    return study.name, build(study.pipeline, store, study.origin)
+    return study.name, build(study.pipeline, store, study.locate)
 
 
 def execute(

@@ -20,7 +20,7 @@ from distill_prune.plan.arms import AnyCriterion, Arm, Placed, placed
 from distill_prune.plan.consistency import check_study
 from distill_prune.plan.files import find_pipeline, overridden, read_file
 from distill_prune.plan.narrow import LEVELS, SEEDS
-from distill_prune.plan.places import Layer, Origin, origin_of
+from distill_prune.plan.places import Layer, Locate, locator
 from distill_prune.plan.validate import validated
 from distill_prune.prune.imp import Rewind
 from distill_prune.prune.select import Share
@@ -232,7 +232,7 @@ def parse(raw: Mapping[str, Json], file: str, layers: Sequence[Layer] = ()) -> P
         values["arms"] = {name: {} if body is None else body for name, body in arms.items()}
     if isinstance(prune := sections["prune"], dict):
         values["prune"] = {"criterion": {"name": "magnitude"}, **prune}
-    return validated(Pipeline, values, (), origin_of(file, layers))
+    return validated(Pipeline, values, (), locator(file, layers))
 
 
 @dataclass(frozen=True)
@@ -241,7 +241,7 @@ class Opened:
 
     name: str
     pipeline: Pipeline
-    origin: Origin
+    locate: Locate
     notes: tuple[str, ...]
 
 
@@ -257,7 +257,7 @@ def opened(name: str, assignments: Sequence[str] = ()) -> Opened:
     if written.values.get("sweep"):
         raise ConfigError(f"{path.name} is a sweep, not one study", fix="`run`, `plan` or `report` it, or --set sweep={}")
     settings = parse(values, path.name, written.layers)
-    return Opened(path.stem, settings, origin_of(path.name, written.layers), written.notes)
+    return Opened(path.stem, settings, locator(path.name, written.layers), written.notes)
 
 
 def load(name: str, assignments: Sequence[str] = ()) -> tuple[str, Pipeline]:

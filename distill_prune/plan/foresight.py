@@ -77,7 +77,7 @@ class _Foresight:
 
     def _written(self, place: Place, node: Node) -> AbstractContextManager[None]:
         """Says of an error of the block where the settings stand that it is about."""
-        return written_at(place, self.graph.origin, node.label)
+        return written_at(place, self.graph.locate, node.label)
 
     def _recipe(self, node: Node, recipe: Recipe) -> Place:
         """The place of the recipe of a node's training."""
@@ -103,7 +103,7 @@ class _Foresight:
         source = digest(node.job.source)
         if source not in self._surveys:
             task = next((name for name, data in self.graph.tasks.items() if data == key), None)
-            with written_at(["data"] if task is None else ["tasks", task], self.graph.origin):
+            with written_at(["data"] if task is None else ["tasks", task], self.graph.locate):
                 self._surveys[source] = survey(node.job.source)
         return self._surveys[source]
 

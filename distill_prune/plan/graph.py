@@ -19,7 +19,7 @@ from distill_prune.plan.grid import chain
 from distill_prune.plan.jobs import DataJob, DistillJob, ExpertsJob
 from distill_prune.plan.measures import betweens, measure_sets
 from distill_prune.plan.nodes import Graph, drawn
-from distill_prune.plan.places import NOWHERE, Origin, written_at
+from distill_prune.plan.places import NOWHERE, Locate, written_at
 from distill_prune.plan.roles import numbered
 from distill_prune.plan.summary import summary
 from distill_prune.settings import Entry
@@ -30,8 +30,8 @@ from distill_prune.store.store import Store
 _HASHES = TypeAdapter(dict[str, Hash])
 
 
-def build(pipeline: Pipeline, store: Store, origin: Origin = NOWHERE) -> Graph:
-    """The pipeline's graph. Hashes the data source (remembered in the store); looks up stored sets and experts. `origin` knows
+def build(pipeline: Pipeline, store: Store, locate: Locate = NOWHERE) -> Graph:
+    """The pipeline's graph. Hashes the data source (remembered in the store); looks up stored sets and experts. `locate` knows
     where settings are written.
 
     Raises:
@@ -39,8 +39,8 @@ def build(pipeline: Pipeline, store: Store, origin: Origin = NOWHERE) -> Graph:
         StoreError: a stored set or expert is not in the store.
     """
     with _remembering(store) as known:
-        p = _resolved(pipeline, known, origin)
-        g = Graph(p, origin)
+        p = _resolved(pipeline, known, locate)
+        g = Graph(p, locate)
         g.data = _data(g, p.data, known, "data", ["data"])
         g.tasks = {name: _data(g, source, known, f"data {name}", ["tasks", name]) for name, source in p.tasks.items()}
     experts = _experts(g, store)
@@ -112,18 +112,18 @@ def _stored_expert(ref: str, store: Store, needy: list[Entry]) -> str:
 
 
 def _data(g: Graph, source: Source, known: Remembered, label: str, place: list[str]) -> str:
-    with written_at(place, g.origin):
+    with written_at(place, g.locate):
         hashed = fingerprint(source, known)
     return g.add("data", DataJob(source=source, fingerprint=hashed), {}, label, "data")
 
 
-def _resolved(p: Pipeline, known: Remembered, origin: Origin) -> Pipeline:
+def _resolved(p: Pipeline, known: Remembered, locate: Locate) -> Pipeline:
     """The pipeline, with what stands for pre-trained weights in the settings of its networks.
 
     Raises:
         UserError: a task asks for word pieces, and the network has no head for these.
     """
-    with written_at(["model"], origin):
+    with written_at(["model"], locate):
         if any(source.MASKED for source in (p.data, *p.tasks.values())):
             resolved(predicting(p.model), known)
         model = resolved(p.model, known)

@@ -37,7 +37,7 @@ class Step:
 def narrowed(values: Mapping[str, Json], step: Step) -> tuple[dict[str, Json], list[str]]:
     """The values of a layer on what is under it, narrowed; and a note for each thing that was."""
     after, notes = dict(values), list[str]()
-    for part in (_arms, _versus, _scan, _chosen, _only):
+    for part in (_arms, _versus, _draws, _scan, _chosen, _only):
         notes += part(after, step)
     return after, notes
 
@@ -97,6 +97,22 @@ def _versus(after: dict[str, Json], step: Step) -> Iterator[str]:
     ):
         del after["versus"]
         yield f"versus is {'real' if 'real' in arms else 'no arm'} ({step.name} leaves out arms.{versus})"
+
+
+def _draws(after: dict[str, Json], step: Step) -> Iterator[str]:
+    """No more draws of sets than seeds that take one each, and none where no set is left."""
+    draws = after.get("distill_seeds")
+    if not isinstance(draws, list) or step.writes(["distill_seeds"]):
+        return
+    if _section(step.before, "distill") and not _section(after, "distill"):
+        del after["distill_seeds"]
+        after.pop("distill_grid", None)
+        yield f"distill_seeds is dropped ({step.name} leaves out all sets)"
+    elif after.get("distill_grid") != "crossed":
+        count, before = (len(_grid(values)["seeds"]) for values in (after, step.before))
+        if count < len(draws) <= before:
+            after["distill_seeds"] = draws[:count]
+            yield f"distill_seeds narrowed to [{_listed(draws[:count])}] ({step.name} leaves {count} seed{'s' * (count > 1)})"
 
 
 def _scan(after: dict[str, Json], step: Step) -> Iterator[str]:

@@ -13,7 +13,7 @@ from distill_prune.errors import DistillPruneError
 
 Place: TypeAlias = Sequence[int | str]
 """The keys of a value, from the outermost section on; a list's values go by their positions."""
-Origin: TypeAlias = Callable[[Place], str]
+Locate: TypeAlias = Callable[[Place], str]
 """Says where a place is written: "digits.yaml, line 12"."""
 
 
@@ -42,13 +42,13 @@ class Layer:
         return f"{self.name} {'.'.join(self.under)}" if makes else None
 
 
-def origin_of(file: str, layers: Sequence[Layer] = ()) -> Origin:
+def locator(file: str, layers: Sequence[Layer] = ()) -> Locate:
     """Where places are written in `layers`, the last one laid on top; `file` where none of them says.
 
     A place that nobody writes, as one that is missing, stands where the nearest one above it is written.
     """
 
-    def origin(place: Place) -> str:
+    def locate(place: Place) -> str:
         for length in range(len(place), 0, -1):
             for where in (Layer.where, Layer.below):
                 for layer in reversed(layers):
@@ -56,29 +56,29 @@ def origin_of(file: str, layers: Sequence[Layer] = ()) -> Origin:
                         return written
         return file
 
-    return origin
+    return locate
 
 
 @contextlib.contextmanager
-def written_at(place: Place, origin: Origin, artifact: str = "") -> Iterator[None]:
+def written_at(place: Place, locate: Locate, artifact: str = "") -> Iterator[None]:
     """Put in front of an error of the block the place of the settings that it is about, or of the one of them that it names,
     and the artifact that they are of."""
     try:
         yield
     except DistillPruneError as error:
         further = [*place, error.setting] if error.setting else [*place]
-        error.place(f"'{'.'.join(map(str, further))}' in {origin(further)}" + (f" ({artifact})" if artifact else ""))
+        error.place(f"'{'.'.join(map(str, further))}' in {locate(further)}" + (f" ({artifact})" if artifact else ""))
         raise
 
 
-SET = origin_of("--set")
-"""The origin of what a command takes from `--set` alone."""
+SET = locator("--set")
+"""Of what a command takes from `--set` alone."""
 
 
-ARGUMENTS = origin_of("the arguments")
-"""The origin of what a function is called with."""
-NOWHERE = origin_of("the pipeline")
-"""The origin of settings that no file has."""
+ARGUMENTS = locator("the arguments")
+"""Of what a function is called with."""
+NOWHERE = locator("the pipeline")
+"""Of settings that no file has."""
 
 
 def _line(node: yaml.Node | None, place: Place) -> int | None:

@@ -22,7 +22,7 @@ from distill_prune.plan.config import Pipeline, parse
 from distill_prune.plan.files import Written, find_pipeline, overridden, read_file
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph
-from distill_prune.plan.places import Origin, origin_of
+from distill_prune.plan.places import Locate, locator
 from distill_prune.plan.validate import validated
 from distill_prune.settings import Settings
 from distill_prune.store.store import Store
@@ -49,7 +49,7 @@ class Cell:
 
     place: Mapping[str, JsonValue]
     pipeline: Pipeline
-    origin: Origin
+    locate: Locate
     notes: tuple[str, ...]
 
     @property
@@ -70,34 +70,34 @@ def load_cells(name: str, assignments: Sequence[str] = ()) -> tuple[str, list[Ce
     """
     path = find_pipeline(name)
     written = overridden(read_file(path), assignments)
-    origin = origin_of(path.name, written.layers)
+    locate = locator(path.name, written.layers)
     given = {key: value for key, value in written.values.items() if key in Swept.model_fields}
     study = replace(written, values={key: value for key, value in written.values.items() if key not in given})
-    swept = validated(Swept, given, (), origin)
+    swept = validated(Swept, given, (), locate)
     if not swept.sweep:
         if "choose" in given:
             raise ConfigError(
-                f"'choose' in {origin(['choose'])} names a cell of a sweep, and there is none", fix="leave it out, or add sweep"
+                f"'choose' in {locate(['choose'])} names a cell of a sweep, and there is none", fix="leave it out, or add sweep"
             )
         return path.stem, [_cell(study, {}, path.name)], "none"
-    _check(swept, origin)
+    _check(swept, locate)
     places = [dict(zip(swept.sweep, values, strict=True)) for values in product(*swept.sweep.values())]
     return path.stem, [_cell(study, place, path.name) for place in places], swept.choose
 
 
-def _check(swept: Swept, origin: Origin) -> None:
+def _check(swept: Swept, locate: Locate) -> None:
     for a, b in combinations(swept.sweep, 2):
         if f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}."):
-            raise ConfigError(f"'sweep' in {origin(['sweep'])}: '{a}' and '{b}' set the same value", fix="one of them alone")
+            raise ConfigError(f"'sweep' in {locate(['sweep'])}: '{a}' and '{b}' set the same value", fix="one of them alone")
     for key, values in swept.sweep.items():
         texts = [json.dumps(value) for value in values]
         if len({*texts}) < len(texts):
-            raise ConfigError(f"'sweep.{key}' in {origin(['sweep', key])} has a value twice", got=", ".join(texts))
+            raise ConfigError(f"'sweep.{key}' in {locate(['sweep', key])} has a value twice", got=", ".join(texts))
     count = 1
     for values in swept.sweep.values():
         count *= len(values)
     if count > CELLS:
-        what = f"the sweep in {origin(['sweep'])} has too many cells"
+        what = f"the sweep in {locate(['sweep'])} has too many cells"
         raise ConfigError(what, got=f"{count:,}", expected=f"at most {CELLS}", fix="several files")
 
 
@@ -105,8 +105,8 @@ def _cell(study: Written, place: Mapping[str, JsonValue], file: str) -> Cell:
     """The study with the values of a place laid on it."""
     values = [f"{key}={json.dumps(value)}" for key, value in place.items()]
     written = overridden(study, values, f"the cell {_name(place)}")
-    origin = origin_of(file, written.layers)
-    return Cell(place, parse(written.values, file, written.layers), origin, written.notes)
+    locate = locator(file, written.layers)
+    return Cell(place, parse(written.values, file, written.layers), locate, written.notes)
 
 
 def build_cells(cells: Sequence[Cell], store: Store) -> Graph:
@@ -115,7 +115,7 @@ def build_cells(cells: Sequence[Cell], store: Store) -> Graph:
     Raises:
         ConfigError: two cells are the same study.
     """
-    graphs = [build(cell.pipeline, store, cell.origin) for cell in cells]
+    graphs = [build(cell.pipeline, store, cell.locate) for cell in cells]
     if not cells[0].place:
         return graphs[0]
     by_summary: dict[str, Cell] = {}

@@ -16,7 +16,7 @@ from distill_prune.entries import EntriesOf, EntryOf
 from distill_prune.errors import ConfigError, Misfit, nearest
 from distill_prune.plan.aliases import meanings, meant
 from distill_prune.plan.complaints import MAPPING, shown, want
-from distill_prune.plan.places import Origin, Place
+from distill_prune.plan.places import Locate, Place
 from distill_prune.settings import Entry, Settings
 from distill_prune.table import EntryModule, Table
 
@@ -26,23 +26,23 @@ _NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]{1,
 _UNKNOWN = ("extra_forbidden", "invalid_key")
 
 
-def validated(model: type[Model], raw: object, where: Place, origin: Origin) -> Model:
-    """The settings `model` of the values `raw`, which stand at `where`; `origin` knows the files and lines.
+def validated(model: type[Model], raw: object, where: Place, locate: Locate) -> Model:
+    """The settings `model` of the values `raw`, which stand at `where`; `locate` knows the files and lines.
 
     Raises:
         ConfigError: naming the key, its file and line, what was got and what is expected or known there.
     """
-    with _complained(model, raw, where, origin):
+    with _complained(model, raw, where, locate):
         settings = model.model_validate(raw)
     if odd := _no_number(raw, settings):
         place, got = odd
-        raise ConfigError(_named([*where, *place], origin), got=got, expected="a number in decimal digits")
+        raise ConfigError(_named([*where, *place], locate), got=got, expected="a number in decimal digits")
     return settings
 
 
-def _named(place: Place, origin: Origin) -> str:
+def _named(place: Place, locate: Locate) -> str:
     """How messages begin: with the key and where it is written."""
-    return f"'{_dotted(place)}' in {origin(place)}" if place else origin(place)
+    return f"'{_dotted(place)}' in {locate(place)}" if place else locate(place)
 
 
 def _dotted(place: Place) -> str:
@@ -70,20 +70,20 @@ def _no_number(raw: object, value: object) -> tuple[list[str | int], str] | None
     return next((([name, *odd[0]], odd[1]) for name, odd in below if odd is not None), None)
 
 
-def entry(table: Table[EntryModule], raw: object, where: Place, origin: Origin) -> Entry:
+def entry(table: Table[EntryModule], raw: object, where: Place, locate: Locate) -> Entry:
     """The settings of the table's entry that `raw` names.
 
     Raises:
         ConfigError: as `validated`.
     """
     kind = Annotated[Entry, EntryOf(table)]
-    with _complained(kind, raw, where, origin):
+    with _complained(kind, raw, where, locate):
         settings: Entry = TypeAdapter(kind).validate_python(raw)
     return settings
 
 
 @contextlib.contextmanager
-def _complained(kind: object, raw: object, where: Place, origin: Origin) -> Iterator[None]:
+def _complained(kind: object, raw: object, where: Place, locate: Locate) -> Iterator[None]:
     """Puts one of pydantic's complaints in words: that of an unknown key, else the first."""
     try:
         try:
@@ -91,34 +91,34 @@ def _complained(kind: object, raw: object, where: Place, origin: Origin) -> Iter
         except ValidationError as problem:
             complaints = problem.errors(include_url=False)
             first = next((c for c in complaints if c["type"] in _UNKNOWN), complaints[0])
-            raise in_words(first, kind, raw, where, origin) from problem
+            raise in_words(first, kind, raw, where, locate) from problem
     except UnicodeEncodeError as problem:  # pydantic writes its messages in UTF-8
         raise ConfigError(
-            f"{origin(())}: a text holds half of a letter", got=ascii(problem.object), expected="whole letters"
+            f"{locate(())}: a text holds half of a letter", got=ascii(problem.object), expected="whole letters"
         ) from problem
 
 
-def in_words(complaint: ErrorDetails, kind: object, raw: object, where: Place, origin: Origin) -> ConfigError:
+def in_words(complaint: ErrorDetails, kind: object, raw: object, where: Place, locate: Locate) -> ConfigError:
     """A complaint of pydantic on the values `raw` of type `kind`, in words."""
     got, context, inside = complaint["input"], complaint.get("ctx", {}), complaint["loc"]
     place = (*where, *inside)
-    named = _named(place, origin)
+    named = _named(place, locate)
     match complaint["type"]:
         case "extra_forbidden" | "invalid_key":
             return _unknown(kind, raw, inside, named)
         case "missing":
-            return ConfigError(f"'{_dotted(place)}' is missing in {origin(place)}", expected=_expected(kind, raw, inside, None))
+            return ConfigError(f"'{_dotted(place)}' is missing in {locate(place)}", expected=_expected(kind, raw, inside, None))
         case "unnamed_entry":
             fix = f"write {{name: {got}}}" if isinstance(got, str) else None
             return ConfigError(f"{named}: it needs a name", got=shown(got), expected=context["expected"], fix=fix)
         case "unknown_entry":
-            named = _named((*place, "name"), origin)
+            named = _named((*place, "name"), locate)
             return ConfigError(f"unknown {context['entry']} at {named}", expected=context["expected"])
         case "unknown_name":
-            named = _named((*place, context["name"]), origin)
+            named = _named((*place, context["name"]), locate)
             return ConfigError(f"unknown {context['kind']} {named}", expected=context["expected"])
         case "value_error" if isinstance(misfit := context.get("error"), Misfit):
-            named = _named((*place, *misfit.place), origin)
+            named = _named((*place, *misfit.place), locate)
             got = None if misfit.got is None else shown(misfit.got)
             return ConfigError(f"{named}: {misfit.what}", got=got, expected=misfit.expected, fix=misfit.fix)
         case "value_error" | "assertion_error":

@@ -22,7 +22,7 @@ from distill_prune.interop.footprint import Footprint, footprint
 from distill_prune.models import MODELS, build_model, resolved
 from distill_prune.plan.files import override
 from distill_prune.plan.jobs import VERSIONS
-from distill_prune.plan.places import SET, origin_of
+from distill_prune.plan.places import SET, locator
 from distill_prune.plan.roles import keys_of
 from distill_prune.plan.validate import entry, validated
 from distill_prune.run.reader import Reader
@@ -204,7 +204,7 @@ def _network(store: Store, reader: Reader, target: Ref, noun: Ticket | Weights, 
                 fix="`distill-prune data PIPELINE` makes them",
             )
         return Export(noun, None, ticket)
-    model = reader.model_for(entry(MODELS, settings, ["model"], origin_of("the manifest")), data)
+    model = reader.model_for(entry(MODELS, settings, ["model"], locator("the manifest")), data)
     there, expected = shapes(noun.state), shapes(model.module.state_dict())
     if strangers := sorted(n for n in there.keys() | expected.keys() if there.get(n) != expected.get(n)):
         raise DamagedArtifact(target.stage, target.key, f"content: '{strangers[0]}' is not as its network has it")
