@@ -15,8 +15,9 @@ from distill_prune.duration import Duration
 from distill_prune.errors import ConfigError
 from distill_prune.plan.aliases import ALIASES, meant
 from distill_prune.plan.arms import Arm, Begin, ControlOf
-from distill_prune.plan.config import Experts, Only, Pipeline, Prune, Retrain, Stored, load
+from distill_prune.plan.config import Pipeline, load
 from distill_prune.plan.places import NOWHERE
+from distill_prune.plan.sections import Experts, Only, Prune, Retrain, Stored
 from distill_prune.plan.validate import in_words, validated
 from distill_prune.plugins import TABLES, table_of
 from distill_prune.prune.imp import Rewind
@@ -179,7 +180,7 @@ def test_every_other_name_means_a_key_that_there_is() -> None:
         ("retrain.recipe.momentum=1", "1", "a number from 0 to below 1, like 0.9", None),
         ("retrain.recipe.clip=0", "0", "a number above 0 or null", None),
         ("lanes=3", "3", "one of: 1, 4, 8, 16", None),
-        ("retrain.recipe.optimizer=sdg", "sdg", "did you mean 'sgd'? one of: adam, adamw, sgd", None),
+        ("retrain.recipe.optimizer=sdg", "sdg", "did you mean 'sgd'? one of: adam, adamw, sam, sgd", None),
         ("title=[a]", "[a]", "text", None),
         ("data.path=[a]", "", "", None),
         ("prune=3", "3", "a mapping of keys to values", None),

@@ -3,22 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.distill import last_epoch
 from distill_prune.errors import ONE_OF, Misfit, nearest
 from distill_prune.letters import look_alike
 from distill_prune.plan.arms import Placed, check
-
-if TYPE_CHECKING:
-    from distill_prune.plan.config import Only, Pipeline
-
-STORED = "stored"
-"""The name of the entry that stands for a set of the store."""
+from distill_prune.plan.sections import Only, Sections, Stored
 
 
-def check_study(p: Pipeline) -> None:
+def check_study(p: Sections) -> None:
     """Refuse settings that do not fit together.
 
     Raises:
@@ -60,7 +54,7 @@ def check_study(p: Pipeline) -> None:
         _check_only(p, name, only)
 
 
-def _check_sets(p: Pipeline) -> None:
+def _check_sets(p: Sections) -> None:
     """Sets have other names than real data, and are matched to epochs that experts have."""
     if "real" in p.distill:
         raise Misfit("'real' stands for the data set itself", ["distill", "real"], fix="another name for the set")
@@ -76,7 +70,7 @@ def _check_sets(p: Pipeline) -> None:
             )
 
 
-def _check_draws(p: Pipeline) -> None:
+def _check_draws(p: Sections) -> None:
     """Several draws of sets go with sets that can be drawn, and with seeds for each."""
     draws = p.distill_seeds
     crossed = len(draws) > 1 and p.distill_grid == "crossed"
@@ -97,7 +91,7 @@ def _check_draws(p: Pipeline) -> None:
         raise Misfit("it is one draw, and distill_seeds are several", ["distill_seed"], fix="leave one of them out")
     if not p.distill:
         raise Misfit("there are no sets to draw: `distill` has none", ["distill_seeds"], fix="leave distill_seeds out")
-    if stored := next((name for name, method in p.distill.items() if method.name == STORED), None):
+    if stored := next((name for name, method in p.distill.items() if isinstance(method, Stored)), None):
         raise Misfit("of a stored set there is one draw", ["distill", stored], fix="leave distill_seeds out")
     if p.distill_grid == "nested" and len(draws) > len(p.seeds):
         raise Misfit(
@@ -108,7 +102,7 @@ def _check_draws(p: Pipeline) -> None:
         )
 
 
-def _check_levels(p: Pipeline) -> None:
+def _check_levels(p: Sections) -> None:
     """Levels leave weights, and are there."""
     if p.prune.share == "original" and p.prune.rate * p.prune.levels >= 1:
         what = f"{p.prune.levels} levels that each take {p.prune.rate:g} of the original weights leave none"
@@ -121,7 +115,7 @@ def _check_levels(p: Pipeline) -> None:
             raise Misfit("the control 'signs' has no level 0, and the study has no other level", ["arms", name])
 
 
-def _check_steps(p: Pipeline) -> None:
+def _check_steps(p: Sections) -> None:
     """Rewinding steps are different ones, and lie within the schedule of retraining where this goes on from them."""
     if len(set(p.prune.scan)) != len(p.prune.scan):
         raise Misfit("a rewinding step stands twice", ["prune", "scan"], got=f"[{', '.join(map(str, p.prune.scan))}]")
@@ -136,7 +130,7 @@ def _check_steps(p: Pipeline) -> None:
             )
 
 
-def _step_of(p: Pipeline, placed: Placed) -> tuple[str, ...]:
+def _step_of(p: Sections, placed: Placed) -> tuple[str, ...]:
     """The setting that says at which step a placed arm rewinds."""
     if placed.base is not None:
         return "prune", "scan"
@@ -144,7 +138,7 @@ def _step_of(p: Pipeline, placed: Placed) -> tuple[str, ...]:
     return ("arms", placed.name, "k") if own else ("prune", "rewind", "k")
 
 
-def _check_only(p: Pipeline, name: str, only: Only) -> None:
+def _check_only(p: Sections, name: str, only: Only) -> None:
     if name not in p.compare:
         raise Misfit("`compare` has no analysis of this name", ["only", name], expected=nearest(name, p.compare))
     for what, given, known in (

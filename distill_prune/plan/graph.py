@@ -14,13 +14,14 @@ from distill_prune.distill.kept import SourceSettings
 from distill_prune.errors import ConfigError, StoreError
 from distill_prune.fingerprints import Remembered
 from distill_prune.models import predicting, resolved
-from distill_prune.plan.config import Pipeline, Stored
+from distill_prune.plan.config import Pipeline
 from distill_prune.plan.grid import chain
 from distill_prune.plan.jobs import DataJob, DistillJob, ExpertsJob
 from distill_prune.plan.measures import betweens, measure_sets
 from distill_prune.plan.nodes import Graph, drawn
 from distill_prune.plan.places import NOWHERE, Locate, written_at
 from distill_prune.plan.roles import numbered
+from distill_prune.plan.sections import Stored
 from distill_prune.plan.summary import summary
 from distill_prune.settings import Entry
 from distill_prune.store.disk import replace_json
