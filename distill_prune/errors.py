@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 ONE_OF = "one of: "
 """How a list of what is known begins, in what is expected."""
+LISTED = 40
+"""Names that a message lists; of more it lists some that are near."""
 
 
 class DistillPruneError(Exception):
@@ -189,5 +191,7 @@ def nearest(name: str, known: Iterable[str], meant: str | None = None) -> str:
     if not names:
         return "nothing: there are no names here"
     near = meant or next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.5)), None)
-    listed = f"{ONE_OF}{', '.join(names)}"
+    alike = names if len(names) <= LISTED else difflib.get_close_matches(name, names, n=LISTED // 4, cutoff=0.3)
+    more = "" if alike is names else f"{', ' * bool(alike)}... ({len(names):,} in all)"
+    listed = f"{ONE_OF}{', '.join(alike)}{more}"
     return f"did you mean '{near}'? {listed}" if near else listed

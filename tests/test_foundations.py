@@ -210,3 +210,7 @@ def test_tables_name_the_nearest_entry_and_import_on_use():
     with pytest.raises(ConfigError, match="unknown model 'convnt'\n  expected: did you mean 'convnet'"):
         table["convnt"]
     assert nearest("zzz", ["b", "a"]) == "one of: a, b"
+    many = [f"resnet{i}" for i in range(1_500)]
+    assert nearest("resnt18", many).startswith("did you mean 'resnet18'? one of: resnet18, ")
+    assert nearest("resnt18", many).endswith("... (1,500 in all)") and len(nearest("resnt18", many)) < 200
+    assert nearest("?", many) == "one of: ... (1,500 in all)" and nearest("a", []) == "nothing: there are no names here"
