@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 
-from distill_prune.errors import ConfigError, nearest
+from distill_prune.errors import ONE_OF, ConfigError, nearest
 
 _OF_SEQUENCES = ("len", "list", "tuple", "zip", "enumerate", "sorted", "iter", "combinations")
 """Functions that take sequences, and no record."""
@@ -46,7 +46,7 @@ def check_argument(call: str, function: Callable[..., object], record: type, wha
         raise ConfigError(
             f"{what}: {call} asks for what there is not",
             got=f"{parameters[1]}.{attribute}",
-            expected=nearest(attribute, known) if flag is None else f"known: {', '.join(known)}",
+            expected=nearest(attribute, known) if flag is None else f"{ONE_OF}{', '.join(known)}",
             fix=None if flag is None else f"{flag} = True in its module",
         )
 

@@ -10,9 +10,10 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import core_schema
 
 from distill_prune.arithmetic import ceil_div
-from distill_prune.errors import ConfigError
+from distill_prune.errors import ConfigError, Misfit
 
 PATTERN = r"^(0|[1-9][0-9]*)(it|ep)$"
+WRITTEN = "a length: 400it (steps) or 20ep (epochs)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,13 +28,14 @@ class Duration:
         """Read a duration as files write it.
 
         Raises:
-            ValueError: it is not written like one.
+            Misfit: it is not written like one.
         """
         if isinstance(value, Duration):
             return value
         if not isinstance(value, str) or (match := re.match(PATTERN, value)) is None or match[0] != value:
-            shown = f"'{value}'" if isinstance(value, str) else value
-            raise ValueError(f"a duration is written like 500it (steps) or 2ep (epochs), not {shown}")
+            raise Misfit(
+                "this is no length of training", got="null" if value is None else value, expected=WRITTEN, fix=_meant(value)
+            )
         return cls(int(match[1]), cast(Literal["it", "ep"], match[2]))
 
     def __str__(self) -> str:
@@ -77,3 +79,9 @@ class Duration:
 
 NONE = Duration(0, "it")
 """No training at all."""
+
+
+def _meant(value: object) -> str | None:
+    """How a length may have been meant that is a number without a unit; None for anything else."""
+    number = str(value).replace("_", "").replace(",", "")
+    return f"write {int(number)}it or {int(number)}ep" if number.isascii() and number.isdecimal() and len(number) < 19 else None

@@ -6,19 +6,25 @@ import difflib
 import errno
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from distill_prune.letters import printable_lines
+from distill_prune.letters import printable, printable_lines
 
 T = TypeVar("T")
+
+ONE_OF = "one of: "
+"""How a list of what is known begins, in what is expected."""
+LISTED = 40
+"""Names that a message lists; of more it lists some that are near."""
 
 
 class DistillPruneError(Exception):
     """A failure that the tool understands. Printed as one message; `exit_code` is the command's.
 
-    `label` is that of the artifact that could not be made, `log` the path of its log, and `trace` the traceback of an error
-    that nobody foresaw; all are empty elsewhere. With `ends_run` nothing else of a run can be written either.
+    `label` is that of the artifact that could not be made, `log` the path of its log, `trace` the traceback of an error that
+    nobody foresaw, and `setting` the name of the setting to change, among those of the room that raises; all are empty
+    elsewhere. With `ends_run` nothing else of a run can be written either.
     """
 
     exit_code = 1
@@ -27,16 +33,27 @@ class DistillPruneError(Exception):
     trace = ""
     ends_run = False
 
-    def __init__(self, what: str, *, got: object = None, expected: object = None, fix: str | None = None) -> None:
-        self.what, self.got, self.expected, self.fix = what, got, expected, fix
-        lines = [what]
-        if got is not None:
-            lines.append(f"  got:      {got}")
-        if expected is not None:
-            lines.append(f"  expected: {expected}")
-        if fix is not None:
-            lines.append(f"  fix:      {fix}")
-        super().__init__(printable_lines("\n".join(lines)))
+    def __init__(
+        self, what: str, *, got: object = None, expected: object = None, fix: str | None = None, setting: str = ""
+    ) -> None:
+        self.what, self.got, self.expected, self.fix, self.setting = what, got, expected, fix, setting
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        lines = [self.what]
+        if self.got is not None:
+            lines.append(f"  got:      {self.got}")
+        if self.expected is not None:
+            listed = str(self.expected)
+            lines.append(f"  expected {listed}" if listed.startswith(ONE_OF) else f"  expected: {listed}")
+        if self.fix is not None:
+            lines.append(f"  fix:      {self.fix}")
+        return printable_lines("\n".join(lines))
+
+    def place(self, where: str) -> None:
+        """Put in front where the setting stands that the error is about."""
+        self.what = f"{where}: {self.what}"
+        self.args = (self._text(),)
 
     def __reduce__(self) -> tuple[object, ...]:
         # Keyword-only arguments do not survive the default pickling that carries an error out of a worker.
@@ -154,9 +171,27 @@ def needed(value: T | None, what: str, whose: str) -> T:
     return value
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """A sentence that lists the known names, the nearest to `name` first where one is near."""
+class Misfit(ValueError):
+    """A value that cannot be used, for validators of settings to raise: as an error of the family, but without the file.
+
+    `place` are the keys of the value below the settings that are validated: empty where it is these.
+    """
+
+    def __init__(
+        self, what: str, place: Sequence[str] = (), *, got: object = None, expected: object = None, fix: str | None = None
+    ) -> None:
+        self.what, self.place, self.got, self.expected, self.fix = what, tuple(place), got, expected, fix
+        parts = (".".join(self.place), what, None if got is None else f"got {got}", expected, fix)
+        super().__init__(printable(": ".join(str(part) for part in parts if part)))
+
+
+def nearest(name: str, known: Iterable[str], meant: str | None = None) -> str:
+    """A sentence that lists the known names, after the one that is `meant`: by default the nearest to `name`, if any is."""
     names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    listed = ", ".join(names)
-    return f"did you mean '{close[0]}'? known: {listed}" if close else f"known: {listed}"
+    if not names:
+        return "nothing: there are no names here"
+    near = meant or next(iter(difflib.get_close_matches(name, names, n=1, cutoff=0.5)), None)
+    alike = names if len(names) <= LISTED else difflib.get_close_matches(name, names, n=LISTED // 4, cutoff=0.3)
+    more = "" if alike is names else f"{', ' * bool(alike)}... ({len(names):,} in all)"
+    listed = f"{ONE_OF}{', '.join(alike)}{more}"
+    return f"did you mean '{near}'? {listed}" if near else listed

@@ -34,7 +34,7 @@ from pydantic import Field, field_validator, model_validator
 
 from distill_prune.data.augment import Augment
 from distill_prune.duration import NONE, Duration
-from distill_prune.errors import nearest
+from distill_prune.errors import Misfit, nearest
 from distill_prune.settings import Later, Settings
 
 _DSA = "color_crop_cutout_flip_scale_rotate"
@@ -198,7 +198,7 @@ class Recipe(Settings):
         if name is None:  # `preset: null` leaves an inherited one out
             return written
         if str(name) not in PRESETS:
-            raise ValueError(f"unknown preset '{name}': {nearest(str(name), PRESETS)}")
+            raise Misfit("no preset has this name", ["preset"], got=name, expected=nearest(str(name), PRESETS))
         values = {**PRESETS[name], **written}
         idle = _idle({n: field.default for n, field in cls.model_fields.items()} | values)
         return {k: v for k, v in values.items() if k in written or k not in idle}
@@ -207,7 +207,7 @@ class Recipe(Settings):
     @classmethod
     def _some(cls, length: Duration) -> Duration:
         if length.count < 1:
-            raise ValueError(f"a recipe trains for at least one step, not '{length}'")
+            raise Misfit("a recipe trains for at least one step", got=length)
         return length
 
     @model_validator(mode="after")
@@ -218,9 +218,9 @@ class Recipe(Settings):
             default = type(self).model_fields[name].default
             if values[name] != default:
                 shown = list(default) if isinstance(default, tuple) else default
-                raise ValueError(f"{name} changes nothing under {idle[name]}: leave it out, or at {shown}")
+                raise Misfit(f"it changes nothing under {idle[name]}", [name], fix=f"leave it out, or at {shown}")
         if self.nesterov and not self.momentum:
-            raise ValueError("nesterov needs a momentum above 0")
+            raise Misfit("it needs a momentum above 0", ["nesterov"])
         return self
 
     @property

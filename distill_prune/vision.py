@@ -18,6 +18,11 @@ def _missing_schemas() -> torch.library.Library:
     return library
 
 
+def mended() -> bool:
+    """Whether torchvision could be imported only because the schemas of its missing operators were declared."""
+    return _missing_schemas.cache_info().currsize > 0
+
+
 def torchvision() -> ModuleType:
     """The torchvision package; beside a CPU-only torch its datasets, transforms and models work, its `ops` do not.
 

@@ -185,23 +185,32 @@ def test_an_analysis_of_a_part_of_the_grid() -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("only={nothing: {}}", "only.nothing names no analysis of `compare`"),
-        ("only={accuracy: {arms: [reel]}}", "only.accuracy.arms has reel, which the study has not: real"),
-        ("only={accuracy: {levels: [1]}}", r"only.accuracy.levels has 1, which the study has not: 0, 2"),
-        ("only={accuracy: {seeds: [5]}}", "only.accuracy.seeds has 5"),
-        ("arms.a={control: {of: reel, kind: shuffled}}", "arms.a.control.of is 'reel', which is no arm.*real"),
-        ("arms.a={control: {of: a, kind: shuffled}}", "arms.a is made from itself: a -> a"),
+        ("only={nothing: {}}", "'only.nothing' in .*`compare` has no analysis"),
+        ("only={accuracy: {arms: [reel]}}", "'only.accuracy.arms' in .*no arm reel(?s:.*)one of: .*real"),
+        ("only={accuracy: {levels: [1]}}", r"'only.accuracy.levels' in .*no level 1(?s:.*)one of: 0, 2"),
+        ("only={accuracy: {seeds: [5]}}", "'only.accuracy.seeds' in .*no seed 5"),
+        (
+            "arms.a={control: {of: reel, kind: shuffled}}",
+            "'arms.a.control.of' in .*no arm(?s:.*)got: +reel(?s:.*)did you mean 'real'",
+        ),
+        ("arms.a={control: {of: a, kind: shuffled}}", "'arms.a' in tiny.yaml: the arm is made from itself(?s:.*)a -> a"),
         ("arms.a={control: {of: real, kind: shuffled}, images: synthetic}", "leave out images, recipe, criterion"),
         (
             "arms.a={control: {of: real, kind: flipped}}",
-            "Input should be 'shuffled', 'random', 'reinitialised', 'transferred', 'swapped', 'signs' or 'intersection'",
+            "(?s)'arms.a.control.kind' in .*one of: intersection, random, reinitialised, shuffled, signs, swapped, transferred",
         ),
-        ("arms.a={control: {of: real, kind: random, mask: false}}", "mask belongs to kind signs, and the kind is random"),
-        ("arms.a={control: {of: real, kind: random, norms: kept}}", "norms belongs to kind signs, and the kind is random"),
-        ("arms.a={begins: {arm: synthetic, level: 3}}", "arms.a.begins.level is 3, and chains end at level 2"),
+        (
+            "arms.a={control: {of: real, kind: random, mask: false}}",
+            "mask' in .*it belongs to kind signs, and the kind is random",
+        ),
+        (
+            "arms.a={control: {of: real, kind: random, norms: kept}}",
+            "norms' in .*it belongs to kind signs, and the kind is random",
+        ),
+        ("arms.a={begins: {arm: synthetic, level: 3}}", "'arms.a.begins.level' in .* chains end at level 2(?s:.*)got: +3"),
         ("arms.a={begins: {arm: synthetic, level: 1}, one_shot: true}", "one_shot prunes the dense network"),
-        ("arms.a={criterion: {name: snip}, recipe: prune}", "the criterion 'snip' trains on nothing, so leave out recipe"),
-        ("arms.a={criterion: {name: synflow}, images: synthetic}", "trains on nothing, so leave out images and recipe"),
+        ("arms.a={criterion: {name: snip}, recipe: prune}", "the criterion 'snip' trains on nothing(?s:.*)leave out recipe"),
+        ("arms.a={criterion: {name: synflow}, images: synthetic}", "trains on nothing(?s:.*)leave out images and recipe"),
         ("arms={real: {}, a@2it: {}}", "'@' stands for a rewinding step of a scan"),
         ("prune.scan=[2it, 2it]", "a rewinding step stands twice"),
         ("prune.scan=[20it]", "the rewinding step 20it lies behind the end of the schedule"),
@@ -227,10 +236,10 @@ def test_an_arm_comes_after_the_one_that_it_is_made_from_and_else_as_the_file_ha
 @pytest.mark.parametrize(
     ("arms", "message"),
     [
-        ({"real": Arm(), "a": control("b"), "b": control("a")}, r"arms\.a is made from itself: a -> b -> a$"),
-        ({"on": control("round"), "round": control("round")}, r"arms\.round is made from itself: round -> round$"),
-        ({"a": control("c")}, r"arms\.a\.control\.of is 'c', which is no arm: known: a"),
-        ({"a": Arm(begins=Begin(arm="c", level=1))}, r"arms\.a\.begins\.arm is 'c', which is no arm"),
+        ({"real": Arm(), "a": control("b"), "b": control("a")}, r"arms\.a: the arm is made from itself: got a -> b -> a$"),
+        ({"on": control("round"), "round": control("round")}, r"arms\.round: the arm is made from itself: got round -> round$"),
+        ({"a": control("c")}, r"arms\.a\.control\.of: no arm has this name: got c: one of: a"),
+        ({"a": Arm(begins=Begin(arm="c", level=1))}, r"arms\.a\.begins\.arm: no arm has this name: got c"),
     ],
 )
 def test_arms_that_come_from_nowhere_are_named_before_they_are_placed(arms: dict[str, Arm], message: str) -> None:

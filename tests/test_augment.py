@@ -135,10 +135,10 @@ def test_lanes_are_augmented_as_each_alone(strategy: str) -> None:
         ("color_noise", "unknown augmentation 'noise' in 'color_noise'"),
         ("crop+rotat", "did you mean 'rotate'"),
         ("", "unknown augmentation ''"),
-        ("crop_flip+crop", "names a family twice"),
+        ("crop_flip+crop", "a family stands twice"),
         ("crop_flip+", "unknown augmentation ''"),
-        ("crop_crop", "names a family twice"),
-        ("none+crop", "unknown augmentation 'none' in 'none\\+crop': known: color"),
+        ("crop_crop", "a family stands twice"),
+        ("none+crop", "unknown augmentation 'none' in 'none\\+crop': one of: color"),
     ],
 )
 def test_refused_strategies(text: str, message: str) -> None:

@@ -253,7 +253,7 @@ def test_nothing_of_text_is_imported_for_images():
 
 
 def test_settings_that_do_not_fit_are_refused():
-    with pytest.raises(ValidationError, match="prune_pooler prunes BERT's pooler, and pooling: mean has none"):
+    with pytest.raises(ValidationError, match="prune_pooler: it prunes BERT's pooler, and pooling: mean has none"):
         bert.Settings(pooling="mean", prune_pooler=True)
     with pytest.raises(ValidationError, match="hidden_size 10 is no multiple of 3 attention heads"):
         bert.Settings(config={"hidden_size": 10, "num_attention_heads": 3})

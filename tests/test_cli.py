@@ -268,15 +268,10 @@ def test_help(cli: Cli) -> None:
         assert told.code == 0 and "Example:" in told.out
 
 
-def test_doctor(cli: Cli, store: Store, tmp_path: Path) -> None:
-    found = json.loads(cli("doctor", "--store", store.root, "--json").out)
-    assert found["torch"] and "cpu" in found["devices"] and "45 artifacts, writable" in found["store"]
-    assert cli("doctor", "--store", tmp_path / "none").code == 0
-
-
 def test_looking_at_a_store_does_not_import_torch(store: Store, graph: Graph) -> None:
     commands = [
         ["--help"],
+        ["--version"],
         ["run", "--help"],
         ["ls"],
         ["ls", "--json"],
@@ -297,7 +292,7 @@ def test_looking_at_a_store_does_not_import_torch(store: Store, graph: Graph) ->
         "    heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'numpy'} & set(sys.modules)\n"
         "    assert not heavy, (arguments, heavy)\n"
     )
-    with_store = [c if "--help" in c else [*c, "--store", str(store.root)] for c in commands]
+    with_store = [c if "--help" in c or "--version" in c else [*c, "--store", str(store.root)] for c in commands]
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(with_store)], cwd=ROOT, capture_output=True, text=True, check=False
     )

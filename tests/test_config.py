@@ -13,8 +13,9 @@ from distill_prune.entries import EntryOf
 from distill_prune.errors import ConfigError, UserError
 from distill_prune.models import MODELS
 from distill_prune.plan.config import load, parse
-from distill_prune.plan.files import find_pipeline, override, parse_yaml, read_raw
+from distill_prune.plan.files import find_pipeline, override, read_raw
 from distill_prune.plan.graph import build
+from distill_prune.plan.plain import parse_yaml
 from distill_prune.settings import Entry, canonical
 from distill_prune.store.store import Store
 
@@ -45,7 +46,7 @@ def refused(*assignments: str) -> str:
         ("arms.random.criterion.scop", "scope"),
         ("retrain.copy", "copies"),
         ("retrain.recipe.weight_deacy", "weight_decay"),
-        ("compare.curvature.probes", "probes_min"),
+        ("compare.curvature.probes", "probes_max"),
         ("compare.connectivity.point", "points"),
         ("compare.accuracy.rows", ""),
     ],
@@ -54,7 +55,7 @@ def test_unknown_keys_anywhere(place: str, near: str) -> None:
     start = ("prune.criterion.name=magnitude",) if "prune.criterion" in place else ()
     message = refused(*start, f"{place}=1")
     assert f"unknown key '{place}' in tiny.yaml" in message
-    assert (f"did you mean '{near}'" if near else "known: name") in message
+    assert (f"did you mean '{near}'" if near else "one of: name") in message
 
 
 def test_an_unknown_key_is_named_before_what_it_may_be_the_reason_of() -> None:
@@ -92,7 +93,7 @@ def test_an_entry_is_read_where_its_type_stands() -> None:
         ("arms.random.criterion.name=rand", "unknown pruning criterion 'rand' at 'arms.random.criterion.name'.*'random'"),
         ("compare.curvatur={}", "unknown analysis 'compare.curvatur' in tiny.yaml.*did you mean 'curvature'"),
         ("compare.summary={}", "unknown analysis 'compare.summary'"),
-        ("arms.real.images=sinthetic", "arms.real.images is 'sinthetic': did you mean 'synthetic'"),
+        ("arms.real.images=sinthetic", "'arms.real.images' in tiny.yaml: .*did you mean 'synthetic'"),
     ],
 )
 def test_unknown_entries(assignment: str, said: str) -> None:
@@ -170,16 +171,16 @@ def test_sections_that_must_be_there(key: str) -> None:
 @pytest.mark.parametrize(
     ("assignments", "said"),
     [
-        (["seeds=[0,0]"], r"seeds \[0, 0\] are not all different"),
+        (["seeds=[0,0]"], r"'seeds' in tiny.yaml(?s:.*)got: +\[0, 0\](?s:.*)all different"),
         (["distill.real={name: subset, ipc: 1}"], "'real' stands for the data set itself"),
-        (["experts.recipe.length=30it"], "experts.recipe.length must be in epochs"),
+        (["experts.recipe.length=30it"], "'experts.recipe.length' in tiny.yaml(?s:.*)a length in epochs"),
         (
             ["distill.synthetic.max_start=3", "distill.synthetic.expert_epochs=2"],
-            "distill.synthetic matches up to epoch 4 of the experts .* which train for 3ep",
+            "'distill.synthetic' in .* up to epoch 4 of the experts .* train for 3ep(?s:.*)experts.recipe.length=4ep",
         ),
-        (["retrain.copies=1"], "compare.connectivity needs retrain.copies of at least 2"),
-        (["levels=[0,3]"], r"levels \[0, 3\] must lie in 0..2"),
-        (["levels=[-1]"], r"levels \[-1\] must lie in 0..2"),
+        (["retrain.copies=1"], "'compare.connectivity' in .* at least 2 copies(?s:.*)compare.connectivity=null"),
+        (["levels=[0,3]"], r"'levels' in tiny.yaml: there is no level 3\n.*\n.*0 to 2 "),
+        (["levels=[-1]"], r"'levels' in tiny.yaml: there is no level -1\n.*\n.*0 to 2 "),
         (["prune.rewind.k=9it"], "the rewinding step 9it lies behind"),
     ],
 )
@@ -218,7 +219,10 @@ def test_what_is_not_yaml(tmp_path: Path, content: str | bytes) -> None:
         load(written(tmp_path, content))
 
 
-@pytest.mark.parametrize(("content", "kind"), [("", "NoneType"), ("- a\n- b", "list"), ("just words", "str"), ("3", "int")])
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [("", "an empty file"), ("- a\n- b", "a list"), ("just words", "a single value"), ("3", "a single value")],
+)
 def test_what_is_not_a_mapping(tmp_path: Path, content: str, kind: str) -> None:
     with pytest.raises(ConfigError, match=rf"(?s)study.yaml' is not a pipeline.*got: +{kind}.*a mapping"):
         load(written(tmp_path, content))
@@ -316,7 +320,7 @@ def test_overrides_that_cannot_be(assignment: str, said: str) -> None:
 
 
 def test_an_override_is_named_as_the_place_of_a_mistake(file: str) -> None:
-    with pytest.raises(ConfigError, match=r"unknown key 'modl' in tiny.yaml \(with --set\)"):
+    with pytest.raises(ConfigError, match=r"unknown key 'modl' in --set modl.width"):
         load(file, ["modl.width=3"])
 
 
@@ -326,7 +330,7 @@ def test_an_override_is_named_as_the_place_of_a_mistake(file: str) -> None:
         ("seeds=[true]", r"(?s)'seeds\.0' in .*got: +a truth value.*expected: +a number"),
         ("experts.count=true", r"(?s)'experts\.count' in .*got: +a truth value"),
         ("retrain.copies=1_0", r"(?s)'retrain\.copies' in .*got: +'1_0'.*expected: +a number in decimal digits"),
-        ("seeds=[-1]", r"(?s)'seeds\.0' in .*greater than or equal to 0"),
+        ("seeds=[-1]", r"(?s)'seeds\.0' in .*a whole number of at least 0"),
         ("seeds=[1:30]", r"(?s)'seeds\.0' in .*got: +1:30"),
         ("seeds=[0x1f]", r"(?s)'seeds\.0' in .*got: +0x1f"),
     ],
@@ -340,8 +344,3 @@ def test_numbers_are_decimal_and_references_are_text() -> None:
     assert tiny.pipeline("seeds=[010]").seeds == (10,)
     pipeline = tiny.pipeline("distill.synthetic={name: stored, ref: 388992131223}")
     assert pipeline.distill["synthetic"].ref == "388992131223"  # type: ignore[attr-defined]
-
-
-def test_half_of_a_letter_is_no_text() -> None:
-    with pytest.raises(ConfigError, match=r"(?s)a text holds half of a letter.*\\ud800"):
-        tiny.pipeline('prune.recipe.length="\\uD800"')

@@ -194,5 +194,5 @@ def test_a_network_that_overflows_is_refused():
 
 
 def test_probes_out_of_order_are_refused():
-    with pytest.raises(ValueError, match="probes_min 30 is above probes_max 20"):
+    with pytest.raises(ValueError, match="probes_min: it is above probes_max: got 30: at most 20"):
         Settings(probes_min=30, probes_max=20)

@@ -193,9 +193,12 @@ def test_a_study_of_them_is_made(empty: Store) -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("distill.subset={name: el2n, ipc: 1, epoch: 4}", "distill.subset matches up to epoch 4 of the experts"),
-        ("distill.subset={name: subset, labels: teacher, teacher_epoch: 9}", "distill.subset matches up to epoch 9"),
-        ("distill.subset={name: subset, teacher_epoch: 2}", "teacher_epoch changes nothing without labels: teacher"),
+        ("distill.subset={name: el2n, ipc: 1, epoch: 4}", "it matches up to epoch 4 of the experts"),
+        (
+            "distill.subset={name: subset, labels: teacher, teacher_epoch: 9}",
+            "'distill.subset' in .*: it matches up to epoch 9",
+        ),
+        ("distill.subset={name: subset, teacher_epoch: 2}", "teacher_epoch' in .*: it changes nothing without labels: teacher"),
     ],
 )
 def test_what_experts_do_not_have_is_refused(assignment: str, message: str) -> None:

@@ -19,6 +19,8 @@ from distill_prune.data import DATASETS, survey
 from distill_prune.data.folder import Settings as Folder
 from distill_prune.data.npz import Settings as Npz
 from distill_prune.errors import DistillPruneError, UserError
+from distill_prune.plan.config import opened
+from distill_prune.plan.files import find_pipeline
 from distill_prune.plan.foresight import _Foresight, foresee
 from distill_prune.plan.graph import build
 from distill_prune.store.store import Store
@@ -73,6 +75,36 @@ def assert_matches(error: DistillPruneError, message: str) -> None:
     assert re.search(f"(?s){message}", f"{error.label}: {error}"), f"{error.label}: {error}"
 
 
+def test_other_data_than_a_shipped_file_asks_for(empty: Store, tmp_path: Path) -> None:
+    """The key to change is named, and the line that it stands in."""
+
+    def said(name: str, *assignments: str) -> str:
+        study = opened(name, assignments)
+        with pytest.raises(UserError) as refused:
+            graph = build(study.pipeline, empty, study.locate)
+            foresee(graph, empty, graph.nodes)
+        return str(refused.value)
+
+    def line(beginning: str) -> int:
+        lines = find_pipeline("cifar10-small.yaml").read_text(encoding="utf-8").splitlines()
+        return next(i for i, text in enumerate(lines, 1) if text.startswith(beginning))
+
+    data, model = line("data:"), line("model:")
+    path = f"data.path={arrays(tmp_path / 'arrays', 600)}"
+    assert said("cifar10-small.yaml").startswith(f"'data.path' in cifar10-small.yaml, line {data}: there is no data at")
+    assert said("cifar10-small.yaml", path).startswith(f"'data.rows' in cifar10-small.yaml, line {data}: ")
+    assert said("cifar10-small.yaml", path, "data.rows=500").startswith(
+        f"'data.test_rows' in cifar10-small.yaml, line {data}: "
+    )
+    fewer = (path, "data.rows=500", "data.test_rows=10")
+    assert said("cifar10-small.yaml", *fewer, "data.validation=0.001").startswith("'data.validation' in --set: ")
+    assert said("cifar10-small.yaml", *fewer, "model.depth=5").startswith(f"'model' in cifar10-small.yaml, line {model} (")
+    assert said("cifar10-small.yaml", *fewer, "distill.subset.ipc=300").startswith(
+        "'distill.subset.ipc' in --set (set subset): "
+    )
+    assert said("cifar10-small.yaml", "data={name: folder, path: x}").startswith("'data.path' in --set data: ")
+
+
 def test_rows_beyond_the_data(empty: Store, tmp_path: Path) -> None:
     folder = arrays(tmp_path / "arrays", 60)
     with pytest.raises(UserError, match=r"(?s)rows of .*more rows asked for than there are.*got:      61.*at most 60"):
@@ -92,7 +124,7 @@ def test_a_set_of_the_store_counts_its_own_images(store: Store) -> None:
             vgg,
             "prune.recipe.batch=9",
         )
-    assert_matches(refused.value, "subset seed 0 level 1: a batch of one.*10 examples in batches of 9")
+    assert_matches(refused.value, "subset seed 0 level 1.*: a batch of one.*10 examples in batches of 9")
 
 
 def test_nothing_is_looked_at_where_all_is_there(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

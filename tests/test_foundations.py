@@ -153,11 +153,11 @@ def test_canonical_json_is_ascii_sorted_and_without_nan():
     ("settings", "message"),
     [
         ({"lenght": "2ep"}, "Extra inputs are not permitted"),
-        ({"length": "2"}, "written like 500it"),
-        ({"length": "2 ep"}, "not '2 ep'"),
-        ({"length": "1.5ep"}, "not '1.5ep'"),
+        ({"length": "2"}, "got -?2(it)?: a length: 400it"),
+        ({"length": "2 ep"}, "got 2 ep: a length"),
+        ({"length": "1.5ep"}, "got 1.5ep: a length"),
         ({"inner": {"rate": NAN}}, "finite number"),
-        ({"length": "-2it"}, "written like 500it"),
+        ({"length": "-2it"}, "got -?2(it)?: a length: 400it"),
     ],
 )
 def test_settings_refuse(settings, message):
@@ -185,7 +185,7 @@ def test_durations_of_two_units_do_not_compare():
 
 @pytest.mark.parametrize("text", ["30", "2 ep", "2EP", "010it", "-1it", "1.5ep", "\u0663it", "2ep\n", "", 30, None, True])
 def test_what_is_no_duration(text: object):
-    with pytest.raises(ValueError, match=r"(?s)a duration is written like 500it \(steps\) or 2ep \(epochs\), not "):
+    with pytest.raises(ValueError, match=r"(?s)no length of training: got .*: a length: 400it \(steps\) or 20ep \(epochs\)"):
         Outer(length=text)
 
 
@@ -209,4 +209,8 @@ def test_tables_name_the_nearest_entry_and_import_on_use():
     assert table["convnet"].Settings().name == "convnet"
     with pytest.raises(ConfigError, match="unknown model 'convnt'\n  expected: did you mean 'convnet'"):
         table["convnt"]
-    assert nearest("zzz", ["b", "a"]) == "known: a, b"
+    assert nearest("zzz", ["b", "a"]) == "one of: a, b"
+    many = [f"resnet{i}" for i in range(1_500)]
+    assert nearest("resnt18", many).startswith("did you mean 'resnet18'? one of: resnet18, ")
+    assert nearest("resnt18", many).endswith("... (1,500 in all)") and len(nearest("resnt18", many)) < 200
+    assert nearest("?", many) == "one of: ... (1,500 in all)" and nearest("a", []) == "nothing: there are no names here"

@@ -132,17 +132,17 @@ def test_keys_of_a_union(benchmark: Path, words: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        ({"path": "x"}, "task 'a' is no data set of text with a name: None, known: glue, tsv"),
-        ("tsv", "task 'a' is no data set of text with a name: None"),
-        ({"name": "digits"}, "task 'a' is no data set of text with a name: 'digits', known: glue, tsv"),
-        ({"name": "union", "tasks": {}}, "no data set of text with a name: 'union'"),
-        ({"name": "tsv", "path": "x", "labels": "y"}, "task 'a': unknown key 'labels', did you mean 'label'"),
-        ({"name": "glue", "path": "x"}, "task 'a': 'task' is missing"),
-        ({"name": "glue", "path": "x", "task": "wnli"}, "task 'a': task: Input should be 'sst2'"),
-        ({"name": "tsv", "path": "x", "header": False}, "task 'a': sentence is 'sentence'"),
-        ({"name": "tsv", "path": "x", "regression": True}, "task 'a' has numbers as labels"),
-        ({"name": "tsv", "path": "x", "validation": 0.2}, "task 'a' has a validation of its own"),
-        ({"name": "tsv", "path": "x", "split_seed": 3}, "task 'a' has a split_seed of its own"),
+        ({"path": "x"}, "a.name: a task is a data set of text: got no name: one of: glue, tsv"),
+        ("tsv", "a.name: a task is a data set of text"),
+        ({"name": "digits"}, "a.name: a task is a data set of text: got digits: one of: glue, tsv"),
+        ({"name": "union", "tasks": {}}, "a task is a data set of text: got union"),
+        ({"name": "tsv", "path": "x", "labels": "y"}, r"tasks\.a\.labels"),
+        ({"name": "glue", "path": "x"}, r"tasks\.a\.task"),
+        ({"name": "glue", "path": "x", "task": "wnli"}, r"tasks\.a\.task"),
+        ({"name": "tsv", "path": "x", "header": False}, "sentence: no column can be told so"),
+        ({"name": "tsv", "path": "x", "regression": True}, "a: a union has classes, and the labels of this task are numbers"),
+        ({"name": "tsv", "path": "x", "validation": 0.2}, "a.validation: it is the union's"),
+        ({"name": "tsv", "path": "x", "split_seed": 3}, "a.split_seed: it is the union's"),
     ],
 )
 def test_refused_tasks(task: Any, message: str) -> None:

@@ -189,11 +189,11 @@ def test_a_network_whose_lanes_are_not_independent_is_refused(
 
 @pytest.mark.parametrize(
     ("assignment", "message"),
-    [("lanes=5", "Input should be 1, 4, 8 or 16"), ("lanes=2", "got:      2")],
+    [("lanes=5", "one of: 1, 4, 8, 16"), ("lanes=2", "got:      2\n")],
 )
 def test_other_numbers_of_lanes_are_refused(cli: tiny.Cli, file: str, assignment: str, message: str) -> None:
     result = cli("plan", file, "--set", assignment)
-    assert result.code == 2 and "'lanes' in tiny.yaml" in result.err and message in result.err
+    assert result.code == 2 and "'lanes' in --set" in result.err and message in result.err
 
 
 def test_text_is_told_that_it_has_no_lanes(cli: tiny.Cli) -> None:

@@ -194,7 +194,7 @@ def test_files_with_more_or_other_tensors_are_refused(state: dict[str, torch.Ten
         model.fresh(0, "a")
     with pytest.raises(DataError, match="there is no file"):
         resolved(settings_of("resnet18", path=str(tmp_path / "none.pth")))
-    with pytest.raises(ValidationError, match="redraw says what is not read"):
+    with pytest.raises(ValidationError, match="redraw: it says what is not read"):
         settings_of("resnet18", redraw=["head"])
 
 
@@ -230,7 +230,7 @@ def test_images_that_a_network_cannot_take(arch, shape, said):
 def test_names_that_are_not_there_are_refused(cli: Cli, file: str) -> None:
     assert len(classifiers()) > 70
     done = cli("plan", file, "--set", "model={name: torchvision, arch: resnet19}")
-    assert done.code == 2 and "no classification network 'resnet19': did you mean 'resnet18'?" in done.err, done.err
+    assert done.code == 2 and "no classification network 'resnet19'\n  expected: did you mean 'resnet18'?" in done.err, done.err
     with pytest.raises(ValidationError, match="'swin_t' has fused attention on windows"):
         settings_of("swin_t")
 

@@ -44,11 +44,11 @@ KINDS = "  expected: copies or tickets or pair or set\n"
             ANALYSIS,
             "copies.states",
             "copies.stats",
-            "measure asks for what there is not\n  got:      copies.stats\n  expected: did you mean 'states'? known: ",
+            "measure asks for what there is not\n  got:      copies.stats\n  expected: did you mean 'states'? one of: ",
         ),
-        (ANALYSIS, "copies.states", "copies.distilled", "got:      copies.distilled\n  expected: known: "),
+        (ANALYSIS, "copies.states", "copies.distilled", "got:      copies.distilled\n  expected one of: "),
         (ANALYSIS, "copies.states", "copies.distilled", "  fix:      DISTILLED = True in its module\n"),
-        (ANALYSIS, '"copies"\nclass', '"pair"\nclass', "got:      copies.states\n  expected: known: a, b\n"),
+        (ANALYSIS, '"copies"\nclass', '"pair"\nclass', "got:      copies.states\n  expected one of: a, b\n"),
         (ANALYSIS, '"copies"\nclass', '"copy"\nclass', f"TAKES\n  got:      'copy'\n{KINDS}"),
         (ANALYSIS, '"copies"\nclass', '"study"\nclass', f"TAKES\n  got:      'study'\n{KINDS}"),
         (
@@ -57,7 +57,7 @@ KINDS = "  expected: copies or tickets or pair or set\n"
             "state, mask, streams",
             f"scores is given its settings and one record\n  got:      scores(state, mask, streams)\n{WEIGHTS}",
         ),
-        (LOUD, "print", "level.examples\n    print", "got:      level.examples\n  expected: known: state, mask, streams\n"),
+        (LOUD, "print", "level.examples\n    print", "got:      level.examples\n  expected one of: state, mask, streams\n"),
         (LOUD, "print", "level.examples\n    print", "  fix:      NEEDS_IMAGES = True in its module\n"),
         (LOUD, "print", "level.model\n    print", "  fix:      NEEDS_MODEL = True in its module\n"),
         (
@@ -166,7 +166,7 @@ def test_what_is_left_out_has_the_table_s_default(write: Write) -> None:
 def test_a_plugin_says_how_many_copies_it_needs(cli: Cli, write: Write, file: str, empty: Store) -> None:
     write("analysis", ANALYSIS.replace('"copies"\n', '"copies"\nMIN_COPIES = 3\n'))
     done = cli("plan", file, "--store", empty.root, "--set", "compare={analysis: {}}", "--plugin=analysis")
-    assert done.code == 2 and "compare.analysis needs retrain.copies of at least 3, not 2" in done.err
+    assert done.code == 2 and "'compare.analysis' in --set compare:" in done.err and "it needs at least 3 copies" in done.err
 
 
 @pytest.mark.parametrize("declares", [True, False])

@@ -19,7 +19,8 @@ from distill_prune.distill import METHODS
 from distill_prune.errors import ConfigError
 from distill_prune.models import MODELS
 from distill_prune.plan.config import Pipeline, parse
-from distill_prune.plan.files import find_pipeline, parse_yaml, read_raw
+from distill_prune.plan.files import find_pipeline, read_raw
+from distill_prune.plan.plain import parse_yaml
 from distill_prune.plan.schema import schema
 from distill_prune.plan.sweep import Swept
 from distill_prune.prune import CRITERIA

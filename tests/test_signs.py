@@ -104,7 +104,7 @@ def test_the_plan_names_the_copy_and_the_other_draw():
 
 
 def test_a_study_of_level_0_alone_has_no_signs():
-    with pytest.raises(ConfigError, match=r"arms\.signs: the control 'signs' has no level 0"):
+    with pytest.raises(ConfigError, match=r"'arms\.signs' in .*: the control 'signs' has no level 0"):
         tiny.pipeline(ARM, "levels=[0]")
 
 

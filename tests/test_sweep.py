@@ -58,13 +58,13 @@ def test_a_sweep_can_be_given_and_taken_away(file: str, swept: str) -> None:
     ("sweep", "message"),
     [
         ("{title: [a, b]}", 'the cells title="a" and title="b" are the same study: title enters no artifact'),
-        ("{model.wdth: [4, 6]}", r"unknown key 'model.wdth' in tiny.yaml \(with --set\), in the cell model.wdth=4"),
-        ("{model.width: [4, 4]}", "sweep.model.width in tiny.yaml .with --set. has a value twice"),
+        ("{model.wdth: [4, 6]}", "unknown key 'model.wdth' in the cell model.wdth=4"),
+        ("{model.width: [4, 4]}", "'sweep.model.width' in --set sweep has a value twice"),
         ("{model.width: []}", "sweep.model.width"),
         ("{model.width: 4}", "sweep.model.width"),
         ("{model: [{name: lenet}], model.width: [4, 6]}", "'model' and 'model.width' set the same value"),
         (f"{{prune.rate: {[round(0.001 * i, 3) for i in range(1, CELLS + 2)]}}}", f"too many cells\n  got:      {CELLS + 1}"),
-        ("{retrain.recipe.lr: [-1.0]}", "retrain.recipe.lr' in tiny.yaml .with --set., in the cell retrain.recipe.lr=-1.0"),
+        ("{retrain.recipe.lr: [-1.0]}", "'retrain.recipe.lr' in the cell retrain.recipe.lr=-1.0"),
     ],
 )
 def test_sweeps_that_mean_nothing_are_refused(file: str, sweep: str, message: str) -> None:
@@ -73,5 +73,17 @@ def test_sweeps_that_mean_nothing_are_refused(file: str, sweep: str, message: st
 
 
 def test_a_choice_needs_a_sweep(file: str) -> None:
-    with pytest.raises(ConfigError, match=r"choose in tiny.yaml .with --set. names a cell of a sweep, and there is none"):
+    with pytest.raises(ConfigError, match="'choose' in --set names a cell of a sweep, and there is none"):
         load_cells(file, ["choose=validation"])
+
+
+def test_a_mistake_in_a_swept_file_has_its_line_and_cells_are_narrowed(tmp_path: Path) -> None:
+    path = tmp_path / "swept.yaml"
+    path.write_text(tiny.TINY.replace("rate: 0.3", "rate: 3") + "sweep: {model.width: [4, 6]}\n", encoding="utf-8")
+    line = tiny.TINY.splitlines().index("  rate: 0.3") + 1
+    with pytest.raises(ConfigError, match=f"'prune.rate' in swept.yaml, line {line}"):
+        load_cells(str(path))
+    path.write_text(tiny.TINY + "only: {accuracy: {seeds: [0, 1]}}\nsweep: {seeds: [[0], [1]]}\n", encoding="utf-8")
+    path.write_text(path.read_text().replace("seeds: [0]\n", "seeds: [0, 1]\n", 1), encoding="utf-8")
+    notes = [cell.notes for cell in load_cells(str(path))[1]]
+    assert notes[0] == ("only.accuracy.seeds narrowed to [0] (the cell seeds=[0] leaves out 1)",)

@@ -54,8 +54,8 @@ def changed(at: dict[str, Path], name: str, to: Path, change: Callable[[Path], o
 @pytest.mark.parametrize(
     ("place", "change", "message"),
     [
-        ("model__path", lambda d: (d / "model.safetensors").unlink(), "error: no model.safetensors in "),
-        ("model__path", lambda d: (d / "config.json").unlink(), "error: no config.json in "),
+        ("model__path", lambda d: (d / "model.safetensors").unlink(), ": no model.safetensors in "),
+        ("model__path", lambda d: (d / "config.json").unlink(), ": no config.json in "),
         ("model__path", lambda d: (d / "config.json").write_text("[]"), "config.json' describes no network"),
         ("model__path", lambda d: (d / "model.safetensors").write_bytes(b"no"), "is no safetensors file"),
         (
@@ -81,7 +81,7 @@ def changed(at: dict[str, Path], name: str, to: Path, change: Callable[[Path], o
             lambda d: (d / "dev.tsv").write_text("sentence\tlabel\ngood\t2\n"),
             "line 2: a label outside the classes",
         ),
-        ("data__tokenizer", lambda d: (d / "vocab.txt").unlink(), "error: there is no tokenizer in "),
+        ("data__tokenizer", lambda d: (d / "vocab.txt").unlink(), ": there is no tokenizer in "),
     ],
 )
 def test_directories_that_cannot_be_used(at, tmp_path, cli, place, change, message):
@@ -100,9 +100,12 @@ def test_directories_that_cannot_be_used(at, tmp_path, cli, place, change, messa
         ({"data__classes": ["0", "2"]}, "a label outside the classes\n  got:      '1'"),
         ({"data__max_length": 5}, "too long: truncate\n|the example is too long\n  got:      9 tokens"),
         ({"data__max_length": 2}, "data.max_length"),
-        ({"data": {"name": "glue", "task": "stsb", "path": "."}}, "'sst2', 'cola', 'rte' or 'mrpc'\n  got:      stsb"),
-        ({"model__pooling": "max"}, "'mean' or 'cls_pooler'"),
-        ({"arms": {"real": {"task": "other"}}}, "arms.real.task is 'other'"),
+        (
+            {"data": {"name": "glue", "task": "stsb", "path": "."}},
+            "  got:      stsb\n  expected: did you mean 'sst2'? one of: cola, mrpc, rte, sst2",
+        ),
+        ({"model__pooling": "max"}, "one of: cls_pooler, mean"),
+        ({"arms": {"real": {"task": "other"}}}, "'arms.real.task' in text.yaml, line 3: no entry of `tasks`"),
     ],
 )
 def test_settings_that_cannot_be_used(at, tmp_path, cli, changes, message):

@@ -49,23 +49,26 @@ def test_tasks_without_a_path_lie_where_the_data_do(study: Study) -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("arms.other={task: ohter}", r"arms.other.task is 'ohter'.*other"),
+        ("arms.other={task: ohter}", r"'arms.other.task' in (?s:.*)got: +ohter(?s:.*)did you mean 'other'"),
         (
             "arms.new={control: {of: real, kind: transferred}}",
-            "arms.new: transferred means to another task than that of 'real'",
+            "'arms.new' in .*: transferred means to another task than that of 'real'",
         ),
         ("arms.new={control: {of: other, kind: transferred}, task: other}", "another task than that of 'other'"),
-        ("arms.new={control: {of: other, kind: shuffled}, task: other}", "of the task of the arm 'other' that it is made from"),
-        ("arms.new={begins: {arm: real, level: 1}, task: other}", "that it is made from; leave task out"),
+        (
+            "arms.new={control: {of: other, kind: shuffled}, task: other}",
+            "the arm is of the task of 'other', which it is made from",
+        ),
+        ("arms.new={begins: {arm: real, level: 1}, task: other}", "which it is made from(?s:.*)leave task out"),
         ("arms.new={control: {of: real, kind: swapped}, rewind: none}", "leave out images, recipe, criterion.*rewind"),
-        ("arms.new={task: other, retrain: twice}", "'once' or 'chain'"),
-        ("prune.rate=0.5", "prune.levels 2 of 0.5 of the original weights leave none"),
-        ("prune.rewind.head=keep", "'carry' or 'redraw'"),
-        ("prune.share=all", "'remaining' or 'original'"),
-        ("retrain.recipe.head_lr=0", "greater than 0"),
-        ("only.nothing={arms: [real]}", "only.nothing names no analysis"),
+        ("arms.new={task: other, retrain: twice}", "one of: chain, once"),
+        ("prune.rate=0.5", "'prune.levels' in .*: 2 levels that each take 0.5 of the original weights leave none"),
+        ("prune.rewind.head=keep", "one of: carry, redraw"),
+        ("prune.share=all", "one of: original, remaining"),
+        ("retrain.recipe.head_lr=0", "a number above 0 or null"),
+        ("only.nothing={arms: [real]}", "'only.nothing' in .* no analysis"),
         ("tasks.other.regresion=true", "unknown key 'tasks.other.regresion'"),
-        ("tasks.both.tasks.one.regression=true", "task 'one' has numbers as labels"),
+        ("tasks.both.tasks.one.regression=true", "'tasks.both.tasks.one' in .* the labels of this task are numbers"),
     ],
 )
 def test_what_means_nothing_is_refused(study: Study, assignment: str, message: str) -> None:

@@ -203,11 +203,11 @@ def test_pilots_without_a_mean_or_a_spread(values, stops, count):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"interval": "calibrated", "probes_max": 40}, "pilot of probes_min 16 and 32 fresh probes: more than probes_max 40"),
-        ({"interval": "calibrated", "method": "xtrace"}, "interval calibrated is of independent probes"),
+        ({"interval": "calibrated", "probes_max": 40}, "pilot of probes_min 16 and 32 fresh probes: got 40: at least 48"),
+        ({"interval": "calibrated", "method": "xtrace"}, "interval: a calibrated interval is of independent probes"),
         ({"method": "xtrace", "probes_max": 8}, "greater than or equal to 16"),
-        ({"method": "xtrace", "sketch": 5}, "sketch 5 belongs to method hutch\\+\\+, and the method is xtrace"),
-        ({"sketch": 5}, "sketch 5 belongs to method hutch\\+\\+, and the method is hutchinson"),
+        ({"method": "xtrace", "sketch": 5}, "sketch: it belongs to method hutch\\+\\+, and the method is xtrace"),
+        ({"sketch": 5}, "sketch: it belongs to method hutch\\+\\+, and the method is hutchinson"),
     ],
 )
 def test_settings_that_do_not_fit_are_refused(settings, message):

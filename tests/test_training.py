@@ -109,8 +109,8 @@ def test_epochs_are_counted_in_steps_of_the_set():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"length": "3epochs"}, "written like 500it"),
-        ({"warmup": "-1it"}, "written like 500it"),
+        ({"length": "3epochs"}, "this is no length of training"),
+        ({"warmup": "-1it"}, "this is no length of training"),
         ({"batch": 0}, "greater than"),
         ({"lr": 0}, "greater than 0"),
         ({"momentum": 1.0}, "less than 1"),

@@ -37,7 +37,7 @@ from distill_prune.analyze.rows import recorded
 from distill_prune.analyze.skewness import pooled, skewed
 from distill_prune.analyze.xtrace import XTrace
 from distill_prune.artifacts import Examples, Mask, Measurements
-from distill_prune.errors import NonFiniteError
+from distill_prune.errors import Misfit, NonFiniteError
 from distill_prune.models import Model
 from distill_prune.rng import Streams
 from distill_prune.settings import Later
@@ -90,16 +90,16 @@ class Settings(Stopping):
     @model_validator(mode="after")
     def _ordered(self) -> Settings:
         if self.probes_min > self.probes_max:
-            raise ValueError(f"probes_min {self.probes_min} is above probes_max {self.probes_max}")
+            raise Misfit("it is above probes_max", ["probes_min"], got=self.probes_min, expected=f"at most {self.probes_max}")
         if self.interval == "calibrated" and self.probes_min + FRESH > self.probes_max:
-            raise ValueError(
-                f"a calibrated interval takes a pilot of probes_min {self.probes_min} and {FRESH} fresh probes: more than "
-                f"probes_max {self.probes_max}"
-            )
+            what = f"a calibrated interval takes a pilot of probes_min {self.probes_min} and {FRESH} fresh probes"
+            raise Misfit(what, ["probes_max"], got=self.probes_max, expected=f"at least {self.probes_min + FRESH}")
         if self.interval == "calibrated" and self.method == "xtrace":
-            raise ValueError("interval calibrated is of independent probes, and those of method xtrace are not: leave it out")
+            raise Misfit(
+                "a calibrated interval is of independent probes, and those of xtrace are not", ["interval"], fix="leave it out"
+            )
         if self.method != "hutch++" and self.sketch != type(self).model_fields["sketch"].default:
-            raise ValueError(f"sketch {self.sketch} belongs to method hutch++, and the method is {self.method}")
+            raise Misfit(f"it belongs to method hutch++, and the method is {self.method}", ["sketch"], fix="leave sketch out")
         return self
 
 

@@ -16,6 +16,7 @@ from distill_prune.analyze.inputs import Copies
 from distill_prune.api.own import Network, ready
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.models import Model
+from distill_prune.plan.places import ARGUMENTS
 from distill_prune.plan.validate import validated
 from distill_prune.progress import SILENT, Progress, TicksOnly
 from distill_prune.rng import Streams
@@ -77,7 +78,7 @@ def barrier(
     model = ready(network, train, a, "training examples")
     ready(model, test, a, "test examples")
     options = {"points": points, "allow_different_masks": allow_different_masks}
-    settings = validated(connectivity.Settings, options, "", "the arguments")
+    settings = validated(connectivity.Settings, options, (), ARGUMENTS)
     states = [_whole(model, "a", a), _whole(model, "b", b)]
     masks = [_mask(model, state) for state in states]
     parts = {"train": train, "test": test}
@@ -155,7 +156,7 @@ def hessian_trace(
         "method": method,
         "interval": interval,
     }
-    settings = validated(curvature.Settings, options, "", "the arguments")
+    settings = validated(curvature.Settings, options, (), ARGUMENTS)
     whole = _whole(model, "the state", state)
     parts, streams = {"train": examples}, Streams(seed, ("compare",))
     copies = Copies(model, [whole], [_mask(model, whole)], whole, parts, streams, progress=TicksOnly(progress))

@@ -18,6 +18,7 @@ from distill_prune import objective
 from distill_prune.artifacts import Examples
 from distill_prune.errors import DataError, UserError
 from distill_prune.models import Model, prunable_names
+from distill_prune.plan.places import ARGUMENTS, locator
 from distill_prune.plan.validate import entry, validated
 from distill_prune.recipe import Recipe
 from distill_prune.settings import Entry
@@ -135,7 +136,7 @@ def recipe_of(recipe: RecipeLike) -> Recipe:
     Raises:
         ConfigError: a field is unknown, or its value cannot be used.
     """
-    return recipe if isinstance(recipe, Recipe) else validated(Recipe, dict(recipe), "", "the recipe")
+    return recipe if isinstance(recipe, Recipe) else validated(Recipe, dict(recipe), (), locator("the recipe"))
 
 
 def entry_of(table: Table[E], what: str | Mapping[str, object] | Entry) -> Entry:
@@ -146,4 +147,4 @@ def entry_of(table: Table[E], what: str | Mapping[str, object] | Entry) -> Entry
     """
     if isinstance(what, Entry):
         return what
-    return entry(table, {"name": what} if isinstance(what, str) else dict(what), table.kind, "the arguments")
+    return entry(table, {"name": what} if isinstance(what, str) else dict(what), [table.kind], ARGUMENTS)

@@ -11,6 +11,7 @@ from distill_prune.data import DATASETS, prepare
 from distill_prune.data.source import Source
 from distill_prune.errors import StoreError, UserError, nearest
 from distill_prune.interop import FORMATS, Origin
+from distill_prune.plan.places import ARGUMENTS
 from distill_prune.plan.validate import entry, validated
 from distill_prune.run.reader import Reader
 from distill_prune.store.place import store_at
@@ -33,7 +34,7 @@ def load_data(name: str, **settings: object) -> Images:
         ConfigError: there is no such data set or setting.
         DataError: the source is missing, or does not hold what it should.
     """
-    source = cast(Source, entry(DATASETS, {"name": name, **settings}, "data", "the arguments"))
+    source = cast(Source, entry(DATASETS, {"name": name, **settings}, ["data"], ARGUMENTS))
     prepared = prepare(source)
     if isinstance(prepared, Sentences):
         raise UserError(f"data '{name}' are text", expected="a data set of images", fix='run(...) with until="data"')
@@ -77,7 +78,7 @@ def load_set(
     if module.KIND != "set" or module.read is None:
         sets = [name for name in FORMATS if FORMATS[name].KIND == "set"]
         raise UserError(f"format '{format}' holds no distilled sets", got=module.KIND, expected=nearest(format, sets))
-    settings = validated(module.Settings, {"name": format, **options}, "", "the arguments")
+    settings = validated(module.Settings, {"name": format, **options}, (), ARGUMENTS)
     origin = Origin() if data is None else Origin(data.classes, data.transform, data.shape)
     paths = [source] if isinstance(source, str | Path) else source
     return cast(SyntheticSet, module.read(settings, [Path(path).expanduser() for path in paths], origin))

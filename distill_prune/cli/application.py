@@ -37,6 +37,6 @@ def obey(arguments: Sequence[str]) -> None:
     gc.set_threshold(_NEW_OBJECTS)
     quiet_libraries()
     try:
-        app(args=in_front(arguments))
+        app(args=in_front(arguments), prog_name="distill-prune")
     finally:
         gc.set_threshold(*USUAL)

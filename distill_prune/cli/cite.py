@@ -24,9 +24,10 @@ def cite(
     Example:  distill-prune cite digits.yaml --bibtex
     """
     from distill_prune.errors import UserError
-    from distill_prune.plan.config import Stored, load
+    from distill_prune.plan.config import load
     from distill_prune.plan.papers import bibtex as entries
     from distill_prune.plan.papers import papers
+    from distill_prune.plan.sections import Stored
     from distill_prune.terminal import columns
     from distill_prune.version import VERSION
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from distill_prune.cli import completion
 from distill_prune.cli.columns import Column, table, width
 from distill_prune.cli.options import AsJson, Sets, StoreDir, app, open_graph, open_store
 from distill_prune.errors import ConfigError, UserError
@@ -30,7 +31,10 @@ _UNITS = {"min": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 @app.command()
 def ls(
     stage: Annotated[
-        str | None, typer.Argument(metavar="STAGE", help="data, experts, distill, prune, retrain or compare")
+        str | None,
+        typer.Argument(
+            metavar="STAGE", help="data, experts, distill, prune, retrain or compare", autocompletion=completion.stages
+        ),
     ] = None,
     arm: Annotated[str | None, typer.Option("--arm", metavar="NAME", help="of this arm alone")] = None,
     seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="of this seed alone")] = None,

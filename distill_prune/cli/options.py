@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from distill_prune.cli import completion
 from distill_prune.errors import UserError
+from distill_prune.letters import printable
 from distill_prune.limits import DEFAULT, VARIABLE, shown, size_of
+from distill_prune.version import VERSION
 
 if TYPE_CHECKING:
     from distill_prune.plan.nodes import Graph
@@ -38,7 +42,6 @@ class _Ordered(typer.core.TyperGroup):
 app = typer.Typer(
     cls=_Ordered,
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -46,7 +49,12 @@ app = typer.Typer(
     "real-data pruning.\n\nBegin with:  distill-prune run digits.yaml",
 )
 
-PipelineArg = Annotated[str, typer.Argument(metavar="PIPELINE", help="a pipeline file, or the name of a shipped one")]
+PipelineArg = Annotated[
+    str,
+    typer.Argument(
+        metavar="PIPELINE", help="a pipeline file, or the name of a shipped one", autocompletion=completion.pipelines
+    ),
+]
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="A.B=C", help="override a value, e.g. --set retrain.recipe.lr=0.1")
 ]
@@ -59,6 +67,7 @@ ExecutorName = Annotated[
     typer.Option(
         "--executor",
         metavar="serial|processes|ray",
+        autocompletion=completion.executors,
         help="where artifacts are made: in this process, in worker processes, or on a Ray cluster (of this machine, or the "
         "one that $RAY_ADDRESS names)",
     ),
@@ -70,7 +79,12 @@ Workers = Annotated[
 Out = Annotated[Path | None, typer.Option("-o", "--out", metavar="DIR", help="where the report goes")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON document")]
 RefArg = Annotated[
-    str, typer.Argument(metavar="REF", help="a path such as digits/synthetic/0/3, the beginning of a key, or a name")
+    str,
+    typer.Argument(
+        metavar="REF",
+        help="a path such as digits/synthetic/0/3, the beginning of a key, or a name",
+        autocompletion=completion.references,
+    ),
 ]
 Plugins = Annotated[
     list[str] | None,
@@ -92,12 +106,23 @@ MaxSize = Annotated[
         f"command too [default: ${VARIABLE}, else {shown(DEFAULT)}]",
     ),
 ]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"distill-prune {VERSION}")
+        raise typer.Exit()
+
+
+Version = Annotated[
+    bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version, and nothing else.")
+]
 _IN_FRONT = {"--plugin": ("a module", "my_module"), "--max-size": ("a size", "4GB")}
 """Options of every command: what each needs, and an example."""
 
 
 @app.callback()
-def everywhere(plugin: Plugins = None, max_size: MaxSize = None) -> None:
+def everywhere(plugin: Plugins = None, max_size: MaxSize = None, version: Version = False) -> None:  # noqa: ARG001
     """What holds for every command."""
     if max_size is not None:
         os.environ[VARIABLE] = str(size_of(max_size, "--max-size"))  # worker processes inherit it
@@ -144,10 +169,12 @@ def open_graph(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str
 
 
 def open_cells(pipeline: str, sets: list[str] | None, store: Store) -> tuple[str, Graph, Cells]:
-    """A pipeline's name, its graph, and its cells where it is a sweep."""
+    """A pipeline's name, its graph, and its cells where it is a sweep. What was narrowed is said on stderr."""
     from distill_prune.plan.sweep import build_cells, load_cells
 
     name, cells = load_cells(pipeline, sets or ())
+    for note in dict.fromkeys(note for cell in cells.each for note in cell.notes):
+        print(f"note: {printable(note)}", file=sys.stderr)
     return name, build_cells(cells, store), cells
 
 

@@ -153,15 +153,23 @@ def _scores(analysis: str, network: str, numbers: dict[str, Any]) -> list[str]:
 
 @app.command()
 def doctor(folder: StoreDir = None, json: AsJson = False) -> None:
-    """Say what this machine has: versions, devices, cores, memory, and whether the store can be used.
+    """Say what this machine has: versions, devices, cores, memory, compiler, store; and what will not work for lack of it.
 
     Example:  distill-prune doctor
     """
+    import textwrap
+
     from distill_prune.study.doctor import examine
+    from distill_prune.terminal import columns
 
     facts = examine(folder or Path(os.environ.get("DISTILL_PRUNE_STORE") or "artifacts"))
     if json:
-        print(json_.dumps(facts))
+        follows = {fact.name: fact.follows for fact in facts if fact.follows}
+        print(json_.dumps({**{fact.name: fact.value for fact in facts}, "follows": follows}))
         return
-    for name, value in facts.items():
-        print(f"{name:14} {value}")
+    for fact in facts:
+        for mark, text in ((fact.name, fact.value), ("", fact.follows)):
+            hanging = "" if mark else "  "
+            lines = textwrap.wrap(text, columns() - 15, subsequent_indent=hanging, break_on_hyphens=False)
+            for i, line in enumerate(lines):
+                print(f"{'' if i else mark:14} {'' if mark or i else '! '}{line}")

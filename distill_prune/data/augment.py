@@ -37,7 +37,7 @@ import torch.nn.functional as F
 from pydantic import AfterValidator
 from torch import Tensor
 
-from distill_prune.errors import nearest
+from distill_prune.errors import Misfit, nearest
 from distill_prune.tree import moved
 
 CROP_RATIO, CUTOUT_RATIO, SCALE_RATIO, ROTATE_DEGREES = 0.125, 0.5, 1.2, 15.0
@@ -199,9 +199,9 @@ def _parse(strategy: str) -> tuple[tuple[str, ...], ...]:
     for name in names:
         if name not in _FAMILIES:
             known = FAMILIES if len(names) > 1 else (*FAMILIES, "none")
-            raise ValueError(f"unknown augmentation '{name}' in '{strategy}': {nearest(name, known)}")
+            raise Misfit(f"unknown augmentation '{name}' in '{strategy}'", expected=nearest(name, known))
     if len(set(names)) < len(names):
-        raise ValueError(f"augmentation '{strategy}' names a family twice")
+        raise Misfit("a family stands twice", got=strategy)
     return parts
 
 

@@ -104,12 +104,17 @@ def _parts(settings: Settings) -> list[Part]:
     """The train and the test part, or the one part that is to be split."""
     root = Path(settings.path).expanduser()
     if not root.exists():
-        raise DataError(f"there is no data at '{root}'", fix="give the path of a folder with a folder of images for each class")
+        raise DataError(
+            f"there is no data at '{root}'",
+            fix="give the path of a folder with a folder of images for each class",
+            setting="path",
+        )
     if not root.is_dir():
         raise DataError(
             f"'{root}' is not a folder",
             expected="a folder with a folder of images for each class",
             fix="data.name: npz reads .npz files" if root.suffix == ".npz" else None,
+            setting="path",
         )
     folders = [root / name for name in ("train", "test") if (root / name).is_dir()]
     if len(folders) == 1 and any(entry.is_dir() for entry in _visible(folders[0])):

@@ -88,6 +88,8 @@ def _files(settings: Settings) -> list[Path]:
     folder, task = Path(settings.path).expanduser(), TASKS[settings.task].title
     if not folder.is_dir():
         raise DataError(
-            f"there is no folder '{folder}'", fix=f"give the path of a folder with {task}_train.tsv, or with {task}/train.tsv"
+            f"there is no folder '{folder}'",
+            fix=f"give the path of a folder with {task}_train.tsv, or with {task}/train.tsv",
+            setting="path",
         )
     return [file_of(folder, [*packed(f"{task}_{part}"), *packed(f"{task}/{part}")]) for part in ("train", "dev")]

@@ -56,7 +56,9 @@ def _files(settings: Settings) -> list[Path]:
     path = Path(settings.path).expanduser()
     if not path.exists():
         raise DataError(
-            f"there is no data at '{path}'", fix="give the path of a folder with train.npz and test.npz, or of one .npz file"
+            f"there is no data at '{path}'",
+            fix="give the path of a folder with train.npz and test.npz, or of one .npz file",
+            setting="path",
         )
     if not path.is_dir():
         return [path]
@@ -75,6 +77,7 @@ def _part(folder: Path, name: str) -> Path:
         f"the folder '{folder}' has no {name}",
         got=present,
         expected=" and ".join(_PARTS),
+        setting="path",
         fix="for data without a test part give the path of the one file, which is split",
     )
 

@@ -79,6 +79,7 @@ def _split(settings: Source, loaded: Loaded) -> Tensor:
             classes,
             stream(settings.split_seed, "data", "validation"),
             what=f"{title}, validation part",
+            setting="validation",
             leave=True,
         )
         split[train[validation]] = SPLITS.index("validation")

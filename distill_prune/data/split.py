@@ -24,17 +24,20 @@ def quotas(counts: Sequence[int], total: int) -> list[int]:
 
 
 def stratified(
-    labels: Tensor, total: int, classes: Sequence[str], generator: torch.Generator, *, what: str, leave: bool
+    labels: Tensor, total: int, classes: Sequence[str], generator: torch.Generator, *, what: str, leave: bool, setting: str = ""
 ) -> Tensor:
     """Positions (total,) of rows drawn at random with every class's share kept, in ascending order.
 
-    `what` names the rows in messages. With `leave`, every class must also keep a row that is not drawn.
+    `what` names the rows in messages, and `setting` what asks for them, if one does. With `leave`, every class must also keep
+    a row that is not drawn.
 
     Raises:
         DataError: there are fewer rows than `total`, or a class has too few for a share of its own.
     """
     if total > len(labels):
-        raise DataError(f"{what}: more rows asked for than there are", got=total, expected=f"at most {len(labels)}")
+        raise DataError(
+            f"{what}: more rows asked for than there are", got=total, expected=f"at most {len(labels)}", setting=setting
+        )
     counts = torch.bincount(labels, minlength=len(classes)).tolist()
     chosen = []
     for c, (count, quota) in enumerate(zip(counts, quotas(counts, total), strict=True)):
@@ -44,6 +47,7 @@ def stratified(
                 got=f"{quota} of {count}",
                 expected="at least 1 drawn and 1 left" if leave else "at least 1 drawn",
                 fix="more examples of this class, or another share",
+                setting=setting,
             )
         rows = (labels == c).nonzero().squeeze(1)
         chosen.append(rows[torch.randperm(count, generator=generator)[:quota]])
@@ -57,7 +61,8 @@ def hold_out(labels: Tensor, share: float, classes: Sequence[str], seed: int, *,
         DataError: a class has too few rows for both.
     """
     total, generator = round(share * len(labels)), stream(seed, "data", "test")
-    test = stratified(labels, total, classes, generator, what=f"test part of '{of}'", leave=True)
+    what = f"test part of '{of}'"
+    test = stratified(labels, total, classes, generator, what=what, setting="test_share", leave=True)
     rest = torch.ones(len(labels), dtype=torch.bool)
     rest[test] = False
     return rest.nonzero().squeeze(1), test
@@ -83,7 +88,8 @@ def chosen(
     for pool, y, count, name in zip(pools, labels, rows, ("rows", "test_rows"), strict=True):
         if count is not None:
             generator = stream(seed, "data", name)
-            kept.append(pool[stratified(y[pool], count, classes, generator, what=f"{name} of '{of}'", leave=False)])
+            what = f"{name} of '{of}'"
+            kept.append(pool[stratified(y[pool], count, classes, generator, what=what, setting=name, leave=False)])
         else:
             kept.append(pool)
     return kept

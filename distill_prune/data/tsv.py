@@ -21,7 +21,7 @@ from distill_prune.data.split import chosen, hold_out
 from distill_prune.data.tokens import LoadedText, TextSource, Tokenizer, tokenize
 from distill_prune.data.tokens import fingerprint as tokenizer_fingerprint
 from distill_prune.data.tsv_file import Column, Columns, Part, file_of, numbered, numbers, packed
-from distill_prune.errors import DataError
+from distill_prune.errors import DataError, Misfit
 from distill_prune.settings import digest
 
 
@@ -56,11 +56,11 @@ class Settings(TextSource):
             column = getattr(self, name)
             if column is not None and isinstance(column, str) != self.header:
                 kinds = ("names, which stand in the header", "positions from 0, as there is no header")
-                raise ValueError(f"{name} is {column!r}, and columns are {kinds[not self.header]} (header)")
+                raise Misfit("no column can be told so", [name], got=column, expected=f"{kinds[not self.header]} (header)")
         if self.regression and self.classes is not None:
-            raise ValueError("with regression labels are numbers, which have no classes")
+            raise Misfit("with regression labels are numbers, which have no classes", ["classes"], fix="leave classes out")
         if self.classes is not None and len(set(self.classes)) != len(self.classes):
-            raise ValueError(f"classes {list(self.classes)} are not all different")
+            raise Misfit("a class stands twice", ["classes"], got=list(self.classes))
         return self
 
 
@@ -94,7 +94,9 @@ def _files(settings: Settings) -> list[Path]:
     path, named = Path(settings.path).expanduser(), (settings.train, settings.test)
     if not path.exists():
         raise DataError(
-            f"there is no data at '{path}'", fix="give the path of a folder with train.tsv and dev.tsv, or of one .tsv file"
+            f"there is no data at '{path}'",
+            fix="give the path of a folder with train.tsv and dev.tsv, or of one .tsv file",
+            setting="path",
         )
     if path.is_dir():
         return [file_of(path, [name] if name else packed(part)) for name, part in zip(named, ("train", "dev"), strict=True)]

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, SerializeAsAny, ValidationError, field_validator
+from pydantic import Field, SerializeAsAny, field_validator
 from torch import Tensor
 
 from distill_prune.data import DATASETS
@@ -19,7 +19,7 @@ from distill_prune.data.source import Remembered, Source
 from distill_prune.data.tokens import LoadedText, TextSource
 from distill_prune.data.tokens import fingerprint as tokenizer_fingerprint
 from distill_prune.entries import EntryOf
-from distill_prune.errors import DataError, nearest
+from distill_prune.errors import ONE_OF, DataError, Misfit
 from distill_prune.settings import Entry, digest
 
 _SHARED = ("split_seed", "validation")
@@ -40,10 +40,25 @@ class Settings(Source):
 
     @field_validator("tasks", mode="before")
     @classmethod
-    def _entries(cls, tasks: Any) -> Any:
+    def _of_text(cls, tasks: Any) -> Any:
+        """The tasks in the order of their names, each of which must be of text."""
         if not isinstance(tasks, Mapping):
             return tasks
-        return {str(name): _task(str(name), tasks[name]) for name in sorted(tasks, key=str)}
+        for name, raw in tasks.items():
+            _check_kind(str(name), raw)
+        return {str(name): tasks[name] for name in sorted(tasks, key=str)}
+
+    @field_validator("tasks", mode="after")
+    @classmethod
+    def _with_classes(cls, tasks: dict[str, TextSource]) -> dict[str, TextSource]:
+        for name, task in tasks.items():
+            if not task.has_classes:
+                labels = "word pieces" if task.MASKED else "numbers"
+                raise Misfit(f"a union has classes, and the labels of this task are {labels}", [name])
+            fields = type(task).model_fields
+            if written := [field for field in _SHARED if getattr(task, field) != fields[field].default]:
+                raise Misfit("it is the union's, not a task's", [name, written[0]], fix=f"write {written[0]} beside `tasks`")
+        return tasks
 
     @property
     def texts(self) -> dict[str, TextSource]:
@@ -55,42 +70,20 @@ class Settings(Source):
         return {**super().identity(), "tasks": {name: task.identity() for name, task in self.tasks.items()}}
 
 
-def _task(name: str, raw: Any) -> TextSource:
-    """A task's settings, checked.
+def _check_kind(name: str, raw: Any) -> None:
+    """Refuse a task that names no data set of text.
 
     Raises:
-        ValueError: they are not those of a text data set with classes.
+        Misfit: saying which data sets are of text.
     """
     if isinstance(raw, TextSource):
-        task = raw
-    else:
-        named = raw.get("name") if isinstance(raw, Mapping) else None
+        return
+    named = raw.get("name") if isinstance(raw, Mapping) else None
+    kind = DATASETS[named].Settings if isinstance(named, str) and named in DATASETS else Entry
+    if not issubclass(kind, TextSource):
         kinds = {entry: DATASETS[entry].Settings for entry in sorted(DATASETS.own)}
         texts = ", ".join(entry for entry, known in kinds.items() if issubclass(known, TextSource) and not known.MASKED)
-        kind = DATASETS[named].Settings if isinstance(named, str) and named in DATASETS else Entry
-        if not issubclass(kind, TextSource):
-            raise ValueError(f"task '{name}' is no data set of text with a name: {named!r}, known: {texts}")
-        try:
-            task = kind.model_validate(raw)
-        except ValidationError as problem:
-            raise ValueError(f"task '{name}': {_complaint(problem, kind)}") from None
-    if not task.has_classes:
-        raise ValueError(f"task '{name}' has {'word pieces' if task.MASKED else 'numbers'} as labels: a union has classes")
-    fields = type(task).model_fields
-    if written := [field for field in _SHARED if getattr(task, field) != fields[field].default]:
-        raise ValueError(f"task '{name}' has a {written[0]} of its own: it is the union's, beside `tasks`")
-    return task
-
-
-def _complaint(problem: ValidationError, kind: type[TextSource]) -> str:
-    """The first of pydantic's complaints, in a line."""
-    first = problem.errors(include_url=False)[0]
-    place = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        return f"unknown key '{place}', {nearest(place, kind.model_fields)}"
-    if first["type"] == "missing":
-        return f"'{place}' is missing"
-    return ": ".join(part for part in (place, first["msg"].removeprefix("Value error, ")) if part)
+        raise Misfit("a task is a data set of text", [name, "name"], got=named or "no name", expected=f"{ONE_OF}{texts}")
 
 
 def fingerprint(settings: Settings, remembered: Remembered | None = None) -> str:

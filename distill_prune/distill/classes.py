@@ -28,6 +28,7 @@ def class_rows(labels: Tensor, classes: tuple[str, ...], need: int, fix: str = "
                 got=f"{need} of one class",
                 expected=f"at most {len(of_class)}",
                 fix=fix,
+                setting="ipc",
             )
     return rows
 

@@ -19,7 +19,7 @@ from distill_prune.artifacts import Cost, SyntheticSet
 from distill_prune.data.augment import Augment
 from distill_prune.distill import Distilled, Source
 from distill_prune.distill.dynamics import logits
-from distill_prune.errors import ConfigError
+from distill_prune.errors import ConfigError, Misfit
 from distill_prune.settings import Entry, Later
 
 
@@ -36,7 +36,7 @@ class RealSettings(Entry):
     @model_validator(mode="after")
     def _meant(self) -> RealSettings:
         if self.labels == "classes" and "teacher_epoch" in self.model_fields_set:
-            raise ValueError("teacher_epoch changes nothing without labels: teacher: leave it out")
+            raise Misfit("it changes nothing without labels: teacher", ["teacher_epoch"], fix="leave it out")
         return self
 
     @property

@@ -38,7 +38,7 @@ from distill_prune.distill.inner_adam import unrolled_gradient
 from distill_prune.distill.kept import SourceSettings
 from distill_prune.distill.outer import Run
 from distill_prune.distill.unroll import Inner, Matched, drawn, matching_gradient, record_bytes
-from distill_prune.errors import DataError
+from distill_prune.errors import DataError, Misfit
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
 from distill_prune.settings import Later
@@ -86,26 +86,35 @@ class Settings(SourceSettings):
     @classmethod
     def _unrolled(cls, inner: object) -> object:
         if inner == "sam":
-            raise ValueError("inner steps are differentiated step by step, and sam's are not: sgd or adam")
+            raise Misfit("inner steps are differentiated step by step, and sam's are not", expected="sgd or adam")
         return inner
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
         if self.min_start >= self.max_start:
-            raise ValueError(f"min_start {self.min_start} must be below max_start {self.max_start}")
+            raise Misfit(
+                "starts are drawn from a range", ["min_start"], got=self.min_start, expected=f"below max_start {self.max_start}"
+            )
         if self.inner == "adam" and (self.inner_momentum or self.segment != "auto"):
-            raise ValueError("inner: adam is unrolled whole by `higher`: leave out inner_momentum and segment")
+            raise Misfit("adam is unrolled whole by `higher`", ["inner"], fix="leave out inner_momentum and segment")
         if self.first_max_start is not None and not self.min_start < self.first_max_start <= self.max_start:
-            raise ValueError(f"first_max_start {self.first_max_start} must lie above min_start and not above max_start")
+            raise Misfit(
+                "the range of starts grows from min_start to max_start",
+                ["first_max_start"],
+                got=self.first_max_start,
+                expected=f"above min_start {self.min_start}, and not above max_start {self.max_start}",
+            )
         inert = [
             *(["lr_labels"] if self.labels == "hard" else []),
             *(["growth"] if self.first_max_start is None else []),
             *(["memory_gb"] if self.segment != "auto" else []),
         ]
         if written := [name for name in inert if name in self.model_fields_set]:
-            raise ValueError(f"{written[0]} changes nothing under these settings: leave it out")
+            raise Misfit("it changes nothing under these settings", [written[0]], fix="leave it out")
         if isinstance(self.segment, int) and self.segment < 1:
-            raise ValueError("segment must be at least 1")
+            raise Misfit(
+                "no segment is so short", ["segment"], got=self.segment, expected="auto, or a whole number of at least 1"
+            )
         return self
 
     @property

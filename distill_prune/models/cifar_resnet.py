@@ -16,6 +16,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from torch import nn
 
+from distill_prune.errors import Misfit
 from distill_prune.models.layers import NormedSettings, initialised
 from distill_prune.models.residual import ResNet
 
@@ -29,7 +30,7 @@ class Settings(NormedSettings):
     @classmethod
     def _whole_blocks(cls, depth: int) -> int:
         if (depth - 2) % 6:
-            raise ValueError(f"a CIFAR ResNet has 6n + 2 layers (8, 14, 20, 32, 44, 56, 110), not {depth}")
+            raise Misfit("a CIFAR ResNet has 6n + 2 layers", got=depth, expected="8, 14, 20, 32, 44, 56, 110, ...")
         return depth
 
 

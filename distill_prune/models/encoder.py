@@ -26,7 +26,7 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
-from distill_prune.errors import DataError, UserError
+from distill_prune.errors import DataError, Misfit, UserError
 from distill_prune.settings import Entry, Later
 from distill_prune.vision import torchvision
 
@@ -81,7 +81,9 @@ class EncoderSettings(Entry):
     @model_validator(mode="after")
     def _pooler(self) -> EncoderSettings:
         if self.prune_pooler and self.pooling != "cls_pooler":
-            raise ValueError(f"prune_pooler prunes BERT's pooler, and pooling: {self.pooling} has none")
+            raise Misfit(
+                f"it prunes BERT's pooler, and pooling: {self.pooling} has none", ["prune_pooler"], fix="pooling: cls_pooler"
+            )
         return self
 
 

@@ -23,6 +23,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from distill_prune.errors import Misfit
 from distill_prune.settings import Entry
 
 Norm = Literal["batch", "instance", "layer", "group", "none"]
@@ -50,9 +51,9 @@ class NormedSettings(Entry):
     @model_validator(mode="after")
     def _norms(self) -> NormedSettings:
         if self.norm == "group" and self.width % GROUPS:
-            raise ValueError(f"norm: group makes {GROUPS} groups, so width must be a multiple of {GROUPS}, not {self.width}")
+            raise Misfit(f"norm: group makes {GROUPS} groups", ["width"], got=self.width, expected=f"a multiple of {GROUPS}")
         if self.norm == "none" and self.norm_init != "ones":
-            raise ValueError("norm_init: uniform draws the weights of norms, and norm: none has none")
+            raise Misfit("it draws the weights of norms, and norm: none has none", ["norm_init"], fix="leave norm_init out")
         return self
 
 

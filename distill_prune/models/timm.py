@@ -21,7 +21,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 from torch import nn
 
-from distill_prune.errors import nearest
+from distill_prune.errors import Misfit, nearest
 from distill_prune.models.encoder import missing
 from distill_prune.models.fitting import SMALL, Reductions, check_takes, outlined, reductions, repeatable, without
 from distill_prune.models.weights import PretrainedSettings, read
@@ -40,7 +40,7 @@ class Settings(PretrainedSettings):
     @classmethod
     def _known(cls, arch: str) -> str:
         if not _timm().is_model(arch):
-            raise ValueError(f"timm has no network '{arch}': {nearest(arch, _timm().list_models())}")
+            raise Misfit(f"timm has no network '{arch}'", expected=nearest(arch, _timm().list_models()))
         return arch
 
 

@@ -21,7 +21,7 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from distill_prune.errors import nearest
+from distill_prune.errors import Misfit, nearest
 from distill_prune.models.fitting import (
     SMALL,
     USUAL,
@@ -52,9 +52,9 @@ class Settings(PretrainedSettings):
     @classmethod
     def _known(cls, arch: str) -> str:
         if arch not in classifiers():
-            raise ValueError(f"torchvision has no classification network '{arch}': {nearest(arch, classifiers())}")
+            raise Misfit(f"torchvision has no classification network '{arch}'", expected=nearest(arch, classifiers()))
         if _WINDOWS.match(arch):
-            raise ValueError(f"'{arch}' has fused attention on windows, which cannot be differentiated twice")
+            raise Misfit(f"'{arch}' has fused attention on windows, which cannot be differentiated twice")
         return arch
 
 

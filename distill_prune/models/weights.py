@@ -16,7 +16,7 @@ from pydantic import Field, field_validator, model_validator
 
 from distill_prune.checkpoints import present
 from distill_prune.checkpoints.state_dicts import read_tensors
-from distill_prune.errors import DataError
+from distill_prune.errors import DataError, Misfit
 from distill_prune.fingerprints import Remembered, file_hash
 from distill_prune.settings import Entry
 from distill_prune.tree import State
@@ -45,7 +45,7 @@ class PretrainedSettings(Entry):
     @model_validator(mode="after")
     def _of_a_file(self) -> PretrainedSettings:
         if self.redraw and self.path is None and self.weights is None:
-            raise ValueError("redraw says what is not read from a file of weights, and there is no `path`")
+            raise Misfit("it says what is not read from a file of weights, and there is no `path`", ["redraw"])
         return self
 
 

@@ -12,7 +12,7 @@ from pydantic import Field, SerializeAsAny
 
 from distill_prune.duration import Duration
 from distill_prune.entries import EntryOf
-from distill_prune.errors import nearest
+from distill_prune.errors import Misfit, nearest
 from distill_prune.prune import CRITERIA, needs_images
 from distill_prune.prune.controls import Control
 from distill_prune.prune.imp import Tensors
@@ -96,7 +96,7 @@ def placed(arms: Mapping[str, Arm], k: Duration, scan: tuple[Duration, ...]) -> 
     """The arms of the grid, parents first: at `k` (or at a step of their own), and at every other step of the scan.
 
     Raises:
-        ValueError: an arm is made from itself, or from no arm.
+        Misfit: an arm is made from itself, or from no arm.
     """
     names = _parents_first(arms)
     steps = {name: _own_step(arms, name) for name in names}
@@ -154,16 +154,16 @@ def _lineage(arms: Mapping[str, Arm], name: str) -> list[str]:
     """The arm, the arm that it is made from, the one that this is made from, and so on.
 
     Raises:
-        ValueError: an arm is made from itself, or from no arm.
+        Misfit: an arm is made from itself, or from no arm.
     """
     lineage = [name]
     while (parent := arms[lineage[-1]].parent) is not None:
         if parent not in arms:
-            key = "control.of" if arms[lineage[-1]].control else "begins.arm"
-            raise ValueError(f"arms.{lineage[-1]}.{key} is '{parent}', which is no arm: {nearest(parent, arms)}")
+            key = ("control", "of") if arms[lineage[-1]].control else ("begins", "arm")
+            raise Misfit("no arm has this name", ["arms", lineage[-1], *key], got=parent, expected=nearest(parent, arms))
         if parent in lineage:
             cycle = [*lineage[lineage.index(parent) :], parent]
-            raise ValueError(f"arms.{parent} is made from itself: {' -> '.join(cycle)}")
+            raise Misfit("the arm is made from itself", ["arms", parent], got=" -> ".join(cycle))
         lineage.append(parent)
     return lineage
 
@@ -172,15 +172,17 @@ def check(arms: Mapping[str, Arm], sets: Mapping[str, object], tasks: Mapping[st
     """Refuse arms that mean nothing.
 
     Raises:
-        ValueError: naming the arm and what is wrong with it.
+        Misfit: naming the arm and what is wrong with it.
     """
     for name, arm in arms.items():
         if "@" in name:
-            raise ValueError(f"arms.{name}: '@' stands for a rewinding step of a scan; give the arm another name")
+            raise Misfit("'@' stands for a rewinding step of a scan", ["arms", name], fix="another name for the arm")
         if arm.images != "real" and arm.images not in sets:
-            raise ValueError(f"arms.{name}.images is '{arm.images}': {nearest(arm.images, ['real', *sets])}")
+            known = nearest(arm.images, ["real", *sets])
+            raise Misfit("no set of `distill` has this name", ["arms", name, "images"], got=arm.images, expected=known)
         if arm.task is not None and arm.task not in tasks:
-            raise ValueError(f"arms.{name}.task is '{arm.task}': {nearest(arm.task, tasks)}")
+            known = nearest(arm.task, tasks)
+            raise Misfit("no entry of `tasks` has this name", ["arms", name, "task"], got=arm.task, expected=known)
         _check_search(name, arm)
         _lineage(arms, name)
         if arm.begins is not None:
@@ -192,9 +194,10 @@ def check(arms: Mapping[str, Arm], sets: Mapping[str, object], tasks: Mapping[st
 def _check_task(name: str, arm: Arm, parent: str, arms: Mapping[str, Arm]) -> None:
     if arm.control is None or arm.control.kind != "transferred":
         if arm.task is not None:
-            raise ValueError(f"arms.{name}: it is of the task of the arm '{parent}' that it is made from; leave task out")
+            what = f"the arm is of the task of '{parent}', which it is made from"
+            raise Misfit(what, ["arms", name, "task"], fix="leave task out")
     elif _task(arms, name) == _task(arms, parent):
-        raise ValueError(f"arms.{name}: transferred means to another task than that of '{parent}'")
+        raise Misfit(f"transferred means to another task than that of '{parent}'", ["arms", name])
 
 
 def _check_search(name: str, arm: Arm) -> None:
@@ -202,25 +205,27 @@ def _check_search(name: str, arm: Arm) -> None:
     trains = entry is None or entry.NEEDS_TRAINING
     looks = entry is None or needs_images(entry)
     if arm.criterion is not None and ((not trains and arm.recipe) or (not looks and arm.images != "real")):
-        what = "trains on nothing, so leave out " + ("recipe" if looks else "images and recipe")
-        raise ValueError(f"arms.{name}: the criterion '{arm.criterion.name}' {what}")
+        what = f"the criterion '{arm.criterion.name}' trains on nothing"
+        raise Misfit(what, ["arms", name], fix=f"leave out {'recipe' if looks else 'images and recipe'}")
     searches = arm.images != "real" or arm.recipe or arm.criterion or arm.one_shot or arm.begins or arm.k or arm.rewind
     if arm.control and searches:
-        raise ValueError(
-            f"arms.{name}: a control is made from the tickets of '{arm.control.of}', so leave out images, recipe, criterion, "
-            "one_shot, begins, k and rewind"
+        raise Misfit(
+            f"a control is made from the tickets of '{arm.control.of}'",
+            ["arms", name],
+            fix="leave out images, recipe, criterion, one_shot, begins, k and rewind",
         )
     if arm.one_shot and arm.begins:
-        raise ValueError(f"arms.{name}: one_shot prunes the dense network, so leave out begins")
+        raise Misfit("one_shot prunes the dense network", ["arms", name], fix="leave out begins")
 
 
 def _check_begin(name: str, arm: Arm, begins: Begin, arms: Mapping[str, Arm], levels: int) -> None:
     parent = arms[begins.arm]
     if begins.level > levels:
-        raise ValueError(f"arms.{name}.begins.level is {begins.level}, and chains end at level {levels} (prune.levels)")
+        what = f"chains end at level {levels} (prune.levels)"
+        raise Misfit(what, ["arms", name, "begins", "level"], got=begins.level, fix="an earlier level, or more prune.levels")
     if parent.one_shot or parent.control:
-        raise ValueError(
-            f"arms.{name}.begins.arm is '{begins.arm}', which is no chain: one_shot and control arms have no levels between"
-        )
+        what = "the arm is no chain: one_shot and control arms have no levels between"
+        raise Misfit(what, ["arms", name, "begins", "arm"], got=begins.arm)
     if arm.k != parent.k:
-        raise ValueError(f"arms.{name}.k is {arm.k}, and the arm '{begins.arm}' that it begins with rewinds to {parent.k}")
+        what = f"the arm '{begins.arm}' that it begins with rewinds to another step"
+        raise Misfit(what, ["arms", name, "k"], got=arm.k, expected=parent.k or "prune.rewind.k: leave k out")

@@ -3,157 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal
+from dataclasses import dataclass
 
-from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator, model_validator
+from pydantic import ValidationInfo, field_validator, model_validator
 
-from distill_prune.analyze import ANALYSES
 from distill_prune.data import DATASETS
 from distill_prune.data.source import Source
-from distill_prune.distill import METHODS, last_epoch
-from distill_prune.duration import Duration
-from distill_prune.entries import EntriesOf, EntryOf
-from distill_prune.errors import ConfigError, nearest
-from distill_prune.letters import look_alike
-from distill_prune.models import MODELS
-from distill_prune.plan.arms import AnyCriterion, Arm, Placed, check, placed
-from distill_prune.plan.files import find_pipeline, override, read_raw
+from distill_prune.errors import ConfigError
+from distill_prune.plan.consistency import check_study
+from distill_prune.plan.files import find_pipeline, overridden, read_file
+from distill_prune.plan.places import Layer, Locate, locator
+from distill_prune.plan.sections import Sections
 from distill_prune.plan.validate import validated
-from distill_prune.prune.imp import Rewind
-from distill_prune.prune.select import Share
-from distill_prune.settings import Entry, Json, Settings
-from distill_prune.training import Lanes, Recipe
-
-AnyData = Annotated[SerializeAsAny[Source], EntryOf(DATASETS)]
-Seed = Annotated[int, Field(ge=0)]
-Reference = Annotated[str, Field(coerce_numbers_to_str=True)]
-"""A key, its beginning or a name: text, though YAML may read it as a number."""
-AnyModel = Annotated[SerializeAsAny[Entry], EntryOf(MODELS)]
+from distill_prune.settings import Json
 
 
-class Experts(Settings):
-    """Teachers on real data; `recipe.length` is in epochs, as trajectories are. `model` is the network that sets are
-    distilled and evaluated with, where it is not the one that is pruned."""
-
-    model: AnyModel | None = Field(None, description="the network that sets are distilled with; null: the one that is pruned")
-    count: int = Field(5, ge=1, description="how many teachers")
-    seed: int = Field(0, ge=0, description="of their initialisations and orders")
-    recipe: Recipe = Field(
-        Recipe(length=Duration(20, "ep"), lr=0.01, momentum=0.0, batch=256),
-        description="how each is trained; its length in epochs",
-    )
-    stored: tuple[Reference, ...] = Field(
-        (), description="experts that are there already, by key or name, in place of own ones"
-    )
-
-
-class Stored(Entry):
-    """A synthetic set that is there already, by key, beginning of a key, or name. One that was made from other data
-    (another split, transform or source) is refused unless `other_data` says that this is meant."""
-
-    name: Literal["stored"] = "stored"
-    ref: Reference = Field(description="the set's key, the beginning of it, or its name")
-    other_data: bool = Field(False, description="whether it is meant that the set was made from other data than this study's")
-
-
-Analyses = Annotated[dict[str, SerializeAsAny[Entry]], EntriesOf(ANALYSES, frozenset({"summary"}))]
-AnySet = Annotated[SerializeAsAny[Entry], EntryOf(METHODS, {"stored": Stored})]
-
-
-class Prune(Settings):
-    """Chains: how many levels, how much goes at each, and the training that finds masks: `recipe` on small sets, `real` on
-    real data. With `real` written out, a change of the retraining leaves every ticket as it is (at k = 0)."""
-
-    levels: int = Field(10, ge=0, le=1000, description="how many times a share goes")
-    rate: float = Field(0.2, gt=0, lt=1, description="the share that goes at each level, like 0.2")
-    criterion: AnyCriterion = Field(description="what decides which weights go")
-    share: Share = Field("remaining", description="what `rate` is a share of: of the weights left, or of all at first")
-    rewind: Rewind = Field(Rewind(), description="where the weights that stay return to")
-    scan: tuple[Duration, ...] = Field(
-        (), description="rewinding steps, in ascending order, at which every arm is looked at besides rewind.k"
-    )
-    real: Recipe | None = Field(None, description="training on real data that finds masks; null: the retraining recipe")
-    recipe: Recipe = Field(
-        Recipe(length=Duration(1000, "it"), lr=0.01, batch=256, weight_decay=5e-4, schedule="step", milestones=(0.5,)),
-        description="the training that finds masks on small sets",
-    )
-
-
-class Retrain(Settings):
-    """Training of tickets on real data: `copies` of each, with SGD noise of their own."""
-
-    copies: int = Field(3, ge=1, description="trainings of each ticket, which differ in their SGD noise alone")
-    recipe: Recipe = Field(description="the training of tickets on real data")
-
-
-class Only(Settings):
-    """What an analysis is made of: these arms, seeds and levels (null: all), and pairs of tickets of these kinds."""
-
-    arms: tuple[str, ...] | None = Field(None, description="of these arms alone; null: all")
-    seeds: tuple[Seed, ...] | None = Field(None, description="of these initialisations alone; null: all")
-    levels: tuple[int, ...] | None = Field(None, description="of these levels alone; null: all")
-    pairs: tuple[Literal["arms", "levels"], ...] = Field(
-        ("arms", "levels"), description="arms: with the arm `versus` at equal level; levels: a chain's neighbouring levels"
-    )
-
-    def holds(self, arm: str, seed: int, level: int) -> bool:
-        return (
-            (self.arms is None or arm in self.arms)
-            and (self.seeds is None or seed in self.seeds)
-            and (self.levels is None or level in self.levels)
-        )
-
-
-class Pipeline(Settings):
+class Pipeline(Sections):
     """One study. Everything but `title`, `question`, labels and `device` decides bits."""
-
-    title: str = Field("", description="what the page is called; default: the data set's name")
-    question: str = Field("", description="what the study asks, on the page in words")
-    device: str = Field("cpu", description="cpu, cuda or cuda:N; not part of any key")
-    threads: int = Field(1, ge=1, description="threads of one worker; part of every key")
-    lanes: Lanes = Field(
-        1, description="small networks that share a training step, for speed; part of the keys of what is trained so"
-    )
-    compile: bool = Field(
-        False, description="compile the steps of networks, for speed; needs a C++ compiler; part of the keys of what has steps"
-    )
-    seeds: tuple[Seed, ...] = Field((0, 1, 2), min_length=1, description="one initialisation each: the statistical unit")
-    data: AnyData = Field(description="the real data")
-    tasks: dict[str, AnyData] = Field(
-        default_factory=dict,
-        description="further data sets, by name: arms that name one are of it, not of `data`. Without a path or tokenizer: "
-        "those of `data`",
-    )
-    model: AnyModel = Field(description="the network that is pruned")
-    experts: Experts = Field(Experts(), description="teachers whose trajectories sets are matched to")
-    architectures: dict[str, AnyModel] = Field(
-        default_factory=dict, description="further networks that the sets are evaluated with"
-    )
-    distill: dict[str, AnySet] = Field(default_factory=dict, description="synthetic sets and real subsets, by name")
-    distill_seed: int = Field(0, ge=0, description="of the draws of distillation")
-    distill_seeds: tuple[Seed, ...] = Field(
-        (),
-        description="several draws of every set, in place of distill_seed: each set is distilled, or each subset drawn, once "
-        "for each of these, and intervals cover sets, too",
-    )
-    distill_grid: Literal["nested", "crossed"] = Field(
-        "nested", description="nested: each initialisation takes one of distill_seeds, in turn; crossed: it takes all"
-    )
-    prune: Prune = Field(description="how masks are found")
-    arms: dict[str, Arm] = Field(min_length=1, description="sources of masks, by name")
-    retrain: Retrain = Field(description="how tickets are trained on real data")
-    compare: Analyses = Field(description="analyses, by name")
-    versus: str = Field("real", description="the arm that the others are compared with")
-    margin: float = Field(0.0, ge=0, lt=1, description="accuracy that a matching ticket may lack besides one deviation")
-    claim_p: float = Field(
-        0.05, gt=0, le=1, description="largest exact p-value of a claimed difference; 1: its interval alone decides"
-    )
-    levels: tuple[int, ...] | None = Field(
-        None, description="levels that are retrained and compared; null: all, as where a file changes prune.levels alone"
-    )
-    only: dict[str, Only] = Field(
-        default_factory=dict, description="analyses of `compare` that are made of a part of the grid alone, by name"
-    )
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -165,119 +31,8 @@ class Pipeline(Settings):
 
     @model_validator(mode="after")
     def _consistent(self) -> Pipeline:
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds {list(self.seeds)} are not all different")
-        text = any(source.is_text for source in (self.data, *self.tasks.values()))
-        if self.lanes > 1 and text:
-            raise ValueError(f"lanes is {self.lanes}, and networks of text are trained one by one: leave lanes out")
-        if self.compile and text:
-            raise ValueError("compile is true, and batches of text have too many lengths to compile each: leave compile out")
-        for names in (self.arms, self.distill, self.tasks, self.architectures):
-            if pair := look_alike(names):
-                raise ValueError(f"the names {pair[0]!a} and {pair[1]!a} look alike: give one of them another name")
-        check(self.arms, self.distill, self.tasks, self.prune.levels)
-        if self.prune.share == "original" and self.prune.rate * self.prune.levels >= 1:
-            raise ValueError(f"prune.levels {self.prune.levels} of {self.prune.rate:g} of the original weights leave none")
-        if "versus" in self.model_fields_set and self.versus not in self.arms:
-            raise ValueError(f"versus is '{self.versus}', which is no arm: {nearest(self.versus, self.arms)}")
-        if "real" in self.distill:
-            raise ValueError("distill.real: 'real' stands for the data set itself; give the set another name")
-        self._check_draws()
-        if self.experts.recipe.length.unit != "ep":
-            raise ValueError("experts.recipe.length must be in epochs, like 20ep: matching starts at epoch ends")
-        for name, method in self.distill.items() if not self.experts.stored else ():
-            last = last_epoch(method)
-            if last > self.experts.recipe.length.count:
-                raise ValueError(
-                    f"distill.{name} matches up to epoch {last} of the experts (max_start - 1 + "
-                    f"expert_epochs), which train for {self.experts.recipe.length}"
-                )
-        for name in self.compare:
-            if self.retrain.copies < (least := ANALYSES[name].MIN_COPIES):
-                raise ValueError(f"compare.{name} needs retrain.copies of at least {least}, not {self.retrain.copies}")
-        if len(set(self.prune.scan)) != len(self.prune.scan):
-            raise ValueError(f"prune.scan {[*map(str, self.prune.scan)]}: a rewinding step stands twice")
-        for k in {a.k for a in self.placed().values()}:
-            length = self.retrain.recipe.length
-            if self.prune.rewind.schedule == "continue" and length < k:
-                raise ValueError(
-                    f"the rewinding step {k} lies behind the end of the schedule that it is a part of "
-                    f"(retrain.recipe.length {length})"
-                )
-        for name, only in self.only.items():
-            _check_only(self, name, only)
-        if self.levels is not None and any(not 0 <= level <= self.prune.levels for level in self.levels):
-            raise ValueError(f"levels {list(self.levels)} must lie in 0..{self.prune.levels} (prune.levels)")
-        signs = [name for name, arm in self.arms.items() if arm.control is not None and arm.control.kind == "signs"]
-        if signs and self.compared() == (0,):
-            raise ValueError(f"arms.{signs[0]}: the control 'signs' has no level 0, and the study has no other level")
+        check_study(self)
         return self
-
-    def _check_draws(self) -> None:
-        draws = self.distill_seeds
-        crossed = len(draws) > 1 and self.distill_grid == "crossed"
-        for name, arm in self.arms.items() if not crossed else ():
-            if arm.control is not None and arm.control.kind == "intersection":
-                raise ValueError(
-                    f"arms.{name}: an intersection is of masks of several draws of a set: give distill_seeds: [0, 1, ...] and "
-                    "distill_grid: crossed"
-                )
-        if not draws:
-            if self.distill_grid == "crossed":
-                raise ValueError("distill_grid goes with distill_seeds: write distill_seeds: [0, 1, ...]")
-            return
-        if len(set(draws)) != len(draws):
-            raise ValueError(f"distill_seeds {list(draws)} are not all different")
-        if self.distill_seed:
-            raise ValueError("distill_seed is one draw and distill_seeds are several: leave one of them out")
-        if not self.distill:
-            raise ValueError("distill_seeds draws sets, and `distill` has none: leave distill_seeds out")
-        if stored := next((name for name, method in self.distill.items() if isinstance(method, Stored)), None):
-            raise ValueError(f"distill.{stored} is a stored set, of which there is one: leave distill_seeds out")
-        if self.distill_grid == "nested" and len(draws) > len(self.seeds):
-            raise ValueError(
-                f"distill_seeds has {len(draws)} draws for {len(self.seeds)} seeds, of which each takes one: give as many "
-                "seeds, or distill_grid: crossed"
-            )
-
-    def draws(self, seed: int) -> tuple[int | None, ...]:
-        """The draws of the sets that an initialisation is pruned with; None: the only one."""
-        if not self.distill_seeds:
-            return (None,)
-        if self.distill_grid == "crossed":
-            return self.distill_seeds
-        return (self.distill_seeds[self.seeds.index(seed) % len(self.distill_seeds)],)
-
-    @property
-    def teacher(self) -> Entry:
-        """The network that sets are distilled and evaluated with."""
-        return self.experts.model or self.model
-
-    def of_other_data(self, name: str) -> bool:
-        """Whether `name` is a set that is meant to be of other data than the study's."""
-        method = self.distill.get(name)
-        return isinstance(method, Stored) and method.other_data
-
-    def placed(self) -> dict[str, Placed]:
-        """The arms of the grid, at every rewinding step."""
-        return placed(self.arms, self.prune.rewind.k, self.prune.scan)
-
-    def compared(self) -> tuple[int, ...]:
-        """The levels that are retrained and compared; level 0, the dense network, always."""
-        chosen = range(self.prune.levels + 1) if self.levels is None else self.levels
-        return tuple(sorted({0, *chosen}))
-
-
-def _check_only(p: Pipeline, name: str, only: Only) -> None:
-    if name not in p.compare:
-        raise ValueError(f"only.{name} names no analysis of `compare`: {nearest(name, p.compare)}")
-    for what, given, known in (
-        ("arms", only.arms, list(p.placed())),
-        ("seeds", only.seeds, list(p.seeds)),
-        ("levels", only.levels, list(p.compared())),
-    ):
-        if lost := [g for g in given or () if g not in known]:
-            raise ValueError(f"only.{name}.{what} has {lost[0]}, which the study has not: {', '.join(map(str, known))}")
 
 
 def _beside(data: Source, task: object) -> object:
@@ -294,8 +49,8 @@ def _beside(data: Source, task: object) -> object:
     return {n: value for n, value in data if n in shared and value is not None and n in kind.model_fields} | {**task}
 
 
-def parse(raw: Mapping[str, Json], file: str) -> Pipeline:
-    """The settings that the plain values of a file stand for. Beyond the types of the fields:
+def parse(raw: Mapping[str, Json], file: str, layers: Sequence[Layer] = ()) -> Pipeline:
+    """The settings that the plain values of a file stand for, where `layers` know their places. Beyond the types of the fields:
 
     - An arm, a set or a task that is `false` is left out, and so is an analysis or a restriction that is null: a file that
       extends another leaves out in this way what the other has. An arm that is null has every default.
@@ -313,14 +68,35 @@ def parse(raw: Mapping[str, Json], file: str) -> Pipeline:
         values["arms"] = {name: {} if body is None else body for name, body in arms.items()}
     if isinstance(prune := sections["prune"], dict):
         values["prune"] = {"criterion": {"name": "magnitude"}, **prune}
-    return validated(Pipeline, values, "", file)
+    return validated(Pipeline, values, (), locator(file, layers))
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A study as a command opens it: its name, its settings, where they are written, and notes of what was narrowed."""
+
+    name: str
+    pipeline: Pipeline
+    locate: Locate
+    notes: tuple[str, ...]
+
+
+def opened(name: str, assignments: Sequence[str] = ()) -> Opened:
+    """The study of a pipeline file, with `--set a.b=c` laid on top.
+
+    Raises:
+        ConfigError: there is no such file, it is a sweep, or it or an assignment cannot be used.
+    """
+    path = find_pipeline(name)
+    written = overridden(read_file(path), assignments)
+    values = {key: value for key, value in written.values.items() if key != "sweep"}
+    if written.values.get("sweep"):
+        raise ConfigError(f"{path.name} is a sweep, not one study", fix="`run`, `plan` or `report` it, or --set sweep={}")
+    settings = parse(values, path.name, written.layers)
+    return Opened(path.stem, settings, locator(path.name, written.layers), written.notes)
 
 
 def load(name: str, assignments: Sequence[str] = ()) -> tuple[str, Pipeline]:
-    """The pipeline's name and settings: the file with what it extends, and `--set a.b=c` laid on top."""
-    path = find_pipeline(name)
-    raw = read_raw(path)
-    override(raw, assignments)
-    if raw.pop("sweep", None):
-        raise ConfigError(f"{path.name} is a sweep, not one study", fix="`run`, `plan` or `report` it, or --set sweep={}")
-    return path.stem, parse(raw, path.name if not assignments else f"{path.name} (with --set)")
+    """The name and the settings of a study, as `opened` has them."""
+    study = opened(name, assignments)
+    return study.name, study.pipeline

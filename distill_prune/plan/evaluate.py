@@ -11,6 +11,7 @@ from distill_prune.plan.config import Pipeline
 from distill_prune.plan.files import override
 from distill_prune.plan.jobs import CompareJob
 from distill_prune.plan.nodes import Graph, SetMeasure
+from distill_prune.plan.places import SET
 from distill_prune.plan.validate import entry, validated
 from distill_prune.settings import Json, canonical
 from distill_prune.store.store import Store
@@ -50,11 +51,11 @@ def evaluation_graph(store: Store, ref: str, assignments: Sequence[str], analyse
     if unknown := sorted(raw.keys() - set().union(*fields.values())):
         known = set().union(*fields.values(), {"model", "architectures", "dataset"}) - {"name"}
         raise ConfigError(f"unknown key '{unknown[0]}' in --set", expected=nearest(unknown[0], known))
-    network = resolved(entry(MODELS, model, "model", "--set"))
-    further = {name: resolved(entry(MODELS, other, f"architectures.{name}", "--set")) for name, other in others.items()}
+    network = resolved(entry(MODELS, model, ["model"], SET))
+    further = {name: resolved(entry(MODELS, other, ["architectures", name], SET)) for name, other in others.items()}
     for analysis in analyses:
         chosen = {key: value for key, value in raw.items() if key in fields[analysis]}
-        settings = validated(ANALYSES[analysis].Settings, chosen, "", "--set")
+        settings = validated(ANALYSES[analysis].Settings, chosen, (), SET)
         for name, tested in {"": network, **(further if analysis == "evaluation" else {})}.items():
             job = CompareJob(analysis=settings, model=tested)
             label = f"{analysis} of {ref}" + (f" with {name}" if name else "")

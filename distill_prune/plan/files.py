@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
 from distill_prune.errors import ConfigError, nearest, system_error
 from distill_prune.limits import PIPELINE_BYTES
-from distill_prune.plan.plain import parse_yaml
+from distill_prune.plan.narrow import Step, narrowed
+from distill_prune.plan.places import Layer
+from distill_prune.plan.plain import parsed
 from distill_prune.settings import Json
 
 SHIPPED = "shipped"
@@ -52,20 +55,30 @@ def origin(name: str, store: Path) -> str:
     return SHIPPED if path.parent in _shipped() else os.path.relpath(path, store.resolve())
 
 
-def _read(path: Path) -> dict[str, Json]:
+def _read(path: Path) -> tuple[dict[str, Json], Layer]:
     try:
         with path.open("rb") as file:
             content = file.read(PIPELINE_BYTES + 1)  # a file may have no end
         if len(content) > PIPELINE_BYTES:
             raise yaml.YAMLError(f"more than {PIPELINE_BYTES:,} bytes")
-        raw = parse_yaml(content.decode("utf-8"))
+        raw, node = parsed(content.decode("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as problem:
-        raise ConfigError(f"'{path}' is not YAML", got=problem, fix="correct the file at that place") from problem
+        raise ConfigError(f"'{path}' is not YAML", got=_said(problem), fix="correct the file at that place") from problem
     except OSError as problem:
         raise system_error(f"'{path}' cannot be read", problem, kind=ConfigError) from problem
     if not isinstance(raw, dict):
-        raise ConfigError(f"'{path}' is not a pipeline", got=type(raw).__name__, expected="a mapping of keys to values")
-    return raw
+        got = {list: "a list", type(None): "an empty file"}.get(type(raw), "a single value")
+        raise ConfigError(f"'{path}' is not a pipeline", got=got, expected="a mapping of keys to values")
+    return raw, Layer(path.name, node)
+
+
+def _said(problem: Exception) -> str:
+    """Where a text is no YAML, and why, on one line."""
+    mark = getattr(problem, "problem_mark", None)
+    if not isinstance(problem, yaml.MarkedYAMLError) or mark is None:
+        return str(problem)
+    why = ", ".join(part for part in (problem.context, problem.problem) if part)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {why}"
 
 
 def _merged(base: dict[str, Json], over: dict[str, Json]) -> dict[str, Json]:
@@ -81,27 +94,24 @@ def _merged(base: dict[str, Json], over: dict[str, Json]) -> dict[str, Json]:
     return values
 
 
-CHOSEN_FOR = {("prune", "levels"): ("levels",), ("data", "name"): ("lanes", "compile")}
-"""What is chosen for a value, by its place: which levels are compared, for their number; how networks share steps and whether
-these are compiled, for the data."""
+@dataclass(frozen=True)
+class Written:
+    """The plain `values` of a study, the `layers` that they are written in, the lowest first, and `notes` of what a layer took
+    away from those under it."""
+
+    values: dict[str, Json]
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...] = ()
 
 
-def _settled(before: Mapping[str, Json], values: dict[str, Json], named: Collection[str]) -> dict[str, Json]:
-    """The values of a layer on the one `before` it, less what was chosen there for a value that is another one now, but for
-    what the layer names itself."""
-    for place, chosen in CHOSEN_FOR.items():
-        if _at(before, place) != _at(values, place):
-            for name in set(chosen) - set(named):
-                values.pop(name, None)
-    return values
+def _laid(base: Written, values: dict[str, Json], layers: Sequence[Layer], name: str) -> Written:
+    """The values of base and `layers` together; `name` is what notes call these layers."""
+    step = Step(base.values, lambda place: any(layer.where(place) for layer in layers), name)
+    values, notes = narrowed(values, step)
+    return Written(values, (*base.layers, *layers), (*base.notes, *notes))
 
 
-def _at(values: Mapping[str, Json], place: tuple[str, str]) -> Json:
-    section = values.get(place[0])
-    return section.get(place[1]) if isinstance(section, dict) else section
-
-
-def read_raw(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Json]:
+def read_file(path: Path, seen: tuple[Path, ...] = ()) -> Written:
     """The file's plain values, with `extends:` (a path beside it, or a shipped file) resolved.
 
     Raises:
@@ -109,17 +119,22 @@ def read_raw(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Json]:
     """
     if path.resolve() in seen:
         raise ConfigError(f"'{path}' extends itself", got=" -> ".join(p.name for p in (*seen, path)))
-    raw = _read(path)
+    raw, layer = _read(path)
     if (parent := raw.pop("extends", None)) is None:
-        return raw
+        return Written(raw, (layer,))
     candidates = (folder / str(parent) for folder in (path.parent, *_shipped()))
     extended = next((file for file in candidates if file.is_file()), None)
     if extended is None:
         raise ConfigError(
             f"'{path}' extends '{parent}', which is not there", expected=f"a file beside {path.name}, or a shipped one"
         )
-    base = read_raw(extended, (*seen, path.resolve()))
-    return _settled(base, _merged(base, raw), raw)
+    base = read_file(extended, (*seen, path.resolve()))
+    return _laid(base, _merged(base.values, raw), [layer], path.name)
+
+
+def read_raw(path: Path) -> dict[str, Json]:
+    """The plain values of a file, as `read_file` has them."""
+    return read_file(path).values
 
 
 def _as_utf8(argument: str) -> str:
@@ -130,26 +145,38 @@ def _as_utf8(argument: str) -> str:
         return argument
 
 
-def override(raw: dict[str, Json], assignments: Sequence[str]) -> None:
-    """Lay `a.b=c` on plain values, in place; c is YAML.
+def overridden(base: Written, assignments: Sequence[str], by: str = "--set") -> Written:
+    """What is written with `a.b=c` laid on it; c is YAML. `by` is what lays it.
 
     Raises:
         ConfigError: an assignment has no place or no value of YAML, or its place lies below a value that is no mapping.
     """
-    before = copy.deepcopy(raw)
+    values, layers = copy.deepcopy(base.values), []
     for text in assignments:
         place, mark, value = _as_utf8(text).partition("=")
         if not mark or not place:
             raise ConfigError(f"--set {text}", expected="--set a.b=value")
         *path, last = place.split(".")
-        node = raw
+        node = values
         for part in path:
             below = {} if node.get(part) is None else node[part]
             if not isinstance(below, dict):
                 raise ConfigError(f"--set {place}: '{part}' holds a value, not a mapping")
             node[part] = node = below
         try:
-            node[last] = parse_yaml(value)
+            node[last], nodes = parsed(value)
         except yaml.YAMLError as problem:
             raise ConfigError(f"--set {place}: the value is not YAML", got=value) from problem
-    _settled(before, raw, {text.partition("=")[0].partition(".")[0] for text in assignments})
+        layers.append(Layer(by, nodes, (*path, last), is_file=False))
+    return _laid(base, values, layers, by) if layers else base
+
+
+def override(raw: dict[str, Json], assignments: Sequence[str]) -> None:
+    """Lay `a.b=c` on plain values that no file has, in place.
+
+    Raises:
+        ConfigError: as `overridden`.
+    """
+    values = dict(overridden(Written(raw, ()), assignments).values)
+    raw.clear()
+    raw.update(values)

@@ -6,6 +6,7 @@ Images are looked at where that takes no download; text is looked at when it is 
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
@@ -14,10 +15,10 @@ from distill_prune.artifacts import SyntheticSet
 from distill_prune.data import survey
 from distill_prune.data.preparation import Survey
 from distill_prune.distill.classes import class_rows
-from distill_prune.errors import DistillPruneError
 from distill_prune.models import Model, build_model
 from distill_prune.plan.jobs import CompareJob, DataJob, DistillJob
 from distill_prune.plan.nodes import Graph, Node, is_control
+from distill_prune.plan.places import Place, written_at
 from distill_prune.recipe import Recipe
 from distill_prune.settings import Entry, digest
 from distill_prune.store.store import Store
@@ -37,11 +38,7 @@ def foresee(graph: Graph, store: Store, missing: Collection[str]) -> None:
         return  # nothing is spent before they are looked at
     foresight = _Foresight(graph, store)
     for node in nodes:
-        try:
-            foresight.check(node)
-        except DistillPruneError as error:
-            error.label = error.label or node.label
-            raise
+        foresight.check(node)
 
 
 @dataclass
@@ -61,18 +58,35 @@ class _Foresight:
         if data is None:
             return
         if isinstance(node.job, DistillJob):
-            self._check_images(node.job.method, data)
+            name = next(name for name, key in self.graph.sets.items() if key == node.key)
+            with self._written(["distill", name], node):
+                self._check_images(node.job.method, data)
         settings, recipe = (dict(node.job).get(name) for name in ("model", "recipe"))
         if not isinstance(settings, Entry) or isinstance(node.job, CompareJob):
             return
-        model = self._model(settings, data)
+        with self._written(["model"] if settings == self.graph.pipeline.model else ["experts", "model"], node):
+            model = self._model(settings, data)
         if not isinstance(recipe, Recipe):
             return
         examples = self._size(node.inputs.get("images", node.inputs.get("data", self.graph.data)))
         if examples is None or (model.identity, recipe, examples) in self._trained:
             return
         self._trained.add((model.identity, recipe, examples))
-        check_batches(model, recipe, examples)
+        with self._written(self._recipe(node, recipe), node):
+            check_batches(model, recipe, examples)
+
+    def _written(self, place: Place, node: Node) -> AbstractContextManager[None]:
+        """Says of an error of the block where the settings stand that it is about."""
+        return written_at(place, self.graph.locate, node.label)
+
+    def _recipe(self, node: Node, recipe: Recipe) -> Place:
+        """The place of the recipe of a node's training."""
+        prune = self.graph.pipeline.prune
+        if node.stage == "experts":
+            return ["experts", "recipe"]
+        if node.stage == "prune" and recipe in (prune.recipe, prune.real):
+            return ["prune", "recipe" if recipe == prune.recipe else "real"]
+        return ["retrain", "recipe"]
 
     def _data(self, node: Node) -> str:
         """The key of the data set that says which inputs and classes a node's network has: its own, else that of its chain's
@@ -88,7 +102,9 @@ class _Foresight:
             return None
         source = digest(node.job.source)
         if source not in self._surveys:
-            self._surveys[source] = survey(node.job.source)
+            task = next((name for name, data in self.graph.tasks.items() if data == key), None)
+            with written_at(["data"] if task is None else ["tasks", task], self.graph.locate):
+                self._surveys[source] = survey(node.job.source)
         return self._surveys[source]
 
     def _size(self, key: str) -> int | None:

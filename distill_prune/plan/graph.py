@@ -14,12 +14,14 @@ from distill_prune.distill.kept import SourceSettings
 from distill_prune.errors import ConfigError, StoreError
 from distill_prune.fingerprints import Remembered
 from distill_prune.models import predicting, resolved
-from distill_prune.plan.config import Pipeline, Stored
+from distill_prune.plan.config import Pipeline
 from distill_prune.plan.grid import chain
 from distill_prune.plan.jobs import DataJob, DistillJob, ExpertsJob
 from distill_prune.plan.measures import betweens, measure_sets
 from distill_prune.plan.nodes import Graph, drawn
+from distill_prune.plan.places import NOWHERE, Locate, written_at
 from distill_prune.plan.roles import numbered
+from distill_prune.plan.sections import Stored
 from distill_prune.plan.summary import summary
 from distill_prune.settings import Entry
 from distill_prune.store.disk import replace_json
@@ -29,18 +31,19 @@ from distill_prune.store.store import Store
 _HASHES = TypeAdapter(dict[str, Hash])
 
 
-def build(pipeline: Pipeline, store: Store) -> Graph:
-    """The pipeline's graph. Hashes the data source (remembered in the store); looks up stored sets and experts.
+def build(pipeline: Pipeline, store: Store, locate: Locate = NOWHERE) -> Graph:
+    """The pipeline's graph. Hashes the data source (remembered in the store); looks up stored sets and experts. `locate` knows
+    where settings are written.
 
     Raises:
         DataError: the data source is missing.
         StoreError: a stored set or expert is not in the store.
     """
     with _remembering(store) as known:
-        p = _resolved(pipeline, known)
-        g = Graph(p)
-        g.data = _data(g, p.data, known, "data")
-        g.tasks = {name: _data(g, source, known, f"data {name}") for name, source in p.tasks.items()}
+        p = _resolved(pipeline, known, locate)
+        g = Graph(p, locate)
+        g.data = _data(g, p.data, known, "data", ["data"])
+        g.tasks = {name: _data(g, source, known, f"data {name}", ["tasks", name]) for name, source in p.tasks.items()}
     experts = _experts(g, store)
     for name, method in p.distill.items():
         if isinstance(method, Stored):
@@ -109,21 +112,25 @@ def _stored_expert(ref: str, store: Store, needy: list[Entry]) -> str:
     return expert.key
 
 
-def _data(g: Graph, source: Source, known: Remembered, label: str) -> str:
-    return g.add("data", DataJob(source=source, fingerprint=fingerprint(source, known)), {}, label, "data")
+def _data(g: Graph, source: Source, known: Remembered, label: str, place: list[str]) -> str:
+    with written_at(place, g.locate):
+        hashed = fingerprint(source, known)
+    return g.add("data", DataJob(source=source, fingerprint=hashed), {}, label, "data")
 
 
-def _resolved(p: Pipeline, known: Remembered) -> Pipeline:
+def _resolved(p: Pipeline, known: Remembered, locate: Locate) -> Pipeline:
     """The pipeline, with what stands for pre-trained weights in the settings of its networks.
 
     Raises:
         UserError: a task asks for word pieces, and the network has no head for these.
     """
-    if any(source.MASKED for source in (p.data, *p.tasks.values())):
-        resolved(predicting(p.model), known)
+    with written_at(["model"], locate):
+        if any(source.MASKED for source in (p.data, *p.tasks.values())):
+            resolved(predicting(p.model), known)
+        model = resolved(p.model, known)
     experts = p.experts if p.experts.model is None else p.experts.model_copy(update={"model": resolved(p.experts.model, known)})
     others = {name: resolved(model, known) for name, model in p.architectures.items()}
-    return p.model_copy(update={"model": resolved(p.model, known), "experts": experts, "architectures": others})
+    return p.model_copy(update={"model": model, "experts": experts, "architectures": others})
 
 
 @contextlib.contextmanager

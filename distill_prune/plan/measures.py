@@ -8,10 +8,10 @@ from itertools import pairwise
 from distill_prune.analyze import ANALYSES
 from distill_prune.duration import NONE
 from distill_prune.plan.arms import Placed, scanned
-from distill_prune.plan.config import Only
 from distill_prune.plan.jobs import CompareJob, RetrainJob
 from distill_prune.plan.nodes import Between, Chain, Graph, SetMeasure, Unit, drawn, is_control
 from distill_prune.plan.roles import numbered
+from distill_prune.plan.sections import Only
 
 EVERYTHING = Only()
 

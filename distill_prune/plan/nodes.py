@@ -11,6 +11,7 @@ from distill_prune.errors import ConfigError
 from distill_prune.limits import ARTIFACTS
 from distill_prune.plan.config import Pipeline
 from distill_prune.plan.jobs import VERSIONS, Conditions, Job
+from distill_prune.plan.places import NOWHERE, Locate
 from distill_prune.store.store import STAGES, identity
 
 
@@ -103,6 +104,7 @@ class Graph:
     draw."""
 
     pipeline: Pipeline
+    locate: Locate = NOWHERE
     nodes: dict[str, Node] = field(default_factory=dict)
     units: list[Unit] = field(default_factory=list)
     chains: dict[ChainKey, dict[int, str]] = field(default_factory=dict)
@@ -120,7 +122,8 @@ class Graph:
         """The artifacts of several studies, the cells of a sweep by name, with the settings of the first."""
         nodes = {key: node for cell in cells.values() for key, node in cell.nodes.items()}
         sets = {f"{name}: {of_set}": key for name, cell in cells.items() for of_set, key in cell.sets.items()}
-        return cls(next(iter(cells.values())).pipeline, nodes, sets=sets, cells=cells)
+        first = next(iter(cells.values()))
+        return cls(first.pipeline, first.locate, nodes, sets=sets, cells=cells)
 
     def real(self, task: str | None) -> str:
         """The key of a task's data; of the pipeline's own without a name."""

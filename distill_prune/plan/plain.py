@@ -46,7 +46,13 @@ _Yaml.add_implicit_resolver(
 
 
 def parse_yaml(text: str) -> Json:
-    """The plain value of a YAML text, in which no two places share a list or a mapping.
+    """The plain value of a YAML text, as `parsed` has it."""
+    return parsed(text)[0]
+
+
+def parsed(text: str) -> tuple[Json, yaml.Node | None]:
+    """The plain value of a YAML text, in which no two places share a list or a mapping; and the nodes that it was made of,
+    which know their lines.
 
     Raises:
         YAMLError: it is none, or stands for too much.
@@ -57,9 +63,9 @@ def parse_yaml(text: str) -> Json:
     try:
         node = loader.get_single_node()
         if node is None:
-            return None
+            return None, None
         _check(node)
-        return _unshared(loader.construct_document(node))
+        return _unshared(loader.construct_document(node)), node
     except (RecursionError, ValueError) as problem:
         raise yaml.YAMLError(f"values stand in each other deeper than {NESTING} times, or one cannot be read") from problem
     finally:

@@ -8,10 +8,9 @@ What cells have in common is made once, as it is of any two studies of one store
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Annotated, Literal
 
@@ -20,9 +19,10 @@ from pydantic import Field, JsonValue
 from distill_prune.errors import ConfigError
 from distill_prune.limits import CELLS
 from distill_prune.plan.config import Pipeline, parse
-from distill_prune.plan.files import find_pipeline, override, read_raw
+from distill_prune.plan.files import Written, find_pipeline, overridden, read_file
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph
+from distill_prune.plan.places import Locate, locator
 from distill_prune.plan.validate import validated
 from distill_prune.settings import Settings
 from distill_prune.store.store import Store
@@ -45,10 +45,12 @@ class Swept(Settings):
 
 @dataclass(frozen=True)
 class Cell:
-    """One study of a sweep: its place, values by key, and its settings."""
+    """One study of a sweep: its place, values by key, its settings, where they are written, and notes of what was narrowed."""
 
     place: Mapping[str, JsonValue]
     pipeline: Pipeline
+    locate: Locate
+    notes: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -81,42 +83,46 @@ def load_cells(name: str, assignments: Sequence[str] = ()) -> tuple[str, Cells]:
         ConfigError: as for `load`; or a sweep that means nothing, or has too many cells.
     """
     path = find_pipeline(name)
-    file = path.name if not assignments else f"{path.name} (with --set)"
-    raw = read_raw(path)
-    override(raw, assignments)
-    given = {key: raw.pop(key) for key in Swept.model_fields if key in raw}
-    swept = validated(Swept, given, "", file)
+    written = overridden(read_file(path), assignments)
+    locate = locator(path.name, written.layers)
+    given = {key: value for key, value in written.values.items() if key in Swept.model_fields}
+    study = replace(written, values={key: value for key, value in written.values.items() if key not in given})
+    swept = validated(Swept, given, (), locate)
     if not swept.sweep:
         if "choose" in given:
-            raise ConfigError(f"choose in {file} names a cell of a sweep, and there is none", fix="leave it out, or add sweep")
-        return path.stem, Cells([Cell({}, parse(raw, file))])
-    _check(swept, file)
+            raise ConfigError(
+                f"'choose' in {locate(['choose'])} names a cell of a sweep, and there is none", fix="leave it out, or add sweep"
+            )
+        return path.stem, Cells([_cell(study, {}, path.name)])
+    _check(swept, locate)
     places = [dict(zip(swept.sweep, values, strict=True)) for values in product(*swept.sweep.values())]
-    cells = [Cell(place, _cell(raw, place, file)) for place in places]
+    cells = [_cell(study, place, path.name) for place in places]
     first = cells[0].pipeline
     return path.stem, Cells(cells, swept.choose, first.title or path.stem, first.question)
 
 
-def _check(swept: Swept, file: str) -> None:
+def _check(swept: Swept, locate: Locate) -> None:
     for a, b in combinations(swept.sweep, 2):
         if f"{a}.".startswith(f"{b}.") or f"{b}.".startswith(f"{a}."):
-            raise ConfigError(f"sweep in {file}: '{a}' and '{b}' set the same value", fix="one of them alone")
+            raise ConfigError(f"'sweep' in {locate(['sweep'])}: '{a}' and '{b}' set the same value", fix="one of them alone")
     for key, values in swept.sweep.items():
         texts = [json.dumps(value) for value in values]
         if len({*texts}) < len(texts):
-            raise ConfigError(f"sweep.{key} in {file} has a value twice", got=", ".join(texts))
+            raise ConfigError(f"'sweep.{key}' in {locate(['sweep', key])} has a value twice", got=", ".join(texts))
     count = 1
     for values in swept.sweep.values():
         count *= len(values)
     if count > CELLS:
-        what = f"the sweep in {file} has too many cells"
+        what = f"the sweep in {locate(['sweep'])} has too many cells"
         raise ConfigError(what, got=f"{count:,}", expected=f"at most {CELLS}", fix="several files")
 
 
-def _cell(raw: Mapping[str, JsonValue], place: Mapping[str, JsonValue], file: str) -> Pipeline:
-    values = copy.deepcopy(dict(raw))
-    override(values, [f"{key}={json.dumps(value)}" for key, value in place.items()])
-    return parse(values, f"{file}, in the cell {_name(place)}")
+def _cell(study: Written, place: Mapping[str, JsonValue], file: str) -> Cell:
+    """The study with the values of a place laid on it."""
+    values = [f"{key}={json.dumps(value)}" for key, value in place.items()]
+    written = overridden(study, values, f"the cell {_name(place)}")
+    locate = locator(file, written.layers)
+    return Cell(place, parse(written.values, file, written.layers), locate, written.notes)
 
 
 def build_cells(cells: Cells, store: Store) -> Graph:
@@ -125,7 +131,7 @@ def build_cells(cells: Cells, store: Store) -> Graph:
     Raises:
         ConfigError: two cells are the same study.
     """
-    graphs = [build(cell.pipeline, store) for cell in cells.each]
+    graphs = [build(cell.pipeline, store, cell.locate) for cell in cells.each]
     if not cells.is_sweep:
         return graphs[0]
     by_summary: dict[str, Cell] = {}

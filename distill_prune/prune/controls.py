@@ -33,7 +33,7 @@ import torch
 from pydantic import Field, model_validator
 
 from distill_prune.artifacts import Cost, Mask, Ticket
-from distill_prune.errors import RunError
+from distill_prune.errors import Misfit, RunError
 from distill_prune.prune.select import keep, survivors
 from distill_prune.rng import Streams
 from distill_prune.settings import Later, Settings
@@ -70,7 +70,7 @@ class Control(Settings):
     def _of_signs(self) -> Control:
         for name in ("mask", "norms"):
             if self.kind != "signs" and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} belongs to kind signs, and the kind is {self.kind}: leave {name} out")
+                raise Misfit(f"it belongs to kind signs, and the kind is {self.kind}", [name], fix=f"leave {name} out")
         return self
 
 

@@ -1,21 +1,38 @@
-"""What this machine has."""
+"""What this machine has, and what will not work for lack of it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
-from distill_prune.compiled import compiler
-from distill_prune.errors import DistillPruneError
-from distill_prune.run.devices import cores
+from distill_prune.compiled import check_compiler, compiler
+from distill_prune.errors import DistillPruneError, UserError
+from distill_prune.run.devices import cores, processor
 from distill_prune.run.ray_cluster import describe
 from distill_prune.run.worker import versions
 from distill_prune.store.store import Store
-from distill_prune.vision import torchvision
+from distill_prune.vision import mended, torchvision
+
+LITTLE_DISK = 2 * 2**30
+"""Bytes of a disk below which a larger study may not fit."""
+LITTLE_MEMORY = 2**30
+"""Bytes of free memory below which not even two workers of a small study fit."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One thing that the machine has, and what follows from it where that is a drawback; else empty."""
+
+    name: str
+    value: str
+    follows: str = ""
 
 
 def bfloat16() -> str:
@@ -24,27 +41,98 @@ def bfloat16() -> str:
     return "fast (AMX or AVX-512 BF16)" if fast else "emulated on this processor: slower than float32"
 
 
-def examine(store: Path) -> dict[str, str]:
-    """Versions, devices, cores, memory, Ray and the store, in words."""
-    facts = dict(versions())
+def examine(store: Path) -> list[Fact]:
+    """Versions, processor, devices, memory, compiler, optional packages and the store."""
+    known = versions()
+    facts = [Fact(name, version) for name, version in known.items() if name != "torchvision"]
+    return [
+        *facts,
+        _vision(known.get("torchvision", "not installed")),
+        Fact("system", f"{platform.system()} {platform.machine()}"),
+        Fact("processor", processor()),
+        Fact("cores", str(cores())),
+        *_memory(),
+        Fact("bfloat16", bfloat16()),
+        _devices(),
+        _compiler(),
+        *_extras(),
+        Fact("ray", describe()),
+        _store(store),
+    ]
+
+
+def _vision(version: str) -> Fact:
+    """torchvision, as it can be imported: one that was built for another torch cannot."""
     try:
-        facts["torchvision"] = str(torchvision().__version__)
-    except (ImportError, RuntimeError) as problem:
-        facts["torchvision"] = f"cannot be imported: {problem}"
-    gpus = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
-    facts["devices"] = ", ".join(["cpu", *gpus])
-    facts["cores"] = str(cores())
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        facts["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
-    facts["bfloat16"] = bfloat16()
-    facts["C++ compiler"] = compiler() or "none: `compile: true` cannot be used on a CPU"
-    facts["ray"] = describe()
-    facts["system"] = f"{platform.system()} {platform.machine()}"
+        version = str(torchvision().__version__)
+        return Fact("torchvision", version + ", without its operators, which nothing here needs" * mended())
+    except Exception as problem:  # whatever a package raises that fits to another torch
+        reason = (str(problem).strip().splitlines() or [type(problem).__name__])[0]
+        return Fact(
+            "torchvision",
+            f"{version}, cannot be imported: {reason}",
+            "its data sets (mnist, fashion_mnist, cifar10, cifar100, svhn) will not work: install the torchvision that belongs "
+            f"to torch {torch.__version__.partition('+')[0]}",
+        )
+
+
+def _memory() -> Iterator[Fact]:
+    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+        return
+    page = os.sysconf("SC_PAGE_SIZE")
+    total, free = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
     try:
-        inside = sum(1 for _ in Store(store).all())
-        folder = next(p for p in (store.resolve(), *store.resolve().parents) if p.exists())
-        state = "writable" if os.access(folder, os.W_OK) else "NOT writable"
-        facts["store"] = f"{store}: {inside} artifacts, {state}, {shutil.disk_usage(folder).free / 2**30:.1f} GiB free"
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration, ValueError):
+        pass  # free pages are fewer than what can be had
+    follows = "a worker takes about half a GiB and more: --workers 1" if free < LITTLE_MEMORY else ""
+    yield Fact("memory", f"{total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of it available", follows)
+
+
+def _devices() -> Fact:
+    if torch.cuda.is_available():
+        names = (f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count()))
+        return Fact("devices", f"cpu, {', '.join(names)} (CUDA {torch.version.cuda})")
+    built = f"CUDA {torch.version.cuda}, and finds no GPU or driver" if torch.version.cuda else "CPUs"
+    return Fact(
+        "devices",
+        "cpu",
+        f"--device cuda will not work: torch is built for {built}. Studies that ask for a GPU take days on a CPU",
+    )
+
+
+def _compiler() -> Fact:
+    try:
+        check_compiler()
+    except UserError as problem:
+        return Fact("C++ compiler", compiler() or "none", f"compile: true will not work on a CPU: {problem.got}; {problem.fix}")
+    return Fact("C++ compiler", str(compiler()))
+
+
+def _extras() -> Iterator[Fact]:
+    """Packages that are installed by choice."""
+    for name, package, what in (
+        ("text", "transformers", "networks and data sets of text (minilm, bert, glue, tsv, masked)"),
+        ("onnx", "onnx", "export --to onnx"),
+    ):
+        there = find_spec(package) is not None
+        yield Fact(
+            f"extra [{name}]",
+            "installed" if there else "not installed",
+            "" if there else f"{what} will not work: pip install 'distill-prune[{name}]'",
+        )
+
+
+def _store(place: Path) -> Fact:
+    try:
+        inside = sum(1 for _ in Store(place).all())
     except DistillPruneError as problem:
-        facts["store"] = str(problem)
-    return facts
+        return Fact("store", f"{place}: {problem.what}", "; ".join(str(part) for part in (problem.got, problem.fix) if part))
+    folder = next(p for p in (place.resolve(), *place.resolve().parents) if p.exists())
+    free, writable = shutil.disk_usage(folder).free, os.access(folder, os.W_OK)
+    state = "writable" if writable else "NOT writable"
+    follows = "" if writable else "nothing can be made there: another --store, or the permission to write"
+    if writable and free < LITTLE_DISK:
+        follows = "trajectories of experts take gigabytes: make room, or another --store"
+    return Fact("store", f"{place}: {inside:,} artifacts, {state}, {free / 2**30:.1f} GiB free", follows)

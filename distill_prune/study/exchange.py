@@ -22,6 +22,7 @@ from distill_prune.interop.footprint import Footprint, footprint
 from distill_prune.models import MODELS, build_model, resolved
 from distill_prune.plan.files import override
 from distill_prune.plan.jobs import VERSIONS
+from distill_prune.plan.places import SET, locator
 from distill_prune.plan.roles import keys_of
 from distill_prune.plan.validate import entry, validated
 from distill_prune.run.reader import Reader
@@ -66,11 +67,11 @@ def bring_in(store: Store, form: str, paths: Sequence[Path], assignments: Sequen
     if model is not None:
         if origin.shape is None or origin.classes is None:
             raise ConfigError("a network needs the shape and classes of its data", fix="--set dataset=REF or a known name")
-        known = resolved(entry(MODELS, model, "model", "--set"))
+        known = resolved(entry(MODELS, model, ["model"], SET))
         built = Reader(store, "cpu").model_for(known, data) if data else build_model(known, origin.shape, len(origin.classes))
         model = known.identity()
         origin = Origin(origin.classes, origin.transform, origin.shape, built)
-    settings = validated(module.Settings, {"name": form, **raw}, "", "--set")
+    settings = validated(module.Settings, {"name": form, **raw}, (), SET)
     content = module.read(settings, list(paths), origin)
     nouns = content if isinstance(content, list) else [content]
     stage, inputs = STAGE_OF[module.KIND], {"data": data} if data else {}
@@ -203,7 +204,7 @@ def _network(store: Store, reader: Reader, target: Ref, noun: Ticket | Weights, 
                 fix="`distill-prune data PIPELINE` makes them",
             )
         return Export(noun, None, ticket)
-    model = reader.model_for(entry(MODELS, settings, "model", "the manifest"), data)
+    model = reader.model_for(entry(MODELS, settings, ["model"], locator("the manifest")), data)
     there, expected = shapes(noun.state), shapes(model.module.state_dict())
     if strangers := sorted(n for n in there.keys() | expected.keys() if there.get(n) != expected.get(n)):
         raise DamagedArtifact(target.stage, target.key, f"content: '{strangers[0]}' is not as its network has it")

@@ -26,4 +26,5 @@ def check_batches(model: Model, recipe: Recipe, examples: int) -> None:
             got=f"{examples} examples in batches of {recipe.batch}",
             expected="a last batch of 2 or more where maps have one pixel",
             fix="another batch, or other rows of the data",
+            setting="batch",
         ) from problem
