@@ -18,8 +18,7 @@ from distill_prune.analyze import ANALYSES
 from distill_prune.data import DATASETS, augment, cutmix, whiten
 from distill_prune.distill import METHODS, experts
 from distill_prune.models import MODELS
-from distill_prune.plan.config import Pipeline
-from distill_prune.plan.sections import Stored
+from distill_prune.plan.config import Pipeline, Stored
 from distill_prune.prune import CRITERIA, controls, imp
 from distill_prune.training import Recipe
 
@@ -137,14 +136,17 @@ _PLAIN = str.maketrans({c: f"\\{c}" for c in "&%$#_"})
 
 
 def bibtex(cited: Iterable[Paper], version: str) -> str:
-    """The papers, and this package before them, as entries of BibTeX. "et al." becomes "and others"."""
+    """The papers, and this package before them, as entries of BibTeX. "et al." becomes "and others".
+
+    A surname of several words stays one.
+    """
     this = {"author": "{The distill-prune developers}", "title": "{distill-prune}", "version": version, "url": HOME}
     entries, keys = [_entry("software", "distill-prune", this)], set[str]()
     for paper in cited:
         names = re.split(r",? and |, ", paper.authors.removesuffix(" et al."))
         more = ["others"] if paper.authors.endswith(" et al.") else []
         fields = {
-            "author": " and ".join([*names, *more]),
+            "author": " and ".join([*(f"{{{name}}}" if " " in name else name for name in names), *more]),
             "title": f"{{{paper.title.translate(_PLAIN)}}}",
             "year": str(paper.year),
         }
