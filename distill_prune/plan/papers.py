@@ -18,7 +18,8 @@ from distill_prune.analyze import ANALYSES
 from distill_prune.data import DATASETS, augment, cutmix, whiten
 from distill_prune.distill import METHODS, experts
 from distill_prune.models import MODELS
-from distill_prune.plan.config import Pipeline, Stored
+from distill_prune.plan.config import Pipeline
+from distill_prune.plan.sections import Stored
 from distill_prune.prune import CRITERIA, controls, imp
 from distill_prune.training import Recipe
 
