@@ -39,7 +39,7 @@ def test_several_reasons_are_listed_each_with_its_log() -> None:
     told = failures.error(0, 2, 50, "kept")
     assert type(told) is UserError and str(told) == f"{SHOWN + 1} artifacts failed, for {SHOWN + 1} reasons"
     assert told.__notes__[:3] == ["  label 0: a", "    fix:      another", "    log:      logs/a.log"]
-    last = f"  not made: {SHOWN + 3} of 50 artifacts: {SHOWN + 1} failed, 2 were not begun; kept"
+    last = f"  not made: {SHOWN + 3} of 50 artifacts: {SHOWN + 1} failed, 2 not begun; kept"
     assert told.__notes__[-2:] == ["  and 1 more reasons", last]
     failures.add(node("x", [], "a"), RunError("no mistake"))
     assert failures.error(0, 0, 50, "").exit_code == 1
@@ -56,7 +56,7 @@ def test_a_plugin_that_fails_once_costs_what_depends_on_it_alone(cli: tiny.Cli, 
     done = cli("--plugin", "fails_once", "prune", file, "--store", empty.root, "--executor", "serial", *changes)
     assert done.code == 1 and "failed: bad seed 0 level 1: ValueError: boom" in done.err, done.err
     assert "1 that depend on it are given up; the rest goes on\n" in done.err
-    assert "  not made: 2 of 6 artifacts: 1 failed, 1 depend on it; the others are kept, and `distill-prune report" in done.err
+    assert "  not made: 2 of 6 artifacts: 1 failed, 1 depends on it; the others are kept, and `distill-prune report" in done.err
     assert done.err.count("error: ") == 1 and len(empty.keys("prune")) == 3
     assert "not made" not in done.out and "made, " not in done.out
 
@@ -99,11 +99,11 @@ def test_a_full_disk_ends_the_run_at_once(empty: Store, scripted: type[Scripted]
     scripted.answers = lambda node: module.Failed(node.key, full) if node.label == "expert 0" else None
     with pytest.raises(RunError, match="it could not be written") as caught:
         tiny.execute(empty)
-    assert "were not begun" in caught.value.__notes__[-1] and not {"summary", "subset"} & {*scripted.made}
+    assert "not begun" in caught.value.__notes__[-1] and not {"summary", "subset"} & {*scripted.made}
     scripted.answers = lambda node: module.Failed(node.key, RunError("else")) if node.label == "expert 0" else None
     with pytest.raises(RunError, match="else") as caught:
         tiny.execute(empty)
-    assert "were not begun" not in caught.value.__notes__[-1] and "accuracy of dense seed 0" in scripted.made
+    assert "not begun" not in caught.value.__notes__[-1] and "accuracy of dense seed 0" in scripted.made
 
 
 def test_all_mistakes_of_the_user_are_one(empty: Store, scripted: type[Scripted]) -> None:
