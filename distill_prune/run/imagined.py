@@ -21,6 +21,7 @@ from distill_prune.plan.nodes import Graph, Node
 from distill_prune.prune.imp import level_zero
 from distill_prune.run.reader import Reader
 from distill_prune.run.trainings import task_of
+from distill_prune.run.worker import conditions
 from distill_prune.store.store import Store
 from distill_prune.training import Trained, train_alone
 from distill_prune.training.costs import flops_of_examples
@@ -62,7 +63,8 @@ class Imagined(Store):
         # One ticket stands for all of a data set: their values do not matter. Copies differ, for lines lie between them.
         name = key if stage in ("data", "distill") else f"{stage} {node.inputs.get('data', '')} {_copy(node)}"
         if name not in self._parts:
-            self._parts[name] = self._made_up(node)
+            with conditions(node.job.threads):
+                self._parts[name] = self._made_up(node)
         return self._parts[name]
 
     def numbers(self, stage: str, key: str) -> dict[str, Any]:

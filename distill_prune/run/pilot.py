@@ -82,8 +82,7 @@ def measured(node: Node, imagined: Imagined) -> Trial | None:
     longer, shorter = _shortened(node)
     reset_peak()
     try:
-        with conditions(node.job.threads):
-            imagined.prepare(node)
+        imagined.prepare(node)
     except NothingKnown:
         return None
     seconds = _seconds(shorter, imagined)
