@@ -141,7 +141,7 @@ def measured(name: str, folders: dict[str, Path], scratch: Path) -> Record:
     scale = (processor - around) / sum(m.seconds for m in manifests.values())
     return {
         "study": name,
-        "command": "distill-prune run " + " ".join(words[:-2]),
+        "command": "distill-prune run " + " ".join("data.path=..." if w.startswith("data.path=") else w for w in words[:-2]),
         "machine": before,
         "workers": workers,
         "kinds_tried": len({work_of(graph.nodes[key]) for key, price in known.items() if price.known == "tried"}),
