@@ -86,7 +86,11 @@ def _run(
         return
     if profile is not None:
         print("\n".join([*spent(profile.parts()), *([f"trace: {trace}"] if trace else []), ""]))
-    print(f"{done['made']} made, {done['hits'] + done['elsewhere']} found, {duration(done['seconds'])}")
+    there = done["hits"] + done["elsewhere"]
+    if done["made"]:
+        print(f"{done['made']:,} made, {there:,} in the store already, {duration(done['seconds'])}")
+    else:
+        print(f"nothing to do: all {there:,} artifacts are in the store ({duration(done['seconds'])})")
     if page is not None and document is not None:
         from distill_prune.terminal.answer_lines import answer_lines
 
