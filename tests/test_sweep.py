@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -85,5 +86,34 @@ def test_a_mistake_in_a_swept_file_has_its_line_and_cells_are_narrowed(tmp_path:
         load_cells(str(path))
     path.write_text(tiny.TINY + "only: {accuracy: {seeds: [0, 1]}}\nsweep: {seeds: [[0], [1]]}\n", encoding="utf-8")
     path.write_text(path.read_text().replace("seeds: [0]\n", "seeds: [0, 1]\n", 1), encoding="utf-8")
-    notes = [cell.notes for cell in load_cells(str(path))[1]]
+    notes = [cell.notes for cell in load_cells(str(path))[1].each]
     assert notes[0] == ("only.accuracy.seeds narrowed to [0] (the cell seeds=[0] leaves out 1)",)
+
+
+def test_a_sweep_is_made_and_mapped(cli: tiny.Cli, tmp_path: Path) -> None:
+    values = {**tiny.raw(), "distill": {}, "arms": {"real": {}, "random": {"criterion": {"name": "random"}}}}
+    values |= {
+        "compare": {"accuracy": {}},
+        "levels": [0, 1],
+        "sweep": {"retrain.recipe.lr": [0.01, 0.3]},
+        "choose": "validation",
+    }
+    path = tmp_path / "swept.yaml"
+    path.write_text(yaml.safe_dump(values, sort_keys=False), encoding="utf-8")
+    planned = json.loads(cli("plan", path, "--store", tmp_path / "s", "--json", "--no-measure").out)["artifacts"]
+    done = json.loads(cli("run", path, "--store", tmp_path / "s", "--executor", "serial", "--json").out)
+    assert done["made"] == len(planned)
+    document = done["answer"]
+    assert document["axes"] == {"retrain.recipe.lr": [0.01, 0.3]} and len(document["cells"]) == 2
+    best = max(document["cells"], key=lambda cell: cell["validation"])
+    assert document["chosen"] == best["name"] and best["validation"] > 0.1
+    html = Path(done["report"]).read_text(encoding="utf-8")
+    assert html.count("<caption>") == 2 + 2 + 1  # dense, both arms, their difference
+    assert html.count('class="chosen"') == 5 and "--shade: 1.000" in html and "--shade: 0.000" in html
+    rows = (Path(done["report"]).parent / "tables" / "cells.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 3 and rows[0].startswith("retrain.recipe.lr,sparsity (%),dense: accuracy (%)")
+    assert "chosen by validation accuracy alone: retrain.recipe.lr=" in cli("run", path, "--store", tmp_path / "s").out
+    refused = cli("pack", path, "-o", tmp_path / "a.tar", "--store", tmp_path / "s")
+    assert refused.code == 2 and "swept is a sweep, and `pack` takes one study" in refused.err
+    refused = cli("report", path, "--pdf", "--store", tmp_path / "s")
+    assert refused.code == 2 and "--pdf is of one study, and swept is a sweep" in refused.err

@@ -74,7 +74,7 @@ def _run(
         done = execute(graph, store, until, device, executor, workers, json, profile, pipeline, tensorboard)
         page, document, sweep = None, None, None
         if until == "compare" and cells.is_sweep:
-            page, sweep = _map(study, of, graph, cells, store, out)
+            page, sweep = _map(name, study, of, graph, cells, store, out)
         elif until == "compare":
             page, document = _report(name, study, of, graph, store, out), conclusion(graph, store)
     trace = _trace(profile, page.parent) if profile and page and profile.parts() else None
@@ -107,7 +107,9 @@ def _run(
                 print(f"{until} {key[:12]} {printable(f'{graph.nodes[key].label}  {path_of[key][0]}')}")
 
 
-def _map(study: str, of: Origin, graph: Graph, cells: Cells, store: Store, out: Path | None) -> tuple[Path, SweepDocument]:
+def _map(
+    name: str, study: str, of: Origin, graph: Graph, cells: Cells, store: Store, out: Path | None
+) -> tuple[Path, SweepDocument]:
     """Write the page of a sweep; its path, and what it says."""
     from distill_prune.report.index import write_index
     from distill_prune.report.map import write_map
@@ -123,7 +125,7 @@ def _map(study: str, of: Origin, graph: Graph, cells: Cells, store: Store, out: 
         no_links(store.root, folder / "tables")
     page = write_map(document, cells.title, cells.question, metrics(graph), folder)
     files = [str(p.relative_to(folder)) for p in (page, *sorted((folder / "tables").glob("*")))]
-    about = {"pipeline": study, "title": cells.title, "file": of.file, "variant": of.variant, "sets": [*of.sets]}
+    about = {"pipeline": name, "title": cells.title, "file": of.file, "variant": of.variant, "sets": [*of.sets]}
     replace_json(folder / MARK, {"made_of": "", **about, "files": files})
     if out is None:
         write_index(store.root)
@@ -290,7 +292,7 @@ def report(
     of = origin_of(pipeline, sets or (), store)
     study = shelve(store, name, of, graph, reports=out is None)
     if cells.is_sweep:
-        print(f"report: {_map(study, of, graph, cells, store, out)[0]}")
+        print(f"report: {_map(name, study, of, graph, cells, store, out)[0]}")
         return
     other = None
     if against is not None:
