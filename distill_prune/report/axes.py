@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NARROW, WIDE = 3.25, 6.75
 _TICKS = 7
 # Inches: room for ticks and axis name, the panel itself, one line of a legend, a line of the heading, the left axis.
-_BOTTOM, _HEIGHT, _ROW, _TOP, _LEFT = 0.4, 1.5, 0.155, 0.2, 0.42
+_BOTTOM, _HEIGHT, _ROW, _TOP, _LEFT = 0.36, 1.5, 0.142, 0.2, 0.42
 # Inches that a letter takes.
 _LETTER, _BOLD = 0.062, 0.071
 
@@ -93,8 +93,8 @@ def fit(axes: Axes, points: Sequence[float], bounds: Sequence[float], log: bool)
     span = (last - first) or (high - low) or abs(high) or 1.0
     below = low if low < first else max(min([low, *bounds]), low - 0.5 * span)
     above = high if high > last else min(max([high, *bounds]), high + 0.5 * span)
-    margin = 0.06 * ((above - below) or span)
-    below, above = below - margin, above + margin
+    whole = (above - below) or span
+    below, above = below - 0.06 * (whole if low < first else span), above + 0.06 * (whole if high > last else span)
     if bent := knees(points, below, above):
         bend(axes, bent, below, above)
     else:
@@ -126,7 +126,7 @@ def legend_layout(labels: Iterable[str], width: float) -> tuple[int, float]:
     written = [label.removeprefix(ENTRY) for label in labels]
     longest = max(map(len, written), default=0)
     columns = max(1, min(5, len(written), int(width / (_LETTER * longest + 0.42))))
-    return columns, _ROW * ceil_div(len(written), columns) + 0.1
+    return columns, _ROW * ceil_div(len(written), columns) + 0.06
 
 
 def write_legend(figure: Figure, handle_of: Mapping[str, Artist], cut: bool = True) -> None:
