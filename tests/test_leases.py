@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,6 @@ def test_what_a_run_has_made_is_kept_until_it_has_said_so(
     def further(*_: object) -> None:
         seen.append(leased(store))
 
-    monkeypatch.setattr("distill_prune.study.further.further", further)
+    monkeypatch.setattr(import_module("distill_prune.study.conclusion"), "further", further)
     assert cli("run", str(pipeline), "--store", store.root, "--executor", "serial").code == 0
     assert seen == [graph.keys()] and leased(store) == set() and not [*(store.root / ".runs").iterdir()]

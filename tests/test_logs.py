@@ -62,6 +62,8 @@ def test_nothing_is_written_through_a_link(empty: Store, tmp_path: Path, write: 
         path.symlink_to(outside / "file")
     write(empty)
     assert (outside / "file").read_text() == "precious"
+    written = [path for path in (log_path(empty, KEY), losses_path(empty, KEY)) if not path.is_symlink()]
+    assert len(written) == 1 and written[0].read_text(), "the link was moved aside"
     (empty.root / ".logs").rename(tmp_path / "gone")
     (empty.root / ".logs").write_text("in the way")
     write(empty)

@@ -35,9 +35,8 @@ class Failures:
         artifacts so many `depend` on them, and so many were not begun; `kept` says what becomes of the others."""
         first = next(iter(self.reasons.values()))
         parts = [f"{self.count:,} failed"] if self.count else []
-        parts += (
-            [f"{depend:,} {'depends' if depend == 1 else 'depend'} on {'it' if self.count == 1 else 'them'}"] if depend else []
-        )
+        verb, whom = "depends" if depend == 1 else "depend", "it" if self.count == 1 else "them"
+        parts += [f"{depend:,} {verb} on {whom}"] if depend else []
         parts += [f"{unbegun:,} not begun"] if unbegun else []
         not_made = f"  not made: {self.count + depend + unbegun:,} of {total:,} artifacts: {', '.join(parts)}; {kept}"
         if len(self.reasons) == 1:
