@@ -13,13 +13,14 @@ import tiny
 import torch
 from tiny import Cli
 
+from distill_prune.cli import planning
 from distill_prune.data import survey
 from distill_prune.data.npz import Settings as Npz
 from distill_prune.data.source import Source
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph, Node
+from distill_prune.run import devices, pilot
 from distill_prune.run import imagined as imagined_module
-from distill_prune.run import pilot
 from distill_prune.run.imagined import Imagined
 from distill_prune.run.pilot import INNER_STEPS, _shortened, _Stopped, _Watch, measured
 from distill_prune.store.store import Store
@@ -215,3 +216,17 @@ def test_the_command(cli: Cli, store: Store, tmp_path: Path) -> None:
     assert sum(line.startswith("hit ") for line in listed) > 20
     document = json.loads(cli("plan", str(pipeline), "--store", str(store.root), "--json").out)
     assert {a["status"] for a in document["artifacts"]} == {"hit"}
+
+
+def test_memory_and_disk_that_do_not_suffice_are_said(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {key: Price(2.0, "seen", 100.0, 10**6) for key in graph.nodes}
+    view = outlook(graph, graph.nodes.keys(), known, workers=4)
+
+    def words(memory: int, free: int) -> dict[str, str]:
+        monkeypatch.setattr(devices, "memory", lambda: memory)
+        return {line.split()[0]: line for line in planning._lines(view, graph, free) if line}
+
+    enough, scarce = words(2**40, 10**12), words(250 * 2**20, 5 * 10**6)
+    assert enough["memory"].endswith("MiB a worker") and enough["disk"].endswith(" MB")
+    assert scarce["memory"].endswith("about 100 MiB a worker, and this machine has 250 MiB: --workers 2")
+    assert scarce["disk"].endswith(f"about {len(graph.nodes)} MB, and 5 MB are free")

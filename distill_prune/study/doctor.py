@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from pathlib import Path
 
 import torch
 
 from distill_prune.compiled import compiler
 from distill_prune.errors import DistillPruneError
-from distill_prune.run.devices import cores
+from distill_prune.run.devices import cores, memory
 from distill_prune.run.ray_cluster import describe
 from distill_prune.run.worker import versions
+from distill_prune.store.disk import free_bytes, present
 from distill_prune.store.store import Store
 from distill_prune.vision import torchvision
 
@@ -34,17 +34,16 @@ def examine(store: Path) -> dict[str, str]:
     gpus = [f"cuda:{i} {torch.cuda.get_device_name(i)}" for i in range(torch.cuda.device_count())]
     facts["devices"] = ", ".join(["cpu", *gpus])
     facts["cores"] = str(cores())
-    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        facts["memory"] = f"{os.sysconf('SC_PHYS_PAGES') * os.sysconf('SC_PAGE_SIZE') / 2**30:.1f} GiB"
+    if (there := memory()) is not None:
+        facts["memory"] = f"{there / 2**30:.1f} GiB"
     facts["bfloat16"] = bfloat16()
     facts["C++ compiler"] = compiler() or "none: `compile: true` cannot be used on a CPU"
     facts["ray"] = describe()
     facts["system"] = f"{platform.system()} {platform.machine()}"
     try:
         inside = sum(1 for _ in Store(store).all())
-        folder = next(p for p in (store.resolve(), *store.resolve().parents) if p.exists())
-        state = "writable" if os.access(folder, os.W_OK) else "NOT writable"
-        facts["store"] = f"{store}: {inside} artifacts, {state}, {shutil.disk_usage(folder).free / 2**30:.1f} GiB free"
+        state = "writable" if os.access(present(store), os.W_OK) else "NOT writable"
+        facts["store"] = f"{store}: {inside} artifacts, {state}, {free_bytes(store) / 2**30:.1f} GiB free"
     except DistillPruneError as problem:
         facts["store"] = str(problem)
     return facts
