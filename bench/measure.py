@@ -6,7 +6,6 @@ falls on all sides alike. The ratio of a round is that of one side to the plain 
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import platform
@@ -22,7 +21,7 @@ import torch
 from records import FAILED, RowRecord
 
 from distill_prune.run.devices import cores, processor
-from distill_prune.run.worker import conditions, keep_pages, reset_peak
+from distill_prune.run.worker import conditions, give_pages_back, keep_pages, reset_peak
 from distill_prune.run.worker import peak_mb as resident_mb
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -108,8 +107,7 @@ def peak_mb(run: Callable[[], object], device: str) -> float:
         there = torch.cuda.memory_allocated(device)
         run()
         return (torch.cuda.max_memory_allocated(device) - there) / 2**20
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)  # pages that were freed and kept would count as there
+    give_pages_back()  # those that were freed and kept would count as there
     reset_peak()
     before = resident_mb()
     run()

@@ -10,14 +10,17 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import tiny
+import torch
 from tiny import Cli
 
+from distill_prune.cli import planning
 from distill_prune.data import survey
 from distill_prune.data.npz import Settings as Npz
 from distill_prune.data.source import Source
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph, Node
-from distill_prune.run import pilot
+from distill_prune.run import devices, pilot
+from distill_prune.run import imagined as imagined_module
 from distill_prune.run.imagined import Imagined
 from distill_prune.run.pilot import INNER_STEPS, _shortened, _Stopped, _Watch, measured
 from distill_prune.store.store import Store
@@ -89,6 +92,33 @@ def test_few_inner_steps_stand_for_many(graph: Graph) -> None:
     longer, shorter = _shortened(graph.nodes[graph.sets["synthetic"]])
     assert longer == 3 / INNER_STEPS and dict(shorter.job)["method"].inner_steps == INNER_STEPS
     assert _shortened(tiny.node_of(graph, "expert 0"))[0] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("sets", "mb"),
+    [
+        ([], 150.0),
+        (["distill.synthetic.memory_gb=0.12"], 0.12e9 / 2**20),
+        (["distill.synthetic.segment=1"], 100.0),
+        (["distill.synthetic.inner=adam"], 150.0),
+    ],
+)
+def test_all_inner_steps_keep_memory_as_far_as_there_is(sets: list[str], mb: float, empty: Store) -> None:
+    graph = build(tiny.pipeline(*sets), empty)
+    node = graph.nodes[graph.sets["synthetic"]]
+    assert pilot._kept(node, _shortened(node)[0], 100.0) == pytest.approx(mb)
+
+
+def test_what_is_made_up_keeps_to_the_threads_of_the_pipeline(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, threads = build(tiny.pipeline(), empty), list[int]()
+    train = imagined_module.train_alone
+    monkeypatch.setattr(imagined_module, "train_alone", lambda *a: threads.append(torch.get_num_threads()) or train(*a))
+    torch.set_num_threads(2)
+    try:
+        Imagined(graph, empty, "cpu").size(tiny.node_of(graph, "dense seed 0 copy 0"))
+    finally:
+        torch.set_num_threads(1)
+    assert threads == [1]
 
 
 def test_every_kind_of_work_can_be_tried_without_a_store(empty: Store) -> None:
@@ -186,3 +216,17 @@ def test_the_command(cli: Cli, store: Store, tmp_path: Path) -> None:
     assert sum(line.startswith("hit ") for line in listed) > 20
     document = json.loads(cli("plan", str(pipeline), "--store", str(store.root), "--json").out)
     assert {a["status"] for a in document["artifacts"]} == {"hit"}
+
+
+def test_memory_and_disk_that_do_not_suffice_are_said(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {key: Price(2.0, "seen", 100.0, 10**6) for key in graph.nodes}
+    view = outlook(graph, graph.nodes.keys(), known, workers=4)
+
+    def words(memory: int, free: int) -> dict[str, str]:
+        monkeypatch.setattr(devices, "memory", lambda: memory)
+        return {line.split()[0]: line for line in planning._lines(view, graph, free) if line}
+
+    enough, scarce = words(2**40, 10**12), words(250 * 2**20, 5 * 10**6)
+    assert enough["memory"].endswith("MiB a worker") and enough["disk"].endswith(" MB")
+    assert scarce["memory"].endswith("about 100 MiB a worker, and this machine has 250 MiB: --workers 2")
+    assert scarce["disk"].endswith(f"about {len(graph.nodes)} MB, and 5 MB are free")

@@ -11,6 +11,7 @@ from distill_prune.analyze import curvature
 from distill_prune.analyze.curvature import Settings
 from distill_prune.analyze.estimate import estimate
 from distill_prune.errors import NonFiniteError, UserError
+from distill_prune.progress import Progress
 from distill_prune.rng import Streams
 from distill_prune.training import hessian
 from distill_prune.training.hessian import Products
@@ -196,3 +197,19 @@ def test_a_network_that_overflows_is_refused():
 def test_probes_out_of_order_are_refused():
     with pytest.raises(ValueError, match="probes_min: it is above probes_max: got 30: at most 20"):
         Settings(probes_min=30, probes_max=20)
+
+
+@pytest.mark.parametrize("interval", ["student", "calibrated"])
+def test_progress_is_of_the_probes_that_are_expected(interval):
+    ticks = []
+
+    class Watch(Progress):
+        def tick(self, done, total, note=""):
+            ticks.append((done, total))
+
+    model, state, mask, examples = scene("none")
+    copies = copies_of(model, [state], [mask], examples, STREAMS, Watch())
+    (copy,) = curvature.measure(Settings(probes_max=400, relative_error=0.25, interval=interval), copies).numbers["copies"]
+    probes = copy["probes"] + copy.get("pilot", 0)
+    assert probes < 400 and ticks[-1] == (probes, probes)
+    assert all(total < 400 for _, total in ticks)

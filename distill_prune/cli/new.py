@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ def new(
     """
     from distill_prune.plan.new import new_pipeline
     from distill_prune.store.disk import write_new
+    from distill_prune.terminal import columns
 
     path = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     written = new_pipeline(path.stem, data, tokenizer)
@@ -32,5 +34,6 @@ def new(
         write_new(path, written.text.encode())
     except FileExistsError:
         raise UserError(f"'{path}' stands there already", fix="another name: nothing is overwritten") from None
-    print("\n".join(written.seen))
+    for line in written.seen:
+        print(textwrap.fill(line, columns(), subsequent_indent="  "))
     print(f"{path}\n\nnext:  distill-prune plan {path}\n       distill-prune run {path}")

@@ -50,6 +50,7 @@ def plan(
     """
     from distill_prune.plan.foresight import foresee
     from distill_prune.run.devices import usual_workers
+    from distill_prune.store.disk import free_bytes
     from distill_prune.study.costs import prices
     from distill_prune.study.outlook import outlook
 
@@ -76,7 +77,7 @@ def plan(
     for row in rows if every else ():
         print(f"{row['status']:4} {row['stage']:8} {row['key'][:12]}  {row['cost_s']:8.2f} s  {row['label']}")
     view = outlook(graph, missing, known, workers or usual_workers(graph.pipeline.threads))
-    for line in _lines(view, graph):
+    for line in _lines(view, graph, free_bytes(store.root)):
         print(line)
 
 
@@ -95,8 +96,23 @@ def _say(nodes: Collection[Node]) -> None:
     print(f"trying {len(nodes)} kinds of work for about a second each (once for this machine)", file=sys.stderr, flush=True)
 
 
-def _lines(view: Outlook, graph: Graph) -> list[str]:
-    """The table by stage and arm, and what follows from it."""
+def _scarce(view: Outlook, memory: int | None) -> str:
+    """What to do where all workers together need more memory than there is."""
+    if memory is None or view.mb is None or view.workers * view.mb * 2**20 <= memory:
+        return ""
+    fewer = int(memory / (view.mb * 2**20))
+    there = f", and this machine has {memory / 2**20:,.0f} MiB"
+    return f"{there}: --workers {fewer}" if fewer else there
+
+
+def _full(view: Outlook, free: int) -> str:
+    """What is free where that is not enough."""
+    return f", and {free / 1e6:,.0f} MB are free" if view.bytes > free else ""
+
+
+def _lines(view: Outlook, graph: Graph, free: int) -> list[str]:
+    """The table by stage and arm, and what follows from it; `free` are bytes on the store's disk."""
+    from distill_prune.run.devices import memory
     from distill_prune.terminal import columns, duration
 
     widest = max((len(line.arm) for line in view.lines), default=0)
@@ -114,8 +130,8 @@ def _lines(view: Outlook, graph: Graph) -> list[str]:
             f"time      {duration(view.low)} to {duration(view.high)} on {view.workers} worker{'s' * (view.workers != 1)} "
             f"({duration(view.work)} of one{guessed})"
         )
-        lines += [f"memory    about {view.mb:,.0f} MiB a worker"] if view.mb else []
-        lines.append(f"disk      about {view.bytes / 1e6:,.0f} MB")
+        lines += [f"memory    about {view.mb:,.0f} MiB a worker{_scarce(view, memory())}"] if view.mb else []
+        lines.append(f"disk      about {view.bytes / 1e6:,.0f} MB{_full(view, free)}")
         if view.wants_gpu and not graph.pipeline.device.startswith("cuda"):
             lines.append("device    a GPU is wanted: --device cuda")
     return [*lines, f"claims    {_claims(view, graph.pipeline.claim_p)}"]

@@ -21,7 +21,7 @@ from distill_prune.errors import DataError
 from distill_prune.letters import printable
 from distill_prune.limits import Budget
 from distill_prune.plan.catalog import plain
-from distill_prune.plan.new_text import text_study, text_values
+from distill_prune.plan.new_text import commented, text_study, text_values
 from distill_prune.plan.sizes import COPIES, EPOCHS, EXPERTS, INNER_STEPS, LADDER, NETS, SECONDS, Fitted, Size, fitted, seconds
 
 SAMPLE = 200
@@ -162,9 +162,8 @@ def _image_study(name: str, source: Source, data: Survey, fit: Fitted, seen: Seq
     augment = "color_crop_cutout_scale_rotate"
     sparsities = " and ".join(f"{1 - (1 - size.rate) ** level:.0%}" for level in size.compared)
     per_class = f"{fit.ipc} distilled image{'s' * (fit.ipc > 1)} per class"
-    about = "\n".join(f"# {line}" for line in seen)
     return f"""# {printable(name)}: tickets from a few distilled images, beside those from real data and from controls.
-{about}
+{commented(seen)}
 #
 #   distill-prune plan {name}.yaml     what it makes, and how long that takes on your machine
 #   distill-prune run {name}.yaml      make it

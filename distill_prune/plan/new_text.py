@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from distill_prune.data.tsv_file import file_of, lines_of, packed
 from distill_prune.errors import DataError
 from distill_prune.letters import printable
 
+LINE = 120
+"""Characters of a line of comments."""
 CLASSES = 20
 """Distinct texts of a column at most that are taken for labels."""
 SENTENCE = 3
@@ -93,9 +96,14 @@ def _places(columns: Sequence[Sequence[str]], file: Path) -> tuple[int, int, int
     return (label, pair[0], pair[1]) if len(pair) == 2 else (label, text[0], None)
 
 
+def commented(lines: Sequence[str]) -> str:
+    """The lines as comments of a pipeline file."""
+    return "\n".join(textwrap.fill(line, LINE, initial_indent="# ", subsequent_indent="#   ") for line in lines)
+
+
 def text_study(name: str, data: str, table: TextTable) -> str:
     """The text of a pipeline; `name` and `data` are as YAML has them."""
-    about, batch = "\n".join(f"# {line}" for line in table.seen), min(BATCH, max(4, table.rows // 10))
+    about, batch = commented(table.seen), min(BATCH, max(4, table.rows // 10))
     return f"""# Tickets of a pre-trained transformer on labelled sentences, beside one-shot pruning and a random mask.
 {about}
 #

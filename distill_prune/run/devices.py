@@ -20,6 +20,13 @@ def usual_workers(threads: int) -> int:
     return max(1, cores() // threads)
 
 
+def memory() -> int | None:
+    """Bytes of this machine's memory; None where the system does not tell."""
+    if hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
 def processor() -> str:
     """The name of this machine's processor."""
     with contextlib.suppress(OSError, StopIteration):

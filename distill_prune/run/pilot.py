@@ -7,6 +7,7 @@ measurement.
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 import time
@@ -23,7 +24,7 @@ from distill_prune.progress import Progress
 from distill_prune.run.imagined import Imagined, NothingKnown
 from distill_prune.run.stages import compute
 from distill_prune.run.trainings import task_of
-from distill_prune.run.worker import conditions, keep_pages, peak_mb, reset_peak
+from distill_prune.run.worker import conditions, give_pages_back, keep_pages, peak_mb, reset_peak
 from distill_prune.training import train_group
 
 Clock = Callable[[], float]
@@ -80,15 +81,31 @@ def measured(node: Node, imagined: Imagined) -> Trial | None:
     up. Short work is done twice: the first time prepares what later artifacts share."""
     keep_pages()
     longer, shorter = _shortened(node)
-    reset_peak()
     try:
         imagined.prepare(node)
     except NothingKnown:
         return None
+    if longer > 1:
+        give_pages_back()
+    reset_peak()
+    before = peak_mb()
     seconds = _seconds(shorter, imagined)
     if seconds is not None and seconds < ENOUGH / 2:
         seconds = _seconds(shorter, imagined)
-    return None if seconds is None else Trial(longer * seconds / node.job.lanes, peak_mb())
+    return (
+        None if seconds is None else Trial(longer * seconds / node.job.lanes, before + _kept(node, longer, peak_mb() - before))
+    )
+
+
+def _kept(node: Node, longer: float, mb: float) -> float:
+    """MiB of a node, of which fewer inner steps took `mb`: all keep what the adjoint needs, as far as the method allows."""
+    method = dict(getattr(node.job, "method", {}))
+    steps, most = method.get("segment", "auto"), math.inf
+    if steps != "auto":
+        longer = min(longer, max(1.0, steps / INNER_STEPS))
+    elif method.get("inner") != "adam":
+        most = 1e9 / 2**20 * method.get("memory_gb", math.inf)
+    return max(mb, min(longer * mb, most))
 
 
 def _seconds(node: Node, imagined: Imagined) -> float | None:

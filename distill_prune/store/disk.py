@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -104,6 +105,16 @@ def flush_folder(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def present(path: Path) -> Path:
+    """The folder at `path`, or the next one above it that is there."""
+    return next(folder for folder in (path.resolve(), *path.resolve().parents) if folder.exists())
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that are free on the disk of a folder, which need not be there yet."""
+    return shutil.disk_usage(present(path)).free
 
 
 def not_written(root: Path, what: str, problem: OSError) -> DistillPruneError:

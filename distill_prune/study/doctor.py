@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,9 +13,10 @@ import torch
 
 from distill_prune.compiled import check_compiler, compiler
 from distill_prune.errors import DistillPruneError, UserError
-from distill_prune.run.devices import cores, processor
+from distill_prune.run.devices import cores, memory, processor
 from distill_prune.run.ray_cluster import describe
 from distill_prune.run.worker import versions
+from distill_prune.store.disk import free_bytes, present
 from distill_prune.store.store import Store
 from distill_prune.vision import mended, torchvision
 
@@ -77,15 +77,14 @@ def _vision(version: str) -> Fact:
 
 
 def _memory() -> Iterator[Fact]:
-    if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+    if (total := memory()) is None:
         return
-    page = os.sysconf("SC_PAGE_SIZE")
-    total, free = os.sysconf("SC_PHYS_PAGES") * page, os.sysconf("SC_AVPHYS_PAGES") * page
+    free = total
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration, ValueError):
-        pass  # free pages are fewer than what can be had
+        pass  # the system does not tell
     follows = "a worker takes about half a GiB and more: --workers 1" if free < LITTLE_MEMORY else ""
     yield Fact("memory", f"{total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of it available", follows)
 
@@ -129,8 +128,7 @@ def _store(place: Path) -> Fact:
         inside = sum(1 for _ in Store(place).all())
     except DistillPruneError as problem:
         return Fact("store", f"{place}: {problem.what}", "; ".join(str(part) for part in (problem.got, problem.fix) if part))
-    folder = next(p for p in (place.resolve(), *place.resolve().parents) if p.exists())
-    free, writable = shutil.disk_usage(folder).free, os.access(folder, os.W_OK)
+    free, writable = free_bytes(place), os.access(present(place), os.W_OK)
     state = "writable" if writable else "NOT writable"
     follows = "" if writable else "nothing can be made there: another --store, or the permission to write"
     if writable and free < LITTLE_DISK:
