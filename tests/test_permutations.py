@@ -1,4 +1,4 @@
-"""Interchangeable units: every network in another order is the same function; weight matching finds an order that was hidden."""
+"""Interchangeable units: a network in another order is the same function; weight matching finds an order that was hidden."""
 
 from __future__ import annotations
 

@@ -47,6 +47,7 @@ PERMUTES = True
 class Settings(RowSettings):
     name: Literal["rebasin"] = "rebasin"
     points: int = Field(30, ge=2, description="points on each line between two copies, both ends among them")
+    allow_different_masks: bool = Field(False, description="measure copies whose masks differ, too; else these are refused")
 
 
 METRICS = (
@@ -59,6 +60,7 @@ METRICS = (
         group="barrier",
         words="test barrier after alignment",
         column=None,
+        some_tasks=True,
         note=WHOLE_NETWORKS,
     ),
     Metric(
@@ -69,11 +71,28 @@ METRICS = (
         at=("after", "barrier", "train_error"),
         group="barrier",
         column=None,
+        some_tasks=True,
     ),
     Metric(
-        "distance_removed", "Distance of copies that alignment removes", "%", 100, at=("removed",), group="apart", column=None
+        "distance_removed",
+        "Distance of copies that alignment removes",
+        "%",
+        100,
+        at=("removed",),
+        group="apart",
+        column=None,
+        some_tasks=True,
     ),
-    Metric("units_fixed", "Units that alignment leaves at their place", "%", 100, at=("fixed",), group="apart", column=None),
+    Metric(
+        "units_fixed",
+        "Units that alignment leaves at their place",
+        "%",
+        100,
+        at=("fixed",),
+        group="apart",
+        column=None,
+        some_tasks=True,
+    ),
 )
 
 
@@ -92,7 +111,7 @@ def measure(settings: Settings, copies: Copies) -> Measurements:
         RunError: the aligned network is another function.
     """
     model, states, train = copies.model, copies.states, copies.train
-    check_copies("an alignment", model, states, copies.masks, different_masks=False)
+    check_copies("an alignment", model, states, copies.masks, settings.allow_different_masks)
     check_counters(model, states)
     spec = specification(model, settings.name)
     gauge = Gauge.over(settings, model, states[0], train, copies.test, copies.streams)
