@@ -9,7 +9,7 @@ from reference_analyze import error_on_line
 from reference_inputs import copies_of
 from torch import nn
 
-from distill_prune.analyze import between, connectivity, disagreement, landscape, layerwise
+from distill_prune.analyze import between, connectivity, disagreement, landscape, layerwise, rebasin
 from distill_prune.analyze.inputs import Retrained, Tickets
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.models import Model
@@ -83,6 +83,6 @@ def measured(name, model, copies, train, test, *, masks=None, start=None, distil
     if name == "between":
         sides = Retrained(copies[:1], masks[0]), Retrained(copies[1:], masks[-1])
         return between.measure(between.Settings(**settings), Tickets(model, *sides, train, test, STREAMS, **more)).numbers
-    entry = {"connectivity": connectivity, "layerwise": layerwise, "disagreement": disagreement, "landscape": landscape}[name]
+    entry = {m.__name__.rpartition(".")[2]: m for m in (connectivity, layerwise, disagreement, landscape, rebasin)}[name]
     given = copies_of(model, copies, masks, train, STREAMS, test=test, start=start, distilled=distilled, **more)
     return entry.measure(entry.Settings(**settings), given).numbers

@@ -172,7 +172,8 @@ def test_another_network_is_refused(made):
 def test_settings_name_a_kind():
     assert canonical(Control(kind="random")) == {"kind": "random"}
     with pytest.raises(
-        ValidationError, match="'shuffled', 'random', 'reinitialised', 'transferred', 'swapped', 'signs' or 'intersection'"
+        ValidationError,
+        match="'shuffled', 'random', 'reinitialised', 'transferred', 'swapped', 'signs', 'permuted' or 'intersection'",
     ):
         Control(kind="rand")
     with pytest.raises(ValidationError, match="frozen"):

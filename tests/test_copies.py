@@ -13,13 +13,14 @@ from distill_prune.analyze.inputs import Retrained, Tickets
 from distill_prune.artifacts import Mask
 from distill_prune.errors import NonFiniteError, UserError
 
-COPIES = ["connectivity", "layerwise", "disagreement", "landscape"]
-MIXING = ["connectivity", "layerwise", "between", "landscape"]
+COPIES = ["connectivity", "layerwise", "disagreement", "landscape", "rebasin"]
+MIXING = ["connectivity", "layerwise", "between", "landscape", "rebasin"]
 NOUNS = {
     "connectivity": "a barrier",
     "layerwise": "a layer's barrier",
     "disagreement": "a disagreement",
     "landscape": "a landscape",
+    "rebasin": "an alignment",
 }
 SMALL = {"points": 2}
 
@@ -136,11 +137,16 @@ def test_a_ticket_without_copies_is_refused(a, b):
         between.measure(between.Settings(), Tickets(model, *sides, examples_of(model, 5), examples_of(model, 5), STREAMS))
 
 
-@pytest.mark.parametrize("name", ["connectivity", "layerwise", "between"])
+@pytest.mark.parametrize("name", ["connectivity", "layerwise", "between", "rebasin"])
 def test_a_loss_that_is_not_finite_is_an_error_that_says_where(name):
     model = tiny("none")
     copies = [state_of(model, 0), {n: t * float("1e308") for n, t in state_of(model, 1).items()}]
-    of = {"layerwise": "layer 0 of copies 1 and 0", "connectivity": "copies 0 and 1", "between": "copies 0 and 0"}[name]
+    of = {
+        "layerwise": "layer 0 of copies 1 and 0",
+        "connectivity": "copies 0 and 1",
+        "between": "copies 0 and 0",
+        "rebasin": "copies 0 and 1",
+    }[name]
     with pytest.raises(
         NonFiniteError, match=rf"(?s)the train loss of {of} is not finite at alpha [01](\.5)?\n  got:      (nan|inf)"
     ):

@@ -141,7 +141,7 @@ def test_the_summary_and_the_answer_have_it(module: Write) -> None:
     load("analysis")
     numbers = summarise(units(-2.011), TWO, plugins=("analysis",), claim_p=0.05)
     row = row_of(numbers, "syn", 1)
-    assert list(row)[list(row).index("spearman") + 1 :][:2] == ["analysis", "analysis_share"]
+    assert list(row)[list(row).index("units_fixed") + 1 :][:2] == ["analysis", "analysis_share"]
     assert row["analysis"]["mean"] == pytest.approx(3.014) and row["analysis_share"] is None
     assert numbers["dense"]["analysis"]["n"] == 6 and "Edges are of ink." in numbers["notes"]
     (paired,) = [p for p in numbers["paired"] if p["metric"] == "analysis"]

@@ -47,6 +47,7 @@ MORE_STEPS: Mapping[str, More] = {
     "analysis: connectivity": STATE.times(3),
     "analysis: layerwise": STATE.times(30),
     "analysis: between": STATE.times(36),
+    "analysis: rebasin": STATE.times(6),  # two lines
     "analysis: landscape": STATE.times(54),
     "analysis: spectrum": More(reads=6, copies=3),  # a vector more of each basis
     "analysis of text: connectivity": More(reads=30),

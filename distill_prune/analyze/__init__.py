@@ -29,6 +29,8 @@ class Analysis(EntryModule, Protocol):
     """Whether it looks at the learned images of the study, `copies.distilled`."""
     LANES: bool = False
     """Whether it lets networks share their steps where a pipeline asks for lanes, and reads `lanes` of its record."""
+    PERMUTES: bool = False
+    """Whether it permutes units of the network, and so needs one whose interchangeable units are known."""
     METRICS: tuple[Metric, ...] = ()
     """The numbers of a ticket or set that studies compare."""
 
@@ -65,6 +67,7 @@ ANALYSES: Table[Analysis] = Table(
         "disagreement": "distill_prune.analyze.disagreement",
         "layerwise": "distill_prune.analyze.layerwise",
         "between": "distill_prune.analyze.between",
+        "rebasin": "distill_prune.analyze.rebasin",
         "landscape": "distill_prune.analyze.landscape",
         "curvature": "distill_prune.analyze.curvature",
         "spectrum": "distill_prune.analyze.spectrum",

@@ -22,7 +22,7 @@ from distill_prune.analyze.copies import check_architecture, check_counters
 from distill_prune.analyze.disagreement import disagreement
 from distill_prune.analyze.estimate import dependent
 from distill_prune.analyze.inputs import Tickets
-from distill_prune.analyze.line import Gauge, RowSettings, distance, heights, line_of, over_pairs
+from distill_prune.analyze.line import Gauge, RowSettings, line_of, over_pairs
 from distill_prune.artifacts import Mask, Measurements
 from distill_prune.errors import UserError
 from distill_prune.progress import TicksOnly
@@ -70,16 +70,8 @@ def measure(settings: Settings, tickets: Tickets) -> Measurements:
     pairs: list[dict[str, Any]] = []
     for done, (i, j) in enumerate(chosen):
         ticks = TicksOnly(tickets.progress, done * len(alphas), len(chosen) * len(alphas))
-        curves = gauge.line(placed_a[i], placed_b[j], alphas, ticks, f"copies {i} and {j}")
-        pairs.append(
-            {
-                "copies": [i, j],
-                "distance": distance(placed_a[i], placed_b[j], model.parameters),
-                "disagreement": disagreement(classed_a[i], classed_b[j]),
-                "curves": curves,
-                **heights(curves, alphas),
-            }
-        )
+        height = gauge.height(placed_a[i], placed_b[j], alphas, ticks, f"copies {i} and {j}")
+        pairs.append({"copies": [i, j], "disagreement": disagreement(classed_a[i], classed_b[j]), **height})
     return Measurements(
         "between",
         {

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from distill_prune.analyze.copies import check_copies, check_counters
 from distill_prune.analyze.inputs import Copies
-from distill_prune.analyze.line import Gauge, RowSettings, distance, heights, line_of, over_pairs
+from distill_prune.analyze.line import Gauge, RowSettings, line_of, over_pairs
 from distill_prune.analyze.metric import BARRIER, IS_STABLE, WHOLE_NETWORKS, Metric
 from distill_prune.artifacts import Measurements
 from distill_prune.progress import TicksOnly
@@ -90,15 +90,8 @@ def measure(settings: Settings, copies: Copies) -> Measurements:
     pairs: list[dict[str, Any]] = []
     for done, (i, j) in enumerate(chosen):
         ticks = TicksOnly(copies.progress, done * len(alphas), len(chosen) * len(alphas))
-        curves = gauge.line(placed[i], placed[j], alphas, ticks, f"copies {i} and {j}")
-        pairs.append(
-            {
-                "copies": [i, j],
-                "distance": distance(placed[i], placed[j], model.parameters),
-                "curves": curves,
-                **heights(curves, alphas),
-            }
-        )
+        height = gauge.height(placed[i], placed[j], alphas, ticks, f"copies {i} and {j}")
+        pairs.append({"copies": [i, j], **height})
     return Measurements(
         "connectivity",
         {"copies": len(states), "alphas": alphas, **over_pairs(pairs), "pairs": pairs, "rows": dict(gauge.rows)},

@@ -10,7 +10,7 @@ from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.metric import GROUPS, Metric
 from distill_prune.errors import ConfigError, RunError, nearest
 
-ROWS = ("accuracy", "connectivity", "curvature", "disagreement", "spectrum", "diagonal", "metrics")
+ROWS = ("accuracy", "connectivity", "curvature", "disagreement", "spectrum", "diagonal", "metrics", "rebasin")
 TESTS = ("accuracy", "connectivity", "curvature", "spectrum", "disagreement")
 """Built-in analyses in the order that stored summaries have: of the metrics of a row, and of the rows of paired tests."""
 

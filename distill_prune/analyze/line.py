@@ -140,6 +140,15 @@ class Gauge:
             progress.tick(k + 1, len(alphas), note)
         return curves
 
+    def height(self, a: State, b: State, alphas: Sequence[float], progress: Progress, note: str) -> dict[str, Any]:
+        """The line from a to b: its `distance` (Euclidean, over all parameters), `curves`, `barrier` and `excess`.
+
+        Raises:
+            NonFiniteError: a loss is infinite or NaN.
+        """
+        curves = self.line(a, b, alphas, progress, note)
+        return {"distance": distance(a, b, self.model.parameters), "curves": curves, **heights(curves, alphas)}
+
 
 def line_of(points: int) -> list[float]:
     """`points` values from 0 to 1 in equal steps, both included."""

@@ -67,7 +67,7 @@ class Metric:
         question: what the answer says of its differences; None: nothing.
         column: its heading in the table of all levels; `heading` if empty, None: no column.
         beside: its name in `diff`; `name` if empty, None: not shown there.
-        some_tasks: whether only some tasks are scored by it: then its absence is not worth a remark.
+        some_tasks: whether only some tasks are scored by it, or few studies ask for it: then its absence is not worth a remark.
         note: a sentence that a reader needs beside it.
     """
 

@@ -33,7 +33,8 @@ class Network(EntryModule, Protocol):
     """The weights by the module's names, for the network whose state is drawn as the second argument is."""
 
     def build(self, settings: Entry, shape: tuple[int, ...], classes: int, /) -> nn.Module:
-        """The network. It may say which weights are `prunable`, and which tensors its task's `head`: tuples of names."""
+        """The network. It may say which weights are `prunable`, and which tensors its task's `head`: tuples of names. By a
+        method `units` it may say which of its units are interchangeable (permutations.py)."""
 
 
 MODELS: Table[Network] = Table(

@@ -13,12 +13,16 @@ References:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from distill_prune.arithmetic import ceil_div
 from distill_prune.models.layers import Norm, norm
+
+if TYPE_CHECKING:
+    from distill_prune.models.permutations import Groups
 
 
 class Block(nn.Module):
@@ -67,3 +71,20 @@ class ResNet(nn.Module):
         x = self.blocks(F.relu(self.bn(self.conv(x))))
         logits: Tensor = self.fc(x.mean((2, 3)))
         return logits
+
+    def units(self, groups: Groups) -> None:
+        """One order goes along the skip path of each stage, one is inside of each block."""
+        main = groups.layer("conv", None)
+        groups.norm("bn", main)
+        for i, block in enumerate(self.blocks):
+            name = f"blocks.{i}"
+            inner = groups.layer(f"{name}.conv1", main)
+            groups.norm(f"{name}.bn1", inner)
+            projects = len(block.shortcut) > 0  # type: ignore[arg-type]
+            after = groups.layer(f"{name}.conv2", inner, joins=None if projects else main)
+            groups.norm(f"{name}.bn2", after)
+            if projects:
+                groups.layer(f"{name}.shortcut.0", main, joins=after)
+                groups.norm(f"{name}.shortcut.1", after)
+            main = after
+        groups.layer("fc", main, last=True)

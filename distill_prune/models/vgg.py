@@ -13,13 +13,16 @@ References:
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
 from distill_prune.models.layers import Norm, NormedSettings, initialised, norm
+
+if TYPE_CHECKING:
+    from distill_prune.models.permutations import Groups
 
 GROUP_SIZES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 """Convolutions in each group, by depth."""
@@ -65,6 +68,15 @@ class VGG(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.fc(self.layers(x).mean((2, 3)))
         return logits
+
+    def units(self, groups: Groups) -> None:
+        """The channels of each convolution, in any order."""
+        group = None
+        for i, layer in enumerate(self.layers):
+            if isinstance(layer, Layer):
+                group = groups.layer(f"layers.{i}.conv", group)
+                groups.norm(f"layers.{i}.bn", group)
+        groups.layer("fc", group, last=True)
 
 
 def build(settings: Settings, shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -11,14 +11,17 @@ from dataclasses import dataclass, field
 
 import torch
 
+from distill_prune.analyze.line import RowSettings
 from distill_prune.artifacts import SyntheticSet
 from distill_prune.data import survey
 from distill_prune.data.preparation import Survey
 from distill_prune.distill.classes import class_rows
 from distill_prune.models import Model, build_model
-from distill_prune.plan.jobs import CompareJob, DataJob, DistillJob
+from distill_prune.models.permutations import no_specification, specification
+from distill_prune.plan.jobs import CompareJob, ControlJob, DataJob, DistillJob
 from distill_prune.plan.nodes import Graph, Node, is_control
 from distill_prune.plan.places import Place, written_at
+from distill_prune.prune.permuted import PERMUTED
 from distill_prune.recipe import Recipe
 from distill_prune.settings import Entry, digest
 from distill_prune.store.store import Store
@@ -41,6 +44,13 @@ def foresee(graph: Graph, store: Store, missing: Collection[str]) -> None:
         foresight.check(node)
 
 
+def _permutes(node: Node) -> str:
+    """What of an artifact permutes units of the network, as messages name it; empty where nothing does."""
+    if isinstance(node.job, CompareJob) and isinstance(node.job.analysis, RowSettings) and node.job.analysis.permutes:
+        return node.job.analysis.name
+    return PERMUTED if isinstance(node.job, ControlJob) and node.job.control.kind == "permuted" else ""
+
+
 @dataclass
 class _Foresight:
     graph: Graph
@@ -54,6 +64,10 @@ class _Foresight:
         if isinstance(node.job, DataJob):
             self._survey(node.key)
             return
+        what = _permutes(node)
+        if what and self._is_text(self._data(node)):
+            with self._written(["model"], node):
+                raise no_specification(what, "a network for text")
         data = self._survey(self._data(node))
         if data is None:
             return
@@ -62,10 +76,12 @@ class _Foresight:
             with self._written(["distill", name], node):
                 self._check_images(node.job.method, data)
         settings, recipe = (dict(node.job).get(name) for name in ("model", "recipe"))
-        if not isinstance(settings, Entry) or isinstance(node.job, CompareJob):
+        if not isinstance(settings, Entry) or (isinstance(node.job, CompareJob) and not what):
             return
         with self._written(["model"] if settings == self.graph.pipeline.model else ["experts", "model"], node):
             model = self._model(settings, data)
+            if what:
+                specification(model, what)
         if not isinstance(recipe, Recipe):
             return
         examples = self._size(node.inputs.get("images", node.inputs.get("data", self.graph.data)))
@@ -96,9 +112,13 @@ class _Foresight:
         dense = self.graph.nodes.get(node.inputs["dense"])
         return self.graph.data if dense is None else dense.inputs.get("data", self.graph.data)
 
+    def _is_text(self, key: str) -> bool:
+        node = self.graph.nodes.get(key)
+        return node is not None and isinstance(node.job, DataJob) and node.job.source.is_text
+
     def _survey(self, key: str) -> Survey | None:
         node = self.graph.nodes.get(key)
-        if node is None or not isinstance(node.job, DataJob) or node.job.source.is_text:
+        if node is None or not isinstance(node.job, DataJob) or self._is_text(key):
             return None
         source = digest(node.job.source)
         if source not in self._surveys:

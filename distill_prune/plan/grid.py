@@ -5,7 +5,7 @@ from __future__ import annotations
 from distill_prune.duration import NONE, Duration
 from distill_prune.plan.arms import Arm, ControlOf, Placed
 from distill_prune.plan.jobs import ControlJob, DenseJob, LevelJob, MaskLevelJob, ScoredLevelJob, TrainedLevelJob
-from distill_prune.plan.measures import measured
+from distill_prune.plan.measures import measured, retrained
 from distill_prune.plan.nodes import Chain, Graph, drawn
 from distill_prune.plan.roles import numbered
 from distill_prune.prune import CRITERIA, needs_images, needs_model
@@ -51,13 +51,18 @@ def _control(g: Graph, placed: Placed, control: ControlOf, place: Chain) -> dict
     parent = g.chain(place._replace(arm=control.of))
     tickets = {0: _dense(g, placed, seed) if control.kind == "transferred" else parent[0]}
     dense = tickets[0]
-    if control.kind in ("reinitialised", "signs"):
+    if control.kind in ("reinitialised", "signs", "permuted"):
         dense = _dense(g, placed, seed, draw=1)
     removed = Control(kind=control.kind, mask=control.mask, norms=control.norms)
+    model = p.model if control.kind == "permuted" else None
     for level in p.compared()[1:]:
-        job, inputs = ControlJob(seed=seed, level=level, control=removed), {"of": parent[level], "dense": dense}
+        job = ControlJob(seed=seed, level=level, control=removed, model=model)
+        inputs = {"of": parent[level], "dense": dense}
         if control.kind == "signs":
             inputs["trained"] = g.unit(control.of, parent[level]).copies[0]
+        elif control.kind == "permuted":
+            inputs["trained"] = g.unit(control.of, parent[0]).copies[0]
+            inputs["target"] = retrained(g, placed, seed, 0, dense, 0, f"{g.nodes[dense].label} copy 0")
         tickets[level] = g.add("prune", job, inputs, f"{place} level {level}", "prune control")
     return tickets
 

@@ -157,11 +157,12 @@ class MaskLevelJob(LevelJob):
 
 class ControlJob(Job):
     """A level of a control: the ticket `of` with one thing taken away; `dense` holds the weights that it keeps. Signs are those
-    of the copy `trained`."""
+    of the copy `trained`. A permutation, for which alone the `model` is needed, aligns `trained` to the copy `target`."""
 
     seed: int
     level: int
     control: Control
+    model: SerializeAsAny[Entry] | None = Later(None)
 
 
 class RetrainJob(Job):

@@ -24,20 +24,8 @@ def measured(g: Graph, placed: Placed, place: Chain, level: int, ticket: str) ->
         label += f" k {placed.k}"
     if placed.task and not level:
         label += f" of {placed.task}"
-    first, data = placed.k if p.prune.rewind.schedule == "continue" else NONE, g.real(placed.task)
-    recipe = p.retrain.recipe
-    if placed.arm.retrain == "chain":
-        recipe = recipe.model_copy(update={"length": recipe.length * (level + 1)})
-    copies = tuple(
-        g.add(
-            "retrain",
-            RetrainJob(model=p.model, seed=seed, copy_index=c, recipe=recipe, first=first),
-            {"ticket": ticket, "data": data},
-            f"{label} copy {c}",
-        )
-        for c in range(p.retrain.copies)
-    )
-    inputs = {"data": data, "ticket": ticket, **numbered("copy", copies)}
+    copies = tuple(retrained(g, placed, seed, level, ticket, c, f"{label} copy {c}") for c in range(p.retrain.copies))
+    inputs = {"data": g.real(placed.task), "ticket": ticket, **numbered("copy", copies)}
     analyses = {
         name: g.add(
             "compare",
@@ -50,6 +38,16 @@ def measured(g: Graph, placed: Placed, place: Chain, level: int, ticket: str) ->
         if ANALYSES[name].TAKES == "copies" and p.only.get(name, EVERYTHING).holds(arm, seed, level)
     }
     return Unit(arm, seed, level, ticket, copies, analyses, place.draw)
+
+
+def retrained(g: Graph, placed: Placed, seed: int, level: int, ticket: str, index: int, label: str) -> str:
+    """One copy of a ticket of the arm's level: trained from W_k on the real data of the arm's task."""
+    p = g.pipeline
+    recipe, first = p.retrain.recipe, placed.k if p.prune.rewind.schedule == "continue" else NONE
+    if placed.arm.retrain == "chain":
+        recipe = recipe.model_copy(update={"length": recipe.length * (level + 1)})
+    job = RetrainJob(model=p.model, seed=seed, copy_index=index, recipe=recipe, first=first)
+    return g.add("retrain", job, {"ticket": ticket, "data": g.real(placed.task)}, label)
 
 
 def _images(g: Graph, analysis: str, place: Chain) -> dict[str, str]:

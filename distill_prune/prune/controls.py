@@ -11,6 +11,8 @@ swapped:        the mask of the same size by magnitude of W_k, with as many weig
 intersection:   the weights that the tickets of one level have in common, over several draws of the sets that found them.
                 There are fewer than in any of them.
 signs:          the ticket's mask and the signs of its trained weights, on the magnitudes of another draw (signs.py).
+permuted:       the ticket's mask on another draw of the initialisation, its units in the order that aligns the trained dense
+                networks of the two draws (permuted.py). `reinitialised` is the same without the order.
 
 At one level shuffled and random have the same distribution: every mask with the ticket's count of survivors in each layer is
 equally likely. Over levels they differ. Random masks of one chain nest, as the tickets' masks do. Shuffled masks of different
@@ -42,7 +44,7 @@ from distill_prune.tree import shapes
 OfTickets = Literal["shuffled", "random", "reinitialised", "transferred", "swapped"]
 """The kinds that need the ticket and a level 0 alone."""
 
-Kind = Literal[OfTickets, "signs", "intersection"]
+Kind = Literal[OfTickets, "signs", "permuted", "intersection"]
 
 
 class Control(Settings):
@@ -56,6 +58,7 @@ class Control(Settings):
       size, as the ticket exchanges
     - intersection: what the masks of all draws of the arm's sets have in common (distill_grid: crossed)
     - signs: the same mask and the signs of the ticket's first retrained copy, on the magnitudes of another draw
+    - permuted: the same mask on another draw, its units in the order that aligns the trained dense networks of the two draws
     """
 
     kind: Kind = Field(description="the property that is removed")

@@ -33,6 +33,7 @@ CONTROLS = {
     "reinitialised": "the mask of {of} on another draw of the initialisation",
     "transferred": "the mask of {of}, found on another task",
     "signs": "the mask of {of} and the signs of its trained weights, on the magnitudes of another draw of the initialisation",
+    "permuted": "the mask of {of} on another draw of the initialisation, in the order that aligns the two dense networks",
     "intersection": "the weights that the masks of {of} have in common over all draws of its sets",
     "swapped": "the one-shot mask, with as many weights of each layer exchanged as tell {of} from it, at random",
 }

@@ -26,6 +26,7 @@ from distill_prune.plan.roles import keys_of
 from distill_prune.progress import Progress
 from distill_prune.prune.controls import control_ticket, intersection_ticket
 from distill_prune.prune.imp import initial, level_after, level_zero
+from distill_prune.prune.permuted import permuted_ticket
 from distill_prune.prune.signs import signs_ticket
 from distill_prune.rng import Streams
 from distill_prune.run.collect import collected
@@ -96,10 +97,15 @@ def _control(job: ControlJob, inputs: Mapping[str, str], reader: Reader) -> Part
     if job.control.kind == "intersection":
         return intersection_ticket([reader.ticket(key) for key in keys_of("of", inputs)], dense).parts(dense.state)
     ticket = reader.ticket(inputs["of"])
+    streams = Streams(job.seed, ("control",))
+    copies = {role: to(reader.state(inputs[role]), "cpu") for role in ("trained", "target") if role in inputs}
     if job.control.kind == "signs":
-        control = signs_ticket(job.control, ticket, dense, to(reader.state(inputs["trained"]), "cpu"))
+        control = signs_ticket(job.control, ticket, dense, copies["trained"])
+    elif job.control.kind == "permuted":
+        model = reader.model_for(needed(job.model, "a network", "permuted"), chain_data(inputs, reader))
+        control = permuted_ticket(model, ticket, dense, copies["trained"], copies["target"], streams)
     else:
-        control = control_ticket(job.control.kind, ticket, dense, Streams(job.seed, ("control",)))
+        control = control_ticket(job.control.kind, ticket, dense, streams)
     return control.parts(dense.state)
 
 
