@@ -23,7 +23,7 @@ sys.path.insert(0, str(ROOT / "bench"))
 import reference  # noqa: E402
 
 PAGES = sorted(DOCS.rglob("*.md"))
-QUICK = [*SHRINK, "lanes=1", "distill.subset=false"]
+QUICK = [*SHRINK, "lanes=1", "distill.subset=false", "only={}"]
 
 
 def blocks(page: str, language: str) -> list[str]:
@@ -178,7 +178,7 @@ def test_the_reference_has_every_public_name() -> None:
 
 # -- words
 
-REFUSED = (r"\d %", r"\bmend", r"\bless (the|that of|its)\b", r"at hand\b")
+REFUSED = (r"\d %", r"\bmend", r"\bless (the|that of|its)\b", r"(was|were|not) at hand")
 
 
 @pytest.mark.parametrize("path", [*PAGES, ROOT / "README.md"], ids=lambda p: p.name)
