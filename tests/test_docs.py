@@ -68,8 +68,8 @@ def test_sets(cli: Cli, folder: Path) -> None:
     (folder / "mtt").mkdir()
     rng = np.random.default_rng(0)
     for part, count in (("train", 40), ("test", 20)):
-        np.savez(f"cifar10/{part}.npz", x=rng.integers(0, 255, (count, 32, 32, 3), np.uint8), y=np.arange(count) % 10)
-    torch.save(torch.randn(20, 3, 32, 32), "mtt/images_best.pt")
+        np.savez(f"cifar10/{part}.npz", x=rng.integers(0, 255, (count, 8, 8, 3), np.uint8), y=np.arange(count) % 10)
+    torch.save(torch.randn(20, 3, 8, 8), "mtt/images_best.pt")
     torch.save(torch.arange(20) // 2, "mtt/labels_best.pt")
     asked = commands("tutorials/sets.md")
     assert [w[0] for w in asked] == [
