@@ -1,15 +1,17 @@
 """The papers' claims, what would measure each here, and how it is judged; `results.py` makes the table of docs/results.md.
 
-A verdict comes from finished records (docs/results/*.json) alone: "holds", "does not hold", or "not yet run" where there is no
-record of the claim's own pipeline. A shrunk study is a claim of its own and never stands in for the full one.
+A verdict (verdicts.py) comes from finished records (docs/results/*.json) alone; without a record of the claim's own pipeline it
+is "not yet run". A shrunk study is a claim of its own and never stands in for the full one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from verdicts import (
+    NOT_RUN,
+    Judge,
     Record,
     ahead,
     beats,
@@ -27,14 +29,13 @@ from verdicts import (
 
 @dataclass(frozen=True)
 class Claim:
-    """`records` are the files that it needs, `ours` puts them in words, `holds` judges them."""
+    """`records` are the files that it needs; `judge` puts them in words, and judges them."""
 
     what: str
     paper: str
     pipeline: str
     records: tuple[str, ...]
-    ours: Callable[[Sequence[Record]], str]
-    holds: Callable[[Sequence[Record]], bool | None]
+    judge: Judge
 
 
 SMALL = tuple(f"mtt-cifar10-ipc10-small-{seed}" for seed in range(3))
@@ -44,147 +45,147 @@ CLAIMS = (
         "65.3 ± 0.7% (Cazenavette et al. 2022; second-hand), 63.7% re-measured (DC-BENCH)",
         "mtt-cifar10-ipc10.yaml",
         ("mtt-cifar10-ipc10",),
-        *reached("synthetic", 60.0),
+        reached("synthetic"),
     ),
     Claim(
         "The same, 1 image per class",
         "46.3 ± 0.8% (second-hand)",
         "mtt-cifar10-ipc1.yaml",
         ("mtt-cifar10-ipc1",),
-        *reached("synthetic", 43.0),
+        reached("synthetic"),
     ),
     Claim(
         "The same, 50 images per class",
         "71.6 ± 0.2% (second-hand)",
         "mtt-cifar10-ipc50.yaml",
         ("mtt-cifar10-ipc50",),
-        *reached("synthetic", 68.0),
+        reached("synthetic"),
     ),
     Claim(
         "Shrunk to two CPU cores (width 32): 15 points above as many random real images, hard labels",
         "none at this scale",
         "mtt-cifar10-ipc10-small.yaml",
         SMALL,
-        *beats("synthetic", "subset", 15.0),
+        beats("synthetic", "subset", 15.0),
     ),
     Claim(
         "The same with learned soft labels",
         "none at this scale",
         "mtt-cifar10-ipc10-small.yaml",
         SMALL,
-        *beats("soft", "subset", 15.0),
+        beats("soft", "subset", 15.0),
     ),
     Claim(
         "Distilled pruning, AlexNet on CIFAR-10, 10 images per class, at 36 / 67 / 89 / 95.6% sparsity",
         "81.07 / 78.77 / 78.63 / 77.28% (McDermott and Cummings 2023, their published logs)",
         "distilled-pruning-cifar10.yaml",
         ("distilled-pruning-cifar10",),
-        *within("synthetic", {0.36: 81.07, 0.672: 78.77, 0.893: 78.63, 0.956: 77.28}, 1.5),
+        within("synthetic", (0.36, 0.672, 0.893, 0.956)),
     ),
     Claim(
         "Distilled pruning, ConvNet-3 on CIFAR-100, 10 images per class, at 36 / 67 / 89 / 95.6% sparsity",
         "50.40 / 47.26 / 46.44 / 42.34% (their published logs)",
         "distilled-pruning-cifar100.yaml",
         ("distilled-pruning-cifar100",),
-        *within("synthetic", {0.36: 50.40, 0.672: 47.26, 0.893: 46.44, 0.956: 42.34}, 1.5),
+        within("synthetic", (0.36, 0.672, 0.893, 0.956)),
     ),
     Claim(
         "Subnetworks found on distilled images are more stable than dense ones and real-data IMP's, ConvNet-3, CIFAR-10",
         "figures alone (McDermott and Cummings 2023, arXiv 2310.18769)",
         "stable-subnetworks-cifar10.yaml",
         ("stable-subnetworks-cifar10",),
-        *stablest("synthetic", ("real",), 0.893),
+        stablest("synthetic", ("real",), 0.893),
     ),
     Claim(
         "The same order, shrunk: a set of our own, width 32, 10,000 images",
         "none at this scale",
         "cifar10-small.yaml",
         ("cifar10-small",),
-        *stablest("synthetic", ("real",), 0.893),
+        stablest("synthetic", ("real",), 0.893),
     ),
     Claim(
         "The same order on 8x8 digits",
         "none",
         "digits.yaml",
         ("digits",),
-        *stablest("synthetic", ("real",), 0.893),
+        stablest("synthetic", ("real",), 0.893),
     ),
     Claim(
         "The same order on 8x8 digits, six initialisations, three copies",
         "none",
         "digits-controls.yaml",
         ("digits-controls",),
-        *stablest("synthetic", ("real",), 0.893),
+        stablest("synthetic", ("real",), 0.893),
     ),
     Claim(
         "They are flatter, too: on 8x8 digits, six initialisations",
         "figures alone, of the Hessian's diagonal (McDermott and Cummings 2023, arXiv 2310.18769)",
         "digits-controls.yaml",
         ("digits-controls",),
-        *flattest("synthetic", "real", 0.893),
+        flattest("synthetic", "real", 0.893),
     ),
     Claim(
         "The same, shrunk, on CIFAR-10",
         "none at this scale",
         "cifar10-small.yaml",
         ("cifar10-small",),
-        *flattest("synthetic", "real", 0.893),
+        flattest("synthetic", "real", 0.893),
     ),
     Claim(
         "Tickets of magnitude pruning are matching only where they are stable, over rewinding steps: digits, 83.2% sparsity",
         "ResNet-20, VGG-16, ResNet-50 (Frankle et al. 2020; second-hand)",
         "digits-instability.yaml",
         ("digits-instability",),
-        *only_stable_match("real"),
+        only_stable_match("real"),
     ),
     Claim(
         "Tickets of ResNet-20 on CIFAR-10, rewound to k = 1,000, are matching and stable at 86.6% sparsity",
         "down to 13.4% of the weights (Frankle et al. 2020; second-hand)",
         "lottery-cifar10-resnet20.yaml",
         ("lottery-cifar10-resnet20",),
-        *matching_to("real", 0.866),
+        matching_to("real", 0.866),
     ),
     Claim(
         "Tickets of LeNet-300-100 on MNIST at k = 0 are matching and stable at 96.5% sparsity",
         "down to 3.5% of the weights (Frankle et al. 2020; second-hand)",
         "lottery-mnist-lenet.yaml",
         ("lottery-mnist-lenet",),
-        *matching_to("real", 0.965),
+        matching_to("real", 0.965),
     ),
     Claim(
         "The same, shrunk, on Fashion-MNIST, at 95.3% sparsity",
         "none at this scale",
         "lottery-mnist-lenet-small.yaml",
         ("lottery-mnist-lenet-small",),
-        *matching_to("real", 0.953),
+        matching_to("real", 0.953),
     ),
     Claim(
         "LeNet-300-100 at k = 0: magnitude pruning lies above random masks and re-initialised networks, Fashion-MNIST, 95.3%",
         "the same order on MNIST (Frankle and Carbin 2019; Frankle et al. 2020)",
         "lottery-mnist-lenet-small.yaml",
         ("lottery-mnist-lenet-small",),
-        *ahead("real", ("random", "reinitialised"), 0.953),
+        ahead("real", ("random", "reinitialised"), 0.953),
     ),
     Claim(
         "Tickets of BERT-base on SST-2 from the pre-trained weights are matching at 60% sparsity, random masks and weights not",
         "91.9 ± 0.5% against 92.1 ± 0.1% dense; random masks 83.1%, random weights 80.2% (Chen et al. 2020, table 2)",
         "bert-tickets-glue.yaml",
         ("bert-tickets-glue",),
-        *matching_alone("real", ("random", "reinitialised"), 0.6),
+        matching_alone("real", ("random", "reinitialised"), 0.6),
     ),
     Claim(
         "The same order, shrunk: MiniLM, 2,000 phrases, at 50% sparsity, beside random masks",
         "none at this scale",
         "bert-tickets-sst2-small.yaml",
         ("bert-tickets-sst2-small",),
-        *matching_alone("real", ("random",), 0.5),
+        matching_alone("real", ("random",), 0.5),
     ),
     Claim(
         "Tickets of MiniLM on SST-2 at 50% sparsity are matching, and two copies of one lie on a linear plateau",
         "none for transformers; vision tickets that are stable are matching (Frankle et al. 2020)",
         "bert-stability-sst2-small.yaml",
         ("bert-stability-sst2-small",),
-        *matching_to("real", 0.5),
+        matching_to("real", 0.5),
     ),
     Claim(
         "On every task its own ticket lies above those of other tasks: SST-2, CoLA, MRPC, MiniLM, up to 2,000 examples, 50%",
@@ -192,14 +193,14 @@ CLAIMS = (
         "section 4)",
         "bert-transfer-small.yaml",
         ("bert-transfer-small",),
-        *own_task_is_best(),
+        own_task_is_best(),
     ),
     Claim(
         "The ticket of masked language modelling is worth on SST-2, CoLA and MRPC what the task's own is, BERT-base, 70%",
         "universal, alone of all tickets (Chen et al. 2020, section 4)",
         "bert-transfer-mlm.yaml",
         ("bert-transfer-mlm",),
-        *universal("mlm"),
+        universal("mlm"),
     ),
     Claim(
         "Masks found on 20 distilled samples of text lie above one-shot masks and those of as many real sentences, SST-2, "
@@ -207,31 +208,32 @@ CLAIMS = (
         "none: our question",
         "bert-distilled-sst2-small.yaml",
         ("bert-distilled-sst2-small",),
-        *ahead("distilled", ("sentences", "one_shot"), 0.6),
+        ahead("distilled", ("sentences", "one_shot"), 0.6),
     ),
     Claim(
         "The same above one-shot masks that are trained as long as IMP takes",
         "none: our question",
         "bert-distilled-sst2-small.yaml",
         ("bert-distilled-sst2-small",),
-        *ahead("distilled", ("one_shot_long",), 0.6),
+        ahead("distilled", ("one_shot_long",), 0.6),
     ),
 )
 
 
+def judged(found: Mapping[str, Record]) -> list[tuple[Claim, str, str]]:
+    """Each claim with the figures in words and the verdict, by the records at hand."""
+    rows = []
+    for claim in CLAIMS:
+        records = [found[n] for n in claim.records if n in found]
+        rows.append((claim, *(claim.judge(records) if len(records) == len(claim.records) else ("–", NOT_RUN))))
+    return rows
+
+
 def table(found: Mapping[str, Record]) -> str:
-    """The claims as a Markdown table, judged by the records at hand."""
-    lines = [
-        "| claim | paper | ours (mean ± sd) | data, hardware | command | verdict |",
-        "|---|---|---|---|---|---|",
-    ]
-    for c in CLAIMS:
-        records = [found[n] for n in c.records if n in found]
-        if len(records) < len(c.records):
-            cells = ["–", "–", f"`distill-prune run {c.pipeline}`", "not yet run"]
-        else:
-            data = f"{records[0]['data']['title']}; {', '.join(records[0]['devices'])}"
-            command = f"`{records[0]['command']}`" + (", ..." if len(records) > 1 else "")
-            cells = [c.ours(records), data, command, "holds" if c.holds(records) else "does not hold"]
-        lines.append(f"| {c.what} | {c.paper} | {' | '.join(cells)} |")
+    """The claims as a Markdown table."""
+    lines = ["| claim | paper | ours: mean [95% interval] | study | verdict |", "|---|---|---|---|---|"]
+    for claim, figures, verdict in judged(found):
+        ran = claim.records[0] in found and verdict != NOT_RUN
+        study = ", ".join(f"[{n}](results/{n}.md)" for n in claim.records) if ran else f"`{claim.pipeline}`"
+        lines.append(f"| {claim.what} | {claim.paper} | {figures} | {study} | {verdict} |")
     return "\n".join(lines) + "\n"

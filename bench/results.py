@@ -3,56 +3,78 @@
     python bench/results.py PIPELINE --store DIR [--set A.B=C]...
 
 Writes docs/results/<name>.json (summary, evaluations, versions, seconds) and <name>.csv (one row an arm and level), and
-from all that lie there docs/results.md: the papers' claims one by one (claims.py), then every study. Without PIPELINE it
-writes the page anew.
+from all records that lie there docs/results.md, the papers' claims one by one (claims.py), and one page a study, <name>.md.
+Without PIPELINE it writes the pages anew.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from claims import table
+from claims import judged, table
+from verdicts import A_MEAN, FEW, NOT_RUN, NOT_SHOWN, OPPOSITE, SHOWN
 
-from distill_prune.analyze.sentences import sentences
+from distill_prune.analyze.answer import Answer, Compared, SetScore, compare
+from distill_prune.analyze.declared import in_rows
+from distill_prune.analyze.paired import CLAIMS_FROM
 from distill_prune.plan.config import load
 from distill_prune.plan.graph import build
 from distill_prune.report.tables import tables, to_csv
 from distill_prune.store.store import Store
+from distill_prune.study.answer_table import COULD_SHOW, arm_rows, difference_rows
+from distill_prune.study.outcome import Document, outcome
 from distill_prune.study.study import read
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "results"
 HEAD = """# Results
 
-Written by `bench/results.py` from finished stores; every row is a mean over initialisations with its 95% interval and
-count. Accuracies in %, barriers in points of test error, traces per surviving weight. "matching" and "stable" as defined in
-`distill_prune/analyze/summary.py`. The tool makes no choice by the test set. The recipe of `digits.yaml` was settled by hand
-on data split 0, its validation and test figures in view. Its distillation was once shortened for time and put back when the
-test accuracy on split 0 fell below the target; `--set data.split_seed=1` had been evaluated once by then. Its six
-initialisations, its lanes and its compared levels were set with a run on data split 1 alone, and split 0 was then run once. It
-was run a second time, with the recipe as it was, after products in lanes took another order of additions. The first run showed
-that synthetic tickets are less accurate and have a larger trace per weight than real ones; the second, which stands here, shows
-the former and a larger rescaling-invariant trace. A shorter distillation, 500 iterations, was tried on splits 1 and 2
-(`bench/recipe.py`), and not taken.
-The rates of `mtt-cifar10-ipc10-small.yaml` were settled by three trials of 120 iterations on seed 0, judged by the validation
-part.
-The record of `digits.yaml` is of two copies.
+Each row is a claim of a paper, or a question of ours, and what came out here. `bench/results.py` writes this page and the
+page of each study from the records of finished studies.
 
-## The papers' claims
+"""
+STANDARD = """
+## What the verdicts mean
 
-A verdict is of the means alone, on the data, hardware and count that stand in the row. "not yet run": no GPU was at hand, no
-data, or (small studies that say so) no time to finish; the file is there, and runs, shrunk, in the tests.
+A claim is judged by differences within initialisations, with their 95% intervals. Differences and barriers are in percentage
+points. n is the number of initialisations; of sets, the number of sets.
 
+| verdict | meaning |
+|---|---|
+| shown | every interval lies on the claim's side of zero, and every exact p is at most 0.05 |
+| opposite shown | one of the differences lies on the other side by the same rule |
+| not shown | neither; what "could show" says is the smallest true difference that is shown with a probability of 80% |
+| too few seeds | fewer than 6 initialisations (or sets): nothing is claimed, whatever the means are |
+| a mean: no verdict | the paper's claim is about a mean; its figure stands beside ours |
+| not yet run | no GPU was available, or no data; the pipeline file is there, and a shrunk form of it runs in the tests |
+
+"Matching" and "stable" are defined in the [glossary](concepts.md#glossary). A claim that something is matching or stable is
+shown where the bound lies outside the interval. No choice is made by the test set.
+
+## How the recipes were chosen
+
+- `digits.yaml`: the recipe was set by hand on data split 0, with its validation and test accuracy in view. The distillation was
+  once shortened to save time. It was put back when the test accuracy on split 0 fell below the target; by then
+  `--set data.split_seed=1` had been evaluated once. The six initialisations, the lanes and the compared levels were set with a
+  run on data split 1 alone, and split 0 was then run once. It was run a second time, with the same recipe, after products in
+  lanes took another order of additions. The first run showed that synthetic tickets are less accurate and have a larger trace
+  per weight than real ones. The second run is the one reported here: it shows the lower accuracy and a larger
+  rescaling-invariant trace. A shorter distillation, 500 iterations, was tried on splits 1 and 2 (`bench/recipe.py`), and not
+  used. The record is of two copies.
+- `mtt-cifar10-ipc10-small.yaml`: the learning rates were set by three trials of 120 iterations on seed 0, judged by the
+  validation part.
 """
 NO_GPU = """
-## Not yet run
+## On a GPU
 
-On a GPU: nothing has been run yet: the rows above that say so. `--device cuda` is accepted where there is one; no figure here
-was taken on one. `bench/gpu.sh` runs `mtt-cifar10-ipc10.yaml`, `distilled-pruning-cifar10.yaml` and
-`lottery-cifar10-resnet20.yaml`, in this order, in calls of at most ten minutes.
+Nothing has been run on a GPU yet; no figure here was taken on one. `--device cuda` is accepted where there is one.
+`bench/gpu.sh` runs `mtt-cifar10-ipc10.yaml`, `distilled-pruning-cifar10.yaml` and `lottery-cifar10-resnet20.yaml`, in this
+order, in calls of at most ten minutes.
 """
+METRICS = {metric.name: metric for metric in in_rows()}
 
 
 def cell(estimate: dict[str, Any] | None, scale: float, digits: int) -> str:
@@ -66,17 +88,24 @@ def cell(estimate: dict[str, Any] | None, scale: float, digits: int) -> str:
 
 
 def reach(summary: dict[str, Any]) -> list[str]:
-    """How far each arm is matching and stable; records from before this was measured have none."""
+    """The sparsest matching and stable tickets of each arm; records from before this was measured have none."""
     if not summary.get("reach"):
         return []
 
-    def said(found: dict[str, Any]) -> str:
-        last = f"{100 * found['last']:.1f}" if found["last"] is not None else "none" if found["known"] else "not decidable"
-        units = f" (units {cell(found['units'], 100, 1)}, n = {found['units']['n']})" if found["units"] else ""
-        return last + units + (f", {found['at_least']} at the sparsest level still" if found["at_least"] else "")
+    def said(end: dict[str, Any]) -> str:
+        last = f"{100 * end['last']:.1f}" if end["last"] is not None else "none" if end["known"] else "not decidable"
+        units = f" (by initialisation {cell(end['units'], 100, 1)}, n = {end['units']['n']})" if end["units"] else ""
+        return last + units + (f", {end['at_least']} of them still at the sparsest level" if end["at_least"] else "")
 
     rows = [f"| {r['arm']} | {said(r['matching'])} | {said(r['stable'])} |" for r in summary["reach"]]
-    return ["", "| arm | largest matching sparsity % | largest stable sparsity % |", "|---|---|---|", *rows]
+    return [
+        "",
+        "## Sparsest matching and stable tickets",
+        "",
+        "| arm | largest matching sparsity % | largest stable sparsity % |",
+        "|---|---|---|",
+        *rows,
+    ]
 
 
 def onsets(summary: dict[str, Any]) -> list[str]:
@@ -86,24 +115,36 @@ def onsets(summary: dict[str, Any]) -> list[str]:
         f"{o['matching_at'] or 'at none'} | {', '.join(o['ks'])} |"
         for o in summary.get("onset", ())
     ]
-    head = ["", "| arm | level | sparsity % | stable from k | matching from k | k looked at |", "|---|---|---|---|---|---|"]
+    title = ["", "## First rewinding step k that is stable and matching"]
+    head = [
+        *title,
+        "",
+        "| arm | level | sparsity % | stable from k | matching from k | k compared |",
+        "|---|---|---|---|---|---|",
+    ]
     return [*head, *rows] if rows else []
 
 
 def differences(summary: dict[str, Any]) -> list[str]:
-    """Paired differences at the sparsest level, of the metrics that claims are of."""
+    """Paired differences of every arm at the sparsest level, of the metrics that claims are of."""
     if not summary.get("paired"):
         return []
     deepest = max(p["level"] for p in summary["paired"])
     shares = ("accuracy", "barrier_test", "disagreement")
+
+    def shows(p: dict[str, Any]) -> str:
+        d = p["difference"]
+        return FEW if d["n"] < CLAIMS_FROM else NOT_SHOWN if p["claim"] is None else "higher" if d["mean"] > 0 else "lower"
+
     rows = [
         f"| {p['arm']} | {p['metric']} | {cell(p['difference'], *((100, 1) if p['metric'] in shares else (1, 5)))} | "
-        f"{p['difference']['n']} | {p['p']:.3f} | {p['claim'] or 'none'} |"
+        f"{p['difference']['n']} | {p['p']:.3f} | {shows(p)} |"
         for p in summary["paired"]
         if p["level"] == deepest
     ]
-    title = f"Differences to `{summary['paired'][0]['versus']}` at level {deepest} (points for shares):"
-    return ["", title, "", "| arm | metric | difference | n | p | claim |", "|---|---|---|---|---|---|", *rows]
+    title = f"## Every arm minus `{summary['paired'][0]['versus']}`, at level {deepest}"
+    head = "| arm | metric | difference (points for shares) | n | p | outcome |"
+    return ["", title, "", head, "|---|---|---|---|---|---|", *rows]
 
 
 def transfers(summary: dict[str, Any]) -> list[str]:
@@ -118,25 +159,78 @@ def transfers(summary: dict[str, Any]) -> list[str]:
         for r in rows
         if r["level"] == last and r["score"]
     ]
-    title = f"Transfer at level {last} (scores x 100, differences in points):"
-    head = "| masks of | task | score | value | less the dense network's | less the task's own ticket's | n |"
+    title = f"## Transfer at level {last} (scores x 100, differences in points)"
+    head = "| masks of | task | score | value | minus the dense network's | minus the task's own ticket's | n |"
     return ["", title, "", head, "|---|---|---|---|---|---|---|", *made]
 
 
+def grid(rows: list[list[str]]) -> list[str]:
+    """A Markdown table, its head first."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
+
+
+def answer(record: dict[str, Any]) -> Document:
+    """The answer of a study, of its record. `versus` and `claim_p` are not in records of before they were written."""
+    s = record["summary"]
+    versus = record.get("versus") or next((p["versus"] for p in s["paired"]), "real")
+    scores = tuple(SetScore(e["set"], e["network"], e["accuracy"]) for e in record["evaluations"])
+    compared: Compared | str = ""  # of a study of sets alone there is nothing else to say
+    if any(row["level"] for row in s["rows"]):
+        compared = compare(s["arms"], s["rows"], s["paired"], s.get("scan") or (), s.get("onset") or (), versus)
+    return outcome(Answer(compared, scores), s, METRICS, claim_p=record.get("claim_p", 0.05))
+
+
+def concluded(record: dict[str, Any]) -> list[str]:
+    """The verdict with its tables, as `run` prints them."""
+    document = answer(record)
+    lines = [document["verdict"]]
+    if document["arms"]:
+        lines += ["", *grid(arm_rows(document, METRICS))]
+    if document["differences"]:
+        lines += ["", "Differences within initialisations:", "", *grid(difference_rows(document["differences"], METRICS))]
+        if any(line["could_show"] is not None for line in document["differences"]):
+            lines += ["", f"{COULD_SHOW[0].upper()}{COULD_SHOW[1:]}."]
+    return lines
+
+
+def sets(record: dict[str, Any]) -> list[str]:
+    """What fresh networks reach that are trained on a set alone."""
+    rows = [
+        [
+            f"`{e['set']}`",
+            e["network"],
+            cell(e["accuracy"], 100, 1),
+            f"{100 * (e['accuracy']['sd'] or 0):.1f}",
+            str(e["accuracy"]["n"]),
+        ]
+        for e in record["evaluations"]
+    ]
+    head = ["set", "fresh networks", "test accuracy %", "sd", "n"]
+    return ["", "## Sets alone", "", *grid([head, *rows])] if rows else []
+
+
 def section(record: dict[str, Any]) -> str:
-    """One study as Markdown."""
+    """One study as Markdown: a page of its own."""
     s, data = record["summary"], record["data"]
     counts = ", ".join(f"{n} {part}" for part, n in data["counts"].items())
     lines = [
-        f"## {record['title']}",
+        f"# {record['title']}",
         "",
-        f"`{record['command']}`",
+        "```sh",
+        record["command"],
+        "```",
         "",
         f"Data: {data['title']} ({counts}; {data['transform']}). Hardware: {', '.join(record['devices'])}, torch "
         f"{record['versions']['torch']}, {record['core_seconds_total'] / 60:.0f} core-minutes, peak "
         f"{record['peak_mb'] / 1000:.1f} GB a worker.",
         "",
-        record.get("answer") or s["answer"],
+        *concluded(record),
+        *sets(record),
+        "",
+        "## Every arm and level",
+        "",
+        "Means over initialisations with 95% intervals. Barriers are in points of error.",
         "",
         "| arm | level | sparsity % | n | accuracy % | test barrier | train barrier | trace / weight | matching | stable | "
         "IoU with control (chance) |",
@@ -154,14 +248,7 @@ def section(record: dict[str, Any]) -> str:
             f"{cell(r['trace_per_weight'], 1, 5)} | {r['matching']} | {r['stable']} | {iou} |"
         )
     lines += [*reach(s), *onsets(s), *differences(s), *transfers(s)]
-    for e in record["evaluations"]:
-        a = e["accuracy"]
-        lines += [
-            "",
-            f"Set `{e['set']}`: {100 * a['mean']:.2f}% ± {100 * (a['sd'] or 0):.2f} test accuracy, mean and standard "
-            f"deviation of {a['n']} fresh {e['network']} networks trained on it.",
-        ]
-    return "\n".join([*lines, "", *(f"- {note}" for note in s["notes"])]) + "\n"
+    return "\n".join([*lines, "", "## Notes", "", *(f"- {note}" for note in s["notes"])]) + "\n"
 
 
 def write_record(a: argparse.Namespace) -> Path:
@@ -188,7 +275,8 @@ def write_record(a: argparse.Namespace) -> Path:
         "summary": study.summary,
         "evaluations": study.evaluations,
         "rankings": study.rankings,
-        "answer": " ".join(sentences(study.answer)),
+        "versus": study.versus,
+        "claim_p": study.claim_p,
         "units": study.units,
         "versions": study.versions,
         "core_seconds": spent,
@@ -201,11 +289,23 @@ def write_record(a: argparse.Namespace) -> Path:
     return target
 
 
-def page() -> str:
-    """The whole page, from all records that lie there."""
-    found = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(FOLDER.glob("*.json"))}
-    on_gpu = any(device.startswith("cuda") for r in found.values() for device in r["devices"])
-    return HEAD + table(found) + "".join(f"\n{section(r)}" for r in found.values()) + ("" if on_gpu else NO_GPU)
+def counted(found: Mapping[str, Any]) -> str:
+    """How many claims have each verdict."""
+    verdicts = [verdict for *_, verdict in judged(found)]
+    return ", ".join(f"{verdicts.count(v)} {v}" for v in (SHOWN, OPPOSITE, NOT_SHOWN, FEW, A_MEAN, NOT_RUN) if v in verdicts)
+
+
+def pages() -> dict[Path, str]:
+    """The text of every page, from all records that lie there."""
+    records = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(FOLDER.glob("*.json"))}
+    on_gpu = any(device.startswith("cuda") for r in records.values() for device in r["devices"])
+    studies = [["study", "title", "n", "verdict"]]
+    for name, r in records.items():
+        studies.append([f"[{name}](results/{name}.md)", r["title"], str(r["summary"]["rows"][0]["n"]), answer(r)["verdict"]])
+    lines = ["", "## Studies", "", *grid(studies), ""]
+    claims = f"Of {len(judged(records))} claims: {counted(records)}.\n\n{table(records)}"
+    front = HEAD + claims + "\n".join(lines) + STANDARD + ("" if on_gpu else NO_GPU)
+    return {FOLDER.parent / "results.md": front} | {FOLDER / f"{name}.md": section(r) for name, r in records.items()}
 
 
 def main() -> None:
@@ -217,9 +317,9 @@ def main() -> None:
     a = parser.parse_args()
     if a.pipeline:
         print(f"{write_record(a)}.json and .csv")
-    target = FOLDER.parent / "results.md"
-    target.write_text(page(), encoding="utf-8")
-    print(target)
+    for path, text in pages().items():
+        path.write_text(text, encoding="utf-8")
+        print(path)
 
 
 if __name__ == "__main__":

@@ -45,10 +45,10 @@ def test_a_synthetic_control_is_what_the_others_are_held_to():
     numbers = summarise(study(FLAT), TWO, claim_p=0.05, versus="syn")
     text, (first, _) = numbers["answer"], verdict_and_rest(numbers, "syn")
     assert first == (
-        "At 20.0 % sparsity syn is not matching and stable (n = 6); real is shown to be more accurate, less stable and less "
+        "At 20.0% sparsity syn is not matching and stable (n = 6); real is shown to be more accurate, less stable and less "
         "flat than syn (n = 6)."
     )
-    assert "syn reaches 78.0 ± 0.0 % test accuracy" in text and "real reaches 80.0 ± 0.0 % test accuracy" in text
+    assert "syn reaches 78.0 ± 0.0% test accuracy" in text and "real reaches 80.0 ± 0.0% test accuracy" in text
     assert "real has, against syn, accuracy higher by 2 [1.97, 2.03] points (p = 0.031, n = 6)" in text
 
 
@@ -97,7 +97,7 @@ def test_differences_are_those_of_the_sparsest_level():
     units = study(FLAT)
     units += [u | {"level": 2, "sparsity": 0.36} for u in study(dict.fromkeys(FLAT, 0.0)) if u["level"] == 1]
     text = summarise(units, TWO)["answer"]
-    assert "At 36.0 % sparsity (level 2), syn reaches" in text and "Within initialisations" not in text
+    assert "At 36.0% sparsity (level 2), syn reaches" in text and "Within initialisations" not in text
     turned = units + [u | {"level": 3, "sparsity": 0.488} for u in study(FLAT) if u["level"] == 1]
     assert "trace per weight lower by 0.1" in summarise(turned, TWO)["answer"]
     turned += [u | {"level": 4, "sparsity": 0.59} for u in study({"accuracy": 0.0}) if u["level"] == 1]
@@ -146,8 +146,8 @@ def test_controls_are_not_named_and_every_learned_arm_is():
 def test_without_the_control_nothing_is_compared():
     numbers = summarise(study(FLAT), [TWO[1]])
     first, rest = verdict_and_rest(numbers)
-    assert "more stable" not in numbers["answer"] and rest.startswith("At 20.0 % sparsity (level 1), syn reaches")
-    assert first == "At 20.0 % sparsity syn is not decidably matching below 3 initialisations and stable (n = 6)."
+    assert "more stable" not in numbers["answer"] and rest.startswith("At 20.0% sparsity (level 1), syn reaches")
+    assert first == "At 20.0% sparsity syn is not decidably matching below 3 initialisations and stable (n = 6)."
 
 
 def test_a_learned_control_stands_there_once():
@@ -159,16 +159,16 @@ def test_a_learned_control_stands_there_once():
 def test_verdicts_have_their_counts():
     units = study({"accuracy": 0.0, "barrier_test": -0.04}, missing={("barrier_test", 0)})
     text = summarise(units, TWO)["answer"]
-    assert "Syn is last matching at 20.0 % sparsity (n = 6) and last stable at 20.0 % sparsity (n = 5)" in text
-    assert "real is last matching at 20.0 % sparsity and stable at no pruned level (n = 6)" in text
+    assert "Syn is last matching at 20.0% sparsity (n = 6) and last stable at 20.0% sparsity (n = 5)" in text
+    assert "real is last matching at 20.0% sparsity and stable at no pruned level (n = 6)" in text
 
 
 def test_a_scan_is_told_by_its_onsets():
     units = units_of_scan(BARRIER, dense_barrier=[0.3, 0.1, 0.01])
     numbers = summarise(units, scan_arms(*KS))
     text = numbers["answer"]
-    assert text.startswith("At 20.0 % sparsity (k = 0it) syn is not shown to be more or less accurate or more stable than real")
-    assert verdict_and_rest(numbers)[1].startswith("At 20.0 % sparsity (level 1, k = 0it), syn reaches 95.1 ± 0.1 %")
+    assert text.startswith("At 20.0% sparsity (k = 0it) syn is not shown to be more or less accurate or more stable than real")
+    assert verdict_and_rest(numbers)[1].startswith("At 20.0% sparsity (level 1, k = 0it), syn reaches 95.1 ± 0.1%")
     assert text.endswith(
         "Of the rewinding steps k = 0it, 10it, 50it, at level 1: syn becomes stable at k = 50it and becomes matching at "
         "k = 0it (n = 3); real becomes stable at k = 10it and becomes matching at k = 10it (n = 3); the dense network becomes "
@@ -230,12 +230,12 @@ def first(gaps, arms=TWO, **more):
     ],
 )
 def test_the_first_sentence_is_the_verdict(gaps, verdict):
-    assert first(gaps) == f"At 20.0 % sparsity syn {verdict}"
+    assert first(gaps) == f"At 20.0% sparsity syn {verdict}"
 
 
 def test_the_first_sentence_has_its_counts():
     few = "is not shown to be more or less accurate, more stable or flatter than real"
-    assert first(FLAT, seeds=5) == f"At 20.0 % sparsity syn {few} (n = 5; below 6 initialisations nothing can be shown)."
+    assert first(FLAT, seeds=5) == f"At 20.0% sparsity syn {few} (n = 5; below 6 initialisations nothing can be shown)."
     lacking = first(FLAT, missing={("trace_invariant", 0)})
     assert lacking.endswith("not shown to be flatter (n = 6 in accuracy, 6 in stability, 5 in flatness).")
 
@@ -248,7 +248,7 @@ def test_arms_that_stand_alike_are_told_together():
             u["barrier_test"] = None
     text = verdict_and_rest(summarise(units, arms, claim_p=0.05))[0]
     assert text == (
-        "At 20.0 % sparsity syn and vs. Soft are shown to be less accurate, more stable and flatter than real (n = 6); "
+        "At 20.0% sparsity syn and vs. Soft are shown to be less accurate, more stable and flatter than real (n = 6); "
         "hard is shown to be less accurate and flatter than real (n = 6); stability was not measured."
     )
 
@@ -260,7 +260,7 @@ def test_without_learned_arms_the_control_is_judged_and_differences_have_two_sid
     units += [unit("late", s, 1, accuracy=0.8) for s in range(2)]
     text = verdict_and_rest(summarise(units, arms, claim_p=0.05))[0]
     assert text == (
-        "At 20.0 % sparsity real is matching and not stable (n = 6); random is shown to be less accurate than real and not "
+        "At 20.0% sparsity real is matching and not stable (n = 6); random is shown to be less accurate than real and not "
         "shown to be more or less stable (n = 6); late is not shown to be more or less accurate than real (n = 2; below 6 "
         "initialisations nothing can be shown)."
     )
@@ -268,6 +268,6 @@ def test_without_learned_arms_the_control_is_judged_and_differences_have_two_sid
 
 def test_an_answer_is_as_many_sentences_as_there_are_things_to_say():
     sets = (SetScore("no. 1", "convnet", estimate([0.5])),)
-    of_sets = "Fresh networks trained on a set alone reach, in test accuracy (mean ± sd): set no. 1 50.0 % (convnet, n = 1)."
+    of_sets = "Fresh networks trained on a set alone reach, in test accuracy (mean ± sd): set no. 1 50.0% (convnet, n = 1)."
     assert sentences(Answer()) == () and sentences(Answer(NO_LEVEL)) == (NO_LEVEL,)
     assert sentences(Answer(sets=sets)) == (of_sets,) and sentences(Answer(NO_LEVEL, sets)) == (NO_LEVEL, of_sets)

@@ -1,4 +1,4 @@
-"""docs/results.md is what its command makes of the records beside it, and claims are judged by figures."""
+"""The pages of results are what their command makes of the records, and claims are judged by one standard."""
 
 from __future__ import annotations
 
@@ -7,138 +7,187 @@ from pathlib import Path
 
 import pytest
 
+from distill_prune.analyze.estimate import estimate
+
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bench"))
 
 import claims  # noqa: E402
 import results  # noqa: E402
+import verdicts  # noqa: E402
+from verdicts import FEW, NOT_SHOWN, OPPOSITE, SHOWN, Part  # noqa: E402
+
+SIX = (0.01, 0.02, 0.015, 0.012, 0.018, 0.014)
 
 
-def test_the_page_is_what_the_records_make():
-    assert (ROOT / "docs" / "results.md").read_text(encoding="utf-8") == results.page(), "run python bench/results.py"
+def test_the_pages_are_what_the_records_make():
+    pages = results.pages()
+    for path, text in pages.items():
+        assert path.read_text(encoding="utf-8") == text, "run python bench/results.py"
+    assert {p for p in pages if p.parent == results.FOLDER} == {*results.FOLDER.glob("*.md")}, "a page without its record"
 
 
 def test_every_claim_has_its_pipeline():
     assert all((ROOT / "pipelines" / c.pipeline).exists() for c in claims.CLAIMS)
-    names = {c.what for c in claims.CLAIMS}
-    assert len(names) == len(claims.CLAIMS)
-
-
-def sets(synthetic: float, subset: float) -> dict:
-    made = [{"set": n, "accuracy": {"mean": m}} for n, m in (("synthetic", synthetic), ("subset", subset))]
-    return {"evaluations": made}
-
-
-@pytest.mark.parametrize(("gap", "verdict"), [(0.15, True), (0.14, False)])
-def test_a_gap_between_sets_is_the_mean_over_records(gap, verdict):
-    ours, holds = claims.beats("synthetic", "subset", 14.9)
-    records = [sets(0.3 + gap, 0.3), sets(0.4 + gap, 0.4)]
-    assert holds(records) is verdict
-    assert ours(records).endswith(f"{100 * gap:.1f} ± 0.0 points (n = 2)")
-
-
-def study(barriers: dict[str, float], **row) -> dict:
-    def one(arm, sparsity, barrier):
-        return {"arm": arm, "sparsity": sparsity, "n": 3, "barrier_test": {"mean": barrier}, **row}
-
-    return {"summary": {"rows": [one("real", 0.0, barriers["dense"]), *(one(a, 0.9, b) for a, b in barriers.items())]}}
-
-
-def test_the_stablest_lies_below_all_others():
-    ours, holds = claims.stablest("synthetic", ("real",), 0.893)
-    assert holds([study({"dense": 0.09, "synthetic": 0.01, "real": 0.02})])
-    assert not holds([study({"dense": 0.09, "synthetic": 0.03, "real": 0.02})])
-    assert not holds([study({"dense": 0.02, "synthetic": 0.03, "real": 0.04})])
-    told = ours([study({"dense": 0.09, "synthetic": 0.03, "real": 0.02})])
-    assert "dense 9.0, synthetic 3.0, real 2.0 points (n = 3)" in told
-
-
-def test_accuracies_lie_within_points():
-    ours, holds = claims.within("real", {0.9: 80.0}, 1.5)
-    near, far = (study({"dense": 0, "real": 0}, accuracy={"mean": a, "sd": 0.01}) for a in (0.812, 0.784))
-    assert holds([near]) and not holds([far])
-    assert ours([near]) == "81.2 ± 1.0 %, n = 3"
+    assert len({c.what for c in claims.CLAIMS}) == len(claims.CLAIMS)
 
 
 def test_what_was_not_run_says_so():
     assert claims.table({}).count("| not yet run |") == len(claims.CLAIMS)
 
 
-def moved(gaps: dict[tuple[str, str | None], float]) -> dict:
-    rows = [
-        {"source": s, "target": t, "own": False, "level": 5, "to_own": {"mean": g, "low": None, "high": None, "n": 3}}
-        for (s, t), g in gaps.items()
-    ]
+@pytest.mark.parametrize(
+    ("values", "p", "verdict"),
+    [
+        (SIX, 0.031, SHOWN),
+        ([-v for v in SIX], 0.031, OPPOSITE),
+        (SIX, 0.06, NOT_SHOWN),
+        ((*SIX[:5], -0.03), 0.0, NOT_SHOWN),
+        (SIX[:5], 0.031, FEW),
+    ],
+)
+def test_a_part_needs_six_an_interval_without_zero_and_p(values, p, verdict):
+    assert verdicts.verdict([Part(estimate(list(values)), 1, p)]) == verdict
+
+
+def test_parts_of_one_property_must_agree_and_a_claim_needs_every_property():
+    yes, no = Part(estimate(list(SIX)), 1), Part(estimate(list(SIX)), -1)
+    open_ = Part(estimate([*SIX[:5], -0.03]), 1)
+    assert verdicts.verdict([yes], [yes]) == SHOWN and verdicts.verdict([yes], [no]) == OPPOSITE
+    assert verdicts.verdict([yes], [open_]) == NOT_SHOWN and verdicts.verdict([no], [open_]) == OPPOSITE
+    assert verdicts.verdict([yes, no]) == NOT_SHOWN and verdicts.verdict([no, no]) == OPPOSITE
+
+
+def test_what_is_not_shown_says_what_could_have_been():
+    assert "(could show" in Part(estimate([*SIX[:5], -0.03]), 1).written()
+    assert Part(estimate(list(SIX)), 1).written() == "+1.5 [1.1, 1.9]"
+    assert Part(estimate(list(SIX[:2])), 1).written().endswith("]")
+
+
+def sets(synthetic: float, subset: float) -> dict:
+    return {"evaluations": [{"set": n, "accuracy": {"mean": m}} for n, m in (("synthetic", synthetic), ("subset", subset))]}
+
+
+def test_a_gap_between_sets_is_judged_over_records():
+    judge = claims.beats("synthetic", "subset", 15.0)
+    records = [sets(0.47 + v, 0.3) for v in SIX]
+    assert judge(records)[1] == SHOWN and judge(records[:3])[1] == FEW
+    assert judge([sets(0.42 + v, 0.3) for v in SIX])[1] == OPPOSITE
+    assert "minus 30.0" in judge(records)[0] and judge(records)[0].endswith("points (n = 6)")
+
+
+def test_a_claim_about_a_mean_has_no_verdict():
+    record = study({"accuracy": {"real": {0: SIX, 1: SIX}}})
+    assert claims.within("real", (0.9,))([record]) == ("1.5 [1.1, 1.9]% (n = 6)", verdicts.A_MEAN)
+
+
+def study(metrics: dict, **summary) -> dict:
+    """A record of arms by metric, arm and level: rows, units, and what else a summary has."""
+    rows: dict = {}
+    units: dict = {}
+    for metric, arms in metrics.items():
+        for arm, levels in arms.items():
+            for level, values in levels.items():
+                row = rows.setdefault((arm, level), {"arm": arm, "level": level, "sparsity": 0.9 * level, "n": len(values)})
+                row[metric] = estimate(list(values))
+                for seed, value in enumerate(values):
+                    unit = units.setdefault((arm, level, seed), {"arm": arm, "level": level, "seed": seed})
+                    unit[metric] = value
+    return {"summary": {"rows": [*rows.values()], **summary}, "units": [*units.values()]}
+
+
+def more(by: float) -> list[float]:
+    return [v + by for v in SIX]
+
+
+def test_the_stablest_lies_below_all_others_within_initialisations():
+    judge = claims.stablest("synthetic", ("real",), 0.9)
+
+    def record(dense: float, real: float) -> dict:
+        arms = {"real": {0: more(dense), 1: more(real)}, "synthetic": {0: more(dense), 1: [v + 0.1 for v in reversed(SIX)]}}
+        return study({"barrier_test": arms})
+
+    assert judge([record(0.2, 0.15)])[1] == SHOWN
+    assert judge([record(0.2, 0.05)])[1] == OPPOSITE, "below the dense network, above real"
+    assert judge([record(0.2, 0.1)])[1] == NOT_SHOWN
+    assert "dense 21.5, synthetic 11.5, real 16.5; synthetic minus dense -10.0" in judge([record(0.2, 0.15)])[0]
+
+
+def test_flatter_needs_both_traces():
+    judge = claims.flattest("synthetic", "real", 0.9)
+
+    def record(per_weight: float, invariant: float) -> dict:
+        both = {"trace_per_weight": per_weight, "trace_invariant": invariant}
+        return study({m: {"real": {1: SIX}, "synthetic": {1: [v + d for v in reversed(SIX)]}} for m, d in both.items()})
+
+    assert judge([record(-0.1, -0.1)])[1] == SHOWN and judge([record(0.1, 0.1)])[1] == OPPOSITE
+    assert judge([record(0.1, -0.1)])[1] == judge([record(0.0, -0.1)])[1] == NOT_SHOWN
+
+
+def test_matching_and_stable_are_judged_by_their_bounds():
+    def record(accuracy: float, barrier: float) -> dict:
+        return study({"accuracy": {"real": {0: SIX, 1: more(accuracy)}}, "barrier_test": {"real": {1: more(barrier)}}})
+
+    judge = claims.matching_to("real", 0.9)
+    assert judge([record(0.01, -0.01)])[1] == SHOWN
+    assert judge([record(-0.02, -0.01)])[1] == OPPOSITE and judge([record(0.01, 0.02)])[1] == OPPOSITE
+    assert judge([record(0.01, 0.005)])[1] == NOT_SHOWN
+
+
+def test_only_the_ticket_is_matching():
+    def record(real: float, random: float) -> dict:
+        return study({"accuracy": {"real": {0: SIX, 1: more(real)}, "random": {1: more(random)}}})
+
+    judge = claims.matching_alone("real", ("random",), 0.9)
+    assert judge([record(0.01, -0.02)])[1] == SHOWN
+    assert judge([record(0.01, 0.01)])[1] == OPPOSITE and judge([record(0.01, -0.004)])[1] == NOT_SHOWN
+
+
+def test_an_arm_is_ahead_where_it_lies_above_every_other():
+    judge = claims.ahead("distilled", ("sentences", "one_shot"), 0.9)
+
+    def record(sentences: float, one_shot: float) -> dict:
+        others = {"sentences": sentences, "one_shot": one_shot}
+        arms = {"distilled": {1: [*reversed(SIX)]}} | {a: {1: more(by)} for a, by in others.items()}
+        return study({"accuracy": arms})
+
+    assert judge([record(-0.03, -0.1)])[1] == SHOWN
+    assert judge([record(0.03, -0.1)])[1] == OPPOSITE and judge([record(0.0, -0.1)])[1] == NOT_SHOWN
+    assert judge([record(-0.03, -0.1)])[0].startswith("accuracy of distilled in points: minus sentences +3.0 [")
+
+
+def test_matching_steps_must_be_stable():
+    judge = claims.only_stable_match("real")
+
+    def record(barrier: float, matching: str) -> dict:
+        step = {"arm": "real", "level": 1, "accuracy": estimate(list(SIX))}
+        steps = [("0it", barrier, matching), ("9it", -0.01, "yes")]
+        return study({}, scan=[{**step, "k": k, "barrier_test": estimate(more(b)), "matching": m} for k, b, m in steps])
+
+    assert judge([record(-0.01, "yes")])[1] == judge([record(0.05, "no")])[1] == SHOWN
+    assert judge([record(0.05, "yes")])[1] == OPPOSITE
+
+
+def moved(gaps: dict[tuple[str, str | None], list[float]]) -> dict:
+    rows = [{"source": s, "target": t, "own": False, "level": 5, "to_own": estimate(values)} for (s, t), values in gaps.items()]
     rows += [{"source": "sst2", "target": None, "own": True, "level": 5, "to_own": None}, rows[0] | {"level": 1}]
     arms = [{"name": "sst2"}, {"name": "cola"}, {"name": "one_shot", "criterion": "initial_magnitude"}]
     return {"summary": {"transfer": rows, "arms": arms}}
 
 
 def test_an_own_ticket_is_the_best_where_all_others_lie_below():
-    ours, holds = claims.own_task_is_best()
-    below = {("sst2", "cola"): -0.1, ("cola", None): -0.02}
-    assert holds([moved(below)]) and not holds([moved({**below, ("cola", None): 0.0})])
-    assert holds([moved({**below, ("one_shot", "cola"): 0.1})]), "a mask that knows no task is no task's"
-    assert ours([moved(below)]).endswith("sst2 on cola -10.0, cola on the first task -2.0 (n = 3)")
+    judge = claims.own_task_is_best()
+    below = {("sst2", "cola"): more(-0.1), ("cola", None): more(-0.05)}
+    assert judge([moved(below)])[1] == SHOWN and judge([moved({**below, ("cola", None): more(0.0)})])[1] == OPPOSITE
+    assert judge([moved({**below, ("one_shot", "cola"): more(0.1)})])[1] == SHOWN, "a mask that knows no task is no task's"
+    assert "sst2 on cola -8.5" in judge([moved(below)])[0] and "cola on the first task -3.5" in judge([moved(below)])[0]
 
 
-def test_a_ticket_is_universal_where_no_interval_lies_below_an_own_ticket():
-    ours, holds = claims.universal("mlm")
+def test_a_ticket_is_not_universal_where_it_lies_below_an_own_ticket():
+    judge = claims.universal("mlm")
 
-    def record(mean: float, high: float | None) -> dict:
-        found = moved({("mlm", "cola"): mean, ("mlm", None): 0.01, ("sst2", "cola"): -0.2})
-        for r in found["summary"]["transfer"]:
-            if r["to_own"]:
-                r["to_own"]["high"] = high if r["target"] == "cola" else 0.02
-        return found
+    def record(by: float) -> dict:
+        return moved({("mlm", "cola"): more(by), ("mlm", None): more(0.0), ("sst2", "cola"): more(-0.2)})
 
-    assert holds([record(-0.01, 0.01)]) and not holds([record(-0.02, -0.01)]), "only its own rows count"
-    assert holds([record(-0.01, None)]) is None, "one initialisation decides nothing"
-    assert ours([record(-0.01, 0.01)]) == (
-        "score less that of the task's own ticket, in points: cola -1.0, the first task +1.0 (n = 3)"
-    )
-
-
-def rated(**rates: tuple[float, str]) -> dict:
-    rows = [
-        {"arm": a, "sparsity": s, "n": 3, "accuracy": {"mean": m, "sd": 0.01}, "matching": v}
-        for a, (m, v) in rates.items()
-        for s in (0.0, 0.6)
-    ]
-    return {"summary": {"rows": rows}}
-
-
-def test_only_the_ticket_is_matching():
-    ours, holds = claims.matching_alone("real", ("random",), 0.6)
-    assert holds([rated(real=(0.9, "yes"), random=(0.8, "no"))])
-    assert not holds([rated(real=(0.9, "yes"), random=(0.8, "yes"))])
-    assert not holds([rated(real=(0.9, "no"), random=(0.8, "no"))])
-    told = ours([rated(real=(0.9, "yes"), random=(0.8, "no"))])
-    assert told.endswith("dense 90.0 ± 1.0, real 90.0 ± 1.0 (matching: yes), random 80.0 ± 1.0 (matching: no) (n = 3)")
-
-
-def test_a_control_is_ahead_where_every_other_lies_below():
-    ours, holds = claims.ahead("distilled", ("sentences", "one_shot"), 0.6)
-
-    def record(sentences: float, one_shot: float) -> dict:
-        gaps = {"sentences": sentences, "one_shot": one_shot}
-        rows = [{"arm": a, "level": s, "sparsity": 0.3 * s} for a in ("distilled", *gaps) for s in (0, 1, 2)]
-        paired = [
-            {
-                "arm": a,
-                "versus": "distilled",
-                "level": level,
-                "metric": metric,
-                "difference": {"mean": -gap if level == 1 else gap, "low": gap - 0.01, "high": gap + 0.01, "n": 6},
-            }
-            for a, gap in gaps.items()
-            for level in (1, 2)
-            for metric in ("accuracy", "barrier_test")
-        ]
-        return {"summary": {"rows": rows, "paired": paired}}
-
-    assert holds([record(-0.03, -0.1)])
-    assert not holds([record(0.01, -0.1)]) and not holds([record(-0.03, 0.0)])
-    assert ours([record(-0.03, -0.1)]) == (
-        "accuracy less that of distilled, in points: sentences -3.0 [-4.0, -2.0], one_shot -10.0 [-11.0, -9.0] (n = 6)"
-    )
+    assert judge([record(0.0)])[1] == SHOWN and judge([record(-0.1)])[1] == OPPOSITE, "only its own rows count"
+    assert judge([record(-0.015)])[1] == NOT_SHOWN

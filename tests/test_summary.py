@@ -132,10 +132,10 @@ def test_the_answer_is_plain_and_counts_its_units():
     first, text = verdict_and_rest(summarise(units_of(range(3), gap=0.01)))
     assert "below 6 initialisations nothing can be shown" in first
     assert text == (
-        "At 40.0 % sparsity (level 2), Synthetic IMP reaches 80.1 ± 0.1 % test accuracy (mean ± sd, n = 3) with a test "
-        "barrier of 1.0 points; Real IMP reaches 90.1 ± 0.1 % test accuracy (mean ± sd, n = 3) with a test barrier of "
-        "5.0 points. Synthetic IMP is last matching at 20.0 % sparsity and last stable at 40.0 % sparsity (n = 3); Real "
-        "IMP is last matching at 40.0 % sparsity and stable at no pruned level (n = 3); below 6 initialisations no difference "
+        "At 40.0% sparsity (level 2), Synthetic IMP reaches 80.1 ± 0.1% test accuracy (mean ± sd, n = 3) with a test "
+        "barrier of 1.0 points; Real IMP reaches 90.1 ± 0.1% test accuracy (mean ± sd, n = 3) with a test barrier of "
+        "5.0 points. Synthetic IMP is last matching at 20.0% sparsity and last stable at 40.0% sparsity (n = 3); Real "
+        "IMP is last matching at 40.0% sparsity and stable at no pruned level (n = 3); below 6 initialisations no difference "
         "is claimed. Synthetic IMP more stable than Real IMP: not shown in test barrier (n = 3); flatter than Real IMP: not "
         "measured."
     )
@@ -146,7 +146,7 @@ def test_the_answer_of_sets_alone():
     accuracies = [{"mean": 0.4772, "sd": 0.0153, "n": 3}, {"mean": 0.29, "sd": None, "n": 1}]
     names = ("mine", "subset")
     told = of_sets([SetScore(s, "convnet", a) for s, a in zip(names, accuracies, strict=True)])
-    assert told.endswith("(mean ± sd): set mine 47.7 ± 1.5 % (convnet, n = 3); set subset 29.0 % (convnet, n = 1).")
+    assert told.endswith("(mean ± sd): set mine 47.7 ± 1.5% (convnet, n = 3); set subset 29.0% (convnet, n = 1).")
     assert of_sets([]) == ""
 
 

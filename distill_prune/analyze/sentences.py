@@ -23,7 +23,7 @@ def sentences(answer: Answer) -> tuple[str, ...]:
 
 def of_sets(scores: Sequence[SetScore]) -> str:
     """What fresh networks reach that are trained on each set alone; empty without sets."""
-    reached = [f"set {s.set} {_mean_sd(s.accuracy)} % ({s.network}, n = {s.accuracy['n']})" for s in scores]
+    reached = [f"set {s.set} {_mean_sd(s.accuracy)}% ({s.network}, n = {s.accuracy['n']})" for s in scores]
     return (
         f"Fresh networks trained on a set alone reach, in test accuracy (mean ± sd): {'; '.join(reached)}." if reached else ""
     )
@@ -92,7 +92,7 @@ def _against(c: Compared, comparison: Comparison) -> str:
 
 
 def _scored(s: Standing) -> str:
-    text = f"{s.label} reaches {_mean_sd(s.accuracy)} % test accuracy (mean ± sd, n = {s.n})"
+    text = f"{s.label} reaches {_mean_sd(s.accuracy)}% test accuracy (mean ± sd, n = {s.n})"
     return text if s.barrier is None else f"{text} with a test barrier of {100 * s.barrier['mean']:.1f} points"
 
 
@@ -159,7 +159,7 @@ def _listed(parts: Sequence[str], word: str = "and") -> str:
 
 
 def _percent(sparsity: float) -> str:
-    return f"{100 * sparsity:.1f} %"
+    return f"{100 * sparsity:.1f}%"
 
 
 def _mean_sd(accuracy: Estimate) -> str:

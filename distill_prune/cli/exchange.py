@@ -18,7 +18,7 @@ FORMATS = (
 
 @app.command(
     "import",
-    help="Bring a foreign file into the store. What the format does not say is given by --set: lr, space (normalize, zca, "
+    help="Bring a foreign file into the store. If the format lacks a value, give it by --set: lr, space (normalize, zca, "
     "pixels), dataset (a prepared data set of the store, or cifar10, cifar100), factor, classes, model.name, ...\n\n"
     f"{FORMATS}\n\n"
     "Example:  distill-prune import mtt images_best.pt labels_best.pt --set lr=0.02 --set space=zca --set dataset=3fa9c1 "

@@ -306,7 +306,7 @@ def diff(
     store_b: Annotated[Path | None, typer.Option(help="the store of the second, where it is another one")] = None,
     json: AsJson = False,
 ) -> None:
-    """Lay two tickets, or two synthetic sets, side by side: sparsity by layer, overlap against chance, what was measured,
+    """Compare two tickets, or two synthetic sets: sparsity by layer, overlap against chance, what was measured,
     costs, and what differs in their settings.
 
     Example:  distill-prune diff 3fa9c1 77b0e2 --store-b ../theirs

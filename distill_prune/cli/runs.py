@@ -268,7 +268,7 @@ def report(
     pdf: Annotated[bool, typer.Option("--pdf", help="write the figures as PDF, too")] = False,
     against: Annotated[
         str | None,
-        typer.Option("--against", metavar="PIPELINE", help="lay the study of another pipeline beside this one"),
+        typer.Option("--against", metavar="PIPELINE", help="compare with the study of another pipeline"),
     ] = None,
     against_store: Annotated[
         Path | None,

@@ -107,8 +107,8 @@ def evaluate(
 ) -> None:
     """Train fresh networks on a synthetic set and test them on real data; cached like any comparison.
 
-    --set changes the evaluation (nets=3, length, lr ...) or the network (model.width=32), or adds networks
-    (architectures.alex.name=alexnet).
+    --set changes the evaluation (nets=3, length, lr ...) or the network (model.width=32; for an imported set,
+    which names none, model.name=convnet), or adds networks (architectures.alex.name=alexnet).
 
     Example:  distill-prune evaluate 3fa9c1 --set architectures.alex.name=alexnet
     """
