@@ -197,7 +197,8 @@ def test_an_analysis_of_a_part_of_the_grid() -> None:
         ("arms.a={control: {of: real, kind: shuffled}, images: synthetic}", "leave out images, recipe, criterion"),
         (
             "arms.a={control: {of: real, kind: flipped}}",
-            "(?s)'arms.a.control.kind' in .*one of: intersection, permuted, random, reinitialised, shuffled, signs, swapped, transferred",
+            "(?s)'arms.a.control.kind' in .*one of: intersection, permuted, random, reinitialised, shuffled, signs, swapped, "
+            "transferred",
         ),
         (
             "arms.a={control: {of: real, kind: random, mask: false}}",
