@@ -10,6 +10,7 @@ from reference import convnet, examples_of, uneven
 from reference_analyze import error_on_line
 from reference_lines import measured, norm_batches
 
+from distill_prune.analyze import between
 from distill_prune.analyze.line import CURVES
 from distill_prune.artifacts import Examples, Mask
 from distill_prune.errors import UserError
@@ -18,6 +19,7 @@ from distill_prune.plan.config import parse
 from distill_prune.plan.foresight import foresee
 from distill_prune.plan.graph import build
 from distill_prune.rng import Streams
+from distill_prune.settings import canonical
 from distill_prune.store.store import Store
 from distill_prune.tree import clone
 
@@ -53,17 +55,18 @@ def test_curves_equal_one_network_at_a_time(norm):
             squares = sum(float((states[i][n] - other[n]).square().sum()) for n in model.parameters)
             assert pair[key]["distance"] == pytest.approx(squares**0.5)
         assert (
-            pair["removed"] == pytest.approx(1 - pair["after"]["distance"] / pair["before"]["distance"])
-            and pair["removed"] >= 0
+            pair["after"]["removed"] == pytest.approx(1 - pair["after"]["distance"] / pair["before"]["distance"])
+            and pair["after"]["removed"] >= 0
         )
         turned = {n: moved[n] != 0 for n in mask.kept}
         both = sum(int((mask.kept[n] & turned[n]).sum()) for n in turned)
         assert pair["shared"] == both / sum(int((mask.kept[n] | turned[n]).sum()) for n in turned)
-        assert (pair["shared"] < 1) == (pair["fixed"] < 1) == (pair["removed"] > 0)
-    assert sum(p["fixed"] < 1 for p in numbers["pairs"]) >= 2
+        assert (pair["shared"] < 1) == (pair["after"]["fixed"] < 1) == (pair["after"]["removed"] > 0)
+    assert sum(p["after"]["fixed"] < 1 for p in numbers["pairs"]) >= 2
     for name in ("removed", "fixed", "shared"):
-        assert numbers[name]["mean"] == pytest.approx(sum(p[name] for p in numbers["pairs"]) / 3)
-        assert numbers[name]["n"] == 3 and numbers[name]["se"] is None
+        of = [numbers, *numbers["pairs"]] if name == "shared" else [n["after"] for n in (numbers, *numbers["pairs"])]
+        mean, *values = (n[name] for n in of)
+        assert mean["mean"] == pytest.approx(sum(values) / 3) and mean["n"] == 3 and mean["se"] is None
     for key in ("before", "after"):
         for curve in CURVES:
             values = [p[key]["barrier"][curve] for p in numbers["pairs"]]
@@ -87,7 +90,11 @@ def test_a_copy_in_another_order_has_a_barrier_that_goes_away_as_a_whole(norm):
     train, test = (Examples(e.x, model(clone(state), e.x, train=True).argmax(1)) for e in data)
     numbers = measured("rebasin", model, [state, permuted(spec, orders, state)], train, test, **OPTIONS)
     assert numbers["before"]["barrier"]["train_error"]["mean"] > 0.03 and numbers["before"]["distance"]["mean"] > 1
-    assert numbers["after"]["distance"]["mean"] == 0 and numbers["removed"]["mean"] == 1 and numbers["fixed"]["mean"] == 0
+    assert (
+        numbers["after"]["distance"]["mean"] == 0
+        and numbers["after"]["removed"]["mean"] == 1
+        and numbers["after"]["fixed"]["mean"] == 0
+    )
     assert all(numbers["after"][key][c]["mean"] == 0 for key in ("barrier", "excess") for c in CURVES)
     ends = numbers["before"]["curves"]["test_loss"]
     assert ends[0] == pytest.approx(ends[2], rel=1e-12), "the same function in another order"
@@ -96,8 +103,24 @@ def test_a_copy_in_another_order_has_a_barrier_that_goes_away_as_a_whole(norm):
 def test_equal_copies_stay_and_have_nothing_to_remove():
     model, (state, _), mask, data, _ = scene("batch")
     numbers = measured("rebasin", model, [state, {n: t.clone() for n, t in state.items()}], *data, masks=[mask] * 2, **OPTIONS)
-    assert [numbers[name]["mean"] for name in ("removed", "fixed", "shared")] == [0, 1, 1]
+    assert [numbers["after"][name]["mean"] for name in ("removed", "fixed")] == [0, 1] and numbers["shared"]["mean"] == 1
     assert all(numbers[k]["barrier"][c]["mean"] == 0 for k in ("before", "after") for c in CURVES)
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_between_aligns_the_second_ticket_s_copies_beside_what_it_measures_anyway(norm):
+    model, states, mask, data, _ = scene(norm, copies=3)
+    plain, both = (measured("between", model, states, *data, masks=[mask] * 3, align=a, **OPTIONS) for a in (False, True))
+    assert {n: v for n, v in both.items() if n not in ("aligned", "pairs")} == {n: v for n, v in plain.items() if n != "pairs"}
+    for pair, other in zip(both["pairs"], plain["pairs"], strict=True):
+        found = pair.pop("aligned")
+        assert (
+            pair == other and found["removed"] == pytest.approx(1 - found["distance"] / pair["distance"]) and "barrier" in found
+        )
+    assert both["aligned"]["removed"]["mean"] > 0 and both["aligned"]["fixed"]["mean"] < 1 and both["aligned"]["barrier"]
+    assert canonical(between.Settings()).keys() == canonical(between.Settings(align=False)).keys() == {
+        "name", "points", "train_rows", "norm_rows", "norm_batch"
+    }  # fmt: skip
 
 
 # -- in a study
@@ -107,8 +130,12 @@ PERMUTED = "arms.moved={control: {of: real, kind: permuted}}"
 
 @pytest.mark.parametrize(
     ("assignment", "what"),
-    [("compare.rebasin={}", "rebasin"), (PERMUTED, "the control 'permuted'")],
-    ids=["rebasin", "permuted"],
+    [
+        ("compare.rebasin={}", "rebasin"),
+        ("compare.between={align: true}", "between"),
+        (PERMUTED, "the control 'permuted'"),
+    ],
+    ids=["rebasin", "between", "permuted"],
 )
 def test_networks_without_a_specification_are_refused_before_anything_is_made(empty, assignment, what):
     teacher = "experts.model={name: convnet, depth: 2, width: 4}"

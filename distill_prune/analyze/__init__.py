@@ -29,8 +29,6 @@ class Analysis(EntryModule, Protocol):
     """Whether it looks at the learned images of the study, `copies.distilled`."""
     LANES: bool = False
     """Whether it lets networks share their steps where a pipeline asks for lanes, and reads `lanes` of its record."""
-    PERMUTES: bool = False
-    """Whether it permutes units of the network, and so needs one whose interchangeable units are known."""
     METRICS: tuple[Metric, ...] = ()
     """The numbers of a ticket or set that studies compare."""
 

@@ -44,6 +44,11 @@ class RowSettings(Entry):
     norm_rows: int = Field(2048, ge=2, description="train examples that batch-norm statistics are measured on anew")
     norm_batch: int = Field(256, ge=2, description="batch size of the pass that renews batch-norm statistics")
 
+    @property
+    def permutes(self) -> bool:
+        """Whether units of the network are permuted, so that it must be known which are interchangeable."""
+        return False
+
 
 @dataclass(frozen=True)
 class Gauge:

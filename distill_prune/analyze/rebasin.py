@@ -12,6 +12,10 @@ Copies of one ticket have one mask, and pi moves that of the second copy. Networ
 union of the mask and of the mask in the other order: they are denser than either end (`shared`). A sparse mask alone can keep
 units at their places.
 
+Copies begin at one W_k, and where training does not move weights far, their own order is the nearest already (`fixed` is 1).
+Networks of two initialisations are what alignment was made for: `between` with `align: true` compares an arm on another draw
+(the controls `permuted` and `reinitialised`) with the control.
+
 References:
     | Git Re-Basin: Merging Models modulo Permutation Symmetries (Ainsworth, Hayase and Srinivasa, 2023),
       https://arxiv.org/abs/2209.04836
@@ -28,6 +32,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from distill_prune.analyze.alignment import align, over_aligned
 from distill_prune.analyze.between import shared
 from distill_prune.analyze.copies import check_copies, check_counters
 from distill_prune.analyze.estimate import dependent
@@ -35,19 +40,22 @@ from distill_prune.analyze.inputs import Copies
 from distill_prune.analyze.line import Gauge, RowSettings, line_of, over_pairs
 from distill_prune.analyze.metric import WHOLE_NETWORKS, Metric
 from distill_prune.artifacts import Mask, Measurements
-from distill_prune.models.permutations import check_same_function, fixed, permuted, specification, weight_matching
+from distill_prune.models.permutations import permuted, specification
 from distill_prune.progress import TicksOnly
 from distill_prune.tree import to
 
 TAKES: Literal["copies"] = "copies"
 MIN_COPIES = 2
-PERMUTES = True
 
 
 class Settings(RowSettings):
     name: Literal["rebasin"] = "rebasin"
     points: int = Field(30, ge=2, description="points on each line between two copies, both ends among them")
     allow_different_masks: bool = Field(False, description="measure copies whose masks differ, too; else these are refused")
+
+    @property
+    def permutes(self) -> bool:
+        return True
 
 
 METRICS = (
@@ -78,7 +86,7 @@ METRICS = (
         "Distance of copies that alignment removes",
         "%",
         100,
-        at=("removed",),
+        at=("after", "removed"),
         group="apart",
         column=None,
         some_tasks=True,
@@ -88,7 +96,7 @@ METRICS = (
         "Units that alignment leaves at their place",
         "%",
         100,
-        at=("fixed",),
+        at=("after", "fixed"),
         group="apart",
         column=None,
         some_tasks=True,
@@ -100,9 +108,9 @@ def measure(settings: Settings, copies: Copies) -> Measurements:
     """Barriers and excesses of all pairs of copies, as they are and with the second aligned to the first.
 
     Pairs share copies, so means have a spread and a count but no standard error. Numbers: `copies` (their count), `alphas`,
-    `before` and `after` {`barrier`, `excess` {curve: estimate}, `distance`, `curves`}, `removed` (share of the distance that
-    alignment removes), `fixed` (share of units that stay at their place), `shared` (weights that survive in the mask and in the
-    permuted one, of those that survive in either), `pairs`, `rows`. Curves are those of `line.CURVES`.
+    `before` and `after` {`barrier`, `excess` {curve: estimate}, `distance`, `curves`}, in `after` also `removed` (share of the
+    distance that alignment removes) and `fixed` (share of units that stay at their places), `shared` (weights that survive in
+    the mask and in the permuted one, of those that survive in either), `pairs`, `rows`. Curves are those of `line.CURVES`.
 
     Raises:
         UserError: fewer than two copies, different masks or architectures, counters that cannot be interpolated, no examples,
@@ -122,19 +130,17 @@ def measure(settings: Settings, copies: Copies) -> Measurements:
         before, after = (
             TicksOnly(copies.progress, (2 * done + half) * len(alphas), 2 * len(chosen) * len(alphas)) for half in (0, 1)
         )
-        as_they_are = gauge.height(placed[i], placed[j], alphas, before, f"copies {i} and {j}")
-        orders = weight_matching(spec, placed[i], placed[j], copies.streams("rebasin", "turns", a=i, b=j))
-        moved = permuted(spec, orders, placed[j])
-        check_same_function(model, placed[j], moved, copies.streams("rebasin", "inputs", a=i, b=j))
-        aligned = gauge.height(placed[i], moved, alphas, after, f"copies {i} and {j} after alignment")
+        note = f"copies {i} and {j}"
+        as_they_are = gauge.height(placed[i], placed[j], alphas, before, note)
+        streams = copies.streams.under("rebasin", a=i, b=j)
+        alignment = align(gauge, spec, placed[i], placed[j], alphas, as_they_are["distance"], streams, after, note)
+        turned = Mask(permuted(spec, alignment.orders, copies.masks[j].kept))
         pairs.append(
             {
                 "copies": [i, j],
-                "removed": 1 - aligned["distance"] / as_they_are["distance"] if as_they_are["distance"] else 0.0,
-                "fixed": fixed(orders),
-                "shared": shared(copies.masks[i], Mask(permuted(spec, orders, copies.masks[j].kept))),
+                "shared": shared(copies.masks[i], turned),
                 "before": as_they_are,
-                "after": aligned,
+                "after": alignment.height,
             }
         )
     return Measurements(
@@ -142,8 +148,9 @@ def measure(settings: Settings, copies: Copies) -> Measurements:
         {
             "copies": len(states),
             "alphas": alphas,
-            **{key: over_pairs([p[key] for p in pairs]) for key in ("before", "after")},
-            **{key: dependent([p[key] for p in pairs]) for key in ("removed", "fixed", "shared")},
+            "before": over_pairs([p["before"] for p in pairs]),
+            "after": over_aligned([p["after"] for p in pairs]),
+            "shared": dependent([p["shared"] for p in pairs]),
             "pairs": pairs,
             "rows": dict(gauge.rows),
         },

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from distill_prune.errors import NonFiniteError, RunError, UserError
 from distill_prune.models import Model
+from distill_prune.rng import Streams
 from distill_prune.tree import State, select, to
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -258,6 +259,19 @@ def check_same_function(model: Model, a: State, b: State, draws: torch.Generator
             expected="equal outputs",
             fix="the specification of its units is wrong: report it, or correct the network's method `units`",
         )
+
+
+def aligned(model: Model, spec: Specification, a: Mapping[str, Tensor], b: State, streams: Streams) -> tuple[Orders, State]:
+    """The orders that bring b near to a, and b in them, checked to be the same function.
+
+    Raises:
+        NonFiniteError: a parameter is infinite or NaN.
+        RunError: b in another order is another function.
+    """
+    orders = weight_matching(spec, a, b, streams("turns"))
+    moved = permuted(spec, orders, b)
+    check_same_function(model, b, moved, streams("inputs"))
+    return orders, moved
 
 
 def fixed(orders: Orders) -> float:

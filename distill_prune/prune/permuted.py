@@ -23,7 +23,7 @@ from __future__ import annotations
 from distill_prune.artifacts import Cost, Mask, Ticket
 from distill_prune.errors import RunError
 from distill_prune.models import Model
-from distill_prune.models.permutations import check_same_function, fixed, permuted, specification, weight_matching
+from distill_prune.models.permutations import aligned, fixed, permuted, specification
 from distill_prune.rng import Streams
 from distill_prune.tree import State, shapes
 
@@ -47,8 +47,7 @@ def permuted_ticket(model: Model, ticket: Ticket, dense: Ticket, trained: State,
     if shapes(ticket.mask.kept) != shapes(dense.mask.kept):
         raise RunError("a control and its level 0 are of different networks")
     spec = specification(model, PERMUTED)
-    orders = weight_matching(spec, target, trained, streams("permuted", "turns"))
-    check_same_function(model, trained, permuted(spec, orders, trained), streams("permuted", "inputs"))
+    orders, _ = aligned(model, spec, target, trained, streams.under("permuted"))
     mask = Mask(permuted(spec, orders, ticket.mask.kept))
     numbers = {"cost": Cost().json(), "control": "permuted", "fixed": fixed(orders)}
     return Ticket(mask, mask.apply(dense.state), ticket.level, numbers)
