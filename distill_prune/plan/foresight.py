@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from distill_prune.analyze import ANALYSES
+from distill_prune.analyze.line import RowSettings
 from distill_prune.artifacts import SyntheticSet
 from distill_prune.data import survey
 from distill_prune.data.preparation import Survey
@@ -46,7 +46,7 @@ def foresee(graph: Graph, store: Store, missing: Collection[str]) -> None:
 
 def _permutes(node: Node) -> str:
     """What of an artifact permutes units of the network, as messages name it; empty where nothing does."""
-    if isinstance(node.job, CompareJob) and ANALYSES[node.job.analysis.name].PERMUTES:
+    if isinstance(node.job, CompareJob) and isinstance(node.job.analysis, RowSettings) and node.job.analysis.permutes:
         return node.job.analysis.name
     return PERMUTED if isinstance(node.job, ControlJob) and node.job.control.kind == "permuted" else ""
 
