@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 sys.path.insert(0, str(ROOT / "bench"))
 
-import reference  # noqa: E402
+import site_reference as reference  # noqa: E402
 
 PAGES = sorted(DOCS.rglob("*.md"))
 QUICK = [*SHRINK, "lanes=1", "distill.subset=false", "only={}"]

@@ -228,7 +228,7 @@ def test_a_stored_set_of_other_data_is_refused(store: Store, graph: Graph) -> No
 
 
 def test_a_stored_set_that_is_not_there_or_no_set(store: Store, graph: Graph) -> None:
-    with pytest.raises(StoreError, match="'nothing' names no artifact"):
+    with pytest.raises(StoreError, match="no artifact in this store matches 'nothing'"):
         stored(store, "nothing")
     with pytest.raises(StoreError, match=r"(?s)distill.synthetic: '.*' is not a synthetic set.*got: +data/"):
         stored(store, graph.data)

@@ -29,7 +29,8 @@ def flip(path: Path) -> None:
 def test_a_damaged_set_behind_hits_is_missing_in_the_report_and_made_again(store: Store, graph: Graph) -> None:
     before = tiny.contents(store)
     flip(store.path("distill", graph.sets["synthetic"]) / TENSORS)
-    assert read("tiny", graph, store).synthetic_labels == [*range(10)]  # the other set is shown, and nothing fails
+    shown = [(of_set.name, of_set.labels) for of_set in read("tiny", graph, store).pictures]
+    assert shown == [("subset", [*range(10)])]  # the other set is shown, and nothing fails
     watch = tiny.Watch()
     _, report = tiny.execute(store, watch=watch)
     assert report.made == 1 and len(watch.warnings) == 1 and "is damaged" in watch.warnings[0]

@@ -208,7 +208,7 @@ def test_text_that_cannot_be_used(folder: Path, words: str, tmp_path: Path) -> N
 
 def test_word_pieces_are_no_classes(folder: Path) -> None:
     task = {"name": "masked", "path": str(folder)}
-    with pytest.raises(ValidationError, match="task 'a' has word pieces as labels: a union has classes"):
+    with pytest.raises(ValidationError, match="a: a union has classes, and the labels of this task are word pieces"):
         union.Settings(tasks={"a": task, "b": task})
     with pytest.raises(DataError, match="the labels of these data are word pieces"):
         random_rows(torch.tensor([[1, -1]]), (), 1, Streams(0))

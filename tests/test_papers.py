@@ -74,7 +74,7 @@ def test_entries_of_bibtex_have_keys_of_their_own() -> None:
     ]
     text = bibtex(cited, "1.0")
     assert re.findall(r"^@\w+\{([^,]+),$", text, re.MULTILINE) == ["distill-prune", "vandyk2020", "vandyk2020b"]
-    assert "author = {Van Dyk and Two and Three}" in text and "author = {Van Dyk and others}" in text
+    assert "author = {{Van Dyk} and Two and Three}" in text and "author = {{Van Dyk} and others}" in text
     assert r"title = {{On \& Off}}" in text and "eprint = {2001.00001}" in text
 
 

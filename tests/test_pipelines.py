@@ -73,6 +73,8 @@ def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
     else:
         raw = {**raw, "data": {"name": "npz", "path": str(data), "validation": 0.25}}
     raw["seeds"] = [0]
+    if "distill_seeds" in raw:
+        raw["distill_seeds"] = [0]
     raw["model"] = network(raw["model"])
     if "experts" in raw:
         experts = raw["experts"]

@@ -110,7 +110,7 @@ def test_who_may_not_write_can_do_all_that_reads(
         (("pack", synthetic, "-o", out / "set.tar"), "1 artifacts"),
         (("unpack", out / "set.tar"), "1 there already"),
         (("report", file, "-o", out / "report"), "report.html"),
-        (("run", file, "--executor", "serial", "-o", out / "again"), "0 made"),
+        (("run", file, "--executor", "serial", "-o", out / "again"), "nothing to do: all "),
     ):
         done = user(ANN, *command, "--store", read_only)
         assert done.code == 0 and said in done.out, (command, done)

@@ -122,6 +122,8 @@ def test_a_pipe_that_does_not_block_is_waited_for() -> None:
 
 # interrupts
 
+TRYING = "trying 16 kinds of work for about a second each (once for this machine)\n"
+"""What `plan` says on stderr before it measures."""
 READY = "import distill_prune.interrupts as i, os, sys; real = i.Interrupts.listen\ndef listen(self):\n" \
     "    real(self); os.write(1, b'!')\ni.Interrupts.listen = listen\nsys.argv = ['dp', *sys.argv[1:]]\n" \
     "from distill_prune.cli import main; main()"  # fmt: skip
@@ -139,7 +141,8 @@ def test_an_interrupt_at_any_time(command: str, number: signal.Signals, file: st
             time.sleep(draw.uniform(0, 1.5))
             process.send_signal(number)
             _, said = process.communicate()
-        assert (process.returncode, said) in ((130, SAID), (0, ""))
+        ended = process.returncode == 0  # before the signal came
+        assert ended or (process.returncode, said.removeprefix(TRYING)) == (130, SAID)
 
 
 def test_an_interrupt_that_is_lost_comes_again() -> None:

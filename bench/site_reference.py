@@ -1,7 +1,7 @@
 """The reference of every setting, command and public name, made of the code: a hook of MkDocs, which gets it as pages.
 
 mkdocs build            # makes the site, with these pages in it
-python bench/reference.py settings      # prints one page: settings, commands or python
+python bench/site_reference.py settings      # prints one page: settings, commands or python
 """
 
 from __future__ import annotations
