@@ -24,6 +24,7 @@ from distill_prune.run import imagined as imagined_module
 from distill_prune.run.imagined import Imagined
 from distill_prune.run.pilot import INNER_STEPS, _shortened, _Stopped, _Watch, measured
 from distill_prune.store.store import Store
+from distill_prune.study import costs
 from distill_prune.study.costs import Memory, Price, prices, work_of
 from distill_prune.study.further import further
 from distill_prune.study.outlook import arms_of, outlook
@@ -230,3 +231,22 @@ def test_memory_and_disk_that_do_not_suffice_are_said(graph: Graph, monkeypatch:
     assert enough["memory"].endswith("MiB a worker") and enough["disk"].endswith(" MB")
     assert scarce["memory"].endswith("about 100 MiB a worker, and this machine has 250 MiB: --workers 2")
     assert scarce["disk"].endswith(f"about {len(graph.nodes)} MB, and 5 MB are free")
+
+
+def test_lanes_that_are_left_over_are_paid_by_those_that_are_used(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(costs, "tried", lambda graph, store, nodes: dict.fromkeys(nodes, Price(1.0, "tried")))
+    graph = build(tiny.pipeline("lanes=4", "seeds=[0,1,2]"), empty)
+    known = prices(graph, empty, try_out=lambda nodes: None)
+    level, copies = (tiny.node_of(graph, f"real seed 0 level 2{copy}").key for copy in ("", " copy 0"))
+    assert known[level].seconds == pytest.approx(4 / 3)  # three seeds in four lanes
+    alike = [k for k, n in graph.nodes.items() if n.stage == "retrain" and "level 2" in n.label and "random" not in n.label]
+    assert len(alike) == 18 and known[copies].seconds == pytest.approx(4 * 5 / 18)
+    assert known[graph.sets["synthetic"]].seconds == 1.0
+
+
+def test_a_training_takes_a_lane_of_several_and_an_evaluation_all(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pilot, "_seconds", lambda node, imagined: 8.0)
+    graph = build(tiny.pipeline("lanes=4"), empty)
+    nodes = [tiny.node_of(graph, "dense seed 0 copy 0"), graph.nodes[graph.evaluations["subset"]]]
+    trials = [measured(node, Imagined(graph, empty, "cpu")) for node in nodes]
+    assert [trial.seconds for trial in trials if trial is not None] == [2.0, 8.0]

@@ -78,7 +78,8 @@ class Trial:
 
 def measured(node: Node, imagined: Imagined) -> Trial | None:
     """What the work on an artifact takes on this machine, alone; None where it does not show in time, or no inputs can be made
-    up. Short work is done twice: the first time prepares what later artifacts share."""
+    up. Short work is done twice: the first time prepares what later artifacts share. Of a training whose steps others share it
+    is a lane's part."""
     keep_pages()
     longer, shorter = _shortened(node)
     try:
@@ -92,9 +93,10 @@ def measured(node: Node, imagined: Imagined) -> Trial | None:
     seconds = _seconds(shorter, imagined)
     if seconds is not None and seconds < ENOUGH / 2:
         seconds = _seconds(shorter, imagined)
-    return (
-        None if seconds is None else Trial(longer * seconds / node.job.lanes, before + _kept(node, longer, peak_mb() - before))
-    )
+    if seconds is None:
+        return None
+    shared = node.job.lanes if node.job.trains() else 1
+    return Trial(longer * seconds / shared, before + _kept(node, longer, peak_mb() - before))
 
 
 def _kept(node: Node, longer: float, mb: float) -> float:

@@ -45,7 +45,7 @@ class Schedule:
         self._open_inputs: dict[str, int] = {}  # of waiting artifacts
         self._ready: list[tuple[float, str]] = []  # a heap; entries that hold no longer are passed over
         self._companies: dict[str, list[tuple[float, str]]] = {}  # such a heap of each company
-        self._company = {key: company for key, node in nodes.items() if (company := _company(node)) is not None}
+        self._company = {key: group for key, node in nodes.items() if (group := company(node)) is not None}
         self._not_before: dict[str, float] = {}
         self._delayed: list[tuple[float, str]] = []  # a heap by time
         self._kinds: dict[str, _Kind] = {}
@@ -67,8 +67,8 @@ class Schedule:
         while self._delayed and self._delayed[0][0] <= now:
             self._offer(heapq.heappop(self._delayed)[1])
         keys = self._pop(self._ready, now, 1)
-        for company in [self._company[key] for key in keys if key in self._company]:
-            keys += self._pop(self._companies[company], now, self._nodes[keys[0]].job.lanes - 1)
+        for group in [self._company[key] for key in keys if key in self._company]:
+            keys += self._pop(self._companies[group], now, self._nodes[keys[0]].job.lanes - 1)
         return keys
 
     def _pop(self, heap: list[tuple[float, str]], now: float, most: int) -> list[str]:
@@ -157,8 +157,8 @@ class Schedule:
     def _offer(self, key: str) -> None:
         if key in self._waiting and not self._open_inputs[key]:
             heapq.heappush(self._ready, (-self._urgency[key], key))
-            if (company := self._company.get(key)) is not None:
-                heapq.heappush(self._companies.setdefault(company, []), (-self._urgency[key], key))
+            if (group := self._company.get(key)) is not None:
+                heapq.heappush(self._companies.setdefault(group, []), (-self._urgency[key], key))
 
     def _count(self, key: str, number: int) -> None:
         kind = self._kinds.setdefault(self._nodes[key].kind, _Kind())
@@ -166,7 +166,7 @@ class Schedule:
         kind.guessed = kind.guessed + number * self._cost(self._nodes[key]) if kind.open else 0.0
 
 
-def _company(node: Node) -> str | None:
+def company(node: Node) -> str | None:
     """What artifacts have in common that can share their steps, as far as jobs tell; None where nothing is shared."""
     if node.job.lanes == 1 or not node.job.trains():
         return None

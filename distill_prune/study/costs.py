@@ -11,16 +11,18 @@ import contextlib
 import os
 import platform
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from distill_prune.arithmetic import ceil_div
 from distill_prune.errors import DataError
 from distill_prune.models import MODELS, Network
 from distill_prune.outside import read_json
 from distill_prune.plan.jobs import CompareJob, DenseJob, DistillJob, ExpertsJob, RetrainJob, TrainedLevelJob
 from distill_prune.plan.nodes import Graph, Node
+from distill_prune.run.schedule import company
 from distill_prune.settings import digest
 from distill_prune.store.disk import replace_json
 from distill_prune.store.manifest import Manifest
@@ -29,6 +31,8 @@ from distill_prune.store.store import Store
 Known = Literal["seen", "tried", "guessed"]
 MOST = 8
 """Artifacts of one kind of work that are asked what they took."""
+PILOTS = 2
+"""Raised by one where work is tried in another way, so that what is remembered is tried again."""
 ROLES = ("data", "images", "set", "distilled")
 """Inputs on whose size the work depends."""
 PUBLISHING, READ, WRITTEN = 0.02, 3e-9, 5e-9
@@ -69,7 +73,31 @@ def prices(graph: Graph, store: Store, *, try_out: Callable[[Collection[Node]], 
         memory.add(tried(graph, store, new))
     for work, node in unseen.items():
         known[work] = memory.prices.get(work) or Price(guess(node), "guessed")
-    return {key: known[work] for key, work in works.items()}
+    missing = [key for key, node in graph.nodes.items() if not store.has(node.stage, key)]
+    idle = _idle_lanes(graph, missing)
+    found = {key: known[work] for key, work in works.items()}
+    return {key: _times(price, idle.get(key, 1.0)) if price.known == "tried" else price for key, price in found.items()}
+
+
+def _times(price: Price, factor: float) -> Price:
+    return replace(price, seconds=price.seconds * factor)
+
+
+def _idle_lanes(graph: Graph, missing: Sequence[str]) -> dict[str, float]:
+    """What a training takes, as a multiple of its lane's part: lanes that are left over take as long as those that are used.
+    Trainings share steps that are alike and ready at once, as those of one level are."""
+    depths: dict[str, int] = {}
+    groups: dict[tuple[str, int], list[str]] = {}
+    for key in missing:
+        node = graph.nodes[key]
+        depths[key] = 1 + max((depths.get(used, 0) for used in node.inputs.values()), default=0)
+        if (alike := company(node)) is not None:
+            groups.setdefault((alike, depths[key]), []).append(key)
+    factors: dict[str, float] = {}
+    for keys in groups.values():
+        lanes = graph.nodes[keys[0]].job.lanes
+        factors |= dict.fromkeys(keys, lanes * ceil_div(len(keys), lanes) / len(keys))
+    return factors
 
 
 def _seen(manifests: Sequence[Manifest]) -> Price:
@@ -112,7 +140,7 @@ class Memory:
 
         cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         path = cache / "distill-prune" / "prices.json"
-        machine = f"{platform.node()} {processor()} {device} torch {versions()['torch']}"
+        machine = f"{platform.node()} {processor()} {device} torch {versions()['torch']} pilots {PILOTS}"
         return cls(path, machine, _read(path).get(machine, {}))
 
     def add(self, prices: Mapping[str, Price]) -> None:
