@@ -180,7 +180,7 @@ HEAD = """# What `plan` says, and what was spent
 
 Written by `bench/plan_spent.py`; what is measured, and how, stands there. Processor seconds are of all processes of a run,
 with their start and the report. "in all" is wall time: other work on the machine makes it longer (see the load). Memory is that
-of the largest worker, in MiB; disk is in MB.
+of the largest worker, in MiB; disk is in MB. A ratio in bold is beyond the goal, a factor of 1.5 either way.
 """
 
 
@@ -215,7 +215,7 @@ def page(found: Sequence[Record]) -> str:
                 f"{r['plan_seconds']:.0f} s, {r['kinds_tried']} kinds",
                 f"{r['predicted_seconds']:.0f}",
                 f"{r['spent_seconds']:.0f}",
-                f"{r['spent_seconds'] / r['predicted_seconds']:.2f}",
+                ratio(r["spent_seconds"], r["predicted_seconds"]),
                 f"{low:.0f} to {high:.0f} s on {r['workers']}",
                 f"{r['spent_wall']:.0f} s",
                 "not known" if r["predicted_mb"] is None else f"{r['predicted_mb']:.0f}",
@@ -228,15 +228,21 @@ def page(found: Sequence[Record]) -> str:
     for r in found:
         m = r["machine"]
         where = f"{m['processor']}, {m['cores']} cores, torch {m['torch']}, {str(m['date'])[:10]}, load {m['load']} before"
-        rows = [[k["kind"], str(k["artifacts"]), f"{k['predicted']:.1f}", f"{k['spent']:.1f}", ratio(k)] for k in r["kinds"]]
+        rows = [
+            [k["kind"], str(k["artifacts"]), f"{k['predicted']:.1f}", f"{k['spent']:.1f}", ratio(k["spent"], k["predicted"])]
+            for k in r["kinds"]
+        ]
         head = ["kind of work", "artifacts", "predicted s", "spent s", "ratio"]
         parts += [f"## {r['study']}\n", f"`{r['command']}`\n", f"{where}.\n", markdown([head, *rows])]
     return "\n".join(parts)
 
 
-def ratio(kind: StageRecord) -> str:
-    """Spent over predicted; nothing of work that takes no time."""
-    return f"{kind['spent'] / kind['predicted']:.2f}" if max(kind["spent"], kind["predicted"]) >= 1 else ""
+def ratio(spent: float, predicted: float) -> str:
+    """Spent over predicted, in bold beyond FACTOR; nothing of work that takes no time."""
+    if max(spent, predicted) < 1:
+        return ""
+    value = spent / max(predicted, 1e-3)
+    return f"{value:.2f}" if 1 / FACTOR <= value <= FACTOR else f"**{value:.2f}**"
 
 
 def write() -> None:

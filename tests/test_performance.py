@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bench"))
 
 import performance  # noqa: E402
+import plan_spent  # noqa: E402
 import table  # noqa: E402
 from measure import Row, Scene, Side, measure  # noqa: E402
 from ratios import ROWS, barrier, gradient, row, studies  # noqa: E402
@@ -52,6 +53,11 @@ def run_of_the_table(**rows: RowRecord) -> TableRecord:
 def test_the_page_is_what_the_records_make() -> None:
     text = performance.PAGE.read_text(encoding="utf-8")
     assert text == performance.page(text), "run python bench/performance.py"
+
+
+def test_the_table_of_plans_is_what_the_records_make() -> None:
+    text = (plan_spent.RECORDS / "plan.md").read_text(encoding="utf-8")
+    assert text == plan_spent.page(plan_spent.records()), "run python bench/plan_spent.py"
 
 
 def test_names_of_rows() -> None:
