@@ -26,6 +26,12 @@ def flip(path: Path) -> None:
     path.write_bytes(bytes(raw))
 
 
+def test_a_report_without_a_ticket_shows_the_others(store: Store, graph: Graph) -> None:
+    arms = {share["arm"] for share in read("tiny", graph, store).shares}
+    shutil.rmtree(store.path("prune", graph.chains["synthetic", 0][2]))
+    assert {share["arm"] for share in read("tiny", graph, store).shares} == arms - {"synthetic"}
+
+
 def test_a_damaged_set_behind_hits_is_missing_in_the_report_and_made_again(store: Store, graph: Graph) -> None:
     before = tiny.contents(store)
     flip(store.path("distill", graph.sets["synthetic"]) / TENSORS)

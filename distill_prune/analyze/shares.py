@@ -38,9 +38,12 @@ class Share(TypedDict):
 
 
 def shares(units: Sequence[Unit], arms: Sequence[ArmRecord], margin: float) -> list[Share]:
-    """A row for each arm, pruned level and property; none where a property was not measured, or nothing is to match with."""
+    """A row for each arm, pruned level and property; none where a property was not measured, or nothing is to match with.
+
+    A unit whose ticket is missing has no sparsity, and counts for nothing.
+    """
     lines: list[Share] = []
-    for arm, levels, least in held_to(units, arms, margin):
+    for arm, levels, least in held_to([u for u in units if "sparsity" in u], arms, margin):
         for level, by_place in levels.items():
             if level == 0 or not by_place:
                 continue
