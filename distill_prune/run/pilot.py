@@ -1,7 +1,7 @@
 """How long artifacts take on this machine: each kind of work is begun on made-up inputs and stopped after a second.
 
-What a computation reports of its progress says how much of it is left. Work that reports nothing within its time has no
-measurement.
+What a computation reports of its progress says how much of it is left. Work that reports nothing within its time is taken to
+end with it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ INNER_STEPS = 2
 
 
 class _Stopped(Exception):
-    """The work has shown how long it takes: `seconds` in all, None where it did not."""
+    """The work has shown how long it takes: `seconds` in all."""
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
 
@@ -61,10 +61,11 @@ class _Watch(Progress):
             self.stop()
 
     def stop(self) -> None:
-        """Stop the work: the steps between its first report and its last, or the first with all before it, stand for each."""
+        """Stop the work: the steps between its first report and its last, or the first with all before it, stand for each. Work
+        that has reported nothing takes at least as long as it had."""
         (before, steps, _), (now, done, total) = self._first, self._last
         if steps == 0:
-            raise _Stopped(None)
+            raise _Stopped(self.clock() - self._began)
         raise _Stopped(before + (now - before) / (done - steps) * (total - steps) if done > steps else now * total / done)
 
 
@@ -77,9 +78,11 @@ class Trial:
 
 
 def measured(node: Node, imagined: Imagined) -> Trial | None:
-    """What the work on an artifact takes on this machine, alone; None where it does not show in time, or no inputs can be made
-    up. Short work is done twice: the first time prepares what later artifacts share. Of a training whose steps others share it
-    is a lane's part."""
+    """What the work on an artifact takes on this machine, alone; None where no inputs can be made up.
+
+    Short work is done twice: the first time prepares what later artifacts share. Of a training whose steps others share it is
+    a lane's part.
+    """
     keep_pages()
     longer, shorter = _shortened(node)
     try:
