@@ -174,6 +174,7 @@ PAIRS = [f"{i}\twords of the number {i} here\tand more of the number {i}\t{'no' 
         (["sentence\tlabel", *["good film\t1", "bad film\t0"] * 20], {}),
         (["mood\tmy text", *["1\tgood film", "0\tbad film"] * 20], {"sentence": "my text", "label": "mood"}),
         (["good film\t1", "bad film\t0"] * 20, {"header": False, "sentence": 0, "label": 1}),
+        (["s\t1\t*\ta good film", "s\t0\t\ta bad film"] * 20, {"header": False, "sentence": 3, "label": 1}),
         (["id\ta\tb\tis it", *PAIRS], {"sentence": "a", "second": "b", "label": "is it"}),
     ],
 )
