@@ -28,12 +28,13 @@ from typing import NamedTuple, TypedDict
 from measure import ROOT, machine
 from performance import markdown
 
+from distill_prune.plan.alike import work_of
 from distill_prune.plan.config import load
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph
 from distill_prune.run.devices import usual_workers
 from distill_prune.store.store import Store
-from distill_prune.study.costs import prices, work_of
+from distill_prune.study.costs import prices
 from distill_prune.study.outlook import BEGIN_SECONDS, REPORT_SECONDS, outlook
 
 RECORDS = ROOT / "docs" / "performance" / "plan"
@@ -144,7 +145,7 @@ def measured(name: str, folders: dict[str, Path], scratch: Path) -> Record:
         "command": "distill-prune run " + " ".join("data.path=..." if w.startswith("data.path=") else w for w in words[:-2]),
         "machine": before,
         "workers": workers,
-        "kinds_tried": len({work_of(graph.nodes[key]) for key, price in known.items() if price.known == "tried"}),
+        "kinds_tried": len({work_of(graph.nodes[key], graph.nodes) for key, price in known.items() if price.known == "tried"}),
         "plan_seconds": plan_seconds,
         "predicted_seconds": sum(costs.values()) + around,
         "spent_seconds": processor,

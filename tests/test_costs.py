@@ -17,6 +17,7 @@ from distill_prune.cli import planning
 from distill_prune.data import survey
 from distill_prune.data.npz import Settings as Npz
 from distill_prune.data.source import Source
+from distill_prune.plan.alike import work_of
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph, Node
 from distill_prune.run import devices, pilot
@@ -25,7 +26,7 @@ from distill_prune.run.imagined import Imagined
 from distill_prune.run.pilot import INNER_STEPS, _shortened, _Stopped, _Watch, measured
 from distill_prune.store.store import Store
 from distill_prune.study import costs
-from distill_prune.study.costs import Memory, Price, prices, work_of
+from distill_prune.study.costs import Memory, Price, prices
 from distill_prune.study.further import further
 from distill_prune.study.outlook import arms_of, outlook
 
@@ -159,7 +160,7 @@ def test_what_was_tried_is_remembered(empty: Store, cache: Path) -> None:
     graph, heard = build(tiny.pipeline(), empty), list[Collection[Node]]()
     first = prices(graph, empty, try_out=heard.append)
     again = prices(graph, empty, try_out=heard.append)
-    assert len(heard) == 1 and first == again and len({work_of(node) for node in heard[0]}) == len(heard[0])
+    assert len(heard) == 1 and first == again and len({work_of(node, graph.nodes) for node in heard[0]}) == len(heard[0])
     assert {price.known for key, price in first.items() if key != graph.summary} == {"tried"}
     (cache / "distill-prune" / "prices.json").write_text('{"a": {"b": [1]}}')
     assert prices(graph, empty)[graph.summary] == first[graph.summary]  # what cannot be read is forgotten

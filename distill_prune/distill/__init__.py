@@ -74,6 +74,19 @@ class MayReadExperts(Protocol):
     def reads_experts(self) -> bool: ...
 
 
+@runtime_checkable
+class MayHaveSoftLabels(Protocol):
+    """Settings that say whether labels are probabilities, of a method whose sets do not always have classes."""
+
+    @property
+    def soft_labels(self) -> bool: ...
+
+
+def has_soft_labels(settings: Entry) -> bool:
+    """Whether the labels of a method's sets are probabilities under these settings."""
+    return isinstance(settings, MayHaveSoftLabels) and settings.soft_labels
+
+
 def needs_experts(entry: Method, settings: Entry) -> bool:
     """Whether a method reads experts' trajectories under these settings."""
     return entry.NEEDS_EXPERTS or (isinstance(settings, MayReadExperts) and settings.reads_experts)

@@ -62,6 +62,11 @@ class Settings(Base):
     net_head_lr: float = Field(1e-3, gt=0, description="learning rate of the network's head")
 
     @property
+    def soft_labels(self) -> bool:
+        """Labels are probabilities, learned or not."""
+        return True
+
+    @property
     def recipe(self) -> Recipe:
         """How the network is trained between two matching steps."""
         return Recipe(

@@ -40,6 +40,11 @@ class RealSettings(Entry):
         return self
 
     @property
+    def soft_labels(self) -> bool:
+        """Whether labels are probabilities."""
+        return self.labels == "teacher"
+
+    @property
     def reads_experts(self) -> bool:
         """Whether experts are read."""
         return self.labels == "teacher"

@@ -118,6 +118,11 @@ class Settings(SourceSettings):
         return self
 
     @property
+    def soft_labels(self) -> bool:
+        """Whether labels are probabilities."""
+        return self.labels == "soft"
+
+    @property
     def last_epoch(self) -> int:
         """The last expert epoch that matching can use."""
         return max(self.max_start - 1 + self.expert_epochs, super().last_epoch)

@@ -9,6 +9,7 @@ from pydantic_core import core_schema
 
 from distill_prune.analyze import ANALYSES
 from distill_prune.data.source import Source
+from distill_prune.distill import has_soft_labels
 from distill_prune.distill.kept import Kept, SourceSettings
 from distill_prune.duration import NONE, Duration
 from distill_prune.plan.records import Roles
@@ -104,6 +105,12 @@ class DistillJob(Job):
     def source(self) -> Kept | None:
         """Which real images are distilled, where these are not all."""
         return self.method.source if isinstance(self.method, SourceSettings) else None
+
+    def form(self) -> Json:
+        """What decides how many examples the set has, and of what kind they and their labels are."""
+        settings, absent = dict(self.method), {"factor": 1, "tokens": None}
+        sizes = {name: settings.get(name, absent.get(name)) for name in ("ipc", "factor", "tokens")}
+        return {**sizes, "soft": has_soft_labels(self.method)}
 
 
 class DenseJob(Job):

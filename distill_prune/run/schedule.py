@@ -13,8 +13,8 @@ import heapq
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from distill_prune.plan.alike import company
 from distill_prune.plan.nodes import Node
-from distill_prune.settings import canonical_json
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Schedule:
         self._open_inputs: dict[str, int] = {}  # of waiting artifacts
         self._ready: list[tuple[float, str]] = []  # a heap; entries that hold no longer are passed over
         self._companies: dict[str, list[tuple[float, str]]] = {}  # such a heap of each company
-        self._company = {key: group for key, node in nodes.items() if (group := company(node)) is not None}
+        self._company = {key: group for key, node in nodes.items() if (group := company(node, nodes)) is not None}
         self._not_before: dict[str, float] = {}
         self._delayed: list[tuple[float, str]] = []  # a heap by time
         self._kinds: dict[str, _Kind] = {}
@@ -164,11 +164,3 @@ class Schedule:
         kind = self._kinds.setdefault(self._nodes[key].kind, _Kind())
         kind.open += number
         kind.guessed = kind.guessed + number * self._cost(self._nodes[key]) if kind.open else 0.0
-
-
-def company(node: Node) -> str | None:
-    """What artifacts have in common that can share their steps, as far as jobs tell; None where nothing is shared."""
-    if node.job.lanes == 1 or not node.job.trains():
-        return None
-    examples = node.inputs.get("images", node.inputs.get("data", ""))
-    return canonical_json([node.stage, type(node.job).__name__, node.job.company(), examples])

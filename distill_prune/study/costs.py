@@ -1,8 +1,8 @@
 """What the artifacts of a study will take, in seconds of one worker: what equal work took before, else what it takes when it is
 tried, else a guess.
 
-Work is equal where settings but for seeds and places in the grid are, and the data. Artifacts of the study's own store say
-what they took; what was tried is remembered for this machine.
+Work is equal where settings but for seeds and places in the grid are, and the size of data and sets. Artifacts of the study's own
+store say what they took; what was tried is remembered for this machine.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from distill_prune.arithmetic import ceil_div
 from distill_prune.errors import DataError
 from distill_prune.models import MODELS, Network
 from distill_prune.outside import read_json
+from distill_prune.plan.alike import company, work_of
 from distill_prune.plan.jobs import CompareJob, DenseJob, DistillJob, ExpertsJob, RetrainJob, TrainedLevelJob
 from distill_prune.plan.nodes import Graph, Node
-from distill_prune.run.schedule import company
-from distill_prune.settings import digest
 from distill_prune.store.disk import replace_json
 from distill_prune.store.manifest import Manifest
 from distill_prune.store.store import Store
@@ -33,8 +32,6 @@ MOST = 8
 """Artifacts of one kind of work that are asked what they took."""
 PILOTS = 2
 """Raised by one where work is tried in another way, so that what is remembered is tried again."""
-ROLES = ("data", "images", "set", "distilled")
-"""Inputs on whose size the work depends."""
 PUBLISHING, READ, WRITTEN = 0.02, 3e-9, 5e-9
 """Seconds to read the inputs of a small artifact and to write it; of a large one, for each byte that is read or written, with
 its hash."""
@@ -50,18 +47,11 @@ class Price:
     bytes: int | None = None
 
 
-def work_of(node: Node) -> str:
-    """What is equal where the work on artifacts is."""
-    sizes = {role: node.inputs[role] for role in ROLES if role in node.inputs}
-    settings = node.job.company()
-    return digest([node.stage, type(node.job).__name__, settings, sizes, len(node.inputs), node.job.lanes, node.job.threads])
-
-
 def prices(graph: Graph, store: Store, *, try_out: Callable[[Collection[Node]], None] | None = None) -> dict[str, Price]:
     """The price of every artifact. `try_out` hears of the kinds of work that are tried, each of which takes about a second;
     without it none is."""
     seen: dict[str, list[Manifest]] = {}
-    works = {key: work_of(node) for key, node in graph.nodes.items()}
+    works = {key: work_of(node, graph.nodes) for key, node in graph.nodes.items()}
     for key, node in graph.nodes.items():
         if len(seen.get(works[key], ())) < MOST and store.has(node.stage, key):
             seen.setdefault(works[key], []).append(store.manifest(node.stage, key))
@@ -91,8 +81,8 @@ def _idle_lanes(graph: Graph, missing: Sequence[str]) -> dict[str, float]:
     for key in missing:
         node = graph.nodes[key]
         depths[key] = 1 + max((depths.get(used, 0) for used in node.inputs.values()), default=0)
-        if (alike := company(node)) is not None:
-            groups.setdefault((alike, depths[key]), []).append(key)
+        if (group := company(node, graph.nodes)) is not None:
+            groups.setdefault((group, depths[key]), []).append(key)
     factors: dict[str, float] = {}
     for keys in groups.values():
         lanes = graph.nodes[keys[0]].job.lanes
