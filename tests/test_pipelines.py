@@ -86,7 +86,7 @@ def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
     swept = [key for key in raw.get("sweep", {}) if key.endswith(".begins.level")]
     prune = raw["prune"] = {**raw["prune"], "levels": min(2 if swept else 1, raw["prune"]["levels"])}
     prune["recipe"] = recipe(prune.get("recipe", {}))
-    if "real" in prune:
+    if prune.get("real"):
         prune["real"] = recipe(prune["real"])
     prune["rewind"] = {**prune.get("rewind", {}), "k": "0it"}
     if "scan" in prune:
@@ -96,7 +96,8 @@ def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
         for name, arm in raw["arms"].items()
     }
     if "sweep" in raw:
-        raw["sweep"] = {key: [1, 2] if key in swept else values for key, values in raw["sweep"].items()}
+        key, values = next(iter(raw["sweep"].items()))
+        raw["sweep"] = {key: [1, 2] if key in swept else values[:2]}
     raw["only"] = {name: {"arms": only.get("arms"), "seeds": [0]} for name, only in raw.get("only", {}).items() if only}
     raw.pop("levels", None)
     raw["retrain"] = {**raw["retrain"], "recipe": recipe(raw["retrain"]["recipe"])}

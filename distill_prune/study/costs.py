@@ -1,8 +1,8 @@
 """What the artifacts of a study will take, in seconds of one worker: what equal work took before, else what it takes when it is
 tried, else a guess.
 
-Work is equal where settings but for seeds and places in the grid are, and the size of data and sets. Artifacts of the study's own
-store say what they took; what was tried is remembered for this machine.
+Work is equal where settings but for seeds and places in the grid are, and the sizes of data and sets. Artifacts of the study's
+own store say what they took; what was tried is remembered for this machine.
 """
 
 from __future__ import annotations
