@@ -53,7 +53,7 @@ def by_place(records: Iterable[R]) -> dict[Place, R]:
 
 
 def known(units: Mapping[Place, Mapping[str, object]], metric: str) -> dict[Place, float]:
-    """What is known of a metric."""
+    """A metric by place, where it was measured."""
     return {place: float(v) for place, unit in units.items() if (v := value(unit, metric)) is not None}
 
 
