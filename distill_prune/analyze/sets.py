@@ -37,6 +37,10 @@ class Place(NamedTuple):
     seed: int
     draw: int | None = None
 
+    @classmethod
+    def of(cls, record: Unit | Pair) -> Place:
+        return cls(record["seed"], record.get("draw"))
+
 
 Values = Mapping[Place, float]
 
@@ -48,8 +52,16 @@ def by_place(records: Iterable[R]) -> dict[Place, R]:
     """The first record of each place."""
     first: dict[Place, R] = {}
     for record in records:
-        first.setdefault(Place(record["seed"], record.get("draw")), record)
+        first.setdefault(Place.of(record), record)
     return first
+
+
+def by_arm_and_level(units: Iterable[Unit]) -> dict[tuple[str, int], dict[Place, Unit]]:
+    """The first unit of each place of every arm at every level."""
+    groups: dict[tuple[str, int], dict[Place, Unit]] = {}
+    for unit in units:
+        groups.setdefault((unit["arm"], unit["level"]), {}).setdefault(Place.of(unit), unit)
+    return groups
 
 
 def known(units: Mapping[Place, Mapping[str, object]], metric: str) -> dict[Place, float]:
