@@ -220,20 +220,20 @@ CLAIMS = (
 )
 
 
-def judged(found: Mapping[str, Record]) -> list[tuple[Claim, str, str]]:
+def judged(records: Mapping[str, Record]) -> list[tuple[Claim, str, str]]:
     """Each claim with the figures in words and the verdict, by the records at hand."""
     rows = []
     for claim in CLAIMS:
-        records = [found[n] for n in claim.records if n in found]
-        rows.append((claim, *(claim.judge(records) if len(records) == len(claim.records) else ("–", NOT_RUN))))
+        of_claim = [records[n] for n in claim.records if n in records]
+        rows.append((claim, *(claim.judge(of_claim) if len(of_claim) == len(claim.records) else ("–", NOT_RUN))))
     return rows
 
 
-def table(found: Mapping[str, Record]) -> str:
+def table(records: Mapping[str, Record]) -> str:
     """The claims as a Markdown table."""
     lines = ["| claim | paper | ours: mean [95% interval] | study | verdict |", "|---|---|---|---|---|"]
-    for claim, figures, verdict in judged(found):
-        ran = claim.records[0] in found and verdict != NOT_RUN
+    for claim, figures, verdict in judged(records):
+        ran = claim.records[0] in records and verdict != NOT_RUN
         study = ", ".join(f"[{n}](results/{n}.md)" for n in claim.records) if ran else f"`{claim.pipeline}`"
         lines.append(f"| {claim.what} | {claim.paper} | {figures} | {study} | {verdict} |")
     return "\n".join(lines) + "\n"

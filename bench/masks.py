@@ -13,22 +13,48 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
 Array = npt.NDArray[np.float64]
+Record = Mapping[str, Any]
+"""A study, as results.py wrote it."""
 
 
-def by_place(record: Mapping[str, Any], arm: str, level: int, metric: str) -> dict[tuple[int, int], float]:
+class Order(TypedDict):
+    """The rank correlation of arms with its 95% interval and p-value, and how many arms and units it is over."""
+
+    rho: float
+    low: float
+    high: float
+    p: float
+    arms: int
+    units: int
+
+
+class OrderRow(Order):
+    level: int
+    metric: str
+
+
+class Orders(TypedDict):
+    """By level and metric of tickets; `sets` is the accuracy of each arm's set."""
+
+    pipeline: str
+    sets: dict[str, float]
+    orders: list[OrderRow]
+
+
+def by_place(record: Record, arm: str, level: int, metric: str) -> dict[tuple[int, int], float]:
     """A metric of an arm at a level by initialisation and draw."""
     units = (u for u in record["units"] if u["arm"] == arm and u["level"] == level and "draw" in u)
     return {(u["seed"], u["draw"]): u[metric] for u in units if u.get(metric) is not None}
 
 
-def of_sets(record: Mapping[str, Any]) -> dict[str, float]:
+def of_sets(record: Record) -> dict[str, float]:
     """Test accuracy of each set, in each draw, with the network that sets are made for: the first that evaluated it."""
     scores: dict[str, float] = {}
     for evaluation in record["evaluations"]:
@@ -43,7 +69,7 @@ def spearman(x: Array, y: Array) -> float:
     return float(a @ b / np.sqrt((a @ a) * (b @ b)))
 
 
-def order(sets: Array, masks: Array, draws: int) -> dict[str, Any]:
+def order(sets: Array, masks: Array, draws: int) -> Order:
     """The rank correlation of means over units, arms (rows) by units (columns), with its interval and p-value."""
     rng, units = np.random.default_rng(0), sets.shape[1]
     rho = spearman(sets.mean(1), masks.mean(1))
@@ -56,13 +82,13 @@ def order(sets: Array, masks: Array, draws: int) -> dict[str, Any]:
     return {"rho": rho, "low": float(low), "high": float(high), "p": p, "arms": len(sets), "units": units}
 
 
-def orders(record: Mapping[str, Any], draws: int) -> dict[str, Any]:
+def orders(record: Record, draws: int) -> Orders:
     """By level and metric of tickets, the order of arms beside that of their sets."""
     scores = of_sets(record)
     arms = [a for a in record["summary"]["arms"] if a["images"] != "real" and "control" not in a]
     arms = [a for a in arms if a.get("criterion") == "magnitude"]
     levels = sorted({u["level"] for u in record["units"]} - {0})
-    rows: list[dict[str, Any]] = []
+    rows: list[OrderRow] = []
     for level in levels:
         for metric in ("accuracy", "barrier_test", "trace_per_weight"):
             places = [by_place(record, a["name"], level, metric) for a in arms]
@@ -75,7 +101,7 @@ def orders(record: Mapping[str, Any], draws: int) -> dict[str, Any]:
     return {"pipeline": record["pipeline"], "sets": accuracy, "orders": rows}
 
 
-def lines(result: Mapping[str, Any]) -> list[str]:
+def lines(result: Orders) -> list[str]:
     """The table, as Markdown."""
     head = "| level | tickets by | rank correlation with the sets' accuracy [95% interval] | p | sets | units |"
     rows = (
@@ -90,9 +116,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("record", type=Path)
     parser.add_argument("--draws", type=int, default=10_000)
-    asked = parser.parse_args(words)
-    result = orders(json.loads(asked.record.read_text(encoding="utf-8")), asked.draws)
-    target = asked.record.with_name(f"{asked.record.stem}-order.json")
+    options = parser.parse_args(words)
+    result = orders(json.loads(options.record.read_text(encoding="utf-8")), options.draws)
+    target = options.record.with_name(f"{options.record.stem}-order.json")
     target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print("\n".join([*lines(result), "", str(target)]))
 

@@ -134,8 +134,8 @@ def measured(name: str, folders: dict[str, Path], scratch: Path) -> Record:
     (scratch / name).mkdir()
     store, (_, pipeline) = Store(scratch / name), load(words[0], sets)
     graph = build(pipeline, store)
-    known, workers = prices(graph, store), usual_workers(pipeline.threads)
-    view = outlook(graph, graph.nodes.keys(), known, workers)
+    priced, workers = prices(graph, store), usual_workers(pipeline.threads)
+    view = outlook(graph, graph.nodes.keys(), priced, workers)
     _, wall, processor = command(["run", *words])
     manifests = {key: store.manifest(node.stage, key) for key, node in graph.nodes.items()}
     around = BEGIN_SECONDS + REPORT_SECONDS
@@ -145,7 +145,7 @@ def measured(name: str, folders: dict[str, Path], scratch: Path) -> Record:
         "command": "distill-prune run " + " ".join("data.path=..." if w.startswith("data.path=") else w for w in words[:-2]),
         "machine": before,
         "workers": workers,
-        "kinds_tried": len({work_of(graph.nodes[key], graph.nodes) for key, price in known.items() if price.known == "tried"}),
+        "kinds_tried": len({work_of(graph.nodes[k], graph.nodes) for k, price in priced.items() if price.known == "tried"}),
         "plan_seconds": plan_seconds,
         "predicted_seconds": sum(costs.values()) + around,
         "spent_seconds": processor,
@@ -191,7 +191,7 @@ def records() -> list[Record]:
     return [there[name] for name in STUDIES if name in there]
 
 
-def page(found: Sequence[Record]) -> str:
+def page(studies: Sequence[Record]) -> str:
     """The table of the studies, and that of the kinds of work of each."""
     lines = [
         [
@@ -208,7 +208,7 @@ def page(found: Sequence[Record]) -> str:
             "spent",
         ]
     ]
-    for r in found:
+    for r in studies:
         low, high = r["predicted_wall"]
         lines.append(
             [
@@ -226,7 +226,7 @@ def page(found: Sequence[Record]) -> str:
             ]
         )
     parts = [HEAD, markdown(lines)]
-    for r in found:
+    for r in studies:
         m = r["machine"]
         where = f"{m['processor']}, {m['cores']} cores, torch {m['torch']}, {str(m['date'])[:10]}, load {m['load']} before"
         rows = [
@@ -248,12 +248,12 @@ def ratio(spent: float, predicted: float) -> str:
 
 def write() -> None:
     """plan.md and plan.csv from all records."""
-    found = records()
-    (RECORDS / "plan.md").write_text(page(found), encoding="utf-8")
+    studies = records()
+    (RECORDS / "plan.md").write_text(page(studies), encoding="utf-8")
     with (RECORDS / "plan.csv").open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(["study", "kind", "artifacts", "predicted_s", "spent_s"])
-        for r in found:
+        for r in studies:
             table.writerow(
                 [r["study"], "all, with start and report", "", round(r["predicted_seconds"], 1), round(r["spent_seconds"], 1)]
             )
@@ -267,11 +267,11 @@ def main() -> None:
     for name in ("cifar10", "fashion", "glue"):
         parser.add_argument(f"--{name}", type=Path, default=ROOT / "data" / name)
     parser.add_argument("--scratch", type=Path, help="where stores are made, and stay; default: a folder that is removed")
-    given = parser.parse_args()
+    options = parser.parse_args()
     RECORDS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as removed:
-        for name in given.names:
-            record = measured(name, vars(given), given.scratch or Path(removed))
+        for name in options.names:
+            record = measured(name, vars(options), options.scratch or Path(removed))
             (RECORDS / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
             print(f"{name}: {record['predicted_seconds']:.0f} s predicted, {record['spent_seconds']:.0f} s spent", flush=True)
     write()

@@ -13,14 +13,15 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from claims import judged, table
-from verdicts import A_MEAN, FEW, NOT_RUN, NOT_SHOWN, OPPOSITE, SHOWN
+from verdicts import A_MEAN, FEW, NOT_RUN, NOT_SHOWN, OPPOSITE, SHOWN, Record
 
 from distill_prune.analyze.answer import Answer, Compared, SetScore, compare
 from distill_prune.analyze.declared import in_rows
+from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.paired import CLAIMS_FROM
+from distill_prune.analyze.records import PairedRow, ReachOf, Summary
 from distill_prune.plan.config import load
 from distill_prune.plan.graph import build
 from distill_prune.report.tables import tables, to_csv
@@ -77,27 +78,27 @@ order, in calls of at most ten minutes.
 METRICS = {metric.name: metric for metric in in_rows()}
 
 
-def cell(estimate: dict[str, Any] | None, scale: float, digits: int) -> str:
+def cell(estimate: Estimate | None, scale: float, digits: int) -> str:
     """mean [low, high]."""
     if estimate is None:
         return "not measured"
     mean = f"{scale * estimate['mean']:.{digits}f}"
-    if estimate["low"] is None:
+    if estimate["low"] is None or estimate["high"] is None:
         return mean
     return f"{mean} [{scale * estimate['low']:.{digits}f}, {scale * estimate['high']:.{digits}f}]"
 
 
-def reach(summary: dict[str, Any]) -> list[str]:
+def reach(summary: Summary) -> list[str]:
     """The sparsest matching and stable tickets of each arm; records from before this was measured have none."""
     if not summary.get("reach"):
         return []
 
-    def said(end: dict[str, Any]) -> str:
+    def cells(end: ReachOf) -> str:
         last = f"{100 * end['last']:.1f}" if end["last"] is not None else "none" if end["known"] else "not decidable"
         units = f" (by initialisation {cell(end['units'], 100, 1)}, n = {end['units']['n']})" if end["units"] else ""
         return last + units + (f", {end['at_least']} of them still at the sparsest level" if end["at_least"] else "")
 
-    rows = [f"| {r['arm']} | {said(r['matching'])} | {said(r['stable'])} |" for r in summary["reach"]]
+    rows = [f"| {r['arm']} | {cells(r['matching'])} | {cells(r['stable'])} |" for r in summary["reach"]]
     return [
         "",
         "## Sparsest matching and stable tickets",
@@ -108,7 +109,7 @@ def reach(summary: dict[str, Any]) -> list[str]:
     ]
 
 
-def onsets(summary: dict[str, Any]) -> list[str]:
+def onsets(summary: Summary) -> list[str]:
     """From which rewinding step on each arm is stable and matching."""
     rows = [
         f"| {o['arm'] if o['level'] else 'dense'} | {o['level']} | {100 * o['sparsity']:.1f} | {o['stable_at'] or 'at none'} | "
@@ -125,14 +126,14 @@ def onsets(summary: dict[str, Any]) -> list[str]:
     return [*head, *rows] if rows else []
 
 
-def differences(summary: dict[str, Any]) -> list[str]:
+def differences(summary: Summary) -> list[str]:
     """Paired differences of every arm at the sparsest level, of the metrics that claims are of."""
     if not summary.get("paired"):
         return []
     deepest = max(p["level"] for p in summary["paired"])
     shares = ("accuracy", "barrier_test", "disagreement")
 
-    def shows(p: dict[str, Any]) -> str:
+    def shows(p: PairedRow) -> str:
         d = p["difference"]
         return FEW if d["n"] < CLAIMS_FROM else NOT_SHOWN if p["claim"] is None else "higher" if d["mean"] > 0 else "lower"
 
@@ -147,13 +148,13 @@ def differences(summary: dict[str, Any]) -> list[str]:
     return ["", title, "", head, "|---|---|---|---|---|---|", *rows]
 
 
-def transfers(summary: dict[str, Any]) -> list[str]:
+def transfers(summary: Summary) -> list[str]:
     """What the tickets of each source are worth on each task, at the sparsest level."""
     rows = summary.get("transfer") or []
     if not rows:
         return []
     last = max(r["level"] for r in rows)
-    made = [
+    table_rows = [
         f"| {r['source']} | {r['target'] or 'its own data'} | {r['metric']} | {cell(r['score'], 100, 1)} | "
         f"{cell(r['to_dense'], 100, 1)} | {cell(r['to_own'], 100, 1) if r['to_own'] else 'own'} | {r['score']['n']} |"
         for r in rows
@@ -161,7 +162,7 @@ def transfers(summary: dict[str, Any]) -> list[str]:
     ]
     title = f"## Transfer at level {last} (scores x 100, differences in points)"
     head = "| masks of | task | score | value | minus the dense network's | minus the task's own ticket's | n |"
-    return ["", title, "", head, "|---|---|---|---|---|---|---|", *made]
+    return ["", title, "", head, "|---|---|---|---|---|---|---|", *table_rows]
 
 
 def grid(rows: list[list[str]]) -> list[str]:
@@ -170,7 +171,7 @@ def grid(rows: list[list[str]]) -> list[str]:
     return [lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]
 
 
-def answer(record: dict[str, Any]) -> Document:
+def answer(record: Record) -> Document:
     """The answer of a study, of its record. `versus` and `claim_p` are not in records of before they were written."""
     s = record["summary"]
     versus = record.get("versus") or next((p["versus"] for p in s["paired"]), "real")
@@ -181,7 +182,7 @@ def answer(record: dict[str, Any]) -> Document:
     return outcome(Answer(compared, scores), s, METRICS, claim_p=record.get("claim_p", 0.05))
 
 
-def concluded(record: dict[str, Any]) -> list[str]:
+def concluded(record: Record) -> list[str]:
     """The verdict with its tables, as `run` prints them."""
     document = answer(record)
     lines = [document["verdict"]]
@@ -194,7 +195,7 @@ def concluded(record: dict[str, Any]) -> list[str]:
     return lines
 
 
-def sets(record: dict[str, Any]) -> list[str]:
+def sets(record: Record) -> list[str]:
     """What fresh networks reach that are trained on a set alone."""
     rows = [
         [
@@ -210,7 +211,7 @@ def sets(record: dict[str, Any]) -> list[str]:
     return ["", "## Sets alone", "", *grid([head, *rows])] if rows else []
 
 
-def section(record: dict[str, Any]) -> str:
+def section(record: Record) -> str:
     """One study as Markdown: a page of its own."""
     s, data = record["summary"], record["data"]
     counts = ", ".join(f"{n} {part}" for part, n in data["counts"].items())
@@ -289,9 +290,9 @@ def write_record(a: argparse.Namespace) -> Path:
     return target
 
 
-def counted(found: Mapping[str, Any]) -> str:
+def counted(records: Mapping[str, Record]) -> str:
     """How many claims have each verdict."""
-    verdicts = [verdict for *_, verdict in judged(found)]
+    verdicts = [verdict for *_, verdict in judged(records)]
     return ", ".join(f"{verdicts.count(v)} {v}" for v in (SHOWN, OPPOSITE, NOT_SHOWN, FEW, A_MEAN, NOT_RUN) if v in verdicts)
 
 

@@ -11,7 +11,11 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mkdocs.config.defaults import MkDocsConfig
+    from mkdocs.structure.files import Files
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -70,14 +74,14 @@ def settings() -> str:
         rows = [(f.name, "", f.default, f.about) for f in fields]
         lines += ["", f"### {line.name}", "", f"{line.about}.", "", *grid(rows)]
     for kind, title in (("recipe preset", "Recipe presets"), ("augmentation", "Augmentations")):
-        rows = [(line.name, line.about) for line in entries() if line.kind == kind]
+        about_names = [(line.name, line.about) for line in entries() if line.kind == kind]
         lines += [
             "",
             f"## {title}",
             "",
             "| name | what |",
             "|---|---|",
-            *(f"| `{name}` | {cell(about)} |" for name, about in rows),
+            *(f"| `{name}` | {cell(about)} |" for name, about in about_names),
         ]
     return "\n".join(lines) + "\n"
 
@@ -135,8 +139,8 @@ def written(value: object, part: Schema | None = None) -> str:
         if value.keys() == {"count", "unit"}:
             return f"{value['count']}{value['unit']}"
         usual = (part or {}).get("properties", {})
-        own = {k: v for k, v in value.items() if "default" not in usual.get(k, {}) or usual[k]["default"] != v}
-        return f"{{{', '.join(f'{k}: {written(v)}' for k, v in own.items())}}}"
+        changed = {k: v for k, v in value.items() if "default" not in usual.get(k, {}) or usual[k]["default"] != v}
+        return f"{{{', '.join(f'{k}: {written(v)}' for k, v in changed.items())}}}"
     if isinstance(value, str) and value:
         return value
     return json.dumps(value, ensure_ascii=False)
@@ -195,7 +199,7 @@ def python() -> str:
 PAGES = {"settings": settings, "commands": commands, "python": python}
 
 
-def on_files(files: Any, config: Any) -> Any:
+def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Called by MkDocs once it has its files."""
     from mkdocs.structure.files import File
 

@@ -22,7 +22,7 @@ from typing import Any
 from distill_prune.analyze.estimate import Estimate, estimate, sign_flip_p
 from distill_prune.analyze.paired import CLAIMS_FROM, ROUNDING
 from distill_prune.analyze.power import could_show
-from distill_prune.analyze.sets import by_place, exact_p, known, minus, over
+from distill_prune.analyze.sets import Place, by_place, exact_p, known, minus, over
 
 Record = Mapping[str, Any]
 CLAIM_P = 0.05
@@ -119,7 +119,7 @@ def row(record: Record, arm: str, sparsity: float) -> Record:
 def apart(record: Record, arm: str, level: int, other: str, other_level: int, metric: str, towards: int) -> Part:
     """The metric of `arm` minus that of another, within initialisations. Level 0 is the dense network."""
 
-    def values(name: str, at: int) -> Any:
+    def values(name: str, at: int) -> dict[Place, float]:
         units = [u for u in record["units"] if (u["arm"], u["level"]) == (name, at)]
         return known(by_place(units), metric)
 
@@ -225,8 +225,8 @@ def only_stable_match(arm: str) -> Judge:
 
     def judge(rs: Sequence[Record]) -> tuple[str, str]:
         steps = [r for r in rs[0]["summary"]["scan"] if r["arm"] == arm and r["level"]]
-        said = [f"{r['k']}: {figure(r['barrier_test'])}, {r['matching']}" for r in steps]
-        text = f"barrier in points, and whether matching, by k: {'; '.join(said)} (n = {steps[0]['accuracy']['n']})"
+        by_k = [f"{r['k']}: {figure(r['barrier_test'])}, {r['matching']}" for r in steps]
+        text = f"barrier in points, and whether matching, by k: {'; '.join(by_k)} (n = {steps[0]['accuracy']['n']})"
         parts = [Part(above(r["barrier_test"], STABLE_BELOW), -1) for r in steps if r["matching"] == "yes"]
         return text, verdict(*([p] for p in parts)) if parts else NOT_SHOWN
 

@@ -73,7 +73,7 @@ def test_scores_are_those_of_single_examples(source: Source, kind: dynamics.Scor
     y = source.train.y.tolist()
     by_expert = [slow(kind, outputs(source, e), y) for e in source.experts]
     expected = [sum(s) / len(s) for s in zip(*by_expert, strict=True)]
-    score, cost = dynamics.scores(source, dynamics.STATISTICS[kind], 1 if kind == "el2n" else None)
+    score, cost = dynamics.scores(source, kind, 1)
     assert score.tolist() == pytest.approx(expected, abs=1e-5)
     assert cost.images == len(y) * 2 * (1 if kind == "el2n" else 4) and cost.steps == 0 and cost.flops > 0
 
@@ -90,7 +90,7 @@ def test_the_ends_of_the_scores_are_kept(source: Source, kind: dynamics.Score, k
         {"name": kind, "ipc": 2, "keep": keep, **({"epoch": 1} if kind == "el2n" else {})}
     )
     made = METHODS[kind].distill(settings, source, STREAMS, "cpu", SILENT).set
-    score, _ = dynamics.scores(source, dynamics.STATISTICS[kind], 1 if kind == "el2n" else None)
+    score, _ = dynamics.scores(source, kind, 1)
     for label in range(len(source.classes)):
         rows = [i for i, y in enumerate(source.train.y.tolist()) if y == label]
         order = sorted(rows, key=lambda i: -float(score[i]) if keep == "hard" else float(score[i]))
@@ -129,7 +129,7 @@ def test_strata_share_the_budget_from_the_smallest_on() -> None:
 def test_coverage_leaves_the_hardest_out(source: Source) -> None:
     settings = coverage.Settings(ipc=2, cut=0.5)
     made = coverage.distill(settings, source, STREAMS, "cpu", SILENT).set
-    score, _ = dynamics.scores(source, dynamics.margin)
+    score, _ = dynamics.scores(source, "margin")
     inputs = source.train.inputs(slice(None))
     for label in range(len(source.classes)):
         rows = (source.train.y == label).nonzero().squeeze(1)

@@ -30,7 +30,7 @@ def test_the_share_of_every_class_is_kept(keep: str) -> None:
     experts = [train_expert(bare.network, bare.train, recipe, Streams(0, ("t",)), "cpu", SILENT)[0]]
     source = Source(bare.train, bare.classes, bare.transform, bare.model, experts)
     rows = kept_rows(Kept.model_validate({"keep": keep, "share": 0.4}), source).tolist()
-    score, _ = dynamics.scores(source, dynamics.margin)
+    score, _ = dynamics.scores(source, "margin")
     expected = []
     for label in range(len(source.classes)):
         of_class = [i for i, y in enumerate(source.train.y.tolist()) if y == label]

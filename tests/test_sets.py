@@ -18,6 +18,7 @@ from distill_prune.analyze.sets import Place, exact_p, minus, over
 from distill_prune.errors import ConfigError
 from distill_prune.plan.graph import build
 from distill_prune.plan.nodes import Graph
+from distill_prune.run.collect import gather
 from distill_prune.run.reader import Reader
 from distill_prune.store.store import Store
 from distill_prune.study.study import read
@@ -121,6 +122,19 @@ def test_a_claim_needs_as_many_sets_as_initialisations() -> None:
         return row["claim"] is not None
 
     assert claimed(6) and not claimed(5)
+
+
+def test_a_set_costs_the_mean_of_its_draws() -> None:
+    """Of a single draw it stays in whole numbers, so that the stored summary of a study of one draw stays as it is."""
+
+    def cost(*steps: int | None) -> dict[str, float] | None:
+        roles = {str(i): {"kind": "set", "set": "synthetic", "experts": None} for i in range(len(steps))}
+        return gather(roles, {str(i): {"cost": n and {"steps": n}} for i, n in enumerate(steps)}).costs["sets"]["synthetic"][
+            "distill"
+        ]
+
+    assert str(cost(7)) == "{'steps': 7}" and cost(2, 3) == {"steps": 2.5}
+    assert cost(7, None) is None
 
 
 # -- the grid

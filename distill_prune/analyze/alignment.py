@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from distill_prune.analyze.estimate import dependent
-from distill_prune.analyze.line import Gauge, over_pairs
+from distill_prune.analyze.estimate import Estimate, dependent
+from distill_prune.analyze.line import Gauge, Line, LineMeans, over_pairs
 from distill_prune.models.permutations import Orders, Specification, aligned, fixed
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
 from distill_prune.tree import State
 
 
+class AlignedLine(Line):
+    """Also the share of the distance that alignment removes, and of units that stay at their places."""
+
+    removed: float
+    fixed: float
+
+
+class AlignedMeans(LineMeans):
+    removed: Estimate
+    fixed: Estimate
+
+
 @dataclass(frozen=True)
 class Alignment:
-    """The orders of the second network's units, and the line to it in these: its `distance`, `curves`, `barrier`, `excess`, the
-    share of the distance that alignment removes (`removed`) and of units that stay at their places (`fixed`)."""
+    """The orders of the second network's units, and the line to it in these."""
 
     orders: Orders
-    height: Mapping[str, Any]
+    height: AlignedLine
 
 
 def align(
@@ -41,6 +51,7 @@ def align(
     return Alignment(orders, {"removed": removed, "fixed": fixed(orders), **height})
 
 
-def over_aligned(heights: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def over_aligned(lines: Sequence[AlignedLine]) -> AlignedMeans:
     """What `over_pairs` gives, and estimates of `removed` and `fixed`."""
-    return {**over_pairs(heights), **{key: dependent([h[key] for h in heights]) for key in ("removed", "fixed")}}
+    removed, fixed_ = dependent([line["removed"] for line in lines]), dependent([line["fixed"] for line in lines])
+    return {**over_pairs(lines), "removed": removed, "fixed": fixed_}

@@ -18,16 +18,16 @@ References:
 from __future__ import annotations
 
 from itertools import product
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from distill_prune.analyze.alignment import align, over_aligned
+from distill_prune.analyze.alignment import AlignedLine, align, over_aligned
 from distill_prune.analyze.copies import check_architecture, check_counters
 from distill_prune.analyze.disagreement import disagreement
 from distill_prune.analyze.estimate import dependent
 from distill_prune.analyze.inputs import Tickets
-from distill_prune.analyze.line import Gauge, RowSettings, line_of, over_pairs
+from distill_prune.analyze.line import Gauge, Line, RowSettings, line_of, over_pairs
 from distill_prune.artifacts import Mask, Measurements
 from distill_prune.errors import UserError
 from distill_prune.models.permutations import specification
@@ -47,6 +47,15 @@ class Settings(RowSettings):
     @property
     def permutes(self) -> bool:
         return self.align
+
+
+class PairLine(Line):
+    copies: list[int]
+    disagreement: float
+
+
+class AlignedPair(PairLine):
+    aligned: AlignedLine
 
 
 def measure(settings: Settings, tickets: Tickets) -> Measurements:
@@ -82,17 +91,20 @@ def measure(settings: Settings, tickets: Tickets) -> Measurements:
         [outputs(model, c, gauge.parts["test"], arg_max=True) for c in copies] for copies in (placed_a, placed_b)
     )
     chosen = list(product(range(len(copies_a)), range(len(copies_b))))
-    pairs: list[dict[str, Any]] = []
+    pairs: list[PairLine] = []
+    aligned: list[AlignedLine] = []
     for done, (i, j) in enumerate(chosen):
         ticks, further = (
             TicksOnly(tickets.progress, (lines * done + k) * len(alphas), lines * len(chosen) * len(alphas)) for k in (0, 1)
         )
         height = gauge.height(placed_a[i], placed_b[j], alphas, ticks, note := f"copies {i} and {j}")
-        pair = {"copies": [i, j], "disagreement": disagreement(classed_a[i], classed_b[j]), **height}
+        pair: PairLine = {"copies": [i, j], "disagreement": disagreement(classed_a[i], classed_b[j]), **height}
         if spec is not None:
             streams = tickets.streams.under("between", a=i, b=j)
             alignment = align(gauge, spec, placed_a[i], placed_b[j], alphas, height["distance"], streams, further, note)
-            pair["aligned"] = alignment.height
+            with_aligned: AlignedPair = {**pair, "aligned": alignment.height}
+            aligned.append(alignment.height)
+            pair = with_aligned
         pairs.append(pair)
     return Measurements(
         "between",
@@ -101,7 +113,7 @@ def measure(settings: Settings, tickets: Tickets) -> Measurements:
             **over_pairs(pairs),
             "disagreement": dependent([p["disagreement"] for p in pairs]),
             "shared": shared(tickets.a.mask, tickets.b.mask),
-            **({} if spec is None else {"aligned": over_aligned([p["aligned"] for p in pairs])}),
+            **({"aligned": over_aligned(aligned)} if aligned else {}),
             "pairs": pairs,
             "rows": dict(gauge.rows),
         },

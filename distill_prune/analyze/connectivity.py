@@ -17,13 +17,13 @@ References:
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from distill_prune.analyze.copies import check_copies, check_counters
 from distill_prune.analyze.inputs import Copies
-from distill_prune.analyze.line import Gauge, RowSettings, line_of, over_pairs
+from distill_prune.analyze.line import Gauge, Line, RowSettings, line_of, over_pairs
 from distill_prune.analyze.metric import BARRIER, IS_STABLE, WHOLE_NETWORKS, Metric
 from distill_prune.artifacts import Measurements
 from distill_prune.progress import TicksOnly
@@ -37,6 +37,10 @@ class Settings(RowSettings):
     name: Literal["connectivity"] = "connectivity"
     points: int = Field(30, ge=2, description="points on the line between two copies, both ends among them")
     allow_different_masks: bool = Field(False, description="measure copies whose masks differ, too; else these are refused")
+
+
+class PairLine(Line):
+    copies: list[int]
 
 
 METRICS = (
@@ -87,7 +91,7 @@ def measure(settings: Settings, copies: Copies) -> Measurements:
     alphas = line_of(settings.points)
     placed = [to(c, train.x.device) for c in states]
     chosen = list(combinations(range(len(states)), 2))
-    pairs: list[dict[str, Any]] = []
+    pairs: list[PairLine] = []
     for done, (i, j) in enumerate(chosen):
         ticks = TicksOnly(copies.progress, done * len(alphas), len(chosen) * len(alphas))
         height = gauge.height(placed[i], placed[j], alphas, ticks, f"copies {i} and {j}")

@@ -14,14 +14,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
 from distill_prune.analyze.copies import batch_norms, check_filled
-from distill_prune.analyze.estimate import dependent
+from distill_prune.analyze.estimate import Estimate, dependent
 from distill_prune.analyze.rows import RecordedRows, draw_rows
 from distill_prune.artifacts import Examples
 from distill_prune.errors import NonFiniteError, UserError
@@ -35,6 +35,29 @@ from distill_prune.tree import State, lerp, select, to
 CURVES = ("test_error", "train_error", "test_loss", "train_loss")
 STREAM = "connectivity"
 """The name of all streams that draw rows here, so that analyses of one initialisation see the same examples."""
+
+
+class Heights(TypedDict):
+    """`barrier` and `excess` of a line, by curve."""
+
+    barrier: dict[str, float]
+    excess: dict[str, float]
+
+
+class Line(Heights):
+    """The line between two networks: their Euclidean `distance` over all parameters, its curves, and their heights."""
+
+    distance: float
+    curves: dict[str, list[float]]
+
+
+class LineMeans(TypedDict):
+    """Estimates over lines that share ends, and the curves averaged by point."""
+
+    barrier: dict[str, Estimate]
+    excess: dict[str, Estimate]
+    distance: Estimate
+    curves: dict[str, list[float]]
 
 
 class RowSettings(Entry):
@@ -145,8 +168,8 @@ class Gauge:
             progress.tick(k + 1, len(alphas), note)
         return curves
 
-    def height(self, a: State, b: State, alphas: Sequence[float], progress: Progress, note: str) -> dict[str, Any]:
-        """The line from a to b: its `distance` (Euclidean, over all parameters), `curves`, `barrier` and `excess`.
+    def height(self, a: State, b: State, alphas: Sequence[float], progress: Progress, note: str) -> Line:
+        """The line from a to b.
 
         Raises:
             NonFiniteError: a loss is infinite or NaN.
@@ -172,7 +195,7 @@ def excess(curve: Sequence[float], alphas: Sequence[float]) -> float:
     return max(0.0, *(v - ((1 - a) * curve[0] + a * curve[-1]) for v, a in zip(curve, alphas, strict=True)))
 
 
-def heights(curves: Mapping[str, Sequence[float]], alphas: Sequence[float]) -> dict[str, dict[str, float]]:
+def heights(curves: Mapping[str, Sequence[float]], alphas: Sequence[float]) -> Heights:
     """`barrier` and `excess` of every curve."""
     return {
         "barrier": {name: barrier(c) for name, c in curves.items()},
@@ -190,11 +213,12 @@ def identical(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
     return all(torch.equal(t, b[n]) for n, t in a.items() if t.is_floating_point())
 
 
-def over_pairs(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def over_pairs(pairs: Sequence[Line]) -> LineMeans:
     """Estimates of `barrier`, `excess` and `distance` over pairs that share copies, and the curves averaged by point."""
     columns = {name: zip(*(p["curves"][name] for p in pairs), strict=True) for name in CURVES}
     return {
-        **{key: {name: dependent([p[key][name] for p in pairs]) for name in CURVES} for key in ("barrier", "excess")},
+        "barrier": {name: dependent([p["barrier"][name] for p in pairs]) for name in CURVES},
+        "excess": {name: dependent([p["excess"][name] for p in pairs]) for name in CURVES},
         "distance": dependent([p["distance"] for p in pairs]),
         "curves": {name: [sum(point) / len(point) for point in points] for name, points in columns.items()},
     }

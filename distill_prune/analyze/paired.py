@@ -15,7 +15,7 @@ from distill_prune.analyze.declared import tested
 from distill_prune.analyze.estimate import Estimate, holm
 from distill_prune.analyze.metric import Metric
 from distill_prune.analyze.records import ArmRecord, PairedRow, Unit
-from distill_prune.analyze.sets import by_place, exact_p, known, minus, over
+from distill_prune.analyze.sets import by_arm_and_level, exact_p, known, minus, over
 
 CLAIMS_FROM = 6
 ROUNDING = 1e-14
@@ -51,10 +51,7 @@ def differences(
 ) -> list[PairedRow]:
     """One row an arm, pruned level and metric that both arms have; level 0 is shared by all arms."""
     labels = {a["name"]: a.get("label") or a["name"] for a in arms}
-    groups: dict[tuple[str, int], list[Unit]] = {}
-    for u in units:
-        groups.setdefault((u["arm"], u["level"]), []).append(u)
-    units_by_place = {group: by_place(members) for group, members in groups.items()}
+    units_by_place = by_arm_and_level(units)
     rows: list[PairedRow] = []
     levels = sorted({level for _, level in units_by_place} - {0})
     for arm, level in product(arms, levels):

@@ -110,8 +110,8 @@ def measure(settings: Settings, given: SetInput) -> Measurements:
     random = [_random(parts["train"], hard, streams, net) for net in range(settings.nets)]
     if settings.random_labels == "as_set" and synthetic.label_kind != "classes":
         random = [_taught(model, state, e) for state, e in zip(networks["real_hard"], random, strict=True)]
-    own = {"synthetic_own": [soft] * settings.nets, "random_own": random}
-    accuracy |= {kind: [score(state, "test") for state in trained(kind, sets, recipe)] for kind, sets in own.items()}
+    by_recipe = {"synthetic_own": [soft] * settings.nets, "random_own": random}
+    accuracy |= {kind: [score(state, "test") for state in trained(kind, sets, recipe)] for kind, sets in by_recipe.items()}
     hlr = [a - b for a, b in zip(accuracy["real_hard"], accuracy["synthetic_hard"], strict=True)]
     ior = [a - b for a, b in zip(accuracy["synthetic_own"], accuracy["random_own"], strict=True)]
     lrs = [label_robust_score(h, i, settings.weight) for h, i in zip(hlr, ior, strict=True)]

@@ -69,7 +69,7 @@ def _largest(prop: Property, rows: Sequence[Row], units: Sequence[tuple[Unit, bo
     """Of one property, from an arm's pruned rows and from its pruned units, each with whether it has the property."""
     at: dict[Place, list[tuple[float, bool]]] = {}
     for unit, holds in units:
-        at.setdefault(Place(unit["seed"], unit.get("draw")), []).append((unit["sparsity"], holds))
+        at.setdefault(Place.of(unit), []).append((unit["sparsity"], holds))
     reached = {place: max((sparsity for sparsity, holds in levels if holds), default=0.0) for place, levels in at.items()}
     verdicts = [(r["sparsity"], verdict_on(r, prop)) for r in rows]
     return {

@@ -28,16 +28,16 @@ References:
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 from pydantic import Field
 
-from distill_prune.analyze.alignment import align, over_aligned
+from distill_prune.analyze.alignment import AlignedLine, align, over_aligned
 from distill_prune.analyze.between import shared
 from distill_prune.analyze.copies import check_copies, check_counters
 from distill_prune.analyze.estimate import dependent
 from distill_prune.analyze.inputs import Copies
-from distill_prune.analyze.line import Gauge, RowSettings, line_of, over_pairs
+from distill_prune.analyze.line import Gauge, Line, RowSettings, line_of, over_pairs
 from distill_prune.analyze.metric import WHOLE_NETWORKS, Metric
 from distill_prune.artifacts import Mask, Measurements
 from distill_prune.models.permutations import permuted, specification
@@ -56,6 +56,13 @@ class Settings(RowSettings):
     @property
     def permutes(self) -> bool:
         return True
+
+
+class PairLines(TypedDict):
+    copies: list[int]
+    shared: float
+    before: Line
+    after: AlignedLine
 
 
 METRICS = (
@@ -125,7 +132,7 @@ def measure(settings: Settings, copies: Copies) -> Measurements:
     gauge = Gauge.over(settings, model, states[0], train, copies.test, copies.streams)
     alphas, chosen = line_of(settings.points), list(combinations(range(len(states)), 2))
     placed = [to(c, train.x.device) for c in states]
-    pairs: list[dict[str, Any]] = []
+    pairs: list[PairLines] = []
     for done, (i, j) in enumerate(chosen):
         before, after = (
             TicksOnly(copies.progress, (2 * done + half) * len(alphas), 2 * len(chosen) * len(alphas)) for half in (0, 1)

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from enum import Enum, auto
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -36,6 +37,10 @@ class Place(NamedTuple):
     seed: int
     draw: int | None = None
 
+    @classmethod
+    def of(cls, record: Unit | Pair) -> Place:
+        return cls(record["seed"], record.get("draw"))
+
 
 Values = Mapping[Place, float]
 
@@ -47,12 +52,20 @@ def by_place(records: Iterable[R]) -> dict[Place, R]:
     """The first record of each place."""
     first: dict[Place, R] = {}
     for record in records:
-        first.setdefault(Place(record["seed"], record.get("draw")), record)
+        first.setdefault(Place.of(record), record)
     return first
 
 
+def by_arm_and_level(units: Iterable[Unit]) -> dict[tuple[str, int], dict[Place, Unit]]:
+    """The first unit of each place of every arm at every level."""
+    groups: dict[tuple[str, int], dict[Place, Unit]] = {}
+    for unit in units:
+        groups.setdefault((unit["arm"], unit["level"]), {}).setdefault(Place.of(unit), unit)
+    return groups
+
+
 def known(units: Mapping[Place, Mapping[str, object]], metric: str) -> dict[Place, float]:
-    """What is known of a metric."""
+    """A metric by place, where it was measured."""
     return {place: float(v) for place, unit in units.items() if (v := value(unit, metric)) is not None}
 
 
@@ -63,14 +76,37 @@ def minus(units: Values, others: Values) -> tuple[dict[Place, float], float]:
     """
     differences: dict[Place, float] = {}
     size = 0.0
-    drawn, plain = (units, others) if any(p.draw is not None for p in units) else (others, units)
-    for place in sorted(drawn, key=lambda p: (p.seed, p.draw is not None, p.draw or 0)):
+    by_draw, plain = (units, others) if any(p.draw is not None for p in units) else (others, units)
+    for place in sorted(by_draw, key=lambda p: (p.seed, p.draw is not None, p.draw or 0)):
         partner = place if place in plain else Place(place.seed)
         if partner in plain:
-            a, b = (place, partner) if drawn is units else (partner, place)
+            a, b = (place, partner) if by_draw is units else (partner, place)
             differences[place] = units[a] - others[b]
             size += abs(units[a]) + abs(others[b])
     return differences, size
+
+
+class Design(Enum):
+    """How initialisations and draws of the sets stand to one another."""
+
+    PLAIN = auto()
+    """Every value is a unit of its own."""
+    NESTED = auto()
+    """Each initialisation has one draw, and a draw has several."""
+    CROSSED = auto()
+    """Each initialisation has every draw."""
+    GAPS = auto()
+    """Crossed, with values missing."""
+
+
+def design(values: Values) -> Design:
+    """The design that values come from, by their places."""
+    draws, seeds = _draws(values), {p.seed for p in values}
+    if not draws or any(p.draw is None for p in values) or len(values) == len(draws) == len(seeds):
+        return Design.PLAIN
+    if len(values) == len(seeds):
+        return Design.NESTED
+    return Design.CROSSED if len(values) == len(draws) * len(seeds) else Design.GAPS
 
 
 def over(values: Values) -> Estimate:
@@ -79,58 +115,61 @@ def over(values: Values) -> Estimate:
     With several draws it has `sets`, their number, and the components `sd_sets` and `sd_seeds` (standard deviations of a_i and
     b_j by moments, 0 at least), where the table tells them apart. A table with gaps has no interval.
     """
-    if (table := _table(values)) is None:
-        plain = estimate(list(values.values()))
-        sets = len({p.draw for p in values} - {None})
-        return {**plain, "sets": sets} if sets > 1 else plain
-    if isinstance(table, dict):
-        return _nested(table)
-    if table.size == 0:
-        return {**dependent(list(values.values())), "n": 1}
-    return _crossed(table)
+    match design(values):
+        case Design.PLAIN:
+            plain, sets = estimate(list(values.values())), len(_draws(values))
+            return {**plain, "sets": sets} if sets > 1 else plain
+        case Design.NESTED:
+            return _nested(_groups(values))
+        case Design.CROSSED:
+            return _crossed(_table(values))
+        case Design.GAPS:
+            return {**dependent(list(values.values())), "n": 1}
 
 
 def exact_p(values: Values, rounding: float = 0.0) -> tuple[float, float]:
     """The p-value of the paired test of differences, and the smallest that it can have."""
-    table = _table(values)
-    if table is None:
-        families: list[Sequence[float]] = [list(values.values())]
-    elif isinstance(table, dict):
-        families = [[_mean(group) for group in table.values()]]
-    elif table.size == 0:
-        return 1.0, 1.0
-    else:
-        families = [means.tolist() for means in (table.mean(1), table.mean(0)) if len(means) > 1]
+    families: list[list[float]]
+    match design(values):
+        case Design.PLAIN:
+            families = [list(values.values())]
+        case Design.NESTED:
+            families = [[_mean(group) for group in _groups(values)]]
+        case Design.CROSSED:
+            table = _table(values)
+            families = [means.tolist() for means in (table.mean(1), table.mean(0)) if len(means) > 1]
+        case Design.GAPS:
+            return 1.0, 1.0
     return max(sign_flip_p(f, rounding) for f in families), max(smallest_p(len(f)) for f in families)
 
 
-def _table(values: Values) -> npt.NDArray[np.float64] | dict[int, list[float]] | None:
-    """Values (draws, initialisations) of a crossed study, empty where it has gaps; groups by draw of a nested one; None where
-    every value is a unit of its own."""
-    draws, seeds = sorted({p.draw for p in values if p.draw is not None}), sorted({p.seed for p in values})
-    if not draws or any(p.draw is None for p in values) or len(values) == len(draws) == len(seeds):
-        return None
-    if len(values) == len(seeds):
-        groups: dict[int, list[float]] = {draw: [] for draw in draws}
-        for place, v in values.items():
-            groups[place.draw or 0].append(v)
-        return groups
-    if len(values) < len(draws) * len(seeds):
-        return np.empty((0, 0))
-    return np.array([[values[Place(seed, draw)] for seed in seeds] for draw in draws])
+def _draws(values: Values) -> list[int]:
+    return sorted({p.draw for p in values if p.draw is not None})
 
 
-def _nested(groups: Mapping[int, Sequence[float]]) -> Estimate:
+def _groups(values: Values) -> list[list[float]]:
+    """Of a nested study: the values of each draw."""
+    return [[v for place, v in values.items() if place.draw == draw] for draw in _draws(values)]
+
+
+def _table(values: Values) -> npt.NDArray[np.float64]:
+    """Of a crossed study: values (draws, initialisations)."""
+    seeds = sorted({p.seed for p in values})
+    return np.array([[values[Place(seed, draw)] for seed in seeds] for draw in _draws(values)])
+
+
+def _nested(groups: Sequence[Sequence[float]]) -> Estimate:
     """Means over a draw are the units."""
-    means = estimate([_mean(group) for group in groups.values()])
-    flat = [v for group in groups.values() for v in group]
+    means = estimate([_mean(group) for group in groups])
+    flat = [v for group in groups for v in group]
     within_freedom = len(flat) - len(groups)
-    components: dict[str, float] = {}
+    result: Estimate = {**means, "sd": estimate(flat)["sd"], "sets": len(groups)}
     if within_freedom > 0 and means["sd"] is not None:
-        within = math.fsum((v - _mean(g)) ** 2 for g in groups.values() for v in g) / within_freedom
-        inverse = math.fsum(1 / len(g) for g in groups.values()) / len(groups)
-        components = {"sd_sets": math.sqrt(max(0.0, means["sd"] ** 2 - within * inverse)), "sd_seeds": math.sqrt(within)}
-    return {**means, "sd": estimate(flat)["sd"], "sets": len(groups), **components}  # type: ignore[typeddict-item]
+        within = math.fsum((v - _mean(g)) ** 2 for g in groups for v in g) / within_freedom
+        inverse = math.fsum(1 / len(g) for g in groups) / len(groups)
+        result["sd_sets"] = math.sqrt(max(0.0, means["sd"] ** 2 - within * inverse))
+        result["sd_seeds"] = math.sqrt(within)
+    return result
 
 
 def _crossed(y: npt.NDArray[np.float64]) -> Estimate:

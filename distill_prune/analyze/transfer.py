@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.metric import ACCURACY
 from distill_prune.analyze.records import ArmRecord, TransferRow, Unit, value
-from distill_prune.analyze.sets import Place, by_place, known, minus, over
+from distill_prune.analyze.sets import Place, by_arm_and_level, by_place, known, minus, over
 
 
 def transfer(arms: Sequence[ArmRecord], units: Sequence[Unit]) -> list[TransferRow]:
@@ -32,10 +32,7 @@ def transfer(arms: Sequence[ArmRecord], units: Sequence[Unit]) -> list[TransferR
     source_of = {a["name"]: a["control"]["of"] for a in arms if "control" in a and a["control"]["kind"] == "transferred"}
     if not source_of:
         return []
-    groups: dict[tuple[str, int], list[Unit]] = {}
-    for u in units:
-        groups.setdefault((u["arm"], u["level"]), []).append(u)
-    units_by_place = {group: by_place(members) for group, members in groups.items()}
+    units_by_place = by_arm_and_level(units)
     tasks = {a["name"]: a.get("task") for a in arms}
     ticket_of = {a.get("task"): a["name"] for a in reversed(arms) if "control" not in a}
     sources = {*source_of.values(), *(ticket_of[tasks[name]] for name in source_of if tasks[name] in ticket_of)}

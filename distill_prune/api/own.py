@@ -48,13 +48,13 @@ def as_model(network: Network, shape: tuple[int, ...]) -> Model:
         return network
     if not isinstance(network, nn.Module):
         raise UserError("the network", got=type(network).__name__, expected="an nn.Module: an instance, not a class or a state")
-    own = copy.deepcopy(network).to("cpu")
-    weight = next((p for p in own.parameters() if p.is_floating_point()), None)
+    module = copy.deepcopy(network).to("cpu")
+    weight = next((p for p in module.parameters() if p.is_floating_point()), None)
     if weight is None:
         raise UserError("the network has no parameters", got=type(network).__name__)
     try:
         with torch.no_grad():
-            outputs = own.eval()(torch.zeros(2, *shape, dtype=weight.dtype))
+            outputs = module.eval()(torch.zeros(2, *shape, dtype=weight.dtype))
     except (RuntimeError, ValueError, TypeError, IndexError, NotImplementedError) as problem:
         raise UserError(
             f"the network cannot take inputs of shape {('N', *shape)}".replace("'", ""),
@@ -64,10 +64,10 @@ def as_model(network: Network, shape: tuple[int, ...]) -> Model:
     if not isinstance(outputs, Tensor) or outputs.dim() != 2 or len(outputs) != 2:
         got = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
         raise UserError("the network's outputs for 2 examples", got=got, expected="one tensor (2, K), K the number of classes")
-    state = clone(own.state_dict())
-    own.float()  # the shape of it, as of every `Model`: a network computes in the type of its state
+    state = clone(module.state_dict())
+    module.float()  # the shape of it, as of every `Model`: a network computes in the type of its state
     model = Model(
-        lambda: copy.deepcopy(own), tuple(shape), outputs.shape[1], f"own {secrets.token_hex(16)}", lambda _: clone(state)
+        lambda: copy.deepcopy(module), tuple(shape), outputs.shape[1], f"own {secrets.token_hex(16)}", lambda _: clone(state)
     )
     _check_prunable(model)
     return model
@@ -87,8 +87,10 @@ def _check_prunable(model: Model) -> None:
             fix="an attribute `prunable` of the module: a tuple of names of weights",
         )
     if unknown := [name for name in names if name not in state]:
-        known = ", ".join(prunable_names(model.module)) or "none"
-        raise UserError(f"the network declares '{unknown[0]}' as prunable, and has no such tensor", expected=f"such as {known}")
+        weights = ", ".join(prunable_names(model.module)) or "none"
+        raise UserError(
+            f"the network declares '{unknown[0]}' as prunable, and has no such tensor", expected=f"such as {weights}"
+        )
     places: dict[int, str] = {}
     for name in names:
         first = places.setdefault(state[name].data_ptr(), name)

@@ -102,10 +102,10 @@ class Results:
         Raises:
             ConfigError: the study has no such table; the message lists those that it has.
         """
-        known = tables(self.plain)
-        if name not in known:
-            raise ConfigError(f"the study has no table '{name}'", expected=nearest(name, known))
-        return columns(known[name])
+        by_name = tables(self.plain)
+        if name not in by_name:
+            raise ConfigError(f"the study has no table '{name}'", expected=nearest(name, by_name))
+        return columns(by_name[name])
 
     def frame(self, name: str = "levels") -> DataFrame:
         """The same as a pandas frame.

@@ -91,9 +91,9 @@ def _stored(source: Paths, store: str | Path | Store | None, data: Images | None
         StoreError: there is none.
         UserError: something is given that only files need.
     """
-    given = [*(["data"] if data is not None else []), *options]
-    if given or not isinstance(source, str):
-        got = f"{source!r}" + (f" with {', '.join(given)}" if given else "")
+    for_files = [*(["data"] if data is not None else []), *options]
+    if for_files or not isinstance(source, str):
+        got = f"{source!r}" + (f" with {', '.join(for_files)}" if for_files else "")
         raise UserError(
             "a set is read from a file only where its format is said",
             got=got,

@@ -115,7 +115,7 @@ def run(
     name, graph, place = _open(what, place, set)
     bars = sys.stdout.isatty() and sys.stderr.isatty()
     with kept(place, graph.keys()):
-        made = make(
+        report = make(
             graph,
             place,
             until,
@@ -127,4 +127,4 @@ def run(
             cost=cost,
             profile=profile,
         )
-    return Results(name, graph, place, made)
+    return Results(name, graph, place, report)

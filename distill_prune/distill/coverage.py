@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 
 from distill_prune.distill import Distilled, Source
 from distill_prune.distill.classes import class_rows
-from distill_prune.distill.dynamics import STATISTICS, Score, scores
+from distill_prune.distill.dynamics import Score, scores
 from distill_prune.distill.real import RealSettings, real_set
 from distill_prune.distill.scored import ranked
 from distill_prune.progress import Progress
@@ -65,7 +65,7 @@ def distill(settings: Settings, source: Source, streams: Streams, device: str, p
         ConfigError, DataError: as for `dynamics.scores` and `classes.class_rows`.
     """
     by_class = class_rows(source.train.y, source.classes, settings.ipc)
-    score, cost = scores(source, STATISTICS[settings.score], settings.epoch if settings.score == "el2n" else None)
+    score, cost = scores(source, settings.score, settings.epoch)
     strata, parts = settings.strata or min(50, settings.ipc), list[Tensor]()
     for label, rows in enumerate(by_class):
         left = max(settings.ipc, round((1 - settings.cut) * len(rows)))

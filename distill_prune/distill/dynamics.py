@@ -16,7 +16,7 @@ References:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 import torch
@@ -74,9 +74,9 @@ def margin(z: Tensor, y: Tensor) -> Tensor:
 STATISTICS: dict[Score, Statistic] = {"el2n": el2n, "forgetting": forgetting, "margin": margin}
 
 
-def scores(source: Source, statistic: Statistic, epoch: int | None = None) -> tuple[Tensor, Cost]:
-    """The mean score (N,) of every training example over the experts, in float64, and the cost of the passes. It looks at one
-    epoch, or (None) at the ends of all.
+def scores(source: Source, score: Score, epoch: int | None = None) -> tuple[Tensor, Cost]:
+    """The mean score (N,) of every training example over the experts, in float64, and the cost of the passes. el2n looks at
+    the end of `epoch` (None: the last), the others at the ends of all.
 
     Raises:
         ConfigError: as for `logits`.
@@ -87,8 +87,8 @@ def scores(source: Source, statistic: Statistic, epoch: int | None = None) -> tu
         raise DataError("examples are scored by how experts learn their classes, and the labels of these data are no classes")
     x, cost, parts = train.inputs(slice(None)), Cost(), list[Tensor]()
     for expert in source.experts:
-        epochs = [epoch] if epoch is not None else list(range(1, len(expert.checkpoints)))
+        epochs: Iterable[int | None] = [epoch] if score == "el2n" else range(1, len(expert.checkpoints))
         passes = [logits(source, expert, t, x) for t in epochs]
         cost = sum((spent for _, spent in passes), cost)
-        parts.append(statistic(torch.stack([z for z, _ in passes]).double(), train.y))
+        parts.append(STATISTICS[score](torch.stack([z for z, _ in passes]).double(), train.y))
     return torch.stack(parts).mean(0), cost

@@ -14,7 +14,6 @@ from typing import Literal
 from pydantic import Field
 
 from distill_prune.distill import Distilled, Source
-from distill_prune.distill.dynamics import el2n as statistic
 from distill_prune.distill.scored import ScoredSettings, scored_set
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
@@ -33,4 +32,4 @@ class Settings(ScoredSettings):
 
 
 def distill(settings: Settings, source: Source, streams: Streams, device: str, progress: Progress) -> Distilled:
-    return scored_set(settings, source, statistic, settings.epoch)
+    return scored_set(settings, source, "el2n", settings.epoch)

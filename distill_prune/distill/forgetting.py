@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Literal
 
 from distill_prune.distill import Distilled, Source
-from distill_prune.distill.dynamics import forgetting as statistic
 from distill_prune.distill.scored import ScoredSettings, scored_set
 from distill_prune.progress import Progress
 from distill_prune.rng import Streams
@@ -26,4 +25,4 @@ class Settings(ScoredSettings):
 
 
 def distill(settings: Settings, source: Source, streams: Streams, device: str, progress: Progress) -> Distilled:
-    return scored_set(settings, source, statistic)
+    return scored_set(settings, source, "forgetting")

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from distill_prune.distill import Source
 from distill_prune.distill.classes import class_rows
-from distill_prune.distill.dynamics import STATISTICS, Score, scores
+from distill_prune.distill.dynamics import Score, scores
 from distill_prune.distill.scored import ranked
 from distill_prune.settings import Entry, Later, Settings
 
@@ -57,7 +57,7 @@ def kept_rows(kept: Kept, source: Source) -> Tensor:
     Raises:
         ConfigError, DataError: as for `dynamics.scores`.
     """
-    score, _ = scores(source, STATISTICS[kept.score], kept.epoch if kept.score == "el2n" else None)
+    score, _ = scores(source, kept.score, kept.epoch)
     by_class = class_rows(source.train.y, source.classes, 1)
     chosen = [ranked(score, rows, max(1, round(kept.share * len(rows))), kept.keep) for rows in by_class]
     return torch.cat(chosen).sort().values

@@ -69,7 +69,6 @@ def real_set(settings: RealSettings, source: Source, rows: Tensor, cost: Cost | 
         outputs = [logits(source, expert, settings.teacher_epoch, images) for expert in source.experts]
         labels, kind = torch.stack([z.softmax(1) for z, _ in outputs]).mean(0), "probabilities"
         spent = sum((c for _, c in outputs), spent)
-    made = SyntheticSet(
-        images, labels, source.classes, source.transform, settings.name, None, settings.augment, label_kind=kind
-    )
-    return Distilled(made, spent)
+    classes, transform = source.classes, source.transform
+    subset = SyntheticSet(images, labels, classes, transform, settings.name, None, settings.augment, label_kind=kind)
+    return Distilled(subset, spent)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from distill_prune.distill import Distilled, Source
 from distill_prune.distill.classes import class_rows
-from distill_prune.distill.dynamics import Statistic, scores
+from distill_prune.distill.dynamics import Score, scores
 from distill_prune.distill.real import RealSettings, real_set
 
 
@@ -29,13 +29,13 @@ def ranked(score: Tensor, rows: Tensor, count: int, keep: Literal["hard", "easy"
     return rows[torch.sort(score[rows].cpu(), descending=keep == "hard", stable=True).indices[:count].to(rows.device)]
 
 
-def scored_set(settings: ScoredSettings, source: Source, statistic: Statistic, epoch: int | None = None) -> Distilled:
-    """`ipc` images of every class, chosen by a statistic of the experts' outputs.
+def scored_set(settings: ScoredSettings, source: Source, score: Score, epoch: int | None = None) -> Distilled:
+    """`ipc` images of every class, chosen by a score of difficulty.
 
     Raises:
         ConfigError, DataError: as for `dynamics.scores` and `classes.class_rows`.
     """
     by_class = class_rows(source.train.y, source.classes, settings.ipc)
-    score, cost = scores(source, statistic, epoch)
-    rows = torch.cat([ranked(score, rows, settings.ipc, settings.keep) for rows in by_class])
+    by_row, cost = scores(source, score, epoch)
+    rows = torch.cat([ranked(by_row, rows, settings.ipc, settings.keep) for rows in by_class])
     return real_set(settings, source, rows, cost)

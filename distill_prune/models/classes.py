@@ -37,7 +37,7 @@ class ClassSettings(Entry):
         return _restored, (kind.__module__, kind.__qualname__.removesuffix(".Settings"), self.name, self.model_dump())
 
 
-def _restored(module: str, qualname: str, name: str, values: dict[str, Any]) -> Entry:
+def _restored(module: str, qualname: str, name: str, values: dict[str, object]) -> Entry:
     kind = member(importlib.import_module(module), qualname, f"the model '{name}'")
     return cast(Entry, entry_of(kind, name).Settings.model_validate(values))
 
@@ -51,27 +51,27 @@ def entry_of(kind: object, name: str) -> EntryModule:
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise ConfigError(f"the model '{name}' is no network", got=kind, expected="a module, or a class derived from nn.Module")
     if (kind, name) not in _entries:
-        _entries[kind, name] = _made(kind, name)
+        _entries[kind, name] = _new_entry(kind, name)
     return _entries[kind, name]
 
 
 _entries: dict[tuple[type[nn.Module], str], EntryModule] = {}
 
 
-def _made(kind: type[nn.Module], name: str) -> EntryModule:
+def _new_entry(kind: type[nn.Module], name: str) -> EntryModule:
     what = f"the model '{name}', class {kind.__qualname__} of module '{kind.__module__}'"
     parameters = _parameters(kind, what)
-    given = [p for p in parameters if p in OF_THE_DATA]
-    if "classes" not in given:
+    from_data = [p for p in parameters if p in OF_THE_DATA]
+    if "classes" not in from_data:
         raise ConfigError(
             f"{what} takes no number of classes", got=f"__init__(self, {', '.join(parameters)})", expected=_EXAMPLE
         )
-    settings = _settings(kind, name, {n: p for n, p in parameters.items() if n not in given}, what)
+    settings = _settings(kind, name, {n: p for n, p in parameters.items() if n not in from_data}, what)
 
     def build(settings: Entry, shape: tuple[int, ...], classes: int) -> nn.Module:
         of_the_data = {"shape": shape, "channels": shape[0], "classes": classes}
         values = {n: getattr(settings, n) for n in type(settings).model_fields if n != "name"}
-        return kind(**{n: of_the_data[n] for n in given}, **values)
+        return kind(**{n: of_the_data[n] for n in from_data}, **values)
 
     source = sys.modules[kind.__module__]
     entry = types.ModuleType(kind.__module__, kind.__doc__ or source.__doc__)

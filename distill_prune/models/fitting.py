@@ -17,7 +17,8 @@ References:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from functools import cache
+from typing import TypeAlias, cast
 
 import torch
 import torch.nn.functional as F
@@ -57,7 +58,7 @@ class Undrawn(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Parameters that are made in its block hold no numbers of any meaning: what is built to look at shapes is built fast."""
 
     def __torch_dispatch__(
-        self, func: OpOverload, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+        self, func: OpOverload, types: Sequence[type], args: Sequence[object] = (), kwargs: Mapping[str, object] | None = None
     ) -> object:
         if func._schema.is_mutable and args and isinstance(args[0], nn.Parameter):
             return args[0]
@@ -80,7 +81,7 @@ def reductions(outline: nn.Module) -> Reductions:
 
     for name, layer in outline.named_modules():
         if isinstance(layer, (nn.Conv2d, *_POOLS)) and _stride(layer) > 1:
-            layer.register_forward_hook(lambda _, given, y, name=name: see(name, given[0], y))
+            layer.register_forward_hook(lambda _, inputs, y, name=name: see(name, inputs[0], y))
     outline(torch.empty(1, 3, USUAL, USUAL, device="meta"))
     chosen: list[str] = []
     left = REDUCTION
@@ -92,7 +93,7 @@ def reductions(outline: nn.Module) -> Reductions:
     return tuple(chosen)
 
 
-def _stride(layer: Any) -> int:
+def _stride(layer: nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d) -> int:
     return max(_sides(layer.stride))
 
 
@@ -118,7 +119,7 @@ def for_channels(module: nn.Module, channels: int) -> nn.Module:
     return module
 
 
-def _convolution(layer: nn.Conv2d, channels: int, **changes: Any) -> nn.Conv2d:
+def _convolution(layer: nn.Conv2d, channels: int, **changes: int) -> nn.Conv2d:
     """A new convolution in the place of the one that reads the image."""
     of_before = {name: getattr(layer, name) for name in ("kernel_size", "stride", "padding", "dilation")}
     return nn.Conv2d(channels, layer.out_channels, bias=layer.bias is not None, **{**of_before, **changes})
@@ -166,25 +167,46 @@ def repeatable(module: nn.Module) -> nn.Module:
             layer.p = 0.0
         elif type(layer).__name__ == "DropPath":  # timm's
             layer.drop_prob = 0.0
-        elif isinstance(layer, nn.AdaptiveAvgPool2d) and _sides(layer.output_size) != (1, 1):  # one mean is a plain one
-            _put(module, name, Means(_sides(layer.output_size)))
+        elif isinstance(layer, nn.AdaptiveAvgPool2d):
+            sides = _sides(cast(int | tuple[int, int], layer.output_size))  # None, a side as it is, is in no library
+            if sides != (1, 1):  # one mean is a plain one
+                _put(module, name, Means(sides))
         elif isinstance(layer, nn.Hardsigmoid):
             _put(module, name, Hardsigmoid())
     return module
 
 
-def _sides(size: Any) -> tuple[int, int]:
-    return size if isinstance(size, tuple) else (size, size)
+def _sides(size: int | tuple[int, ...]) -> tuple[int, int]:
+    height, width = size if isinstance(size, tuple) else (size, size)
+    return height, width
 
 
-def check_takes(arch: str, build: Callable[[], nn.Module], shape: tuple[int, ...], classes: int) -> None:
-    """Pass images of no numbers through the network `arch` that `build` makes.
+Build: TypeAlias = Callable[[str, tuple[int, ...], int], nn.Module]
+"""The network of a library by its name there, for images (C, H, W) and so many classes."""
+
+
+def checked(build: Build, arch: str, shape: tuple[int, ...], classes: int) -> nn.Module:
+    """What `build` makes, with logits (N, classes) of images (N, *shape).
+
+    Raises:
+        ConfigError: the network cannot take such images.
+        ValueError: they are no images.
+    """
+    if len(shape) != 3:
+        raise ValueError("it takes images (channels, height, width)")
+    _check(build, arch, tuple(shape), classes)
+    return build(arch, shape, classes)
+
+
+@cache
+def _check(build: Build, arch: str, shape: tuple[int, ...], classes: int) -> None:
+    """Pass images of no numbers through the network, once in a process.
 
     Raises:
         ConfigError: it cannot take images of this shape, or does not give logits of so many classes.
     """
     try:
-        logits = outlined(build)(torch.empty(2, *shape, device="meta"))
+        logits = outlined(lambda: build(arch, shape, classes))(torch.empty(2, *shape, device="meta"))
         if not isinstance(logits, Tensor) or logits.shape != (2, classes):
             raise ValueError(f"an output {getattr(logits, 'shape', type(logits).__name__)} in place of logits (2, {classes})")
     except (RuntimeError, ValueError, AssertionError) as problem:

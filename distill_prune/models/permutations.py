@@ -89,14 +89,14 @@ class Groups:
         if type(layer) not in (nn.Linear, *CONVOLUTIONS) or getattr(layer, "groups", 1) != 1:
             raise self.refused(name)
         size = layer.get_parameter("weight").shape[0]
-        made = joins or name
-        if not last and self.sizes.setdefault(made, size) != size:
+        group = joins or name
+        if not last and self.sizes.setdefault(group, size) != size:
             raise self.refused(name)
         if reads is not None:
             self._follow(name, "weight", 1, reads)
         for tensor in () if last else ("weight", "bias"):
-            self._follow(name, tensor, 0, made)
-        return made
+            self._follow(name, tensor, 0, group)
+        return group
 
     def norm(self, name: str, group: str | None) -> None:
         """A norm of the units of a group; an identity has nothing to permute.

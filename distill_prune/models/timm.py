@@ -16,14 +16,14 @@ import contextlib
 import importlib
 from functools import cache
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator
 from torch import nn
 
 from distill_prune.errors import Misfit, nearest
 from distill_prune.models.encoder import missing
-from distill_prune.models.fitting import SMALL, Reductions, check_takes, outlined, reductions, repeatable, without
+from distill_prune.models.fitting import SMALL, Reductions, checked, outlined, reductions, repeatable, without
 from distill_prune.models.weights import PretrainedSettings, read
 from distill_prune.models.weights import resolved as resolved
 from distill_prune.tree import State
@@ -58,10 +58,10 @@ def _timm() -> ModuleType:
         raise missing("timm", (problem.name or "timm").partition(".")[0], "timm") from None
 
 
-def _made(arch: str, channels: int, classes: int, size: tuple[int, ...] | None = None) -> nn.Module:
+def _unfitted(arch: str, channels: int, classes: int, size: tuple[int, ...] | None = None) -> nn.Module:
     """The network as timm has it, for images of its own size, or of `size`."""
-    more: dict[str, Any] = {} if size is None else {"img_size": size}
-    module: nn.Module = _timm().create_model(arch, pretrained=False, in_chans=channels, num_classes=classes, **more)
+    of_size = {} if size is None else {"img_size": size}
+    module: nn.Module = _timm().create_model(arch, pretrained=False, in_chans=channels, num_classes=classes, **of_size)
     for layer in module.modules():
         if hasattr(layer, "fused_attn"):  # a fused kernel cannot be differentiated twice
             vars(layer)["fused_attn"] = False
@@ -70,20 +70,15 @@ def _made(arch: str, channels: int, classes: int, size: tuple[int, ...] | None =
 
 @cache
 def _reductions(arch: str) -> Reductions:
-    return reductions(outlined(lambda: _made(arch, 3, 1)))
+    return reductions(outlined(lambda: _unfitted(arch, 3, 1)))
 
 
 def _fitted(arch: str, shape: tuple[int, ...], classes: int) -> nn.Module:
     channels, *size = shape
     if _timm().get_pretrained_cfg(arch).fixed_input_size:
-        return _made(arch, channels, classes, tuple(size))
-    module = _made(arch, channels, classes)
+        return _unfitted(arch, channels, classes, tuple(size))
+    module = _unfitted(arch, channels, classes)
     return without(module, _reductions(arch)) if min(size) < SMALL else module
-
-
-@cache
-def _check(arch: str, shape: tuple[int, ...], classes: int) -> None:
-    check_takes(arch, lambda: _fitted(arch, shape, classes), shape, classes)
 
 
 def build(settings: Settings, shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -94,10 +89,7 @@ def build(settings: Settings, shape: tuple[int, ...], classes: int) -> nn.Module
         ConfigError: the network cannot take such images.
         ValueError: they are no images.
     """
-    if len(shape) != 3:
-        raise ValueError("it takes images (channels, height, width)")
-    _check(settings.arch, tuple(shape), classes)
-    return _fitted(settings.arch, shape, classes)
+    return checked(_fitted, settings.arch, shape, classes)
 
 
 def pretrained(settings: Settings, drawn: State) -> State:

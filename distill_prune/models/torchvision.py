@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field, field_validator
@@ -26,7 +26,7 @@ from distill_prune.models.fitting import (
     SMALL,
     USUAL,
     Reductions,
-    check_takes,
+    checked,
     for_channels,
     outlined,
     reductions,
@@ -81,9 +81,9 @@ class Attention(nn.Module):
         return self.out_proj((shares @ v).transpose(1, 2).flatten(2)), None
 
 
-def _made(arch: str, side: int, classes: int) -> nn.Module:
+def _unfitted(arch: str, side: int, classes: int) -> nn.Module:
     """The network as torchvision has it, for three channels."""
-    more: dict[str, Any] = {}
+    more: dict[str, object] = {}
     if arch in ("googlenet", "inception_v3"):
         more = {"aux_logits": False, "init_weights": True}
     elif arch.startswith("vit"):
@@ -100,7 +100,7 @@ def _made(arch: str, side: int, classes: int) -> nn.Module:
 
 @cache
 def _reductions(arch: str) -> Reductions:
-    return reductions(outlined(lambda: _made(arch, USUAL, 1)))
+    return reductions(outlined(lambda: _unfitted(arch, USUAL, 1)))
 
 
 def _fitted(arch: str, shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -108,15 +108,10 @@ def _fitted(arch: str, shape: tuple[int, ...], classes: int) -> nn.Module:
     patches = arch.startswith("vit")
     if patches and height != width:
         raise ValueError("a vision transformer takes square images")
-    module = _made(arch, height, classes)
+    module = _unfitted(arch, height, classes)
     if not patches and min(height, width) < SMALL:
         module = without(module, _reductions(arch))
     return for_channels(module, channels)
-
-
-@cache
-def _check(arch: str, shape: tuple[int, ...], classes: int) -> None:
-    check_takes(arch, lambda: _fitted(arch, shape, classes), shape, classes)
 
 
 def build(settings: Settings, shape: tuple[int, ...], classes: int) -> nn.Module:
@@ -126,10 +121,7 @@ def build(settings: Settings, shape: tuple[int, ...], classes: int) -> nn.Module
         ConfigError: the network cannot take such images.
         ValueError: they are no images.
     """
-    if len(shape) != 3:
-        raise ValueError("it takes images (channels, height, width)")
-    _check(settings.arch, tuple(shape), classes)
-    return _fitted(settings.arch, shape, classes)
+    return checked(_fitted, settings.arch, shape, classes)
 
 
 def pretrained(settings: Settings, drawn: State) -> State:

@@ -51,8 +51,8 @@ def signs_ticket(control: Control, ticket: Ticket, dense: Ticket, trained: State
     if not shapes(layers) == shapes(dense.mask.kept) == shapes({n: trained[n] for n in layers if n in trained}):
         raise RunError("a control, its level 0 and its trained copy are of different networks")
     mask = ticket.mask if control.mask else Mask.dense(dense.state, list(layers))
-    drawn = select(dense.state, layers)
-    signed = {n: torch.where(layers[n], torch.copysign(w, trained[n] + 0.0), w) for n, w in drawn.items()}
+    magnitudes = select(dense.state, layers)
+    signed = {n: torch.where(layers[n], torch.copysign(w, trained[n] + 0.0), w) for n, w in magnitudes.items()}
     norms = select(trained, norms_of(trained)) if control.norms == "kept" else {}
     state = {**dense.state, **norms, **signed}
     return Ticket(mask, mask.apply(state), ticket.level, {"cost": Cost().json(), "control": control.kind})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from distill_prune.analyze.declared import readings
 from distill_prune.analyze.inputs import Study
-from distill_prune.analyze.records import Costs, Pair, Search, Unit
+from distill_prune.analyze.records import Costs, Pair, Search, Total, Unit
 from distill_prune.artifacts import Cost
 from distill_prune.plan.jobs import CompareJob
 from distill_prune.run import measured
@@ -32,41 +32,52 @@ class Records:
     costs: Costs
 
 
-PLACE = ("arm", "seed", "level", "draw")
+class _Place(NamedTuple):
+    """Where a unit stands; `draw` is None where it depends on no set, or a study draws each set once."""
+
+    arm: str
+    seed: int
+    level: int
+    draw: int | None
+
+    @classmethod
+    def of(cls, role: Mapping[str, Any]) -> _Place:
+        return cls(role["arm"], role["seed"], role["level"], role.get("draw"))
+
+    def record(self) -> dict[str, str | float | None]:
+        """The beginning of a unit's record."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
 
 
-def _place_of(role: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(role.get(name) for name in PLACE)
-
-
-def _unit_of(role: Mapping[str, Any], retrained: Collection[tuple[Any, ...]]) -> tuple[Any, ...] | None:
+def _unit_of(role: Mapping[str, Any], retrained: Collection[_Place]) -> _Place | None:
     """The place of the unit that a role's numbers belong to, None where none was retrained. A dense ticket that depends on no
     set belongs to the unit without a draw."""
-    place = _place_of(role)
+    place = _Place.of(role)
     if not retrained or place in retrained:
         return place
-    dense = (*place[:3], None)
-    return dense if not role["level"] and dense in retrained else None
+    dense = place._replace(draw=None)
+    return dense if place.level == 0 and dense in retrained else None
 
 
-def _mean(costs: Sequence[Mapping[str, float] | None]) -> dict[str, float] | None:
+def _mean(costs: Sequence[Total | None]) -> Total | None:
     """The mean cost of the draws of a set; None where one is not known."""
     if len(costs) == 1:
-        return dict(costs[0]) if costs[0] is not None else None
-    known = [cost for cost in costs if cost is not None]
-    if len(known) < len(costs):
+        return costs[0]  # whole numbers, which a division would store as 100.0
+    totals = [cost for cost in costs if cost is not None]
+    if len(totals) < len(costs):
         return None
-    return {kind: sum(cost[kind] for cost in known) / len(known) for kind in known[0]}
+    return {kind: sum(total[kind] for total in totals) / len(totals) for kind in totals[0]}
 
 
 def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping[str, Any]]) -> Records:
     """The records out of the artifacts' numbers by role; roles without numbers are skipped."""
-    units: dict[tuple[Any, ...], dict[str, Any]] = {}
+    units: dict[_Place, dict[str, str | float | None]] = {}
     pairs: list[Pair] = []
     search: list[Search] = []
-    sets: dict[str, list[dict[str, Any]]] = {}
-    experts: dict[str, int] | None = None
-    retrained = {_place_of(r) for r in roles.values() if r["kind"] not in (*STAGE_OF, "overlap")}
+    sets: dict[str, list[Total | None]] = {}
+    by_experts: dict[str, bool | None] = {}
+    experts: Total | None = None
+    retrained = {_Place.of(r) for r in roles.values() if r["kind"] not in (*STAGE_OF, "overlap")}
     for name, role in roles.items():
         if name not in numbers:
             continue
@@ -78,20 +89,17 @@ def gather(roles: Mapping[str, Mapping[str, Any]], numbers: Mapping[str, Mapping
             overlap = {**place, "versus": role["versus"], "iou": content["iou"]}
             pairs.append(cast(Pair, {**overlap, "chance": content["chance"]["iou"], "z": content["z"]}))
         elif kind == "set":
-            sets.setdefault(role["set"], []).append({"distill": content.get("cost"), "by_experts": role["experts"]})
+            sets.setdefault(role["set"], []).append(content.get("cost"))
+            by_experts.setdefault(role["set"], role["experts"])
         elif kind == "expert":
             experts = {k: (experts or {}).get(k, 0) + v for k, v in content["cost"].items()}
         elif (at := _unit_of(role, retrained)) is not None:
-            unit = units.setdefault(at, {k: v for k, v in zip(PLACE, at, strict=True) if v is not None})
-            unit.update(record_of(kind, content))
+            units.setdefault(at, at.record()).update(record_of(kind, content))
     # A stored set was made with experts that this study does not know: their cost is unknown, not nothing.
-    known: dict[bool | None, Any] = {True: experts, False: Cost().json(), None: None}
+    teaching: dict[bool | None, Total | None] = {True: experts, False: {**Cost().json()}, None: None}
     costs: Costs = {
         "search": search,
-        "sets": {
-            name: {"distill": _mean([s["distill"] for s in draws]), "experts": known[draws[0]["by_experts"]]}
-            for name, draws in sets.items()
-        },
+        "sets": {name: {"distill": _mean(of_draws), "experts": teaching[by_experts[name]]} for name, of_draws in sets.items()},
     }
     return Records(cast(list[Unit], list(units.values())), pairs, costs)
 

@@ -268,7 +268,7 @@ def run(
     ranks = urgency(graph, wanted, cost)
     schedule = Schedule(graph.nodes, missing, ranks, cost)
     forecast = Forecast(schedule, ranks, cost, workers)
-    with lease(store, graph.keys()) as own, recorded(store, own, name, until, executor_name, workers) as record:
+    with lease(store, graph.keys()) as lease_id, recorded(store, lease_id, name, until, executor_name, workers) as record:
         state = _Run(graph, store, Watchers([watcher, record]), schedule, forecast, profile or Profile())
         state.report.hits = len(there)
         state.watcher.begin(total, len(there), forecast.left())

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from distill_prune.errors import DistillPruneError, UserError
 from distill_prune.plan.nodes import Node
 from distill_prune.run.watching import Watcher
 from distill_prune.store.logs import read_losses
 from distill_prune.store.store import Store
+
+
+class EventFile(Protocol):
+    """What is used of TensorBoard's `SummaryWriter`."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Curves(Watcher):
@@ -22,11 +31,11 @@ class Curves(Watcher):
 
     def __init__(self, folder: Path, store: Store) -> None:
         try:
-            self._make: Any = importlib.import_module("torch.utils.tensorboard").SummaryWriter
+            self._make: Callable[[str], EventFile] = importlib.import_module("torch.utils.tensorboard").SummaryWriter
         except ImportError:
             raise UserError("TensorBoard is not installed", fix="pip install 'distill-prune[tensorboard]'") from None
         self._folder, self._store = folder, store
-        self._writers: dict[str, Any] = {}
+        self._writers: dict[str, EventFile] = {}
         self._read: dict[str, int] = {}
 
     def _copy(self, node: Node) -> None:

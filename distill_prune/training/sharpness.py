@@ -27,8 +27,8 @@ from distill_prune.training.run import Run
 def uphill(run: Run, rho: float) -> Iterator[None]:
     """Inside, the parameters are `rho` further up their gradients, and have none. Afterwards they, and all buffers, are what
     they were, bit by bit."""
-    kept = {id(weight): mask for weight, mask in run.pruned}
-    slopes = [(p, p.grad * kept.get(id(p), 1)) for p in run.module.parameters() if p.grad is not None]
+    masks = {id(weight): mask for weight, mask in run.pruned}
+    slopes = [(p, p.grad * masks.get(id(p), 1)) for p in run.module.parameters() if p.grad is not None]
     changed = [*(p for p, _ in slopes), *run.module.buffers()]
     with torch.no_grad():
         before = [tensor.clone() for tensor in changed]
