@@ -217,6 +217,49 @@ CLAIMS = (
         ("bert-distilled-sst2-small",),
         ahead("distilled", ("one_shot_long",), 0.6),
     ),
+    *(
+        Claim(f"{what}, {where}, six sets", "none: our question", f"{name}.yaml", (name,), judge)
+        for name, where in (("digits-masks", "8x8 digits"), ("fashion-masks-small", "Fashion-MNIST, 14x14"))
+        for what, judge in (
+            (
+                "Synthetic tickets are more stable than dense networks and than real tickets",
+                stablest("synthetic", ("real",), 0.893),
+            ),
+            (
+                "Masks found on 5 distilled images per class lie above those of 5 random real ones",
+                ahead("synthetic", ("subset",), 0.893),
+            ),
+            (
+                "The same above 5 real ones that were chosen",
+                ahead("synthetic", ("herded", "easy", "moderate", "coverage"), 0.893),
+            ),
+            (
+                "The same above SynFlow and random masks with the densities of ERK",
+                ahead("synthetic", ("synflow", "random"), 0.893),
+            ),
+        )
+    ),
+    Claim(
+        "A distilled mask carries more than the densities of its layers, and needs its own weights: 8x8 digits, six sets",
+        "of masks found on real data: Frankle et al. 2021, Frankle and Carbin 2019",
+        "digits-carry.yaml",
+        ("digits-carry",),
+        ahead("synthetic", ("synthetic_shuffled", "synthetic_reinitialised"), 0.893),
+    ),
+    Claim(
+        "A distilled mask with the signs of its trained weights is worth more on other magnitudes than re-initialised",
+        "of masks found on real data: Oh et al. 2025",
+        "digits-carry.yaml",
+        ("digits-carry",),
+        ahead("synthetic_signs", ("synthetic_reinitialised",), 0.893),
+    ),
+    Claim(
+        "A distilled mask in the order that aligns two initialisations is worth more than re-initialised",
+        "of masks found on real data: Adnan et al. 2025",
+        "digits-carry.yaml",
+        ("digits-carry",),
+        ahead("synthetic_permuted", ("synthetic_reinitialised",), 0.893),
+    ),
 )
 
 

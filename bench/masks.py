@@ -1,10 +1,11 @@
 """Does the order of small sets by accuracy predict the order of the masks that are found on them?
 
-    python bench/masks.py RECORD.json [--draws 10000]     a record that results.py wrote of a study with `distill_seeds`
+    python bench/masks.py NAME [--draws 10000]     NAME: a record in docs/results of a study with `distill_seeds`
 
 For every arm that prunes with a set: the test accuracy of networks trained on the set alone, and of its tickets, level by
 level; Spearman's rank correlation over the arms, with a 95% interval by resampling initialisations (each with the set that it
-was pruned with), and the p-value of no order, by permuting the arms. Writes RECORD-order.json, and prints a table.
+was pruned with), and the p-value of no order, by permuting the arms. Writes docs/results/orders/NAME.json, which results.py
+puts on the study's page, and prints a table.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "results"
 Array = npt.NDArray[np.float64]
 Record = Mapping[str, Any]
 """A study, as results.py wrote it."""
@@ -114,11 +116,12 @@ def lines(result: Orders) -> list[str]:
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("record", type=Path)
+    parser.add_argument("name")
     parser.add_argument("--draws", type=int, default=10_000)
     options = parser.parse_args(words)
-    result = orders(json.loads(options.record.read_text(encoding="utf-8")), options.draws)
-    target = options.record.with_name(f"{options.record.stem}-order.json")
+    record = json.loads((FOLDER / f"{options.name}.json").read_text(encoding="utf-8"))
+    result, target = orders(record, options.draws), FOLDER / "orders" / f"{options.name}.json"
+    target.parent.mkdir(exist_ok=True)
     target.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print("\n".join([*lines(result), "", str(target)]))
 

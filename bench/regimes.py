@@ -10,7 +10,7 @@ A cell is a candidate where its largest margin over the levels is positive and i
 points or more), for else there is no instability to lose. The candidates of largest margin are confirmed by other seeds.
 Nothing is claimed of the map itself: of many cells the best is best by chance, too.
 
-Writes docs/results/maps/PIPELINE.json and .csv, and the page docs/results/PIPELINE.md.
+Writes docs/results/maps/PIPELINE.json and .csv; results.py makes the page docs/results/PIPELINE.md of it.
 """
 
 from __future__ import annotations
@@ -136,18 +136,28 @@ positive; of these cells those with the {most} largest margins.
 """
 
 
-def page(name: str, title: str, lines: Sequence[CellLevel], most: int) -> str:
+class Record(TypedDict):
+    """A map, and the candidates in it."""
+
+    pipeline: str
+    title: str
+    lines: list[CellLevel]
+    candidates: list[CellLevel]
+
+
+def page(record: Record) -> str:
     """The map as Markdown."""
+    lines = record["lines"]
     unstable = [line for line in lines if line["dense_barrier"] >= UNSTABLE]
     return PAGE.format(
-        name=name,
-        title=title,
-        most=most,
+        name=record["pipeline"],
+        title=record["title"],
+        most=len(record["candidates"]),
         count=len(lines),
         holds=sum(margin(line) > 0 for line in lines),
         unstable=len(unstable),
         of_unstable=sum(margin(line) > 0 for line in unstable),
-        candidates="\n".join(table(candidates(lines, most))),
+        candidates="\n".join(table(record["candidates"])),
         all="\n".join(table(sorted(lines, key=margin, reverse=True))),
     )
 
@@ -161,14 +171,14 @@ def main(words: Sequence[str] | None = None) -> None:
     name, cells = load_cells(options.pipeline)
     lines = cell_levels(options.pipeline, Store(options.store))
     (FOLDER / "maps").mkdir(parents=True, exist_ok=True)
-    record = {"pipeline": name, "title": cells.title, "lines": lines, "candidates": candidates(lines, options.cells)}
+    chosen = candidates(lines, options.cells)
+    record: Record = {"pipeline": name, "title": cells.title, "lines": lines, "candidates": chosen}
     (FOLDER / "maps" / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     with (FOLDER / "maps" / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [*lines[0]], lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
-    (FOLDER / f"{name}.md").write_text(page(name, cells.title, lines, options.cells), encoding="utf-8")
-    print("\n".join(table(record["candidates"])))
+    print("\n".join(table(chosen)))
 
 
 if __name__ == "__main__":

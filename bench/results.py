@@ -13,8 +13,12 @@ import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from claims import judged, table
+from masks import Orders
+from masks import lines as order_lines
+from regimes import page as map_page
 from verdicts import A_MEAN, FEW, NOT_RUN, NOT_SHOWN, OPPOSITE, SHOWN, Record
 
 from distill_prune.analyze.answer import Answer, Compared, SetScore, compare
@@ -30,6 +34,7 @@ from distill_prune.study.answer_table import COULD_SHOW, arm_rows, difference_ro
 from distill_prune.study.outcome import Document, outcome
 from distill_prune.study.study import read
 
+A_MAP = "A map of many cells: nothing is claimed of it."
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "results"
 HEAD = """# Results
 
@@ -211,7 +216,13 @@ def sets(record: Record) -> list[str]:
     return ["", "## Sets alone", "", *grid([head, *rows])] if rows else []
 
 
-def section(record: Record) -> str:
+def ordered(result: Orders | None) -> list[str]:
+    """Whether the order of sets predicts that of their masks, where masks.py has asked it of the study."""
+    title = "## Does the order of sets predict the order of their masks?"
+    return [] if result is None else ["", title, "", *order_lines(result)]
+
+
+def section(record: Record, order: Orders | None = None) -> str:
     """One study as Markdown: a page of its own."""
     s, data = record["summary"], record["data"]
     counts = ", ".join(f"{n} {part}" for part, n in data["counts"].items())
@@ -227,6 +238,7 @@ def section(record: Record) -> str:
         f"{record['peak_mb'] / 1000:.1f} GB a worker.",
         "",
         *concluded(record),
+        *ordered(order),
         *sets(record),
         "",
         "## Every arm and level",
@@ -296,17 +308,26 @@ def counted(records: Mapping[str, Record]) -> str:
     return ", ".join(f"{verdicts.count(v)} {v}" for v in (SHOWN, OPPOSITE, NOT_SHOWN, FEW, A_MEAN, NOT_RUN) if v in verdicts)
 
 
+def _read(folder: Path) -> dict[str, Any]:
+    """The records of a folder, by name."""
+    return {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))}
+
+
 def pages() -> dict[Path, str]:
     """The text of every page, from all records that lie there."""
-    records = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(FOLDER.glob("*.json"))}
+    records, orders, maps = (_read(folder) for folder in (FOLDER, FOLDER / "orders", FOLDER / "maps"))
     on_gpu = any(device.startswith("cuda") for r in records.values() for device in r["devices"])
     studies = [["study", "title", "n", "verdict"]]
     for name, r in records.items():
         studies.append([f"[{name}](results/{name}.md)", r["title"], str(r["summary"]["rows"][0]["n"]), answer(r)["verdict"]])
+    studies += [[f"[{n}](results/{n}.md)", m["title"], str(m["lines"][0]["n"]), A_MAP] for n, m in maps.items()]
     lines = ["", "## Studies", "", *grid(studies), ""]
     claims = f"Of {len(judged(records))} claims: {counted(records)}.\n\n{table(records)}"
     front = HEAD + claims + "\n".join(lines) + STANDARD + ("" if on_gpu else NO_GPU)
-    return {FOLDER.parent / "results.md": front} | {FOLDER / f"{name}.md": section(r) for name, r in records.items()}
+    texts = {name: section(r, orders.get(name)) for name, r in records.items()} | {
+        name: map_page(m) for name, m in maps.items()
+    }
+    return {FOLDER.parent / "results.md": front} | {FOLDER / f"{name}.md": text for name, text in texts.items()}
 
 
 def main() -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 from distill_prune.analyze.estimate import estimate
 
@@ -13,6 +15,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bench"))
 
 import claims  # noqa: E402
+import masks  # noqa: E402
+import regimes  # noqa: E402
 import results  # noqa: E402
 import verdicts  # noqa: E402
 from verdicts import FEW, NOT_SHOWN, OPPOSITE, SHOWN, Part  # noqa: E402
@@ -191,3 +195,43 @@ def test_a_ticket_is_not_universal_where_it_lies_below_an_own_ticket():
 
     assert judge([record(0.0)])[1] == SHOWN and judge([record(-0.1)])[1] == OPPOSITE, "only its own rows count"
     assert judge([record(-0.015)])[1] == NOT_SHOWN
+
+
+def cell(name: str, dense: float, real: float, synthetic: float) -> regimes.CellLevel:
+    accuracies = {f"{arm}_accuracy": 0.9 for arm in ("dense", "real", "synthetic")}
+    barriers = {"dense_barrier": dense, "real_barrier": real, "synthetic_barrier": synthetic}
+    return {"cell": name, "sparsity": 0.9, "n": 3, **barriers, **accuracies}  # type: ignore[typeddict-item]
+
+
+def test_candidates_are_unstable_cells_of_the_papers_order_the_largest_margin_first():
+    lines = [
+        cell("small", 0.05, 0.04, 0.03),
+        cell("stable", 0.019, 0.03, 0.0),  # nothing to lose
+        cell("large", 0.06, 0.05, 0.01),
+        cell("large", 0.06, 0.05, 0.03),  # a worse level of the same cell
+        cell("against real", 0.06, 0.01, 0.02),
+        cell("against dense", 0.03, 0.06, 0.04),
+        cell("third", 0.06, 0.05, 0.045),
+    ]
+    assert [(x["cell"], x["synthetic_barrier"]) for x in regimes.candidates(lines, 2)] == [("large", 0.01), ("small", 0.03)]
+    assert len(regimes.candidates(lines, 9)) == 3
+    record: regimes.Record = {"pipeline": "p", "title": "T", "lines": lines, "candidates": regimes.candidates(lines, 2)}
+    text = regimes.page(record)
+    assert (
+        "order at 5 of 7 cells and sparsities" in text and "at 4 of 6." in text and "those with the 2 largest margins" in text
+    )
+
+
+def test_the_order_of_masks_is_that_of_ranks_written_out():
+    rng = np.random.default_rng(0)
+    sets, answers = rng.normal(size=(7, 6)), rng.normal(size=(7, 6))
+    answers[3] = answers[4]
+    ranked = masks.order(sets, answers, 200)
+    assert ranked["rho"] == pytest.approx(spearmanr(sets.mean(1), answers.mean(1)).statistic)
+    same = masks.order(sets, 2 * sets + 1, 200)
+    assert (
+        same["rho"] == pytest.approx(1.0)
+        and same["low"] == pytest.approx(1.0)
+        and same["p"] == pytest.approx(1 / 201, abs=0.01)
+    )
+    assert ranked["low"] <= ranked["high"] and (ranked["arms"], ranked["units"]) == (7, 6)
