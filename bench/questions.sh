@@ -1,10 +1,23 @@
 #!/usr/bin/env bash
 # The studies that ask what a mask needs and what it carries, one after the other, in one store. Run it again: what is finished is
-# not made again. About two hours on two CPU cores.
+# not made again. About two hours on two CPU cores. Their records go to docs/results.
 #   bench/questions.sh STORE FASHION     FASHION: a folder with train.npz and test.npz of Fashion-MNIST
 set -euo pipefail
 store=$1 fashion=$2
-for study in digits-masks fashion-masks-small digits-carry digits-map; do
+record() {
+  python bench/results.py "$@" --store "$store" >/dev/null
+}
+for study in digits-masks fashion-masks-small digits-carry; do
   case $study in fashion-*) data=(--set "data.path=$fashion") ;; *) data=() ;; esac
   distill-prune run "$study" --store "$store" "${data[@]}"
+  record "$study" "${data[@]}"
+  case $study in *-masks*) python bench/masks.py "$study" ;; esac
 done
+distill-prune run digits-map --store "$store"
+cell=0
+python bench/regimes.py digits-map --store "$store" | while read -r -a values; do
+  cell=$((cell + 1))
+  distill-prune run digits-confirm --store "$store" "${values[@]}" -o "$store/reports/digits-confirm-$cell"
+  record digits-confirm "${values[@]}" --name "digits-confirm-$cell"
+done
+python bench/results.py

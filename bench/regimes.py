@@ -10,7 +10,8 @@ A cell is a candidate where its largest margin over the levels is positive and i
 points or more), for else there is no instability to lose. The candidates of largest margin are confirmed by other seeds.
 Nothing is claimed of the map itself: of many cells the best is best by chance, too.
 
-Writes docs/results/maps/PIPELINE.json and .csv; results.py makes the page docs/results/PIPELINE.md of it.
+Writes docs/results/maps/PIPELINE.json and .csv; results.py makes the page docs/results/PIPELINE.md of it. Prints the
+candidates, one a line, as `--set`s of a command.
 """
 
 from __future__ import annotations
@@ -162,6 +163,15 @@ def page(record: Record) -> str:
     )
 
 
+def values(line: CellLevel) -> list[str]:
+    """What sets a study to a cell; its control has as many images as the distilled set."""
+    of_cell = line["cell"].split(", ")
+    return [
+        *of_cell,
+        *(v.replace("distill.synthetic.", "distill.subset.") for v in of_cell if v.startswith("distill.synthetic.ipc")),
+    ]
+
+
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("pipeline")
@@ -178,7 +188,8 @@ def main(words: Sequence[str] | None = None) -> None:
         writer = csv.DictWriter(file, [*lines[0]], lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
-    print("\n".join(table(chosen)))
+    for line in chosen:
+        print(" ".join(f"--set {value}" for value in values(line)))
 
 
 if __name__ == "__main__":
