@@ -119,7 +119,8 @@ def test_the_largest_size_that_ends_in_minutes_is_taken() -> None:
 
         return next(i for i, size in enumerate(LADDER) if seconds(fitted(size, used(size)), used(size)) <= SECONDS)
 
-    assert rung(12, rows=300, classes=3) == 0 < rung(28) <= rung(32, 3) <= rung(64, 3)
+    assert [rung(12, rows=300, classes=3), rung(28), rung(32), rung(32, 3)] == [0, 3, 3, 4]
+    assert [rung(64), rung(64, 3)] == [rung(32), rung(32, 3)]  # scaled to as many pixels
     smallest = Survey((3, 16, 16), tuple(map(str, range(100))), (20,) * 100, (2_000, 0, 500))
     assert seconds(fitted(LADDER[-1], smallest), smallest) <= SECONDS
     assert fitted(LADDER[0], smallest).ipc == 1

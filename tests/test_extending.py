@@ -65,7 +65,7 @@ def compares_distances(store: Store, report: Path, printed: str) -> None:
     """The metric of the page's analysis is where built-in ones are: rows, tests, tables, figures, the page and the answer."""
     (summary,) = [n for n in (store.numbers("compare", r.key) for r in store.all() if r.stage == "compare") if "rows" in n]
     names = list(summary["rows"][0])
-    assert names.index("spearman") < names.index("distance") < names.index("matching")
+    assert names.index("distance") == names.index("units_fixed") + 1  # the last of the built-in ones
     assert all(row["distance"]["mean"] > 0 and row["distance"]["n"] == 1 for row in summary["rows"])
     (last,) = [p for p in summary["paired"] if (p["metric"], p["level"]) == ("distance", 2)]
     assert last["arm"] == "averages" and last["versus"] == "real" and last["difference"]["n"] == 1

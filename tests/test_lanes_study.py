@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -184,8 +185,32 @@ def test_a_network_whose_lanes_are_not_independent_is_refused(
     sets = [f"--set={assignment}" for assignment in (*SMALL, "model={name: leaks}", "experts.model=null")]
     result = cli("prune", file, "--store", store, "--plugin", "leaks", "--executor", "serial", *sets)
     assert result.code == 2, result.err
-    assert "the network cannot be trained in lanes: it joins, splits or mixes channels" in result.err
-    assert "lanes: 1" in result.err
+    assert "the network cannot be trained in lanes: it joins, splits or mixes channels\n  got:      outputs" in result.err
+    assert "\n  fix:      lanes: 1\n" in result.err
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        (0, "one network ends at different bits beside different neighbours"),
+        (None, "a network in lanes ends elsewhere than alone"),
+    ],
+)
+def test_lanes_that_end_elsewhere_are_refused(
+    place: int | None, message: str, empty: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from distill_prune.training import independence
+
+    measured = independence._beside
+
+    def moved(training: Any, lanes: int, lane: int, device: str) -> Any:
+        trained = measured(training, lanes, lane, device)
+        return replace(trained, state={n: 2 * t for n, t in trained.state.items()}) if place in (None, lane) else trained
+
+    monkeypatch.setattr(independence, "_beside", moved)
+    monkeypatch.setattr(independence, "_checked", set())
+    with pytest.raises(UserError, match=f"^4 lanes of this network are not independent of each other\n  got:      {message}\n"):
+        tiny.execute(empty, *SMALL, until="prune")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,12 @@ def test_doctor(cli: Cli, store: Store, tmp_path: Path) -> None:
     assert told.code == 0 and all(f"\n{name} " in f"\n{told.out}" for name in found if name != "follows")
 
 
+def test_doctor_looks_where_other_commands_do(cli: Cli, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(store.root.parent))
+    monkeypatch.chdir(tmp_path)
+    assert "45 artifacts" in json.loads(cli("doctor", "--store", f"~/{store.root.name}", "--json").out)["store"]
+
+
 def test_doctor_says_what_will_not_work(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> None:
         raise OSError("libtorch_cuda.so: cannot open shared object file\nmore")

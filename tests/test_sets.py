@@ -162,6 +162,15 @@ def test_each_initialisation_takes_its_draw() -> None:
     assert shared < set(nested.nodes) and one.sets["synthetic"] == nested.sets["synthetic/0"]
 
 
+def test_a_dense_network_of_no_set_is_one_unit() -> None:
+    dense = [u for u in of(*CROSSED).units if u.arm == "synthetic" and u.level == 0]
+    assert [(u.seed, u.draw) for u in dense] == [(0, None), (1, None)]
+    on_source = of(*CROSSED, "prune.rewind={k: 4it, on: source}", "only={}")
+    dense = [u for u in on_source.units if u.arm == "synthetic" and u.level == 0]
+    assert [(u.seed, u.draw) for u in dense] == [*itertools.product((0, 1), (0, 1))]
+    assert all(on_source.unit("synthetic", u.ticket) is u for u in dense)
+
+
 def test_what_is_made_of_an_arm_takes_its_draws() -> None:
     graph = of(
         *CROSSED, "arms.shuffled={control: {of: synthetic, kind: shuffled}}", "arms.on={begins: {arm: subset, level: 1}}"

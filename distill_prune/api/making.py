@@ -8,7 +8,7 @@ from pathlib import Path
 
 from distill_prune.errors import UserError
 from distill_prune.plan.nodes import Graph, Node
-from distill_prune.run.devices import usual_workers
+from distill_prune.run.devices import EXECUTORS, usual_workers
 from distill_prune.run.profile import Profile
 from distill_prune.run.run import Report
 from distill_prune.run.run import run as engine
@@ -17,8 +17,6 @@ from distill_prune.run.watching import Watcher, Watchers
 from distill_prune.store.store import Store
 from distill_prune.study.costs import prices
 from distill_prune.terminal.watchers import watcher as usual_watcher
-
-EXECUTORS = ("serial", "processes", "ray")
 
 
 def make(
@@ -56,7 +54,7 @@ def make(
         DistillPruneError: an artifact could not be made; finished ones are kept.
     """
     if executor not in EXECUTORS:
-        raise UserError("unknown executor", got=executor, expected="serial, processes or ray")
+        raise UserError("unknown executor", got=executor, expected=f"{', '.join(EXECUTORS[:-1])} or {EXECUTORS[-1]}")
     if executor == "serial" and (workers or 1) > 1:
         raise UserError("--workers goes with --executor processes or ray", got=f"--executor serial --workers {workers}")
     device, threads = device or graph.pipeline.device, graph.pipeline.threads

@@ -6,11 +6,11 @@ A mistake here offers nothing: the command will say it.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from distill_prune.errors import DistillPruneError
+from distill_prune.run.devices import EXECUTORS
 
 
 def pipelines(incomplete: str) -> Iterator[str]:
@@ -38,11 +38,12 @@ def stages() -> list[str]:
 def references() -> Iterator[str]:
     """The names that `tag` gave, in the usual store."""
     from distill_prune.store.names import names
+    from distill_prune.store.place import place_of
 
     with contextlib.suppress(DistillPruneError, OSError):
-        yield from sorted(names(Path(os.environ.get("DISTILL_PRUNE_STORE") or "artifacts").expanduser()))
+        yield from sorted(names(place_of()))
 
 
 def executors() -> list[str]:
     """Where artifacts can be made."""
-    return ["serial", "processes", "ray"]
+    return [*EXECUTORS]

@@ -15,6 +15,7 @@ from distill_prune.cli import completion
 from distill_prune.errors import UserError
 from distill_prune.letters import printable
 from distill_prune.limits import DEFAULT, VARIABLE, shown, size_of
+from distill_prune.run.devices import EXECUTORS
 from distill_prune.version import VERSION
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ ExecutorName = Annotated[
     str,
     typer.Option(
         "--executor",
-        metavar="serial|processes|ray",
+        metavar="|".join(EXECUTORS),
         autocompletion=completion.executors,
         help="where artifacts are made: in this process, in worker processes, or on a Ray cluster (of this machine, or the "
         "one that $RAY_ADDRESS names)",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json as json_
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from distill_prune.run.profile import Profile
     from distill_prune.store.store import Store
     from distill_prune.store.studies import Origin
+    from distill_prune.study.outcome import Document
     from distill_prune.study.sweep import SweepDocument
 
 ProfileOption = Annotated[
@@ -61,27 +63,25 @@ def _run(
 ) -> None:
     from distill_prune.run.profile import Profile
     from distill_prune.store.leases import kept
-    from distill_prune.study.conclusion import conclusion, metrics
-    from distill_prune.study.shelf import full_paths, origin_of, shelve
-    from distill_prune.terminal import columns, duration, spent
+    from distill_prune.study.shelf import origin_of, shelve
+    from distill_prune.terminal import duration, spent
 
     store = open_store(folder, create=True)
     name, graph, cells = open_cells(pipeline, sets, store)
     of = origin_of(pipeline, sets or (), store)
     profile = Profile() if profiled else None
+    keys = [k for k in graph.goals(until) if graph.nodes[k].stage == until]
     with kept(store, graph.keys()):  # what was made is read here: another process must not remove it between
         study = shelve(store, name, of, graph, reports=until == "compare" and out is None)
         done = execute(graph, store, until, device, executor, workers, json, profile, pipeline, tensorboard)
-        page, document, sweep = None, None, None
-        if until == "compare" and cells.is_sweep:
-            page, sweep = _map(name, study, of, graph, cells, store, out)
-        elif until == "compare":
-            page, document = _report(name, study, of, graph, store, out), conclusion(graph, store)
+        if until == "compare":
+            page, answer, lines = _whole(name, study, of, graph, cells, store, out)
+        else:
+            page, answer, lines = None, None, _listed(study, graph, keys)
     trace = _trace(profile, page.parent) if profile and page and profile.parts() else None
     if json:
-        keys = [k for k in graph.goals(until) if graph.nodes[k].stage == until]
         more = {} if profile is None else {"profile": [asdict(part) for part in profile.parts()], "trace": trace and str(trace)}
-        made = {"study": study, "report": str(page) if page else None, "answer": document or sweep, "artifacts": keys}
+        made = {"study": study, "report": str(page) if page else None, "answer": answer, "artifacts": keys}
         print(json_.dumps({**done, **made, **more}))
         return
     if profile is not None:
@@ -91,30 +91,42 @@ def _run(
         print(f"{done['made']:,} made, {there:,} in the store already, {duration(done['seconds'])}")
     else:
         print(f"nothing to do: all {there:,} artifacts are in the store ({duration(done['seconds'])})")
-    if page is not None and document is not None:
-        from distill_prune.terminal.answer_lines import answer_lines
+    for line in lines:
+        print(line)
 
-        print("\n".join(["", *answer_lines(document, metrics(graph), columns()), ""]))
-        print(f"report: {page}")
-    elif sweep is not None:
-        from distill_prune.terminal.answer_lines import sweep_lines
 
-        print("\n".join(["", *sweep_lines(sweep, columns()), "", f"report: {page}"]))
+def _whole(
+    name: str, study: str, of: Origin, graph: Graph, cells: Cells, store: Store, out: Path | None
+) -> tuple[Path, Document | SweepDocument, list[str]]:
+    """Write the page of a study or sweep that is made; its path, the answer, and the lines that say both."""
+    from distill_prune.study.conclusion import conclusion, metrics
+    from distill_prune.terminal import columns
+    from distill_prune.terminal.answer_lines import answer_lines, sweep_lines
+
+    answer: Document | SweepDocument
+    if cells.is_sweep:
+        page, answer = _map(name, study, of, graph, cells, store, out)
+        lines = sweep_lines(answer, columns())
     else:
-        path_of = full_paths(study, graph)
-        for key in graph.goals(until):
-            if graph.nodes[key].stage == until:
-                print(f"{until} {key[:12]} {printable(f'{graph.nodes[key].label}  {path_of[key][0]}')}")
+        page, answer = _report(name, study, of, graph, store, out), conclusion(graph, store)
+        lines = answer_lines(answer, metrics(graph), columns())
+    return page, answer, ["", *lines, "", f"report: {page}"]
+
+
+def _listed(study: str, graph: Graph, keys: Sequence[str]) -> list[str]:
+    """A line for each artifact of a stage: key, label and path."""
+    from distill_prune.study.shelf import full_paths
+
+    path_of, nodes = full_paths(study, graph), graph.nodes
+    return [f"{nodes[key].stage} {key[:12]} {printable(f'{nodes[key].label}  {path_of[key][0]}')}" for key in keys]
 
 
 def _map(
     name: str, study: str, of: Origin, graph: Graph, cells: Cells, store: Store, out: Path | None
 ) -> tuple[Path, SweepDocument]:
     """Write the page of a sweep; its path, and what it says."""
-    from distill_prune.report.index import write_index
     from distill_prune.report.map import write_map
-    from distill_prune.store.disk import no_links, replace_json
-    from distill_prune.store.studies import MARK
+    from distill_prune.store.disk import no_links
     from distill_prune.study.conclusion import metrics
     from distill_prune.study.shelf import folder_of
     from distill_prune.study.sweep import sweep_document
@@ -124,12 +136,32 @@ def _map(
     if out is None:
         no_links(store.root, folder / "tables")
     page = write_map(document, cells.title, cells.question, metrics(graph), folder)
-    files = [str(p.relative_to(folder)) for p in (page, *sorted((folder / "tables").glob("*")))]
-    about = {"pipeline": name, "title": cells.title, "file": of.file, "variant": of.variant, "sets": [*of.sets]}
-    replace_json(folder / MARK, {"made_of": "", **about, "files": files})
-    if out is None:
-        write_index(store.root)
+    _record(page, "", name, cells.title, of, None if out else store)
     return page, document
+
+
+def _record(page: Path, stamp: str, name: str, title: str, of: Origin, listed: Store | None) -> None:
+    """Write beside a page what the report is made of, and list it on the page of a store's reports."""
+    from distill_prune.report.index import write_index
+    from distill_prune.store.studies import write_mark
+
+    folder = page.parent
+    parts = [p for part in ("figures", "tables") for p in sorted((folder / part).glob("*"))]  # not what else lies in -o
+    files = [str(p.relative_to(folder)) for p in (page, *parts)]
+    write_mark(
+        folder,
+        {
+            "made_of": stamp,
+            "pipeline": name,
+            "title": title,
+            "file": of.file,
+            "variant": of.variant,
+            "sets": [*of.sets],
+            "files": files,
+        },
+    )
+    if listed is not None:
+        write_index(listed.root)
 
 
 def _trace(profile: Profile, folder: Path) -> Path:
@@ -163,9 +195,7 @@ def _report(
     """Write the report, unless the one that stands there was made of the very same artifacts by the same code. `study` is its
     name in the store, where the page of all reports is written, too; a report beside another study has a folder in its own."""
     from distill_prune.report import fingerprint, write
-    from distill_prune.report.index import write_index
-    from distill_prune.store.disk import make_folder, no_links, replace_json
-    from distill_prune.store.studies import MARK
+    from distill_prune.store.disk import make_folder, no_links
     from distill_prune.study.shelf import folder_of
 
     own = folder_of(store, study)
@@ -186,12 +216,7 @@ def _report(
     if other:
         content = replace(content, against=against(content, read(other.name, other.graph, other.store)))
     page = write(content, folder, pdf)
-    parts = [p for name in ("figures", "tables") for p in sorted((folder / name).glob("*"))]  # not what else lies in -o
-    files = [str(p.relative_to(folder)) for p in (page, *parts)]
-    about = {"pipeline": name, "title": content.title, "file": of.file, "variant": of.variant, "sets": [*of.sets]}
-    replace_json(folder / MARK, {"made_of": stamp, **about, "files": files})
-    if out is None and other is None:
-        write_index(store.root)
+    _record(page, stamp, name, content.title, of, None if out or other else store)
     return page
 
 

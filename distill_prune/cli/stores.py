@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json as json_
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -159,10 +157,11 @@ def doctor(folder: StoreDir = None, json: AsJson = False) -> None:
     """
     import textwrap
 
+    from distill_prune.store.place import place_of
     from distill_prune.study.doctor import examine
     from distill_prune.terminal import columns
 
-    facts = examine(folder or Path(os.environ.get("DISTILL_PRUNE_STORE") or "artifacts"))
+    facts = examine(place_of(folder))
     if json:
         follows = {fact.name: fact.follows for fact in facts if fact.follows}
         print(json_.dumps({**{fact.name: fact.value for fact in facts}, "follows": follows}))

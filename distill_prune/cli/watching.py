@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json as json_
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from distill_prune.cli.options import AsJson, StoreDir, app, open_store
 from distill_prune.letters import printable
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from distill_prune.run.status import Seen
     from distill_prune.store.store import Store
 
@@ -73,7 +75,7 @@ def _redraw(store: Store, ids: set[str]) -> None:
     console = Console(stderr=True)  # what moves goes there: an answer on stdout cannot act on the terminal
 
     def shown() -> Group:
-        parts: list[Any] = []
+        parts: list[RenderableType] = []
         for run in seen:
             parts.append(Text(_title(run), style="bold", no_wrap=True, overflow="ellipsis"))
             if run.status is not None:

@@ -12,7 +12,7 @@ import warnings
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from distill_prune.outside import opened
 if TYPE_CHECKING:
     from PIL import Image
 
+Pixel = TypeVar("Pixel", np.uint8, np.float32)
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP")
 DAMAGE = (OSError, ValueError, SyntaxError, EOFError, IndexError, KeyError, TypeError, struct.error, zlib.error, MemoryError)
@@ -76,7 +77,7 @@ def decode(files: Sequence[Path], size: int | None, channels: int, budget: Budge
         DataError: a file cannot be decoded, all take more memory than the `budget` has, or, without `size`, two images
             differ in size.
     """
-    whole: NDArray[Any] = np.empty(0, np.uint8)
+    whole: NDArray[np.uint8] = np.empty(0, np.uint8)
     for place, file in enumerate(files):
         pixels = _pixels(file, size, channels, budget)
         if place == 0:
@@ -93,8 +94,8 @@ def decode(files: Sequence[Path], size: int | None, channels: int, budget: Budge
     return torch.from_numpy(whole)
 
 
-def _pixels(file: Path, size: int | None, channels: int, budget: Budget) -> NDArray[Any]:
-    """One image (H, W, C) uint8."""
+def _pixels(file: Path, size: int | None, channels: int, budget: Budget) -> NDArray[np.uint8]:
+    """One image (H, W, C)."""
     try:
         with opened(file) as content, picture(content, _FORMATS, budget) as image:
             if image.mode.startswith(("I", "F")):
@@ -103,7 +104,7 @@ def _pixels(file: Path, size: int | None, channels: int, budget: Budget) -> NDAr
                 )
             shown = image.convert("L" if channels == 1 else "RGB")
             if size is not None:
-                shown = _middle(shown, size, budget)
+                shown = _middle(shown, size, budget, f"'{file}'")
             return np.asarray(shown).reshape(shown.height, shown.width, channels)
     except DAMAGE as problem:
         raise DataError(
@@ -111,21 +112,21 @@ def _pixels(file: Path, size: int | None, channels: int, budget: Budget) -> NDAr
         ) from problem
 
 
-def scaled(images: NDArray[Any], size: int, budget: Budget) -> NDArray[Any]:
+def scaled(images: NDArray[Pixel], size: int, budget: Budget) -> NDArray[Pixel]:
     """Images (N, C, H, W), uint8 or float32, as `decode` scales those of files: (N, C, size, size)."""
     from PIL import Image
 
     whole = np.empty((*images.shape[:2], size, size), images.dtype)
     for place, channel in np.ndindex(*images.shape[:2]):
-        whole[place, channel] = np.asarray(_middle(Image.fromarray(images[place, channel]), size, budget))
+        whole[place, channel] = np.asarray(_middle(Image.fromarray(images[place, channel]), size, budget, "an image"))
     return whole
 
 
-def _middle(image: Image.Image, size: int, budget: Budget) -> Image.Image:
-    """The image with its shorter side scaled to `size`, and of that the middle size x size pixels."""
+def _middle(image: Image.Image, size: int, budget: Budget, name: str) -> Image.Image:
+    """The image with its shorter side scaled to `size`, and of that the middle size x size pixels. Messages have its name."""
     from PIL import Image
 
     width, height = (max(size, round(side * size / min(image.size))) for side in image.size)
-    budget.check(_DECODING * width * height, f"to scale an image to {width}x{height} pixels")
+    budget.check(_DECODING * width * height, f"to scale {name} to {width}x{height} pixels")
     left, top = (width - size) // 2, (height - size) // 2
     return image.resize((width, height), Image.Resampling.BILINEAR).crop((left, top, left + size, top + size))

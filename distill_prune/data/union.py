@@ -7,7 +7,7 @@ where K_t is the number of classes of t. Classes are named task/class. Each task
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, cast
+from typing import Annotated, ClassVar, Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +20,7 @@ from distill_prune.data.tokens import LoadedText, TextSource
 from distill_prune.data.tokens import fingerprint as tokenizer_fingerprint
 from distill_prune.entries import EntryOf
 from distill_prune.errors import ONE_OF, DataError, Misfit
-from distill_prune.settings import Entry, digest
+from distill_prune.settings import Entry, Json, digest
 
 _SHARED = ("split_seed", "validation")
 
@@ -40,7 +40,7 @@ class Settings(Source):
 
     @field_validator("tasks", mode="before")
     @classmethod
-    def _of_text(cls, tasks: Any) -> Any:
+    def _of_text(cls, tasks: object) -> object:
         """The tasks in the order of their names, each of which must be of text."""
         if not isinstance(tasks, Mapping):
             return tasks
@@ -65,12 +65,12 @@ class Settings(Source):
         """The tasks, which are all of text."""
         return {name: task for name, task in self.tasks.items() if isinstance(task, TextSource)}
 
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, Json]:
         """What enters keys: of each task what enters them elsewhere."""
         return {**super().identity(), "tasks": {name: task.identity() for name, task in self.tasks.items()}}
 
 
-def _check_kind(name: str, raw: Any) -> None:
+def _check_kind(name: str, raw: object) -> None:
     """Refuse a task that names no data set of text.
 
     Raises:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -25,7 +25,7 @@ class Want:
     """What a place takes: its type without marks, the bounds of a number or of the length of a list, what is said of it."""
 
     kind: object
-    bounds: Mapping[str, Any]
+    bounds: Mapping[str, float]
     about: str = ""
     example: object = None
 
@@ -122,7 +122,7 @@ def _element(outer: Want) -> Want:
 
 
 def _want(kind: object, about: str = "", example: object = None) -> Want:
-    bounds: dict[str, Any] = {}
+    bounds: dict[str, float] = {}
     while get_origin(kind) is Annotated:
         kind, *marks = get_args(kind)
         for mark in marks:

@@ -16,14 +16,15 @@ from distill_prune.training import Recipe
 
 def chain(g: Graph, placed: Placed, seed: int, draw: int | None = None) -> None:
     """The tickets of one chain, with sets of one draw, their copies and the copies' analyses. The arm that it is made from
-    comes before. A dense network that depends on no set is one unit, whatever the draws."""
+    comes before. A dense network that depends on no set is one unit, that of the first draw, and without a draw of its own."""
     place, control = Chain(placed.name, seed, draw), placed.arm.control
     tickets = _control(g, placed, control, place) if control else _search(g, placed, place)
     g.chains[place.key] = tickets
+    first = draw == g.pipeline.draws(seed)[0]
     for level in g.pipeline.compared():
         at = place if level or "images" in g.nodes[tickets[0]].inputs else place._replace(draw=None)
-        if at == place or all(u.level or u.chain != at for u in g.units):
-            g.units.append(measured(g, placed, at, level, tickets[level]))
+        if at == place or first:
+            g.add_unit(measured(g, placed, at, level, tickets[level]))
 
 
 def _dense(g: Graph, placed: Placed, seed: int, recipe: Recipe | None = None, images: str | None = None, draw: int = 0) -> str:

@@ -116,6 +116,7 @@ class Graph:
     tasks: dict[str, str] = field(default_factory=dict)
     summary: str = ""
     cells: dict[str, Graph] = field(default_factory=dict)
+    _by_ticket: dict[tuple[str, str], Unit] = field(default_factory=dict, repr=False)
 
     @classmethod
     def union(cls, cells: dict[str, Graph]) -> Graph:
@@ -137,9 +138,14 @@ class Graph:
         """Whether `name` is a set that is no control."""
         return any(drawn(name, draw) in self.sets and not is_control(self.methods[drawn(name, draw)]) for draw in self.draws)
 
+    def add_unit(self, unit: Unit) -> None:
+        """Add a unit of the grid. Where sets of several draws are equal, so are tickets; the first one answers to `unit`."""
+        self.units.append(unit)
+        self._by_ticket.setdefault((unit.arm, unit.ticket), unit)
+
     def unit(self, arm: str, ticket: str) -> Unit:
         """The unit of an arm's ticket, which is there already."""
-        return next(u for u in self.units if u.arm == arm and u.ticket == ticket)
+        return self._by_ticket[arm, ticket]
 
     @property
     def draws(self) -> tuple[int | None, ...]:

@@ -65,14 +65,13 @@ def _rows(folder: Path) -> Iterator[str]:
     written = {page: page.stat().st_mtime for page in folder.glob("*/report.html") if page.is_file()}
     for page in sorted(written, key=lambda p: (-written[p], p)):
         known, name = mark(page.parent), page.parent.name
-        sets = known.get("sets", [])
-        file = str(known.get("file", ""))
+        file = known.get("file", "")
         file = f"{known.get('pipeline', name)}.yaml" if file == SHIPPED else file
-        given = " ".join((file, *(f"--set {text}" for text in (sets if isinstance(sets, list) else ()))))
+        given = " ".join((file, *(f"--set {text}" for text in known.get("sets", []))))
         when = datetime.fromtimestamp(written[page]).astimezone()
         yield (
             f'<tr><td><a href="{quote(name.encode(errors="surrogateescape"))}/report.html">{_text(name)}</a></td>'
-            f"<td>{_text(str(known.get('title', '')))}</td><td><code>{_text(given)}</code></td>"
+            f"<td>{_text(known.get('title', ''))}</td><td><code>{_text(given)}</code></td>"
             f'<td><time datetime="{when.isoformat(timespec="seconds")}">{when:%Y-%m-%d %H:%M}</time></td></tr>'
         )
 

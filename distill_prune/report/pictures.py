@@ -6,9 +6,10 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distill_prune.arithmetic import ceil_div
 
@@ -46,7 +47,7 @@ def sheets(study: Study) -> list[Sheet]:
     return [replace(sheet, set=name, alt=f"Set {name}: {sheet.alt}") for name, sheet in made]
 
 
-def contact_sheet(images: np.ndarray[Any, Any], hard: Sequence[int], classes: Sequence[str]) -> Sheet:
+def contact_sheet(images: NDArray[np.uint8], hard: Sequence[int], classes: Sequence[str]) -> Sheet:
     """The first images of every class, a row a class: 8-bit `images` (N, H, W) or (N, H, W, 3) with the class of each.
 
     Classes beyond the first hundred and images beyond the tenth of a class are left out.

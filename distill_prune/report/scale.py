@@ -10,15 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from distill_prune.report.style import GREY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+Heights = NDArray[np.float64]
 FEW = 3.0
 """How many times as far as most values all of them must reach before the axis is compressed."""
 _SHARE = 0.24
@@ -35,14 +37,14 @@ class Knees:
     below: float
     above: float
 
-    def forward(self, y: Any) -> Any:
+    def forward(self, y: Heights) -> Heights:
         return np.where(
             y > self.high,
             self.high + (y - self.high) * self.above,
             np.where(y < self.low, self.low - (self.low - y) * self.below, y),
         )
 
-    def inverse(self, y: Any) -> Any:
+    def inverse(self, y: Heights) -> Heights:
         return np.where(
             y > self.high,
             self.high + (y - self.high) / self.above,
@@ -79,7 +81,7 @@ def bend(axes: Axes, bent: Knees, low: float, high: float) -> None:
     """Compress the axes, and those that share their vertical axis, beyond the knees, which a dotted line marks."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
-    functions: tuple[Callable[[Any], Any], Callable[[Any], Any]] = (bent.forward, bent.inverse)
+    functions: tuple[Callable[[Heights], Heights], Callable[[Heights], Heights]] = (bent.forward, bent.inverse)
     ticks = [t for t in MaxNLocator(4).tick_values(bent.low, bent.high) if bent.low <= t <= bent.high]
     for start, end, part in ((low, bent.low, bent.below), (bent.high, high, bent.above)):
         if part < 1:

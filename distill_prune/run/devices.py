@@ -9,6 +9,9 @@ from pathlib import Path
 
 from distill_prune.errors import DeviceError
 
+EXECUTORS = ("serial", "processes", "ray")
+"""Where artifacts can be made: in the process that asks, in worker processes, or on a Ray cluster."""
+
 
 def cores() -> int:
     """Processor cores that this process may use."""

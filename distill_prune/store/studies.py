@@ -41,8 +41,21 @@ class Study(TypedDict):
     paths: dict[str, Hash]
 
 
+class Mark(TypedDict, total=False):
+    """The file `.made-of.json` beside a report: the stamp of what it is made of (empty: it is always written anew), the name,
+    title and origin of its study, and its files."""
+
+    made_of: str
+    pipeline: str
+    title: str
+    file: str
+    variant: str
+    sets: list[str]
+    files: list[str]
+
+
 _STUDY = TypeAdapter(Study)
-_MARK: TypeAdapter[dict[str, str | list[str]]] = TypeAdapter(dict[str, str | list[str]])
+_MARK = TypeAdapter(Mark)
 
 
 @dataclass(frozen=True)
@@ -79,11 +92,16 @@ def studies(root: Path) -> tuple[dict[str, Study], dict[Path, str]]:
     return usable, unusable
 
 
-def mark(folder: Path) -> dict[str, str | list[str]]:
+def mark(folder: Path) -> Mark:
     """What the mark of a report says; nothing where there is none, or it cannot be read."""
     with contextlib.suppress(OSError, BadDocument):
         return read(folder / MARK, _MARK)
     return {}
+
+
+def write_mark(folder: Path, mark: Mark) -> None:
+    """Write the mark of a report."""
+    replace_json(folder / MARK, mark)
 
 
 def name_of(root: Path, base: str, origin: Origin, *, reports: bool) -> str:

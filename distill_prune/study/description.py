@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from pydantic import ConfigDict
 
@@ -170,7 +169,7 @@ class _Estimate(_Numbers):
     n: int | None = None
 
 
-def _figures(store: Store, ref: Ref, manifest: Manifest, numbers: Mapping[str, Any]) -> Iterator[Figure]:
+def _figures(store: Store, ref: Ref, manifest: Manifest, numbers: Mapping[str, object]) -> Iterator[Figure]:
     """The figures of an artifact, by its stage.
 
     Raises:
@@ -218,7 +217,7 @@ def _last(numbers: object, name: str, title: str) -> Iterator[Figure]:
         yield Figure(title, last)
 
 
-def _measured(numbers: Mapping[str, Any], analysis: str, above: tuple[str, ...] = ()) -> Iterator[Figure]:
+def _measured(numbers: Mapping[str, object], analysis: str, above: tuple[str, ...] = ()) -> Iterator[Figure]:
     """Numbers and estimates of a measurement; what it has of single copies, layers and points is left to --json."""
     for name, value in numbers.items():
         at = (*above, name)

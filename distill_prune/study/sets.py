@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, ValidationError
 
 from distill_prune.plan.nodes import Graph, is_control
@@ -18,8 +19,6 @@ from distill_prune.study.records import Distillation, Samples
 if TYPE_CHECKING:
     from distill_prune.artifacts import SyntheticSet
 
-Numbers = Mapping[str, Mapping[str, Any]]
-
 
 @dataclass(frozen=True)
 class SetShown:
@@ -28,17 +27,17 @@ class SetShown:
     """
 
     name: str
-    pixels: np.ndarray[Any, Any] | None = None
+    pixels: NDArray[np.uint8] | None = None
     labels: list[int] = field(default_factory=list)
     samples: Samples | None = None
     course: Distillation | None = None
 
 
-def sets(graph: Graph, store: Store, numbers: Numbers) -> Iterator[SetShown]:
-    """The sets that the store has, those first that are no controls."""
+def sets(graph: Graph, store: Store, sound: Collection[str]) -> Iterator[SetShown]:
+    """The sets that the store has, those first that are no controls. `sound` are keys of artifacts that were checked."""
     from distill_prune.artifacts import SyntheticSet
 
-    there = {n: k for n, k in graph.sets.items() if k in numbers or store.sound("distill", k)}
+    there = {n: k for n, k in graph.sets.items() if k in sound or store.sound("distill", k)}
     for name, key in sorted(there.items(), key=lambda item: is_control(graph.methods[item[0]])):
         synthetic = store.noun("distill", key, SyntheticSet.of)
         course = _course(measured.numbers(store, "distill", key).get("record"))
@@ -48,7 +47,7 @@ def sets(graph: Graph, store: Store, numbers: Numbers) -> Iterator[SetShown]:
             yield SetShown(name, eight_bit(synthetic), synthetic.hard.tolist(), course=course)
 
 
-def eight_bit(synthetic: SyntheticSet) -> np.ndarray[Any, Any]:
+def eight_bit(synthetic: SyntheticSet) -> NDArray[np.uint8]:
     """The pixels of a set's images, (N, H, W) where they are gray, else (N, H, W, C), as 8 bits."""
     pixels = (synthetic.transform.invert(synthetic.images).clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
     return pixels[..., 0] if pixels.shape[-1] == 1 else pixels
