@@ -48,7 +48,7 @@ def test_version(cli: Cli) -> None:
     ("words", "offered"),
     [
         (["ru"], ["run"]),
-        (["run", "digits-"], ["digits-controls.yaml", "digits-instability.yaml", "digits-masks.yaml"]),
+        (["run", "digits-"], ["digits-begins.yaml", "digits-controls.yaml", "digits-instability.yaml", "digits-masks.yaml"]),
         (["plan", "mine"], ["mine.yaml", "mine_too/"]),
         (["plan", "mine_too/"], ["mine_too/further.yaml"]),
         (["ls", "re"], ["retrain"]),

@@ -14,8 +14,8 @@ from reference_report import vector
 from tiny import Cli
 
 from distill_prune.analyze import ANALYSES
-from distill_prune.plan.config import load
 from distill_prune.plan.files import find_pipeline, read_raw
+from distill_prune.plan.sweep import load_cells
 from distill_prune.report import figures
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -83,7 +83,8 @@ def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
             raw["experts"]["model"] = network(experts["model"])
     raw["architectures"] = {k: network(v) for k, v in raw.get("architectures", {}).items()}
     raw["distill"] = {k: small(v, METHOD | {"init": "real"}) for k, v in raw.get("distill", {}).items() if v}
-    prune = raw["prune"] = {**raw["prune"], "levels": min(1, raw["prune"]["levels"])}
+    swept = [key for key in raw.get("sweep", {}) if key.endswith(".begins.level")]
+    prune = raw["prune"] = {**raw["prune"], "levels": min(2 if swept else 1, raw["prune"]["levels"])}
     prune["recipe"] = recipe(prune.get("recipe", {}))
     if "real" in prune:
         prune["real"] = recipe(prune["real"])
@@ -94,6 +95,8 @@ def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
         name: {**arm, "begins": {**arm["begins"], "level": 1}} if arm and "begins" in arm else arm
         for name, arm in raw["arms"].items()
     }
+    if "sweep" in raw:
+        raw["sweep"] = {key: [1, 2] if key in swept else values for key, values in raw["sweep"].items()}
     raw["only"] = {name: {"arms": only.get("arms"), "seeds": [0]} for name, only in raw.get("only", {}).items() if only}
     raw.pop("levels", None)
     raw["retrain"] = {**raw["retrain"], "recipe": recipe(raw["retrain"]["recipe"])}
@@ -172,8 +175,8 @@ def test_every_shipped_pipeline_runs(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_shipped_pipeline_is_valid_as_it_stands(name: str) -> None:
-    _, pipeline = load(name)
-    assert pipeline.title and pipeline.question
+    _, cells = load_cells(name)
+    assert all(cell.pipeline.title and cell.pipeline.question for cell in cells.each)
     assert (ROOT / "pipelines" / name).read_text().startswith("# "), "a pipeline file says what is expected of it"
 
 
