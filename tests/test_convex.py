@@ -273,7 +273,7 @@ def test_convex_experts_that_are_not_there_are_made_up(empty: Store) -> None:
 # from a pipeline to a set
 
 
-@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize("lanes", [1, 4])
 def test_a_set_is_made_from_a_fraction_of_the_storage(tmp_path: Path, lanes: int) -> None:
     stores = [Store(tmp_path / name, create=True) for name in ("full", "convex")]
     graphs = []
