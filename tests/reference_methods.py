@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from itertools import pairwise
+
 import pytest
 import torch
 from reference import convnet, examples_of
@@ -42,3 +45,19 @@ def run(method, source, progress=SILENT, **changes):
 
 def pairs_of(source: Source, augment: str = "none", factor: int = 1, batch: int = 5) -> Siamese:
     return Siamese.of(source, "cpu", batch, augment, factor, STREAMS)
+
+
+def point_on_line(rows: list[list[float]], sizes: list[int], time: float) -> list[float]:
+    """theta(t) of convex experts, number by number: every tensor is as far on its line as it is on its way through `rows`."""
+    point, begin = [], 0
+    for size in sizes:
+        tensor = [row[begin : begin + size] for row in rows]
+        way = [0.0]
+        for earlier, later in pairwise(tensor):
+            way.append(way[-1] + math.dist(earlier, later))
+        before = min(int(time), len(rows) - 2)
+        passed = way[before] + (time - before) * (way[before + 1] - way[before])
+        share = passed / way[-1] if way[-1] else time / (len(rows) - 1)
+        point += [(1 - share) * first + share * last for first, last in zip(tensor[0], tensor[-1], strict=True)]
+        begin += size
+    return point

@@ -4,10 +4,11 @@ Each noun is turned into `Parts` (tensors by name, and JSON numbers) and back; t
 """
 
 from distill_prune.artifacts.basis import Cost, Measurements, MeasurementsNumbers, Parts
+from distill_prune.artifacts.convex import Line, Rows
 from distill_prune.artifacts.formation import decode
 from distill_prune.artifacts.images import SPLITS, DataNumbers, Examples, Images, Transform
 from distill_prune.artifacts.sentences import Sentences
-from distill_prune.artifacts.synthetic import LabelKind, Rows, SetNumbers, SyntheticSet, Trajectory, TrajectoryNumbers
+from distill_prune.artifacts.synthetic import LabelKind, SetNumbers, SyntheticSet, Trajectory, TrajectoryNumbers
 from distill_prune.artifacts.tickets import Mask, Ticket, TicketNumbers, Weights, WeightsNumbers
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Examples",
     "Images",
     "LabelKind",
+    "Line",
     "Mask",
     "Measurements",
     "MeasurementsNumbers",

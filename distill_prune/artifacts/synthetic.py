@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field, Strict
 from torch import Tensor
 
 from distill_prune.artifacts.basis import CostNumbers, Numbers, Parts, Text, finite
+from distill_prune.artifacts.convex import Line, Rows
 from distill_prune.artifacts.formation import decode
 from distill_prune.artifacts.images import Examples, Transform, transform_of
 from distill_prune.errors import NonFiniteError, RunError
 from distill_prune.tree import State, unflatten
-
-
-class Rows(Protocol):
-    """Checkpoints by index: a tensor (T, P), or a file that is read one row at a time."""
-
-    def __getitem__(self, index: int, /) -> Tensor: ...
-    def __len__(self) -> int: ...
-
 
 Size = Annotated[int, Field(ge=0)]
 
@@ -30,11 +23,13 @@ class TrajectoryNumbers(Numbers):
     layout: list[Annotated[tuple[str, list[Size]], Strict(False)]]
     record: list[dict[str, float]]
     cost: CostNumbers | None = None
+    progress: list[list[float]] | None = None
 
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One teacher's parameters at epoch ends, the start included: row t of `checkpoints` (T, P) is epoch t."""
+    """One teacher's parameters at epoch ends, the start included: row t of `checkpoints` (T, P) is epoch t. A convex one has
+    its first and last row, and a `Line` for the others."""
 
     checkpoints: Rows
     shapes: dict[str, torch.Size]
@@ -49,25 +44,43 @@ class Trajectory:
                 expected=f"at least 2 of ({size},)",
             )
 
+    @property
+    def convex(self) -> bool:
+        """Whether the rows between the first and the last are points of a line, and not what training went through."""
+        return isinstance(self.checkpoints, Line)
+
+    def at(self, time: float) -> Tensor:
+        """The parameters (P,) of a convex trajectory at any time, in epochs.
+
+        Raises:
+            RunError: it is not convex: nothing is known between the ends of epochs.
+        """
+        if not isinstance(self.checkpoints, Line):
+            raise RunError("a point between the ends of epochs of a trajectory that is not convex", got=f"epoch {time:g}")
+        return self.checkpoints.at(time)
+
     def state(self, epoch: int) -> State:
         """The parameters at the end of `epoch`, by name."""
         return unflatten(self.checkpoints[epoch], self.shapes)
 
     def parts(self) -> Parts:
-        rows = (
-            self.checkpoints
-            if isinstance(self.checkpoints, Tensor)
-            else torch.stack([self.checkpoints[i] for i in range(len(self.checkpoints))])
-        )
+        line = self.checkpoints if isinstance(self.checkpoints, Line) else None
+        stored = self.checkpoints if line is None else line.ends
+        rows = stored if isinstance(stored, Tensor) else torch.stack([stored[i] for i in range(len(stored))])
         layout = [[n, list(s)] for n, s in self.shapes.items()]  # the order is the layout of a row
-        return Parts({"checkpoints": rows}, {"layout": layout, "record": list(self.record)})
+        progress = {} if line is None else {"progress": line.progress.tolist()}
+        return Parts({"checkpoints": rows}, {"layout": layout, "record": list(self.record), **progress})
 
     @classmethod
     def of(cls, p: Parts, rows: Rows | None = None) -> Trajectory:
         n = TrajectoryNumbers.model_validate(p.numbers)
         if rows is None:
             rows = p.tensor("checkpoints", 2, "floats")
-        trajectory = cls(rows, {name: torch.Size(size) for name, size in n.layout}, tuple(n.record))
+        shapes = {name: torch.Size(size) for name, size in n.layout}
+        if n.progress is not None:
+            shares = torch.tensor(n.progress, dtype=torch.float64)
+            rows = Line(rows, shares, [shape.numel() for shape in shapes.values()])
+        trajectory = cls(rows, shapes, tuple(n.record))
         if not rows[0].is_floating_point():
             raise ValueError(f"tensor 'checkpoints' is of {rows[0].dtype}")
         return trajectory

@@ -24,11 +24,11 @@ from torch import Tensor
 from distill_prune.analyze import ANALYSES, Analysis
 from distill_prune.analyze.declared import declared, readings
 from distill_prune.artifacts import Mask
-from distill_prune.conformance.inputs import SHRUNK, TINY_ENCODER, digits, record, sentences
+from distill_prune.conformance.inputs import SHRUNK, TINY_ENCODER, convex, digits, record, sentences
 from distill_prune.data import DATASETS, DataSet, prepare
 from distill_prune.data.source import Loaded
 from distill_prune.data.source import Source as DataSource
-from distill_prune.distill import METHODS, Distilled, Method, Source, needs_experts, needs_model
+from distill_prune.distill import METHODS, Distilled, Method, Source, misread, needs_experts, needs_model
 from distill_prune.errors import ConfigError, DataError, DistillPruneError, UserError
 from distill_prune.interop import FORMATS, Format, Kind
 from distill_prune.models import MODELS, Model, Network, build_model
@@ -237,12 +237,13 @@ def _method(entry: Method, what: str, given: Mapping[str, object]) -> str:
     text = "images" not in entry.KINDS
     images, model, experts = (*sentences(), []) if text else digits()
     trains = needs_model(entry, settings)
+    of_kinds = [of for kind, of in ((False, experts), (True, convex(experts))) if not misread(settings, kind)]
     source = Source(
         images.examples("train").ready(),
         images.classes,
         images.transform,
         model if trains else None,
-        experts if needs_experts(entry, settings) else [],
+        of_kinds[0] if needs_experts(entry, settings) else [],
     )
     streams = Streams(0, ("conformance",))
     distilled = _twice(f"{what}: its set", lambda: entry.distill(settings, source, streams, "cpu", SILENT), _same_set)
@@ -269,6 +270,11 @@ def _method(entry: Method, what: str, given: Mapping[str, object]) -> str:
     _require(synthetic.classes == images.classes, f"{what}: the set's classes", got=synthetic.classes, expected=images.classes)
     _require(distilled.cost.images > 0 or not trains, f"{what} trains networks, and costs nothing", got=distilled.cost)
     canonical_json(distilled.record)
+    for others in of_kinds[1:] if source.experts else []:
+        beside = replace(source, experts=others)
+        _twice(
+            f"{what}: its set of convex experts", partial(entry.distill, settings, beside, streams, "cpu", SILENT), _same_set
+        )
     return ""
 
 

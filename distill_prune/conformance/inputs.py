@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
@@ -10,6 +11,7 @@ import torch
 from distill_prune.analyze import Takes
 from distill_prune.analyze.inputs import Copies, Input, Pair, Retrained, SetInput, Study, Tickets
 from distill_prune.artifacts import SPLITS, Images, Mask, Sentences, Trajectory
+from distill_prune.artifacts.convex import convexified
 from distill_prune.data import prepare
 from distill_prune.data.digits import Settings as Digits
 from distill_prune.distill import Source, subset
@@ -56,6 +58,11 @@ def digits() -> tuple[Images, Model, list[Trajectory]]:
     recipe, train = Recipe(length="3ep", batch=256, lr=0.1, momentum=0.0), images.examples("train").ready()
     streams = Streams(0, ("conformance",))
     return images, model, [train_expert(model, train, recipe, streams.under(index=i), "cpu", SILENT)[0] for i in range(2)]
+
+
+def convex(experts: Sequence[Trajectory]) -> list[Trajectory]:
+    """The experts with their ends alone."""
+    return [replace(e, checkpoints=convexified(e.parts().tensors["checkpoints"], e.shapes)) for e in experts]
 
 
 def record(takes: Takes) -> Input:

@@ -87,6 +87,29 @@ def has_soft_labels(settings: Entry) -> bool:
     return isinstance(settings, MayHaveSoftLabels) and settings.soft_labels
 
 
+Reads = Literal["rows", "epochs", "points"]
+"""What of experts is read. rows: trajectories by epoch, of any kind. epochs: networks that training went through, which convex
+experts have at their ends alone. points: points between the ends of epochs, which convex experts alone have."""
+
+
+@runtime_checkable
+class SaysWhatItReads(Protocol):
+    """Settings that say what of experts is read, of a method that does not take all kinds of experts."""
+
+    @property
+    def reads(self) -> Reads: ...
+
+
+def misread(settings: Entry, convex: bool) -> str:
+    """Why a method cannot read experts of this kind under these settings, as a message says it; empty where it can."""
+    reads = settings.reads if isinstance(settings, SaysWhatItReads) else "rows"
+    if convex and reads == "epochs":
+        return "it reads what experts say at the ends of epochs, and convex experts keep their first and last checkpoint alone"
+    if not convex and reads == "points":
+        return "starts: continuous takes points between the ends of epochs, and only convex experts have these"
+    return ""
+
+
 def needs_experts(entry: Method, settings: Entry) -> bool:
     """Whether a method reads experts' trajectories under these settings."""
     return entry.NEEDS_EXPERTS or (isinstance(settings, MayReadExperts) and settings.reads_experts)

@@ -16,7 +16,7 @@ import torch
 from pydantic import Field
 from torch import Generator, Tensor
 
-from distill_prune.distill import Distilled, Source
+from distill_prune.distill import Distilled, Reads, Source
 from distill_prune.distill.classes import class_rows
 from distill_prune.distill.dynamics import Score, scores
 from distill_prune.distill.real import RealSettings, real_set
@@ -38,6 +38,10 @@ class Settings(RealSettings):
     @property
     def reads_experts(self) -> bool:
         return True
+
+    @property
+    def reads(self) -> Reads:
+        return "epochs"
 
     @property
     def last_epoch(self) -> int:

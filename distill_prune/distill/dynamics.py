@@ -39,7 +39,8 @@ def logits(source: Source, expert: Trajectory, epoch: int | None, x: Tensor) -> 
     """An expert's outputs (N, K) for network inputs `x` (N, C, H, W) at the end of an epoch (None: the last), and their cost.
 
     Raises:
-        ConfigError: the network keeps batch statistics, which a trajectory does not have; or the expert ends before.
+        ConfigError: the network keeps batch statistics, which a trajectory does not have; the expert ends before; or it is
+            convex, and the epoch lies between its ends, where there is a point of a line and no network that was trained.
     """
     model, last = source.network, len(expert.checkpoints) - 1
     if model.batch_norms:
@@ -49,6 +50,12 @@ def logits(source: Source, expert: Trajectory, epoch: int | None, x: Tensor) -> 
         )
     if epoch is not None and epoch > last:
         raise ConfigError("experts end before the epoch that is asked for", got=f"{last} epochs", expected=f"{epoch}")
+    if expert.convex and epoch not in (None, 0, last):
+        raise ConfigError(
+            "outputs at the end of an epoch are asked for, and convex experts keep their first and last checkpoint alone",
+            got=f"epoch {epoch}",
+            fix="experts.convex: false",
+        )
     state = to(expert.state(last if epoch is None else epoch), x.device)
     return outputs(model, state, Examples(x, x.new_zeros(len(x), dtype=torch.long))), forward_cost(model, x)
 

@@ -19,7 +19,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from distill_prune.distill import Source
+from distill_prune.distill import Reads, Source
 from distill_prune.distill.classes import class_rows
 from distill_prune.distill.dynamics import Score, scores
 from distill_prune.distill.scored import ranked
@@ -44,6 +44,11 @@ class SourceSettings(Entry):
     def reads_experts(self) -> bool:
         """Whether experts score the real images."""
         return self.source is not None
+
+    @property
+    def reads(self) -> Reads:
+        """Scores are of networks at the ends of epochs."""
+        return "rows" if self.source is None else "epochs"
 
     @property
     def last_epoch(self) -> int:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from distill_prune.artifacts import Cost, SyntheticSet
 from distill_prune.data.augment import Augment
-from distill_prune.distill import Distilled, Source
+from distill_prune.distill import Distilled, Reads, Source
 from distill_prune.distill.dynamics import logits
 from distill_prune.errors import ConfigError, Misfit
 from distill_prune.settings import Entry, Later
@@ -48,6 +48,11 @@ class RealSettings(Entry):
     def reads_experts(self) -> bool:
         """Whether experts are read."""
         return self.labels == "teacher"
+
+    @property
+    def reads(self) -> Reads:
+        """Networks between the start and the last epoch, where such an epoch is named."""
+        return "rows" if self.teacher_epoch is None else "epochs"
 
     @property
     def last_epoch(self) -> int:

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from distill_prune.distill import Distilled, Source
+from distill_prune.distill import Distilled, Reads, Source
 from distill_prune.distill.classes import class_rows
 from distill_prune.distill.dynamics import Score, scores
 from distill_prune.distill.real import RealSettings, real_set
@@ -22,6 +22,10 @@ class ScoredSettings(RealSettings):
     @property
     def reads_experts(self) -> bool:
         return True
+
+    @property
+    def reads(self) -> Reads:
+        return "epochs"
 
 
 def ranked(score: Tensor, rows: Tensor, count: int, keep: Literal["hard", "easy"]) -> Tensor:

@@ -7,6 +7,7 @@ expert, start epoch, batches and augmentation from streams named by its number: 
 
 With `labels: soft` the labels are softmax(Y) of logits Y that begin at an expert's and are learned as the pixels are. The
 range of start epochs may grow from `first_max_start` to `max_start`; the result may be a running mean over iterations.
+Where experts are convex (artifacts/convex.py), starts may be any points of their lines and not the ends of epochs alone.
 With `factor` f every stored image holds f^2 training images (artifacts/formation.py).
 
 References:
@@ -31,7 +32,7 @@ from torch import Tensor
 
 from distill_prune.artifacts import Cost, SyntheticSet, Trajectory, decode
 from distill_prune.data.augment import Augment
-from distill_prune.distill import Distilled, Source
+from distill_prune.distill import Distilled, Reads, Source
 from distill_prune.distill.derivatives import derivatives, forward_of
 from distill_prune.distill.formation import Init, initial
 from distill_prune.distill.inner_adam import unrolled_gradient
@@ -81,6 +82,9 @@ class Settings(SourceSettings):
     growth: int = Later(1000, ge=1, description="iterations over which the range grows to max_start")
     average: float = Later(0.0, ge=0, lt=1, description="momentum of the running mean that is the result; 0: none")
     factor: int = Later(1, ge=1, description="f of multi-formation")
+    starts: Literal["epochs", "continuous"] = Later(
+        "epochs", description="continuous: at any time from min_start to max_start; with experts.convex alone"
+    )
 
     @field_validator("inner", mode="before")
     @classmethod
@@ -97,6 +101,9 @@ class Settings(SourceSettings):
             )
         if self.inner == "adam" and (self.inner_momentum or self.segment != "auto"):
             raise Misfit("adam is unrolled whole by `higher`", ["inner"], fix="leave out inner_momentum and segment")
+        if self.starts == "continuous" and self.source is not None:
+            what = "the real images that are kept are chosen by networks at ends of epochs, which convex experts do not have"
+            raise Misfit(what, ["starts"], got=self.starts, fix="leave out starts or source")
         if self.first_max_start is not None and not self.min_start < self.first_max_start <= self.max_start:
             raise Misfit(
                 "the range of starts grows from min_start to max_start",
@@ -123,9 +130,14 @@ class Settings(SourceSettings):
         return self.labels == "soft"
 
     @property
+    def reads(self) -> Reads:
+        return "points" if self.starts == "continuous" else super().reads
+
+    @property
     def last_epoch(self) -> int:
-        """The last expert epoch that matching can use."""
-        return max(self.max_start - 1 + self.expert_epochs, super().last_epoch)
+        """The last expert epoch that matching can use: continuous starts come as near to max_start as one likes."""
+        last_start = self.max_start if self.starts == "continuous" else self.max_start - 1
+        return max(last_start + self.expert_epochs, super().last_epoch)
 
 
 TEACHER_BATCH = 512
@@ -134,11 +146,15 @@ TEACHER_BATCH = 512
 def _ends(
     settings: Settings, experts: Sequence[Trajectory], streams: Streams, iteration: int, device: str
 ) -> tuple[Tensor, Tensor]:
-    """The expert's checkpoints at a random start epoch t and at t + M; t below `max_start`, or what of it has grown yet."""
+    """The expert's parameters at a random start t and at t + M; t below `max_start`, or what of it has grown yet."""
     generator, most = streams("expert", iteration=iteration), settings.max_start
     if (first := settings.first_max_start) is not None:
         most = first + (most - first) * min(iteration, settings.growth) // settings.growth
     expert = experts[int(torch.randint(len(experts), (), generator=generator))]
+    if settings.starts == "continuous":
+        share = float(torch.rand((), generator=generator, dtype=torch.float64))
+        time = settings.min_start + share * (most - settings.min_start)
+        return expert.at(time).to(device), expert.at(time + settings.expert_epochs).to(device)
     t = int(torch.randint(settings.min_start, most, (), generator=generator))
     return expert.checkpoints[t].to(device), expert.checkpoints[t + settings.expert_epochs].to(device)
 

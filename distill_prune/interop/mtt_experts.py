@@ -126,9 +126,14 @@ def write(export: Export, path: Path) -> list[Path]:
     """A folder of `replay_buffer_<n>.pt`, 10 experts in each.
 
     Raises:
-        UserError: it is something else than experts, or something stands at `path`.
+        UserError: it is something else than experts, an expert is convex, or something stands at `path`.
     """
     experts = export.noun
     if not isinstance(experts, tuple) or not experts:
         raise UserError("format 'mtt-experts' holds experts", got=type(experts).__name__, expected="one trajectory or more")
+    if any(expert.convex for expert in experts):
+        raise UserError(
+            "a replay buffer holds an expert's own checkpoints, and convex experts keep the first and the last alone",
+            fix="experts that are trained with experts.convex: false",
+        )
     return publish_folder(path, _buffers(experts))

@@ -107,6 +107,8 @@ ALIASES: Mapping[str, tuple[str, ...]] = {
     "control": ("versus",),
     "reference": ("versus",),
     "num_experts": ("count",),
+    "mct": ("convex",),
+    "convexified": ("convex",),
     "number": ("count",),
     "num": ("count",),
     "gpu": ("device",),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from distill_prune.analyze import ANALYSES
-from distill_prune.distill import last_epoch
+from distill_prune.distill import METHODS, last_epoch, misread, needs_experts
 from distill_prune.errors import ONE_OF, Misfit, nearest
 from distill_prune.letters import look_alike
 from distill_prune.plan.arms import Placed, check
@@ -61,10 +61,17 @@ def _check_sets(p: Sections) -> None:
     if (length := p.experts.recipe.length).unit != "ep":
         place = ["experts", "recipe", "length"]
         raise Misfit("experts are matched at the ends of epochs", place, got=length, expected="a length in epochs, like 20ep")
+    if p.experts.stored and p.experts.convex:
+        what = "stored experts are of the kind that they were trained as"
+        raise Misfit(what, ["experts", "convex"], fix="leave convex out, or leave stored out")
     for name, method in p.distill.items() if not p.experts.stored else ():
+        reads = not isinstance(method, Stored) and needs_experts(METHODS[method.name], method)
+        if reads and (problem := misread(method, p.experts.convex)):
+            fix = f"experts.convex: {str(not p.experts.convex).lower()}"
+            raise Misfit(problem, ["distill", name], got=f"experts.convex: {str(p.experts.convex).lower()}", fix=fix)
         if (last := last_epoch(method)) > length.count:
             raise Misfit(
-                f"it matches up to epoch {last} of the experts (max_start - 1 + expert_epochs), and they train for {length}",
+                f"it matches up to epoch {last} of the experts (the last start + expert_epochs), and they train for {length}",
                 ["distill", name],
                 fix=f"a smaller max_start, or experts.recipe.length={last}ep",
             )

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from distill_prune.data import fingerprint
 from distill_prune.data.source import Source
-from distill_prune.distill import METHODS, check_kind, last_epoch, needs_experts, needs_model
+from distill_prune.distill import METHODS, check_kind, last_epoch, misread, needs_experts, needs_model
 from distill_prune.distill.kept import SourceSettings
 from distill_prune.errors import ConfigError, StoreError
 from distill_prune.fingerprints import Remembered
@@ -78,7 +78,7 @@ def _experts(g: Graph, store: Store) -> dict[str, str]:
         return numbered("expert", (_stored_expert(ref, store, needy) for ref in p.experts.stored))
     keys = []
     for i in range(p.experts.count):
-        teacher = ExpertsJob(model=p.teacher, recipe=p.experts.recipe, seed=p.experts.seed, index=i)
+        teacher = ExpertsJob(model=p.teacher, recipe=p.experts.recipe, seed=p.experts.seed, index=i, convex=p.experts.convex)
         keys.append(g.add("experts", teacher, {"data": g.data}, f"expert {i}"))
     return numbered("expert", keys)
 
@@ -105,10 +105,14 @@ def _stored_expert(ref: str, store: Store, needy: list[Entry]) -> str:
     expert = store.find(ref)
     if expert.stage != "experts":
         raise StoreError(f"experts.stored: '{ref}' is not an expert's trajectory", got=f"{expert.stage}/{expert.key[:12]}")
-    epochs = len(store.trajectory(expert.key, sizes_only=True).checkpoints) - 1
+    trajectory = store.trajectory(expert.key, sizes_only=True)
+    epochs = len(trajectory.checkpoints) - 1
     last = max(last_epoch(method) for method in needy)
     if last > epochs:
         raise ConfigError(f"experts.stored: '{ref}' ends before the epochs that matching uses", got=epochs, expected=last)
+    if problem := next(filter(None, (misread(method, trajectory.convex) for method in needy)), ""):
+        kind = "a convex expert" if trajectory.convex else "an expert that is not convex"
+        raise ConfigError(f"experts.stored: '{ref}' is {kind}: {problem}")
     return expert.key
 
 

@@ -82,13 +82,14 @@ class DataJob(Job):
 
 
 class ExpertsJob(Job):
-    """One teacher; `source` says which real images it sees, where these are not all."""
+    """One teacher; `source` says which real images it sees, where these are not all; `convex`, that it keeps its ends alone."""
 
     model: SerializeAsAny[Entry]
     recipe: Recipe
     seed: int
     index: int
     source: Kept | None = Later(None)
+    convex: bool = Later(False)
 
     def trains(self) -> bool:
         return True

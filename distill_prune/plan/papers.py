@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 from distill_prune import recipe as recipes
 from distill_prune.analyze import ANALYSES
+from distill_prune.artifacts import convex
 from distill_prune.data import DATASETS, augment, cutmix, whiten
 from distill_prune.distill import METHODS, experts
 from distill_prune.models import MODELS
@@ -109,6 +110,8 @@ def _modules(p: Pipeline) -> Iterator[tuple[str, str | None]]:
         yield f"method {method.name}", METHODS[method.name].__doc__
     if any(METHODS[method.name].NEEDS_EXPERTS for method in methods):
         yield "experts", experts.__doc__
+        if p.experts.convex:
+            yield "convex experts", convex.__doc__
     arms = p.arms.values()
     if p.prune.levels:
         yield "pruning", imp.__doc__

@@ -38,6 +38,9 @@ class Experts(Settings):
         Recipe(length=Duration(20, "ep"), lr=0.01, momentum=0.0, batch=256),
         description="how each is trained; its length in epochs",
     )
+    convex: bool = Field(
+        False, description="keep the first and the last checkpoint alone; points on the line between them stand for the others"
+    )
     stored: tuple[Reference, ...] = Field(
         (), description="experts that are there already, by key or name, in place of own ones"
     )

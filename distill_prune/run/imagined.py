@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill_prune.artifacts import SPLITS, Cost, Images, Parts, SyntheticSet, Trajectory, Transform
+from distill_prune.artifacts import SPLITS, Cost, Images, Line, Parts, SyntheticSet, Trajectory, Transform
 from distill_prune.data import prepare, survey
 from distill_prune.data.preparation import Survey
 from distill_prune.plan.jobs import DataJob, DenseJob, DistillJob, ExpertsJob, RetrainJob
@@ -89,7 +89,7 @@ class Imagined(Store):
         """Bytes of an artifact's tensors; of its numbers a guess."""
         if isinstance(node.job, ExpertsJob):
             model = self.reader.model_for(node.job.model, node.inputs["data"])
-            rows = int(node.job.recipe.length.count) + 1
+            rows = 2 if node.job.convex else int(node.job.recipe.length.count) + 1
             return rows * sum(t.nbytes for t in select(model.module.state_dict(), model.parameters).values())
         if node.stage == "compare":
             return NUMBERS_BYTES
@@ -106,7 +106,11 @@ class Imagined(Store):
         assert isinstance(node.job, ExpertsJob)
         model = self.reader.model_for(node.job.model, node.inputs["data"])
         drawn = select(model.fresh(0), model.parameters)
-        return Trajectory(_Rows(flatten(drawn), int(node.job.recipe.length.count) + 1), shapes(drawn))
+        layout, epochs = shapes(drawn), int(node.job.recipe.length.count)
+        if not node.job.convex:
+            return Trajectory(_Rows(flatten(drawn), epochs + 1), layout)
+        even = torch.linspace(0, 1, epochs + 1, dtype=torch.float64)[:, None].expand(-1, len(layout))
+        return Trajectory(Line(_Rows(flatten(drawn), 2), even, [shape.numel() for shape in layout.values()]), layout)
 
     def _made_up(self, node: Node) -> Parts:
         match node.job:

@@ -52,7 +52,7 @@ def _expert(job: ExpertsJob, inputs: Mapping[str, str], reader: Reader) -> Task:
     training = teaching(source.network, source.train, job.recipe, Streams(job.seed, ("experts",)).under(index=job.index))
 
     def parts(trained: Trained) -> Parts:
-        trajectory, cost = expert(training, trained)
+        trajectory, cost = expert(training, trained, convex=job.convex)
         plain = trajectory.parts()
         return Parts(plain.tensors, {**plain.numbers, "cost": cost.json()})
 
