@@ -21,6 +21,10 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "results"
+NOTE = (
+    "Sets and masks are ordered by their means over initialisations. Intervals resample initialisations, each with its set; "
+    "resampled means are noisier than the means, which draws the intervals towards zero. p permutes the sets."
+)
 Array = npt.NDArray[np.float64]
 Record = Mapping[str, Any]
 """A study, as results.py wrote it."""
@@ -111,7 +115,7 @@ def lines(result: Orders) -> list[str]:
         f"| {r['units']} |"
         for r in result["orders"]
     )
-    return [head, "|---|---|---|---|---|---|", *rows]
+    return [head, "|---|---|---|---|---|---|", *rows, "", NOTE]
 
 
 def main(words: Sequence[str] | None = None) -> None:
