@@ -45,7 +45,7 @@ SHORT: Mapping[str, Callable[[Scale], object]] = {
     **dict.fromkeys(("inner_steps", "net_steps", "points", "steps"), lambda scale: 3 * scale.steps),
     **dict.fromkeys(("length", "real_length"), lambda scale: f"{3 * scale.steps}it"),
     **dict.fromkeys(("probes_min", "probes_max"), lambda scale: 16 * scale.steps),
-    **dict.fromkeys(("ipc", "inner_loop", "max_start", "starts", "eigenvalues"), lambda scale: 2),
+    **dict.fromkeys(("ipc", "inner_loop", "max_start", "eigenvalues"), lambda scale: 2),
     **dict.fromkeys(("expert_epochs", "batch", "net_batch", "exact_below", "nets", "copies"), lambda scale: 1),
     "probes": lambda scale: 2 * scale.steps,
     **dict.fromkeys(("rows", "train_rows", "test_rows", "batch_real"), lambda scale: 8),
@@ -61,6 +61,7 @@ EXTRA: Mapping[str, Raw] = {
     "diagonal": {"sketch": 2},
     "trajectory": {"batch": None},
     "el2n": {"epoch": 2},
+    "spectrum": {"starts": 2},
 }
 """Settings of entries that need others."""
 

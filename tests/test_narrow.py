@@ -9,7 +9,7 @@ import tiny
 
 from distill_prune.errors import ConfigError
 from distill_prune.plan.config import Opened, opened
-from distill_prune.plan.files import read_file, shipped_files
+from distill_prune.plan.files import find_pipeline, read_file, shipped_files
 
 SHIPPED = [path.name for path in shipped_files()]
 BASE = (
@@ -47,15 +47,16 @@ def test_nothing_is_narrowed_that_nobody_shrinks(base: Path) -> None:
 
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_shipped_file_can_be_shrunk(name: str) -> None:
-    """To one seed, to one level, and by each of its arms and sets: what is left is a study."""
-    whole = opened(name).pipeline
-    assert opened(name, [f"seeds=[{whole.seeds[0]}]"]).pipeline.seeds == whole.seeds[:1]
+    """To one seed, to one level, and by each of its arms and sets: what is left is a study; of a sweep, the study under it."""
+    alone = ["sweep={}"] if read_file(find_pipeline(name)).values.get("sweep") else []
+    whole = opened(name, alone).pipeline
+    assert opened(name, [*alone, f"seeds=[{whole.seeds[0]}]"]).pipeline.seeds == whole.seeds[:1]
     if whole.prune.levels > 1:
-        assert opened(name, ["prune.levels=1"]).pipeline.compared() == (0, 1)
+        assert opened(name, [*alone, "prune.levels=1"]).pipeline.compared() == (0, 1)
     for section, names in (("arms", whole.arms), ("distill", whole.distill), ("compare", whole.compare)):
         for one in names:
             try:
-                shrunk = opened(name, [f"{section}.{one}={'null' if section == 'compare' else 'false'}"]).pipeline
+                shrunk = opened(name, [*alone, f"{section}.{one}={'null' if section == 'compare' else 'false'}"]).pipeline
             except ConfigError as problem:  # the only arm, or that of which all others are made
                 assert problem.what.startswith("'arms' in "), (one, problem)
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import pytest
 import tiny
@@ -14,8 +15,8 @@ from distill_prune.data import DATASETS
 from distill_prune.distill import METHODS
 from distill_prune.models import MODELS
 from distill_prune.plan.catalog import pipelines
-from distill_prune.plan.config import load
 from distill_prune.plan.papers import Paper, bibtex, papers, references
+from distill_prune.plan.sweep import load_cells
 from distill_prune.prune import CRITERIA
 
 NO_PAPER = {"accuracy", "folder", "npz", "overlap", "random", "subset", "torchvision", "tsv", "union"}
@@ -91,6 +92,15 @@ def test_the_command(cli: Cli) -> None:
 
 @pytest.mark.parametrize("name", [line.name for line in pipelines()])
 def test_every_shipped_pipeline_has_papers(name: str) -> None:
-    cited = papers(load(name)[1])
+    cited = papers(*(cell.pipeline for cell in load_cells(name)[1].each))
     assert cited and all(paper.used_by and paper.text.count("\n") == 0 for paper in cited)
     assert len(re.findall("^@", bibtex(cited, "0"), re.MULTILINE)) == len(cited) + 1
+
+
+def test_a_sweep_cites_what_any_of_its_cells_uses(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "sweep.yaml").write_text(
+        "extends: digits.yaml\nsweep: {model: [{name: lenet}, {name: cifar_resnet, depth: 8}]}\n", encoding="utf-8"
+    )
+    done = cli("cite", tmp_path / "sweep.yaml", "--json")
+    users = {use for paper in json.loads(done.out)["papers"] for use in paper["used_by"]}
+    assert done.code == 0 and {"model lenet", "model cifar_resnet"} <= users

@@ -24,17 +24,17 @@ def cite(
     Example:  distill-prune cite digits.yaml --bibtex
     """
     from distill_prune.errors import UserError
-    from distill_prune.plan.config import load
     from distill_prune.plan.papers import bibtex as entries
     from distill_prune.plan.papers import papers
     from distill_prune.plan.sections import Stored
+    from distill_prune.plan.sweep import load_cells
     from distill_prune.terminal import columns
     from distill_prune.version import VERSION
 
     if bibtex and json:
         raise UserError("--bibtex and --json exclude each other", fix="one of them")
-    _, settings = load(pipeline, sets or ())
-    cited = papers(settings)
+    studies = [cell.pipeline for cell in load_cells(pipeline, sets or ())[1].each]
+    cited = papers(*studies)
     if bibtex:
         print(entries(cited, VERSION))
         return
@@ -46,7 +46,7 @@ def cite(
         print(
             textwrap.fill(f"used by: {', '.join(paper.used_by)}", columns(), initial_indent="    ", subsequent_indent="      ")
         )
-    stored = [name for name, method in settings.distill.items() if isinstance(method, Stored)]
-    for name in stored:
+    stored = [name for study in studies for name, method in study.distill.items() if isinstance(method, Stored)]
+    for name in dict.fromkeys(stored):
         print(f"\nThe set '{name}' comes from the store: cite the method that made it, too.")
     print(f"\n{len(cited)} papers, and distill-prune {VERSION} itself (CITATION.cff). --bibtex prints entries of BibTeX.")

@@ -73,11 +73,11 @@ def _paper(item: str) -> Paper | None:
     return Paper(match["title"], match["by"], int(match["year"]), address[0].rstrip(".,") if address else "", note)
 
 
-def papers(pipeline: Pipeline) -> list[Paper]:
-    """The papers to cite for a study, in the order in which its parts are used: data, networks, distillation, pruning,
+def papers(*studies: Pipeline) -> list[Paper]:
+    """The papers to cite for studies, in the order in which their parts are used: data, networks, distillation, pruning,
     training, analyses. Sets of the store are not among them: what they were made with is theirs to say."""
     cited: dict[str, Paper] = {}
-    for use, paper in _cited(pipeline):
+    for use, paper in (pair for study in studies for pair in _cited(study)):
         known = cited.get(paper.identity, paper)
         users = dict.fromkeys((*known.used_by, use))
         cited[paper.identity] = replace(known, url=known.url or paper.url, used_by=tuple(users))
