@@ -16,6 +16,7 @@ from distill_prune.analyze.inputs import Study
 from distill_prune.analyze.metric import ACCURACY, BARRIER
 from distill_prune.analyze.records import ArmRecord
 from distill_prune.analyze.summary import Settings, measure
+from distill_prune.study.answer_table import arm_rows, difference_rows
 from distill_prune.study.outcome import Document, outcome
 from distill_prune.terminal.answer_lines import answer_lines
 
@@ -68,6 +69,17 @@ def test_nothing_is_wider_than_the_screen(width: int) -> None:
     lines = answer_lines(of_six, METRICS, width)
     assert max(map(len, lines)) <= max(width, 60) and "1,200 more artifacts" in " ".join(" ".join(lines).split())
     assert sum("synthetic" in line for line in lines) >= 3
+
+
+@pytest.mark.parametrize("width", [100, 60, 48])
+def test_figures_stay_whole_on_a_narrow_screen(width: int) -> None:
+    """Heads and names are wrapped, columns go on in a table below; a mean, its deviation and its interval stay on one line."""
+    of_six = document(6, -0.02, -0.01)
+    rows = [*arm_rows(of_six, METRICS)[1:], *difference_rows(of_six["differences"], METRICS)[1:]]
+    figures = {cell for row in rows for cell in row[1:] if any(letter.isdigit() for letter in cell)}
+    lines = answer_lines(of_six, METRICS, width)
+    assert len(figures) > 6 and not [cell for cell in figures if not any(cell in line for line in lines)]
+    assert max(map(len, lines)) <= width
 
 
 def test_run_prints_it_and_has_it_as_data(cli: Cli, tmp_path: Path, store: Any) -> None:
