@@ -27,8 +27,8 @@ NARROW, WIDE = 3.25, 6.75
 _TICKS = 7
 # Inches: room for ticks and axis name, the panel itself, one line of a legend, a line of the heading, the left axis.
 _BOTTOM, _HEIGHT, _ROW, _TOP, _LEFT = 0.36, 1.5, 0.142, 0.2, 0.42
-# Inches that a letter takes.
-_LETTER, _BOLD = 0.062, 0.071
+# Inches that a letter takes, and a digit of the vertical axis, of which a point takes half.
+_LETTER, _BOLD, _DIGIT = 0.062, 0.071, 0.071
 
 Points = list[tuple[float, Estimate]]
 
@@ -54,6 +54,21 @@ def panels(heading: str, titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
     # The name of the vertical axis stands where reading starts, and lies flat.
     figure.text(0.0, 0.99, "\n".join(lines), fontweight="bold", va="top", linespacing=1.25)
     return figure, cells
+
+
+def room_for_numbers(figure: Figure, cells: Sequence[Axes]) -> None:
+    """Move the panels to the right where the numbers of the vertical axis need more room than `panels` leaves."""
+    axis = cells[0].yaxis
+    low, high = sorted(cells[0].get_ylim())
+    labels = axis.get_major_formatter().format_ticks([t for t in axis.get_majorticklocs() if low <= t <= high])
+    left = 0.09 + max((_DIGIT * (len(label) - label.count(".") / 2) for label in labels), default=0.0)
+    width = figure.get_figwidth()
+    right = width - 0.08
+    share = min(1.0, (right - left) / (right - _LEFT))
+    for axes in cells:
+        place = axes.get_position()
+        x0 = (right - (right - place.x0 * width) * share) / width
+        axes.set_position((x0, place.y0, place.width * share, place.height))
 
 
 def sparsity_axis(axes: Axes, values: Sequence[float], room: float = 1.1) -> None:

@@ -70,7 +70,7 @@ def _by_layer(
     study: Study, entries: Sequence[Layer], levels: Sequence[int], value: Callable[[Layer], float], heading: str
 ) -> Figure:
     """A column a level, a row for each side of the study, layers downwards in the network's order, a bar an arm."""
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     have = {e["arm"] for e in entries}
     drawn = [(t, [a for a in shown if a.name in have]) for t, shown in sides(study) if any(a.name in have for a in shown)]
@@ -87,7 +87,7 @@ def _by_layer(
         top=0.42,
         bottom=0.25 + foot,
         left=min(0.065 * max(map(len, shortened(names))) + 0.15, 1.8),
-        wspace=0.06,
+        wspace=0.1,
         sharey=True,
         sharex=True,
     )
@@ -106,6 +106,7 @@ def _by_layer(
     panels[0][0].set_ylim(len(names) - 0.5, -0.5)
     panels[0][0].set_xlim(left=0)
     panels[0][0].xaxis.set_major_locator(MaxNLocator(4))
+    panels[0][0].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     figure.text(0.0, 0.995, heading, fontweight="bold", va="top")
     write_legend(figure, explained(panels.flat))
     return figure

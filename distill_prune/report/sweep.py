@@ -10,7 +10,19 @@ from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.metric import Metric
 from distill_prune.analyze.records import value
 from distill_prune.analyze.verdict import MATCHING, STABLE, STABLE_BELOW
-from distill_prune.report.axes import Points, estimates, fit, interval, known, legend, line, log_scale, panels, sparsity_axis
+from distill_prune.report.axes import (
+    Points,
+    estimates,
+    fit,
+    interval,
+    known,
+    legend,
+    line,
+    log_scale,
+    panels,
+    room_for_numbers,
+    sparsity_axis,
+)
 from distill_prune.report.formats import estimate, finite, shown_interval, sparsity
 from distill_prune.report.marks import drawn_for
 from distill_prune.report.style import GREY, Arm, arms, metrics, sides
@@ -72,6 +84,7 @@ def metric(study: Study, name: str) -> tuple[Figure, str] | None:
     figure, cells = panels(what.heading, [title for title, _ in drawn])
     bounds = [b for axes, (_, shown) in zip(cells, drawn, strict=True) for b in panel(axes, shown, what, of_study)]
     finish(cells, what, [of_study], bounds)
+    room_for_numbers(figure, cells)
     legend(figure, cells)
     return figure, alt(what, of_study)
 

@@ -20,8 +20,8 @@ def heading(document: Document) -> str:
 
 def set_line(line: SetLine) -> str:
     """What fresh networks reach that are trained on a set alone."""
-    accuracy = line["accuracy"]
-    return f"set {line['set']}: fresh {line['network']} reach {_mean(accuracy, 100)}% test accuracy (n = {accuracy['n']})"
+    accuracy, networks = line["accuracy"], f"fresh networks ({line['network']})"
+    return f"set {line['set']}: {networks} reach {_mean(accuracy, 100)}% test accuracy (n = {accuracy['n']})"
 
 
 def arm_rows(document: Document, metrics: Mapping[str, Metric]) -> list[list[str]]:
