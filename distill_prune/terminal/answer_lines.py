@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -91,7 +92,7 @@ _WHOLE = "\u00a0"
 
 def _wrapped(text: str, width: int, indent: str = 2 * GAP) -> list[str]:
     """Lines of a text; the count of initialisations stays with its name."""
-    text = text.replace("(n = ", f"(n{_WHOLE}={_WHOLE}")
+    text = re.sub(r"\bn = (?=\d)", f"n{_WHOLE}={_WHOLE}", text)
     lines = textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False)
     return [line.replace(_WHOLE, " ") for line in lines]
 
@@ -108,7 +109,7 @@ def _columns(rows: Sequence[Sequence[str]], sizes: Sequence[int]) -> list[str]:
     """The lines of a table whose columns have these sizes; cells that are longer are wrapped."""
     lines = []
     for row in rows:
-        cells = [textwrap.wrap(cell, size) or [""] for cell, size in zip(row, sizes, strict=True)]
+        cells = [_wrapped(cell, size, "") or [""] for cell, size in zip(row, sizes, strict=True)]
         for i in range(max(map(len, cells))):
             texts = [(cell[i] if i < len(cell) else "").ljust(size) for cell, size in zip(cells, sizes, strict=True)]
             lines.append(GAP.join(texts).rstrip())
