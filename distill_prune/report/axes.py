@@ -29,6 +29,8 @@ _TICKS = 7
 _BOTTOM, _HEIGHT, _ROW, _TOP, _LEFT = 0.36, 1.5, 0.142, 0.2, 0.42
 # Inches that a letter takes, and a digit of the vertical axis, of which a point takes half.
 _LETTER, _BOLD, _DIGIT = 0.062, 0.071, 0.071
+# So many bands may lie on each other.
+_BANDS = 4
 
 Points = list[tuple[float, Estimate]]
 
@@ -188,8 +190,9 @@ def interval(estimate: Estimate, scale: float) -> tuple[float, float] | None:
     return (low * scale, high * scale) if finite(low) and finite(high) else None
 
 
-def line(axes: Axes, arm: Arm, points: Points, scale: float, unit: str) -> list[float]:
-    """One arm's means with the band of its 95% intervals; returns the interval bounds that were drawn.
+def line(axes: Axes, arm: Arm, points: Points, scale: float, unit: str, among: int = 1) -> list[float]:
+    """One arm's means with the band of its 95% intervals; returns the interval bounds that were drawn. Bands of many arms
+    `among` which it is are fainter: together they cover no line.
 
     `unit` says how an estimate is written (formats.estimate), and so whether its interval stays within 0 to 100%.
     """
@@ -211,7 +214,8 @@ def line(axes: Axes, arm: Arm, points: Points, scale: float, unit: str) -> list[
         sure = [(x, *ends) for x, (_, e) in zip(xs, points, strict=True) if (ends := interval(e, scale))]
         if sure:
             band_x, low, high = zip(*sure, strict=True)
-            axes.fill_between(band_x, low, high, color=arm.color, alpha=0.05 if arm.thin else 0.11, linewidth=0, zorder=1)
+            alpha = (0.05 if arm.thin else 0.11) * min(1.0, _BANDS / among)
+            axes.fill_between(band_x, low, high, color=arm.color, alpha=alpha, linewidth=0, zorder=1)
     say(axes, means, [f"{arm.label}, {sparsity(s)}% sparsity: {said(e, unit)}" for s, e in points])
     return [b for _, low, high in sure for b in (low, high)]
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from distill_prune.study.study import Study
 
 Layer = TypeVar("Layer", "LayerCount", "LayerTrace")
-_BAR, _GAP, _TALL = 0.055, 0.1, 0.3
-"""Inches: of a bar, between layers, and from which on a layer has markers instead."""
+_BAR, _GAP, _TALL, _TITLE = 0.055, 0.1, 0.3, 0.25
+"""Inches: of a bar, between layers, from which on a layer has markers instead, and of a title with its air."""
 
 
 def layers(study: Study) -> tuple[Figure, str] | None:
@@ -83,11 +83,12 @@ def _by_layer(
     figure, panels = grid(
         len(drawn),
         len(levels),
-        (each * len(names) + 0.25) * len(drawn) + 0.42 + foot,
+        (each * len(names) + _TITLE) * len(drawn) + 0.42 + foot,
         top=0.42,
         bottom=0.25 + foot,
         left=min(0.065 * max(map(len, shortened(names))) + 0.15, 1.8),
         wspace=0.1,
+        hspace=_TITLE / (each * len(names)),
         sharey=True,
         sharex=True,
     )

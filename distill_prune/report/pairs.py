@@ -115,7 +115,7 @@ def overlap(study: Study) -> tuple[Figure, str] | None:
     for axes, (_, shown) in zip(cells, drawn, strict=True):
         for arm, points in lines:
             if arm in shown:
-                bounds += line(axes, arm, points, 1.0, "number")
+                bounds += line(axes, arm, points, 1.0, "number", len(shown))
         for arm in (a for a in shown if a.name in chance):
             by_chance = sorted(chance[arm.name], key=lambda p: p[0])
             xs, means = [1 - s for s, _ in by_chance], [e["mean"] for _, e in by_chance]

@@ -121,7 +121,7 @@ def _arms(axes: Axes, shown: Sequence[Arm], what: Metric, m: Measured) -> list[f
     names = {arm.name for arm in shown}
     for arm, points in m.lines:
         if arm.name in names:
-            bounds += line(axes, arm, points, what.scale, unit_of(what))
+            bounds += line(axes, arm, points, what.scale, unit_of(what), len(names))
     averaged = {arm.name for arm, _ in m.lines}
     for arm in shown:
         of_arm = [d for d in m.dots if d.arm == arm.name]

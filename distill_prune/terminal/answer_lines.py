@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from distill_prune.study.answer_table import COULD_SHOW, arm_rows, difference_rows, set_line
+from distill_prune.study.answer_table import COULD_SHOW, arm_rows, difference_rows, set_lines
 from distill_prune.terminal import duration
 
 if TYPE_CHECKING:
@@ -29,8 +29,8 @@ def answer_lines(document: Document, metrics: dict[str, Metric], width: int) -> 
         lines += ["", *_differences(difference_rows(document["differences"], metrics), width)]
         if any(line["could_show"] is not None for line in document["differences"]):
             lines += textwrap.wrap(COULD_SHOW, width, subsequent_indent="  ")
-    for line in document["sets"]:
-        lines += _wrapped(set_line(line), width, GAP)
+    for text in set_lines(document["sets"]):
+        lines += _wrapped(text, width, GAP)
     if more := document["next"]:
         workers = f"{more['workers']} worker{'s' * (more['workers'] != 1)}"
         cost = f"{more['artifacts']:,} more artifacts, about {duration(more['seconds'])} on {workers}"
