@@ -11,6 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from test_schedule import node
 
+from distill_prune.cli import columns
 from distill_prune.errors import UserError
 from distill_prune.run.status import Bar, Board
 from distill_prune.terminal.bars import LONGEST_BAR, layout, rows, summary
@@ -107,3 +108,14 @@ def test_a_failure_is_said_once_a_reason(capsys: pytest.CaptureFixture[str]) -> 
     for new in (True, False):
         quiet.failed(node("a", [], "kind"), UserError("no such\x1b file", fix="another"), 3, new=new)
     assert capsys.readouterr().err == "failed: label a: no such\\x1b file; 3 that depend on it are given up; the rest goes on\n"
+
+
+@pytest.mark.parametrize(("room", "lines"), [(None, 1), (200, 1), (60, 2), (40, 3)])
+def test_a_line_of_status_is_wrapped_on_a_narrow_terminal_and_whole_in_a_pipe(
+    room: int | None, lines: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = "  compare  connectivity of herded_soft seed 1 draw 1 level 2  1/10  copies 0 and 1, of the second pair"
+    monkeypatch.setattr(columns, "width", lambda: room)
+    parts = columns.fitted(line)
+    assert len(parts) == lines and max(map(len, parts)) <= (room or 200)
+    assert " ".join(" ".join(parts).split()) == " ".join(line.split()) and all(part.startswith("      ") for part in parts[1:])

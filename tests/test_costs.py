@@ -252,3 +252,11 @@ def test_a_training_takes_a_lane_of_several_and_an_evaluation_all(empty: Store, 
     nodes = [tiny.node_of(graph, "dense seed 0 copy 0"), graph.nodes[graph.evaluations["subset"]]]
     trials = [measured(node, Imagined(graph, empty, "cpu")) for node in nodes]
     assert [trial.seconds for trial in trials if trial is not None] == [2.0, 8.0]
+
+
+def test_the_guess_of_an_evaluation_counts_its_trainings(empty: Store) -> None:
+    """Five networks of 1,000 steps take five times as long as one."""
+    long = "compare.evaluation.length=1000it"
+    one, five = (build(tiny.pipeline(long, f"compare.evaluation.nets={n}"), empty) for n in (1, 5))
+    first, fifth = (costs.guess(g.nodes[g.set_measures[0].key]) - 0.05 for g in (one, five))
+    assert fifth == pytest.approx(5 * first) and first > 0.5

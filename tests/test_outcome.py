@@ -12,11 +12,13 @@ from tiny import Cli
 
 from distill_prune.analyze.answer import Answer, compare
 from distill_prune.analyze.declared import in_rows
+from distill_prune.analyze.estimate import estimate
 from distill_prune.analyze.inputs import Study
 from distill_prune.analyze.metric import ACCURACY, BARRIER
 from distill_prune.analyze.records import ArmRecord
 from distill_prune.analyze.summary import Settings, measure
-from distill_prune.study.outcome import Document, outcome
+from distill_prune.study.answer_table import arm_rows, difference_rows, set_lines
+from distill_prune.study.outcome import Document, SetLine, outcome
 from distill_prune.terminal.answer_lines import answer_lines
 
 METRICS = {metric.name: metric for metric in in_rows()}
@@ -68,6 +70,29 @@ def test_nothing_is_wider_than_the_screen(width: int) -> None:
     lines = answer_lines(of_six, METRICS, width)
     assert max(map(len, lines)) <= max(width, 60) and "1,200 more artifacts" in " ".join(" ".join(lines).split())
     assert sum("synthetic" in line for line in lines) >= 3
+
+
+def test_draws_of_a_set_are_one_sentence() -> None:
+    def line(name: str, *accuracies: float, network: str = "convnet") -> SetLine:
+        return {"set": name, "network": network, "accuracy": estimate(accuracies)}
+
+    lines = [line("a/0", 0.8, 0.9), line("b", 0.5, 0.7), line("a/1", 0.6), line("a/0", 0.4, network="lenet")]
+    assert set_lines(lines) == [
+        "set a: fresh networks (convnet) reach 72.5 ± 17.7% test accuracy (n = 2 draws)",
+        "set b: fresh networks (convnet) reach 60.0 ± 14.1% test accuracy (n = 2)",
+        "set a/0: fresh networks (lenet) reach 40.0% test accuracy (n = 1)",
+    ]
+
+
+@pytest.mark.parametrize("width", [100, 60, 48])
+def test_figures_stay_whole_on_a_narrow_screen(width: int) -> None:
+    """Heads and names are wrapped, columns go on in a table below; a mean, its deviation and its interval stay on one line."""
+    of_six = document(6, -0.02, -0.01)
+    rows = [*arm_rows(of_six, METRICS)[1:], *difference_rows(of_six["differences"], METRICS)[1:]]
+    figures = {cell for row in rows for cell in row[1:] if any(letter.isdigit() for letter in cell)}
+    lines = answer_lines(of_six, METRICS, width)
+    assert len(figures) > 6 and not [cell for cell in figures if not any(cell in line for line in lines)]
+    assert max(map(len, lines)) <= width and not [line for line in lines if line.rstrip().endswith((" n", " n ="))]
 
 
 def test_run_prints_it_and_has_it_as_data(cli: Cli, tmp_path: Path, store: Any) -> None:

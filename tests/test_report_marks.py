@@ -13,7 +13,7 @@ import reference_report as reference
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from reference_report_rich import rich
 
-from distill_prune.report import figures, marks, scale, style, sweep, trainings
+from distill_prune.report import axes, figures, marks, scale, style, sweep, trainings
 from distill_prune.report.formats import said
 
 
@@ -76,10 +76,35 @@ def test_far_arms_leave_the_others_readable() -> None:
         if row["arm"] == "random" and row["level"] > 3:
             row["barrier_test"] = reference.estimate([0.5, 0.6, 0.7])
     figure, _ = sweep.metric(study, "barrier_test") or pytest.fail("no figure")
-    axes = figure.axes[0]
-    assert axes.get_yscale() == "function" and any(t.get_text() == "compressed" for t in axes.texts)
-    height = axes.transAxes.inverted().transform(axes.transData.transform([(0.5, 15.0), (0.5, 0.0)]))[:, 1]
+    panel = figure.axes[0]
+    assert panel.get_yscale() == "function" and any(t.get_text() == "compressed" for t in panel.texts)
+    height = panel.transAxes.inverted().transform(panel.transData.transform([(0.5, 15.0), (0.5, 0.0)]))[:, 1]
     assert height[0] - height[1] > 0.5, "15 points take more than half of the height, though values reach 60"
+
+
+def test_numbers_of_an_axis_that_is_compressed_are_apart() -> None:
+    figure, cells = axes.panels("heading", [""])
+    values = [0.0, 0.69, 0.7, 0.2, 0.4, 0.1, 3.9, -1.7]
+    bent = scale.knees(values, -1.8, 4.1) or pytest.fail("not compressed")
+    scale.bend(cells[0], bent, -1.8, 4.1)
+    figure.canvas.draw()
+    ticks = [(0.0, tick) for tick in cells[0].get_yticks()]
+    places = sorted(cells[0].transAxes.inverted().transform(cells[0].transData.transform(ticks))[:, 1])
+    assert len(places) > 4 and min(np.diff(places)) > 0.09
+
+
+@pytest.mark.parametrize("bounds", [(-0.0004, 0.0006), (0.0, 100.0)])
+def test_numbers_of_an_axis_are_whole(bounds: tuple[float, float]) -> None:
+    """Panels move to the right for numbers that are long, and stay for others."""
+    with mpl.rc_context(style.RC):
+        figure, cells = axes.panels("heading", ["left", "right"])
+        before = cells[0].get_position().x0
+        cells[0].set_ylim(*bounds)
+        axes.room_for_numbers(figure, cells)
+        figure.canvas.draw()
+        assert min(label.get_window_extent().x0 for label in cells[0].get_yticklabels()) >= 0
+        assert (cells[0].get_position().x0 > before) == (bounds[1] < 1)
+        assert cells[-1].get_position().x1 < 1
 
 
 def test_trainings_are_drawn_by_epoch() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,8 @@ def test_the_sheet_shows_each_class_in_its_row() -> None:
         levels=3, seeds=3, arms=2, synthetic=images.repeat(7, axis=0), synthetic_labels=[1] * 14 + [0] * 14, classes=["a", "b"]
     )
     (sheet,) = pictures.sheets(study)
+    study.pictures = [replace(study.pictures[0], name=name) for name in ("a/0", "b", "a/1", "a/2")]
+    assert [each.again for each in pictures.sheets(study)] == [False, False, True, True]
     assert sheet.per_class == 10 and sheet.classes == ["a", "b"]
     import io
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,14 @@ class Column:
 def width() -> int | None:
     """The columns of the terminal; None in a pipe."""
     return columns() if sys.stdout.isatty() else None
+
+
+def fitted(line: str) -> list[str]:
+    """A line, wrapped where the terminal is narrower; whole in a pipe."""
+    if (room := width()) is None or len(line) <= room:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    return textwrap.wrap(line, room, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def table(heads: Sequence[Column], rows: Sequence[Sequence[str]], room: int | None) -> list[str]:

@@ -287,7 +287,7 @@ def unpack(
 
 @app.command()
 def schema() -> None:
-    """Print the JSON schema of pipeline files, for editors; a file's first line can name it:
+    """Print the JSON schema of pipeline files, for editors. A file's first line can name it:
 
     # yaml-language-server: $schema=pipeline.schema.json
 

@@ -6,6 +6,7 @@ import json as json_
 import time
 from typing import TYPE_CHECKING
 
+from distill_prune.cli.columns import fitted
 from distill_prune.cli.options import AsJson, StoreDir, app, open_store
 from distill_prune.letters import printable
 
@@ -34,7 +35,7 @@ def status(folder: StoreDir = None, json: AsJson = False) -> None:
         print(json_.dumps({"runs": [_record(run) for run in seen]}))
         return
     for run in seen:
-        print("\n".join(_lines(run)))
+        print("\n".join(part for line in _lines(run) for part in fitted(line)))
     if not seen:
         print(f"no runs on {store.root}")
 
@@ -60,7 +61,7 @@ def watch(folder: StoreDir = None) -> None:
         raise Left from None
     for run in runs(store):
         if run.id in {begun.id for begun in first}:
-            print(_headline(run))
+            print("\n".join(fitted(_headline(run))))
 
 
 def _redraw(store: Store, ids: set[str]) -> None:

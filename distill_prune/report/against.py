@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from distill_prune.report import sweep
-from distill_prune.report.axes import legend, panels
+from distill_prune.report.axes import legend, panels, room_for_numbers
 from distill_prune.report.style import Arm, arms, metrics
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def beside(study: Study, name: str) -> tuple[Figure, str] | None:
     for axes, m, (_, listed) in zip(cells, drawn, shown, strict=True):
         bounds += sweep.panel(axes, listed, what, m)
     sweep.finish(cells, what, drawn, bounds)
+    room_for_numbers(figure, cells)
     legend(figure, cells)
     return figure, f"{study.name} beside {other.name}. {sweep.alt(what, drawn[0])} {other.name}: {sweep.alt(what, drawn[1])}"
 

@@ -27,8 +27,10 @@ NARROW, WIDE = 3.25, 6.75
 _TICKS = 7
 # Inches: room for ticks and axis name, the panel itself, one line of a legend, a line of the heading, the left axis.
 _BOTTOM, _HEIGHT, _ROW, _TOP, _LEFT = 0.36, 1.5, 0.142, 0.2, 0.42
-# Inches that a letter takes.
-_LETTER, _BOLD = 0.062, 0.071
+# Inches that a letter takes, and a digit of the vertical axis, of which a point takes half.
+_LETTER, _BOLD, _DIGIT = 0.062, 0.071, 0.071
+# So many bands may lie on each other.
+_BANDS = 4
 
 Points = list[tuple[float, Estimate]]
 
@@ -54,6 +56,21 @@ def panels(heading: str, titles: Sequence[str]) -> tuple[Figure, list[Axes]]:
     # The name of the vertical axis stands where reading starts, and lies flat.
     figure.text(0.0, 0.99, "\n".join(lines), fontweight="bold", va="top", linespacing=1.25)
     return figure, cells
+
+
+def room_for_numbers(figure: Figure, cells: Sequence[Axes]) -> None:
+    """Move the panels to the right where the numbers of the vertical axis need more room than `panels` leaves."""
+    axis = cells[0].yaxis
+    low, high = sorted(cells[0].get_ylim())
+    labels = axis.get_major_formatter().format_ticks([t for t in axis.get_majorticklocs() if low <= t <= high])
+    left = 0.09 + max((_DIGIT * (len(label) - label.count(".") / 2) for label in labels), default=0.0)
+    width = figure.get_figwidth()
+    right = width - 0.08
+    share = min(1.0, (right - left) / (right - _LEFT))
+    for axes in cells:
+        place = axes.get_position()
+        x0 = (right - (right - place.x0 * width) * share) / width
+        axes.set_position((x0, place.y0, place.width * share, place.height))
 
 
 def sparsity_axis(axes: Axes, values: Sequence[float], room: float = 1.1) -> None:
@@ -173,8 +190,9 @@ def interval(estimate: Estimate, scale: float) -> tuple[float, float] | None:
     return (low * scale, high * scale) if finite(low) and finite(high) else None
 
 
-def line(axes: Axes, arm: Arm, points: Points, scale: float, unit: str) -> list[float]:
-    """One arm's means with the band of its 95% intervals; returns the interval bounds that were drawn.
+def line(axes: Axes, arm: Arm, points: Points, scale: float, unit: str, among: int = 1) -> list[float]:
+    """One arm's means with the band of its 95% intervals; returns the interval bounds that were drawn. Bands of many arms
+    `among` which it is are fainter: together they cover no line.
 
     `unit` says how an estimate is written (formats.estimate), and so whether its interval stays within 0 to 100%.
     """
@@ -196,7 +214,8 @@ def line(axes: Axes, arm: Arm, points: Points, scale: float, unit: str) -> list[
         sure = [(x, *ends) for x, (_, e) in zip(xs, points, strict=True) if (ends := interval(e, scale))]
         if sure:
             band_x, low, high = zip(*sure, strict=True)
-            axes.fill_between(band_x, low, high, color=arm.color, alpha=0.05 if arm.thin else 0.11, linewidth=0, zorder=1)
+            alpha = (0.05 if arm.thin else 0.11) * min(1.0, _BANDS / among)
+            axes.fill_between(band_x, low, high, color=arm.color, alpha=alpha, linewidth=0, zorder=1)
     say(axes, means, [f"{arm.label}, {sparsity(s)}% sparsity: {said(e, unit)}" for s, e in points])
     return [b for _, low, high in sure for b in (low, high)]
 

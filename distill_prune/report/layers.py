@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from distill_prune.study.study import Study
 
 Layer = TypeVar("Layer", "LayerCount", "LayerTrace")
-_BAR, _GAP, _TALL = 0.055, 0.1, 0.3
-"""Inches: of a bar, between layers, and from which on a layer has markers instead."""
+_BAR, _GAP, _TALL, _TITLE = 0.055, 0.1, 0.3, 0.25
+"""Inches: of a bar, between layers, from which on a layer has markers instead, and of a title with its air."""
 
 
 def layers(study: Study) -> tuple[Figure, str] | None:
@@ -70,7 +70,7 @@ def _by_layer(
     study: Study, entries: Sequence[Layer], levels: Sequence[int], value: Callable[[Layer], float], heading: str
 ) -> Figure:
     """A column a level, a row for each side of the study, layers downwards in the network's order, a bar an arm."""
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     have = {e["arm"] for e in entries}
     drawn = [(t, [a for a in shown if a.name in have]) for t, shown in sides(study) if any(a.name in have for a in shown)]
@@ -83,11 +83,12 @@ def _by_layer(
     figure, panels = grid(
         len(drawn),
         len(levels),
-        (each * len(names) + 0.25) * len(drawn) + 0.42 + foot,
+        (each * len(names) + _TITLE) * len(drawn) + 0.42 + foot,
         top=0.42,
         bottom=0.25 + foot,
         left=min(0.065 * max(map(len, shortened(names))) + 0.15, 1.8),
-        wspace=0.06,
+        wspace=0.1,
+        hspace=_TITLE / (each * len(names)),
         sharey=True,
         sharex=True,
     )
@@ -106,6 +107,7 @@ def _by_layer(
     panels[0][0].set_ylim(len(names) - 0.5, -0.5)
     panels[0][0].set_xlim(left=0)
     panels[0][0].xaxis.set_major_locator(MaxNLocator(4))
+    panels[0][0].xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     figure.text(0.0, 0.995, heading, fontweight="bold", va="top")
     write_legend(figure, explained(panels.flat))
     return figure

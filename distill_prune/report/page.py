@@ -20,7 +20,7 @@ from distill_prune.report.paint import variable, variables
 from distill_prune.report.style import arms, every_arm, is_text, left_out, metrics, rows, sparsities, task_label
 from distill_prune.report.sweep import unit_of
 from distill_prune.report.unmeasured import unmeasured
-from distill_prune.study.answer_table import COULD_SHOW, arm_rows, difference_rows, set_line
+from distill_prune.study.answer_table import COULD_SHOW, arm_rows, difference_rows, set_lines
 
 if TYPE_CHECKING:
     from distill_prune.study.records import Eigenvalue, Missing
@@ -99,7 +99,7 @@ def model(study: Study, drawings: Mapping[str, Drawing], sheets: list[pictures.S
         answer_arms=arm_rows(document, in_table) if document["arms"] else [],
         answer_differences=difference_rows(document["differences"], in_table) if document["differences"] else [],
         could_show=COULD_SHOW if any(line["could_show"] is not None for line in document["differences"]) else "",
-        answer_sets=[set_line(line) for line in document["sets"]],
+        answer_sets=set_lines(document["sets"]),
         evidence=" ".join(sentences(study.answer)),
         leads=[name for name in LEADS if name in drawings],
         unmeasured=unmeasured(study, drawings),

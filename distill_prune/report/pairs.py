@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING
 
 from distill_prune.analyze.metric import BARRIER, Metric
 from distill_prune.analyze.records import PairedRow, value
-from distill_prune.report.axes import apart, estimates, fit, interval, known, legend, line, panels, sparsity_axis
+from distill_prune.report.axes import (
+    apart,
+    estimates,
+    fit,
+    interval,
+    known,
+    legend,
+    line,
+    panels,
+    room_for_numbers,
+    sparsity_axis,
+)
 from distill_prune.report.formats import estimate, finite, fixed, said, sparsity
 from distill_prune.report.marks import drawn_for, say
 from distill_prune.report.style import GREY, INK, Arm, arms, metrics, sides, sparsities
@@ -52,6 +63,7 @@ def paired(study: Study, name: str) -> tuple[Figure, str] | None:
             bounds += ends
         sparsity_axis(axes, levels, room)
     fit(cells[0], points, bounds, log=False)
+    room_for_numbers(figure, cells)
     legend(figure, cells)
     last = [
         max((p for p in entries if p["arm"] == n), key=lambda p: p["level"]) for n in dict.fromkeys(p["arm"] for p in entries)
@@ -103,7 +115,7 @@ def overlap(study: Study) -> tuple[Figure, str] | None:
     for axes, (_, shown) in zip(cells, drawn, strict=True):
         for arm, points in lines:
             if arm in shown:
-                bounds += line(axes, arm, points, 1.0, "number")
+                bounds += line(axes, arm, points, 1.0, "number", len(shown))
         for arm in (a for a in shown if a.name in chance):
             by_chance = sorted(chance[arm.name], key=lambda p: p[0])
             xs, means = [1 - s for s, _ in by_chance], [e["mean"] for _, e in by_chance]
@@ -114,6 +126,7 @@ def overlap(study: Study) -> tuple[Figure, str] | None:
     fit(cells[0], values, bounds, log=False)
     low, high = cells[0].get_ylim()
     cells[0].set_ylim(max(low, 0), min(high, 1.02))
+    room_for_numbers(figure, cells)
     legend(figure, cells)
     ends = [(a.label, *max(p, key=lambda q: q[0])) for a, p in lines]
     return figure, "Mask overlap against sparsity. " + " ".join(
@@ -140,6 +153,7 @@ def between(study: Study) -> tuple[Figure, str] | None:
         axes.axhline(2, color=GREY, linewidth=1, linestyle=(0, (2, 2)), label="stable below 2 points", zorder=1)
         sparsity_axis(axes, levels, room)
     fit(cells[0], [2.0, 0.0, *(_points(b) for _, entries in kinds for b in entries)], [], log=False)
+    room_for_numbers(figure, cells)
     legend(figure, cells)
     return figure, "Test error barriers between tickets of one initialisation. " + " ".join(
         _between_words(kind, arm, [b for b in entries if b["arm"] == arm.name])

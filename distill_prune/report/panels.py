@@ -182,7 +182,7 @@ def distillation(study: Study) -> tuple[Figure, str] | None:
         return None
     titles = {"loss": "Distillation loss", "lr": "Learned inner learning rate"}
     drawn = [(key, title) for key, title in titles.items() if any(finite(x) for _, c in courses for x in _of(c, key))]
-    figure, panels = grid(1, len(drawn), 1.9, top=0.25, bottom=0.4, left=0.45, wspace=0.16)
+    figure, panels = grid(1, len(drawn), 1.9, top=0.25, bottom=0.4, left=0.45, wspace=0.24)
     for axes, (key, title) in zip(panels[0], drawn, strict=True):
         for i, (name, course) in enumerate(courses):
             pairs = [(i, v) for i, v in zip(course["iterations"], _of(course, key), strict=False) if finite(v)]

@@ -23,7 +23,8 @@ _CLASSES = 100
 
 @dataclass(frozen=True)
 class Sheet:
-    """PNG bytes, its size in pixels, and which images it shows; `set` is their set's name."""
+    """PNG bytes, its size in pixels, and which images it shows; `set` is their set's name. It is shown `again` where one before
+    it is of another draw of the same set."""
 
     png: bytes
     width: int
@@ -33,6 +34,7 @@ class Sheet:
     total: int
     alt: str
     set: str = ""
+    again: bool = False
 
     @property
     def picture(self) -> str:
@@ -44,7 +46,12 @@ def sheets(study: Study) -> list[Sheet]:
     """A picture of every set of images."""
     shown = [(s.name, s.pixels, s.labels) for s in study.pictures]
     made = [(name, contact_sheet(p, labels, study.classes)) for name, p, labels in shown if p is not None and len(p)]
-    return [replace(sheet, set=name, alt=f"Set {name}: {sheet.alt}") for name, sheet in made]
+    sets = [name.partition("/")[0] for name, _ in made]
+    repeated = [name in sets[:i] for i, name in enumerate(sets)]
+    return [
+        replace(sheet, set=name, alt=f"Set {name}: {sheet.alt}", again=again)
+        for (name, sheet), again in zip(made, repeated, strict=True)
+    ]
 
 
 def contact_sheet(images: NDArray[np.uint8], hard: Sequence[int], classes: Sequence[str]) -> Sheet:

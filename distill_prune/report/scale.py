@@ -26,6 +26,8 @@ FEW = 3.0
 _SHARE = 0.24
 """Of the height, for what is compressed."""
 _FENCE = 1.5
+_APART = 0.1
+"""Of the height, between two numbers."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,15 @@ def knees(values: Sequence[float], low: float, high: float) -> Knees | None:
     return Knees(start, end, below, above)
 
 
+def _with_room(ticks: Sequence[float], more: Sequence[float], bent: Knees, low: float, high: float) -> list[float]:
+    """The ticks, and of `more` those that have room beside the others, in the order in which they are wanted."""
+    kept, height = list(ticks), bent.forward(high) - bent.forward(low)
+    for tick in more:
+        if all(abs(bent.forward(tick) - bent.forward(other)) >= _APART * height for other in kept):
+            kept.append(tick)
+    return kept
+
+
 def bend(axes: Axes, bent: Knees, low: float, high: float) -> None:
     """Compress the axes, and those that share their vertical axis, beyond the knees, which a dotted line marks."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
@@ -85,7 +96,8 @@ def bend(axes: Axes, bent: Knees, low: float, high: float) -> None:
     ticks = [t for t in MaxNLocator(4).tick_values(bent.low, bent.high) if bent.low <= t <= bent.high]
     for start, end, part in ((low, bent.low, bent.below), (bent.high, high, bent.above)):
         if part < 1:
-            ticks += [t for t in MaxNLocator(2).tick_values(start, end) if start < t < end and not bent.low <= t <= bent.high]
+            beyond = [t for t in MaxNLocator(2).tick_values(start, end) if start < t < end and not bent.low <= t <= bent.high]
+            ticks = _with_room(ticks, sorted(beyond, key=lambda t: -abs(t)), bent, low, high)
     for sibling in axes.get_shared_y_axes().get_siblings(axes):
         sibling.set_yscale("function", functions=functions)
         for knee, part, end in ((bent.low, bent.below, low), (bent.high, bent.above, high)):

@@ -10,7 +10,19 @@ from distill_prune.analyze.estimate import Estimate
 from distill_prune.analyze.metric import Metric
 from distill_prune.analyze.records import value
 from distill_prune.analyze.verdict import MATCHING, STABLE, STABLE_BELOW
-from distill_prune.report.axes import Points, estimates, fit, interval, known, legend, line, log_scale, panels, sparsity_axis
+from distill_prune.report.axes import (
+    Points,
+    estimates,
+    fit,
+    interval,
+    known,
+    legend,
+    line,
+    log_scale,
+    panels,
+    room_for_numbers,
+    sparsity_axis,
+)
 from distill_prune.report.formats import estimate, finite, shown_interval, sparsity
 from distill_prune.report.marks import drawn_for
 from distill_prune.report.style import GREY, Arm, arms, metrics, sides
@@ -72,6 +84,7 @@ def metric(study: Study, name: str) -> tuple[Figure, str] | None:
     figure, cells = panels(what.heading, [title for title, _ in drawn])
     bounds = [b for axes, (_, shown) in zip(cells, drawn, strict=True) for b in panel(axes, shown, what, of_study)]
     finish(cells, what, [of_study], bounds)
+    room_for_numbers(figure, cells)
     legend(figure, cells)
     return figure, alt(what, of_study)
 
@@ -108,7 +121,7 @@ def _arms(axes: Axes, shown: Sequence[Arm], what: Metric, m: Measured) -> list[f
     names = {arm.name for arm in shown}
     for arm, points in m.lines:
         if arm.name in names:
-            bounds += line(axes, arm, points, what.scale, unit_of(what))
+            bounds += line(axes, arm, points, what.scale, unit_of(what), len(names))
     averaged = {arm.name for arm, _ in m.lines}
     for arm in shown:
         of_arm = [d for d in m.dots if d.arm == arm.name]

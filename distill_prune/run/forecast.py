@@ -1,23 +1,24 @@
 """How long a run will still take: what artifacts were guessed to cost, corrected by what was measured, without jumps.
 
-Each kind of artifact has a factor between what it takes and what was guessed. The factor begins at that of the other kinds
-and follows the kind's own measurements as they come, parts of artifacts included. Of artifacts in the making counts what is
-left of them, by the share of their steps that is done. The run ends no sooner than its work is divided among the workers, and
-no sooner than its longest path.
+Each kind of artifact has a factor between what it takes and what was guessed, and so has each shape: artifacts of one kind with
+equal guesses. A kind's factor begins at that of the other kinds, and a shape's at that of its kind. Both follow their own
+measurements as they come, parts of artifacts included: a guess that nobody tried can be wrong by a factor of a hundred, and
+counts for little against the first measurement. Of artifacts in the making counts what is left of them, by the share of their
+steps that is done. The run ends no sooner than its work is divided among the workers, and no sooner than its longest path.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from distill_prune.plan.nodes import Node
-from distill_prune.run.schedule import Schedule
+from distill_prune.run.schedule import Schedule, Shape
 
-_TRUST = 3.0
-"""The guess of a kind counts as much as so many of its artifacts that were measured."""
+_TRUST = 0.3
+"""What is expected of a kind or a shape before it is measured counts as much as so many of its artifacts that were."""
 _RUN_TRUST = 0.5
 """That the guesses of kinds that were not measured are right counts as much as so many kinds that were."""
 _SHARE_TRUST = 0.05
@@ -26,9 +27,9 @@ _OVERDUE = 0.2
 """What takes longer than expected and does not say how far it is takes this share of its time once more, at least."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Sums:
-    """Guessed and measured seconds of what was made of one kind, and how many artifacts that is: parts count."""
+    """Guessed and measured seconds of what was made of one kind or shape, and how many artifacts that is: parts count."""
 
     made: float = 0.0
     guessed: float = 0.0
@@ -39,17 +40,52 @@ class _Sums:
 
     def factor(self, prior: float) -> float:
         """Measured over guessed seconds, where `_TRUST` artifacts more are taken to have taken `prior` of what was guessed."""
+        if self.guessed <= 0:
+            return prior
         trusted = _TRUST * self.guessed / self.made
-        return (trusted * prior + self.seconds) / (trusted + self.guessed) if self.guessed > 0 else prior
+        return (trusted * prior + self.seconds) / (trusted + self.guessed)
+
+
+class _Measured:
+    """What was measured, by kind and by shape, and the factors that follow."""
+
+    def __init__(self, kinds: Mapping[str, _Sums], shapes: Mapping[Shape, _Sums]) -> None:
+        self._kinds, self._shapes = dict(kinds), dict(shapes)
+
+    def add(self, shape: Shape, made: float, seconds: float) -> None:
+        part = made, made * shape.guess, seconds
+        self._kinds[shape.kind] = self._kinds.get(shape.kind, _Sums()).plus(*part)
+        self._shapes[shape] = self._shapes.get(shape, _Sums()).plus(*part)
+
+    def copy(self) -> _Measured:
+        return _Measured(self._kinds, self._shapes)
+
+    def overall(self) -> float:
+        """The factor of kinds that were not measured: the median of the others', for a guess that is wrong by a factor of a
+        thousand says nothing of another. None counts more for its size."""
+        factors, weight = [(0.0, _RUN_TRUST)], _RUN_TRUST
+        for sums in self._kinds.values():
+            if sums.guessed > 0 and sums.seconds > 0:
+                share = sums.made / (sums.made + _TRUST)
+                factors.append((math.log(sums.seconds / sums.guessed), share))
+                weight += share
+        below = 0.0
+        for logarithm, share in sorted(factors):
+            below += share
+            if below >= weight / 2:
+                return math.exp(logarithm)
+        return 1.0
+
+    def factor(self, shape: Shape, overall: float) -> float:
+        """Of a shape: its own, which begins at its kind's, which begins at the `overall` one."""
+        return self._shapes.get(shape, _Sums()).factor(self._kinds.get(shape.kind, _Sums()).factor(overall))
 
 
 @dataclass
 class _Group:
     """Artifacts that one worker makes together since the time `began`; `shares` are those of their steps that are done."""
 
-    kind: str
-    size: int
-    guessed: float
+    shapes: Sequence[Shape]
     after: float  # of the longest path behind them, as guessed
     began: float
     shares: dict[str, float] = field(default_factory=dict)
@@ -72,15 +108,14 @@ class Forecast:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._schedule, self._urgency, self._cost, self._workers, self._clock = schedule, urgency, cost, workers, clock
-        self._kinds: dict[str, _Sums] = {}
+        self._measured = _Measured({}, {})
         self._flying: dict[str, tuple[Node, _Group]] = {}
         self._asked = clock()
         self._end = self._asked + self._raw(self._asked)
 
     def started(self, nodes: Sequence[Node]) -> None:
-        guesses = {node.key: self._cost(node) for node in nodes}
-        after = max(self._urgency.get(key, 0.0) - guess for key, guess in guesses.items())
-        group = _Group(nodes[0].kind, len(nodes), sum(guesses.values()), max(after, 0.0), self._clock())
+        after = max(self._urgency.get(node.key, 0.0) - self._cost(node) for node in nodes)
+        group = _Group([self._schedule.shape(node) for node in nodes], max(after, 0.0), self._clock())
         for node in nodes:
             self._flying[node.key] = node, group
 
@@ -92,7 +127,7 @@ class Forecast:
         """An artifact is in the making no longer; `seconds` is what it took where it was made."""
         self._flying.pop(node.key, None)
         if seconds is not None:
-            self._kinds[node.kind] = self._kinds.get(node.kind, _Sums()).plus(1, self._cost(node), seconds)
+            self._measured.add(self._schedule.shape(node), 1, seconds)
 
     def left(self) -> float:
         """Seconds left, which run down with the clock and follow new knowledge within a tenth of themselves."""
@@ -107,33 +142,24 @@ class Forecast:
 
     def _raw(self, now: float) -> float:
         groups = {id(group): group for _, group in self._flying.values()}.values()
-        kinds = dict(self._kinds)
+        measured = self._measured.copy()
         for group in groups:  # parts that are done are measurements, too
             if group.share > 0:
-                part = group.share * group.size, group.share * group.guessed, now - group.began
-                kinds[group.kind] = kinds.get(group.kind, _Sums()).plus(*part)
-        overall = _overall(kinds.values())
-        factors = {kind: sums.factor(overall) for kind, sums in kinds.items()}
-        open_ = self._schedule.guessed()
-        for node, _ in self._flying.values():
-            open_[node.kind] = open_.get(node.kind, 0.0) - self._cost(node)
-        work = sum(max(guessed, 0.0) * factors.get(kind, overall) for kind, guessed in open_.items())
+                for shape in group.shapes:
+                    measured.add(shape, group.share, (now - group.began) / len(group.shapes))
+        overall = measured.overall()
+        waiting = self._schedule.open_shapes()
+        for group in groups:
+            for shape in group.shapes:
+                waiting[shape] = waiting.get(shape, 0) - 1
+        work = sum(max(count, 0) * s.guess * measured.factor(s, overall) for s, count in waiting.items())
         path = self._schedule.most_urgent() * overall
         for group in groups:
-            left = _left(group, group.guessed * factors.get(group.kind, overall), now - group.began)
+            expected = sum(shape.guess * measured.factor(shape, overall) for shape in group.shapes)
+            left = _left(group, expected, now - group.began)
             work += left
             path = max(path, left + group.after * overall)
         return max(work / self._workers, path)
-
-
-def _overall(kinds: Iterable[_Sums]) -> float:
-    """The factor of kinds that were not measured: the geometric mean of the others', of which none counts more for its size."""
-    weight, total = _RUN_TRUST, 0.0
-    for sums in kinds:
-        if sums.guessed > 0 and sums.seconds > 0:
-            share = sums.made / (sums.made + _TRUST)
-            weight, total = weight + share, total + share * math.log(sums.seconds / sums.guessed)
-    return math.exp(total / weight)
 
 
 def _left(group: _Group, expected: float, spent: float) -> float:

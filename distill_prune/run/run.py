@@ -15,6 +15,7 @@ from distill_prune.run.devices import check_device
 from distill_prune.run.events import Busy, Damaged, Died, Event, Executor, Failed, Hit, Line, Made, Tick
 from distill_prune.run.executors import make_executor
 from distill_prune.run.failures import Failures
+from distill_prune.run.firsts import firsts_early
 from distill_prune.run.forecast import Forecast
 from distill_prune.run.logged import log_of
 from distill_prune.run.profile import Profile
@@ -266,7 +267,7 @@ def run(
         return Report(hits=total, seconds=time.perf_counter() - began)
     workers = min(workers, len(missing))
     ranks = urgency(graph, wanted, cost)
-    schedule = Schedule(graph.nodes, missing, ranks, cost)
+    schedule = Schedule(graph.nodes, missing, firsts_early(graph, missing, ranks), cost)
     forecast = Forecast(schedule, ranks, cost, workers)
     with lease(store, graph.keys()) as lease_id, recorded(store, lease_id, name, until, executor_name, workers) as record:
         state = _Run(graph, store, Watchers([watcher, record]), schedule, forecast, profile or Profile())

@@ -11,18 +11,17 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from distill_prune.plan.alike import company
 from distill_prune.plan.nodes import Node
 
 
-@dataclass
-class _Kind:
-    """Artifacts of one kind: how many are open, and what they were guessed to cost."""
+class Shape(NamedTuple):
+    """Artifacts of one kind with equal guesses, of which each is expected to take as long as another."""
 
-    open: int = 0
-    guessed: float = 0.0
+    kind: str
+    guess: float
 
 
 class Schedule:
@@ -48,7 +47,7 @@ class Schedule:
         self._company = {key: group for key, node in nodes.items() if (group := company(node, nodes)) is not None}
         self._not_before: dict[str, float] = {}
         self._delayed: list[tuple[float, str]] = []  # a heap by time
-        self._kinds: dict[str, _Kind] = {}
+        self._shapes: dict[Shape, int] = {}  # how many artifacts of each are open
         for key in missing:
             self._waiting.add(key)
             self._count(key, 1)
@@ -134,9 +133,12 @@ class Schedule:
             stack += new
         return after
 
-    def guessed(self) -> dict[str, float]:
-        """Guessed seconds of the open artifacts, by kind."""
-        return {name: kind.guessed for name, kind in self._kinds.items() if kind.open}
+    def open_shapes(self) -> dict[Shape, int]:
+        """How many artifacts of each shape are open."""
+        return {shape: count for shape, count in self._shapes.items() if count}
+
+    def shape(self, node: Node) -> Shape:
+        return Shape(node.kind, self._cost(node))
 
     def most_urgent(self) -> float:
         """The urgency of an artifact that is ready, the largest; 0 where none is."""
@@ -161,6 +163,5 @@ class Schedule:
                 heapq.heappush(self._companies.setdefault(group, []), (-self._urgency[key], key))
 
     def _count(self, key: str, number: int) -> None:
-        kind = self._kinds.setdefault(self._nodes[key].kind, _Kind())
-        kind.open += number
-        kind.guessed = kind.guessed + number * self._cost(self._nodes[key]) if kind.open else 0.0
+        shape = self.shape(self._nodes[key])
+        self._shapes[shape] = self._shapes.get(shape, 0) + number

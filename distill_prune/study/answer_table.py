@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from distill_prune.analyze.estimate import Estimate
+from distill_prune.analyze.estimate import Estimate, estimate
 from distill_prune.analyze.metric import Metric
 from distill_prune.study.outcome import DifferenceLine, Document, SetLine
 
@@ -18,10 +18,20 @@ def heading(document: Document) -> str:
     return f"at {100 * (document['sparsity'] or 0.0):.1f}% sparsity{n}"
 
 
-def set_line(line: SetLine) -> str:
-    """What fresh networks reach that are trained on a set alone."""
-    accuracy = line["accuracy"]
-    return f"set {line['set']}: fresh {line['network']} reach {_mean(accuracy, 100)}% test accuracy (n = {accuracy['n']})"
+def set_lines(lines: Sequence[SetLine]) -> list[str]:
+    """What fresh networks reach that are trained on a set alone, a sentence a set. Of a set that was drawn several times it is
+    the mean over its draws."""
+    groups: dict[tuple[str, str], list[SetLine]] = {}
+    for line in lines:
+        groups.setdefault((line["set"].partition("/")[0], line["network"]), []).append(line)
+    return [_set_line(name, network, of_set) for (name, network), of_set in groups.items()]
+
+
+def _set_line(name: str, network: str, lines: Sequence[SetLine]) -> str:
+    what, accuracy, of = f"set {lines[0]['set']}", lines[0]["accuracy"], ""
+    if len(lines) > 1:
+        what, accuracy, of = f"set {name}", estimate([line["accuracy"]["mean"] for line in lines]), " draws"
+    return f"{what}: fresh networks ({network}) reach {_mean(accuracy, 100)}% test accuracy (n = {accuracy['n']}{of})"
 
 
 def arm_rows(document: Document, metrics: Mapping[str, Metric]) -> list[list[str]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Literal
 
+from distill_prune.analyze.evaluation import Protocol
 from distill_prune.arithmetic import ceil_div
 from distill_prune.errors import DataError
 from distill_prune.models import MODELS, Network
@@ -165,6 +166,8 @@ def guess(node: Node) -> float:
         steps, model = 3 * method.get("iterations", 0) * method.get("inner_steps", 1), job.model
     elif isinstance(job, ExpertsJob | DenseJob | TrainedLevelJob | RetrainJob) and job.recipe is not None:
         steps, model = job.recipe.passes * job.recipe.length.steps(2000, job.recipe.batch), job.model
+    elif isinstance(job, CompareJob) and isinstance(job.analysis, Protocol):
+        steps, model = job.analysis.nets * job.analysis.length.steps(100, job.analysis.batch), job.model
     elif not _can_try(node):
         return 1e-4 * len(node.inputs)
     else:
