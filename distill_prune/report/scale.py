@@ -46,6 +46,10 @@ class Knees:
             np.where(y < self.low, self.low - (self.low - y) * self.below, y),
         )
 
+    def height(self, y: float) -> float:
+        """Where one value is drawn."""
+        return float(self.forward(np.float64(y)[None])[0])
+
     def inverse(self, y: Heights) -> Heights:
         return np.where(
             y > self.high,
@@ -81,9 +85,9 @@ def knees(values: Sequence[float], low: float, high: float) -> Knees | None:
 
 def _with_room(ticks: Sequence[float], more: Sequence[float], bent: Knees, low: float, high: float) -> list[float]:
     """The ticks, and of `more` those that have room beside the others, in the order in which they are wanted."""
-    kept, height = list(ticks), bent.forward(high) - bent.forward(low)
+    kept, height = list(ticks), bent.height(high) - bent.height(low)
     for tick in more:
-        if all(abs(bent.forward(tick) - bent.forward(other)) >= _APART * height for other in kept):
+        if all(abs(bent.height(tick) - bent.height(other)) >= _APART * height for other in kept):
             kept.append(tick)
     return kept
 
