@@ -48,7 +48,7 @@ class Knees:
 
     def height(self, y: float) -> float:
         """Where one value is drawn."""
-        return float(self.forward(np.float64(y)[None])[0])
+        return float(self.forward(np.array([y]))[0])
 
     def inverse(self, y: Heights) -> Heights:
         return np.where(
