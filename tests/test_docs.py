@@ -135,7 +135,10 @@ def test_every_page_is_in_the_contents() -> None:
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
     made = {f"reference/{name}.md" for name in reference.PAGES}
     assert sorted(files(site["nav"])) == sorted({str(p.relative_to(DOCS)) for p in PAGES} | made)
-    assert site["theme"]["font"] is False and not any(key.startswith("extra_") for key in site), "nothing from another network"
+    extras = {key: value for key, value in site.items() if key.startswith("extra")}
+    local = [(DOCS / file).read_text(encoding="utf-8") for file in extras.pop("extra_css") + extras.pop("extra_javascript")]
+    assert site["theme"]["font"] is False and not extras, "nothing from another network"
+    assert not any(re.search(r"https?:|//\w+\.", text) for text in local), "nothing from another network"
 
 
 # -- the reference
