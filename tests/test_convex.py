@@ -230,7 +230,7 @@ def test_outputs_between_the_ends_are_refused() -> None:
         (["distill.synthetic.source={score: margin}"], "'distill.synthetic' in .*: it reads what experts say"),
         (["distill.synthetic.starts=continuous", "experts.convex=false"], "(?s)only convex experts have.*experts.convex: true"),
         (["distill.synthetic.starts=continuous", "distill.synthetic.source={score: margin}"], "leave out starts or source"),
-        (["distill.synthetic.starts=continuous", "distill.synthetic.max_start=9"], "it matches up to epoch 10 of the experts"),
+        (["distill.synthetic.starts=continuous", "distill.synthetic.max_start=9"], "it reads epoch 10 of the experts"),
         (["experts.stored=[abcd]"], "'experts.convex' in .*: stored experts are of the kind that they were trained as"),
     ],
 )

@@ -193,10 +193,10 @@ def test_a_study_of_them_is_made(empty: Store) -> None:
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("distill.subset={name: el2n, ipc: 1, epoch: 4}", "it matches up to epoch 4 of the experts"),
+        ("distill.subset={name: el2n, ipc: 1, epoch: 4}", "it reads epoch 4 of the experts, .*\n  fix: +an earlier epoch, or"),
         (
             "distill.subset={name: subset, labels: teacher, teacher_epoch: 9}",
-            "'distill.subset' in .*: it matches up to epoch 9",
+            "'distill.subset' in .*: it reads epoch 9",
         ),
         ("distill.subset={name: subset, teacher_epoch: 2}", "teacher_epoch' in .*: it changes nothing without labels: teacher"),
     ],

@@ -10,6 +10,7 @@ from distill_prune.errors import ONE_OF, Misfit, nearest
 from distill_prune.letters import look_alike
 from distill_prune.plan.arms import Placed, check
 from distill_prune.plan.sections import Only, Sections, Stored
+from distill_prune.settings import Entry
 
 
 def check_study(p: Sections) -> None:
@@ -54,6 +55,12 @@ def check_study(p: Sections) -> None:
         _check_only(p, name, only)
 
 
+def _earlier(method: Entry) -> str:
+    """What makes a method read experts up to an earlier epoch only."""
+    fields = type(method).model_fields
+    return "a smaller max_start" if "max_start" in fields else "an earlier epoch"
+
+
 def _check_sets(p: Sections) -> None:
     """Sets have other names than real data, and are matched to epochs that experts have."""
     if "real" in p.distill:
@@ -71,9 +78,9 @@ def _check_sets(p: Sections) -> None:
             raise Misfit(problem, ["distill", name], got=f"experts.convex: {str(p.experts.convex).lower()}", fix=fix)
         if (last := last_epoch(method)) > length.count:
             raise Misfit(
-                f"it matches up to epoch {last} of the experts (the last start + expert_epochs), and they train for {length}",
+                f"it reads epoch {last} of the experts, and they train for {length}",
                 ["distill", name],
-                fix=f"a smaller max_start, or experts.recipe.length={last}ep",
+                fix=f"{_earlier(method)}, or experts.recipe.length={last}ep",
             )
 
 
