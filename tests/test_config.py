@@ -176,7 +176,8 @@ def test_sections_that_must_be_there(key: str) -> None:
         (["experts.recipe.length=30it"], "'experts.recipe.length' in tiny.yaml(?s:.*)a length in epochs"),
         (
             ["distill.synthetic.max_start=3", "distill.synthetic.expert_epochs=2"],
-            "'distill.synthetic' in .* up to epoch 4 of the experts .* train for 3ep(?s:.*)experts.recipe.length=4ep",
+            "'distill.synthetic' in .*: it reads epoch 4 of the experts, and they train for 3ep\n"
+            "  fix:      a smaller max_start, or experts.recipe.length=4ep",
         ),
         (["retrain.copies=1"], "'compare.connectivity' in .* at least 2 copies(?s:.*)compare.connectivity=null"),
         (["levels=[0,3]"], r"'levels' in tiny.yaml: there is no level 3\n.*\n.*0 to 2 "),

@@ -67,5 +67,5 @@ def test_a_set_of_the_easy_images_is_made(empty: Store, method: str) -> None:
 def test_a_share_of_everything_is_refused() -> None:
     with pytest.raises(ConfigError, match="share"):
         tiny.pipeline("distill.synthetic.source={share: 1}")
-    with pytest.raises(ConfigError, match="up to epoch 10 of the experts"):
+    with pytest.raises(ConfigError, match="it reads epoch 10 of the experts"):
         tiny.pipeline("distill.synthetic.source={score: el2n}")

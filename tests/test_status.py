@@ -67,7 +67,7 @@ def test_a_dead_run_is_said_to_be_dead(empty: Store, file: str, cli: tiny.Cli) -
     long = ("--set", "retrain.recipe.length=1000000it")
     process = tiny.start("run", file, "--store", str(empty.root), "--executor", "serial", *long)
     try:
-        tiny.lines_until(process, lambda line: "begin prune real" in line)
+        tiny.lines_until(process, lambda line: "begin retrain" in line)
         assert "running since" in cli("status", "--store", empty.root).out
     finally:
         os.kill(process.pid, signal.SIGKILL)
