@@ -20,6 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from distill_prune.analyze.sets import by_arm_and_level, known
+
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "results"
 NOTE = (
     "Sets and masks are ordered by their means over initialisations. Intervals resample initialisations, each with its set; "
@@ -52,12 +54,6 @@ class Orders(TypedDict):
     pipeline: str
     sets: dict[str, float]
     orders: list[OrderRow]
-
-
-def by_place(record: Record, arm: str, level: int, metric: str) -> dict[tuple[int, int], float]:
-    """A metric of an arm at a level by initialisation and draw."""
-    units = (u for u in record["units"] if u["arm"] == arm and u["level"] == level and "draw" in u)
-    return {(u["seed"], u["draw"]): u[metric] for u in units if u.get(metric) is not None}
 
 
 def of_sets(record: Record) -> dict[str, float]:
@@ -93,11 +89,12 @@ def orders(record: Record, draws: int) -> Orders:
     scores = of_sets(record)
     arms = [a for a in record["summary"]["arms"] if a["images"] != "real" and "control" not in a]
     arms = [a for a in arms if a.get("criterion") == "magnitude"]
-    levels = sorted({u["level"] for u in record["units"]} - {0})
+    units = by_arm_and_level(record["units"])
+    levels = sorted({level for _, level in units} - {0})
     rows: list[OrderRow] = []
     for level in levels:
         for metric in ("accuracy", "barrier_test", "trace_per_weight"):
-            places = [by_place(record, a["name"], level, metric) for a in arms]
+            places = [known(units[a["name"], level], metric) for a in arms]
             shared = sorted(set.intersection(*(set(p) for p in places)))
             if shared:
                 sets = np.array([[scores[f"{a['images']}/{draw}"] for _, draw in shared] for a in arms])

@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, cast
 
@@ -35,9 +35,11 @@ UNSTABLE = 0.02
 
 
 class CellLevel(TypedDict):
-    """One cell at one level: mean test barriers and accuracies, fractions; `n` initialisations."""
+    """One cell at one level: mean test barriers and accuracies, fractions; `n` initialisations. `sets` are the values that make
+    the cell, as `--set` takes them."""
 
     cell: str
+    sets: list[str]
     sparsity: float
     n: int
     dense_barrier: float
@@ -53,8 +55,8 @@ def margin(line: CellLevel) -> float:
     return min(line["dense_barrier"], line["real_barrier"]) - line["synthetic_barrier"]
 
 
-def _mean(row: object, name: str) -> float:
-    estimate = estimate_of(row, name)  # type: ignore[arg-type]  # rows of a summary, whose metrics are named at run time
+def _mean(row: Mapping[str, object], name: str) -> float:
+    estimate = estimate_of(row, name)
     if estimate is None:
         raise SystemExit(f"a row of the map has no {name}")
     return estimate["mean"]
@@ -72,6 +74,7 @@ def cell_levels(pipeline: str, store: Store) -> list[CellLevel]:
             lines.append(
                 {
                     "cell": cell.name,
+                    "sets": cell.assignments,
                     "sparsity": real["sparsity"],
                     "n": real["n"],
                     "dense_barrier": _mean(dense, BARRIER),
@@ -165,11 +168,8 @@ def page(record: Record) -> str:
 
 def values(line: CellLevel) -> list[str]:
     """What sets a study to a cell; its control has as many images as the distilled set."""
-    of_cell = line["cell"].split(", ")
-    return [
-        *of_cell,
-        *(v.replace("distill.synthetic.", "distill.subset.") for v in of_cell if v.startswith("distill.synthetic.ipc")),
-    ]
+    ipc, of_subset = "distill.synthetic.ipc=", "distill.subset.ipc="
+    return [*line["sets"], *(v.replace(ipc, of_subset) for v in line["sets"] if v.startswith(ipc))]
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -185,7 +185,7 @@ def main(words: Sequence[str] | None = None) -> None:
     record: Record = {"pipeline": name, "title": cells.title, "lines": lines, "candidates": chosen}
     (FOLDER / "maps" / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     with (FOLDER / "maps" / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, [*lines[0]], lineterminator="\n")
+        writer = csv.DictWriter(file, [name for name in lines[0] if name != "sets"], extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)
     for line in chosen:

@@ -200,7 +200,8 @@ def test_a_ticket_is_not_universal_where_it_lies_below_an_own_ticket():
 def cell(name: str, dense: float, real: float, synthetic: float) -> regimes.CellLevel:
     accuracies = {f"{arm}_accuracy": 0.9 for arm in ("dense", "real", "synthetic")}
     barriers = {"dense_barrier": dense, "real_barrier": real, "synthetic_barrier": synthetic}
-    return {"cell": name, "sparsity": 0.9, "n": 3, **barriers, **accuracies}  # type: ignore[typeddict-item]
+    sets = [f"model={{name: {name}}}", "distill.synthetic.ipc=1"]
+    return {"cell": name, "sets": sets, "sparsity": 0.9, "n": 3, **barriers, **accuracies}  # type: ignore[typeddict-item]
 
 
 def test_candidates_are_unstable_cells_of_the_papers_order_the_largest_margin_first():
@@ -216,6 +217,7 @@ def test_candidates_are_unstable_cells_of_the_papers_order_the_largest_margin_fi
     assert [(x["cell"], x["synthetic_barrier"]) for x in regimes.candidates(lines, 2)] == [("large", 0.01), ("small", 0.03)]
     assert len(regimes.candidates(lines, 9)) == 3
     record: regimes.Record = {"pipeline": "p", "title": "T", "lines": lines, "candidates": regimes.candidates(lines, 2)}
+    assert regimes.values(lines[0]) == ["model={name: small}", "distill.synthetic.ipc=1", "distill.subset.ipc=1"]
     text = regimes.page(record)
     assert (
         "order at 5 of 7 cells and sparsities" in text and "at 4 of 6." in text and "those with the 2 largest margins" in text

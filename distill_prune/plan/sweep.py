@@ -55,11 +55,16 @@ class Cell:
     @property
     def name(self) -> str:
         """Its place in words; empty of a file that is no sweep."""
-        return _name(self.place)
+        return ", ".join(self.assignments)
+
+    @property
+    def assignments(self) -> list[str]:
+        """Its place as `--set` takes it."""
+        return _assignments(self.place)
 
 
-def _name(place: Mapping[str, JsonValue]) -> str:
-    return ", ".join(f"{key}={json.dumps(value)}" for key, value in place.items())
+def _assignments(place: Mapping[str, JsonValue]) -> list[str]:
+    return [f"{key}={json.dumps(value)}" for key, value in place.items()]
 
 
 @dataclass(frozen=True)
@@ -119,8 +124,8 @@ def _check(swept: Swept, locate: Locate) -> None:
 
 def _cell(study: Written, place: Mapping[str, JsonValue], file: str) -> Cell:
     """The study with the values of a place laid on it."""
-    values = [f"{key}={json.dumps(value)}" for key, value in place.items()]
-    written = overridden(study, values, f"the cell {_name(place)}")
+    values = _assignments(place)
+    written = overridden(study, values, f"the cell {', '.join(values)}")
     locate = locator(file, written.layers)
     return Cell(place, parse(written.values, file, written.layers), locate, written.notes)
 
