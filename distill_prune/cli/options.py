@@ -6,8 +6,9 @@ import gc
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -33,13 +34,21 @@ ORDER = (
 )
 
 
+class _Formatter(Protocol):
+    """What is used of a formatter of help, whose type typer keeps to itself, as it does that of a context."""
+
+    def section(self, name: str) -> AbstractContextManager[None]: ...
+
+    def write_dl(self, rows: list[tuple[str, str]]) -> None: ...
+
+
 class _Ordered(typer.core.TyperGroup):
     """Commands in the order of a study, and then what one does with a store."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(super().list_commands(ctx), key=ORDER.index)
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
+    def format_commands(self, ctx: Any, formatter: _Formatter) -> None:
         """Each command with the whole first sentence of its help, which a narrow terminal wraps; typer cuts it."""
         commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
         lines = [(name, command.get_short_help_str(limit=1000)) for name, command in commands if command and not command.hidden]
