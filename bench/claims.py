@@ -6,9 +6,13 @@ is "not yet run". A shrunk study is a claim of its own and never stands in for t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
 
+from regimes import Record as RegimeMap
 from verdicts import (
     NOT_RUN,
     Judge,
@@ -39,6 +43,26 @@ class Claim:
 
 
 SMALL = tuple(f"mtt-cifar10-ipc10-small-{seed}" for seed in range(3))
+MAP = Path(__file__).resolve().parent.parent / "docs" / "results" / "maps" / "digits-map.json"
+
+
+def _of_map() -> tuple[Claim, ...]:
+    """The papers' order in each cell that the map names, at the sparsity where the map has its largest margin."""
+    if not MAP.exists():
+        return ()
+    candidates = cast("RegimeMap", json.loads(MAP.read_text(encoding="utf-8")))["candidates"]
+    return tuple(
+        Claim(
+            f"The same order on 8x8 digits, six sets, in a cell that the [map](results/digits-map.md) named: {line['cell']}",
+            "none: our question",
+            "digits-confirm.yaml",
+            (f"digits-confirm-{number}",),
+            stablest("synthetic", ("real",), line["sparsity"]),
+        )
+        for number, line in enumerate(candidates, 1)
+    )
+
+
 CLAIMS = (
     Claim(
         "Trajectory matching, CIFAR-10, 10 images per class, ConvNet-3 of width 128",
@@ -237,6 +261,28 @@ CLAIMS = (
                 "The same above SynFlow and random masks with the densities of ERK",
                 ahead("synthetic", ("synflow", "random"), 0.893),
             ),
+        )
+    ),
+    *_of_map(),
+    *(
+        Claim(
+            f"{what}, CIFAR-10, small, six sets",
+            "none at this scale",
+            "cifar10-sets-small.yaml",
+            ("cifar10-sets-small",),
+            judge,
+        )
+        for what, judge in (
+            (
+                "Synthetic tickets are more stable than dense networks and than real tickets",
+                stablest("synthetic", ("real",), 0.893),
+            ),
+            ("They are flatter than real tickets", flattest("synthetic", "real", 0.893)),
+            (
+                "Masks found on 10 distilled images per class lie above those of 10 random real ones",
+                ahead("synthetic", ("subset",), 0.893),
+            ),
+            ("The same above random masks", ahead("synthetic", ("random",), 0.893)),
         )
     ),
     Claim(

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The studies that ask what a mask needs and what it carries, one after the other, in one store. Run it again: what is finished is
-# not made again. About two hours on two CPU cores. Their records go to docs/results.
-#   bench/questions.sh STORE FASHION     FASHION: a folder with train.npz and test.npz of Fashion-MNIST
+# not made again. About three hours on two CPU cores. Their records go to docs/results.
+#   bench/questions.sh STORE FASHION CIFAR     FASHION, CIFAR: folders with train.npz and test.npz of Fashion-MNIST, of CIFAR-10
 set -euo pipefail
-store=$1 fashion=$2
+store=$1 fashion=$2 cifar=$3
 record() {
   python bench/results.py "$@" --store "$store" >/dev/null
 }
@@ -20,4 +20,6 @@ python bench/regimes.py digits-map --store "$store" | while read -r -a values; d
   distill-prune run digits-confirm --store "$store" "${values[@]}" -o "$store/reports/digits-confirm-$cell"
   record digits-confirm "${values[@]}" --name "digits-confirm-$cell"
 done
+distill-prune run cifar10-sets-small --store "$store" --set "data.path=$cifar"
+record cifar10-sets-small --set "data.path=$cifar"
 python bench/results.py
