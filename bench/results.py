@@ -281,7 +281,7 @@ def write_record(a: argparse.Namespace) -> Path:
     sets = "".join(f" --set {x.split('=')[0]}={'...' if '/' in x else x.split('=', 1)[1]}" for x in a.sets)
     record = {
         "pipeline": name,
-        "title": study.title,
+        "title": study.title + (f" ({target.name.removeprefix(name + '-')})" if target.name != name else ""),
         "command": f"distill-prune run {name}.yaml{sets}",
         "core_seconds_total": round(sum(spent.values()), 1),
         "data": study.data,

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 from pathlib import Path
 
 import pytest
 import tiny
 import yaml
+from pydantic import JsonValue
 
+from distill_prune.analyze.declared import in_rows
+from distill_prune.analyze.estimate import estimate
 from distill_prune.errors import ConfigError
 from distill_prune.limits import CELLS
 from distill_prune.plan.config import load
 from distill_prune.plan.graph import build
 from distill_prune.plan.sweep import build_cells, load_cells
+from distill_prune.report.map import maps, short_names
 from distill_prune.store.store import Store
+from distill_prune.study.sweep import CellLine, SweepDocument
 
 TWO = {"retrain.recipe.lr": [0.1, 0.2], "model.width": [4, 6]}
 
@@ -88,6 +94,55 @@ def test_a_mistake_in_a_swept_file_has_its_line_and_cells_are_narrowed(tmp_path:
     path.write_text(path.read_text().replace("seeds: [0]\n", "seeds: [0, 1]\n", 1), encoding="utf-8")
     notes = [cell.notes for cell in load_cells(str(path))[1].each]
     assert notes[0] == ("only.accuracy.seeds narrowed to [0] (the cell seeds=[0] leaves out 1)",)
+
+
+def _document(axes: dict[str, list[JsonValue]]) -> SweepDocument:
+    """Cells whose dense accuracy says which they are: 0, 0.01, 0.02, ... in the order of the file."""
+    cells: list[CellLine] = []
+    for number, values in enumerate(product(*axes.values())):
+        place = dict(zip(axes, values, strict=True))
+        name = ", ".join(f"{key}={json.dumps(value)}" for key, value in place.items())
+        dense = {"accuracy": estimate([number / 100] * 2), "barrier_test": None}
+        cells.append(
+            {
+                "name": name,
+                "place": place,
+                "verdict": "",
+                "sparsity": None,
+                "dense": dense,
+                "arms": [],
+                "differences": [],
+                "validation": None,
+            }
+        )
+    return {"axes": axes, "cells": cells, "choose": "none", "chosen": None}
+
+
+@pytest.mark.parametrize("count", range(1, 6))
+def test_a_map_has_each_cell_at_its_values(count: int) -> None:
+    values: dict[str, list[JsonValue]] = {"a.lr": [0.1, 0.4], "a.length": ["2it", "8it", "9it"], "b.lr": [1, 2], "k": [0, 1]}
+    values["b.norm"] = [None, "batch"]
+    document = _document(dict(list(values.items())[:count]))
+    of_accuracy, of_barrier = maps(document, {m.name: m for m in in_rows()})
+    assert [s.text for _, squares in of_barrier.rows for s in squares] == ["–"] * len(document["cells"])
+    half = (count + 1) // 2
+    assert len(of_accuracy.down) == half and len(of_accuracy.heads) == max(count - half, 1)
+    shown = []
+    for row, squares in of_accuracy.rows:
+        for column, square in enumerate(squares):
+            heads = [[text for text, span in line for _ in range(span)][column] for line in of_accuracy.heads]
+            across = [text.split(" = ")[1] for text in heads] if count > 1 else []
+            cell = document["cells"][len(shown)]
+            assert square.name == cell["name"] and square.text == f"{len(shown)}.0 ± 0.0"
+            assert [*row, *across] == [v if isinstance(v, str) else json.dumps(v) for v in cell["place"].values()]
+            shown.append(square.shade)
+    assert len(shown) == len(document["cells"]) and shown == sorted(s for s in shown if s is not None) and shown[-1] == 1.0
+
+
+def test_axes_have_the_shortest_names_that_tell_them_apart() -> None:
+    alike = ["retrain.recipe.lr", "prune.recipe.lr", "model.width", "seeds", "experts.model.width"]
+    assert [*short_names(alike).values()] == alike
+    assert [*short_names(["retrain.recipe.lr", "model.width"]).values()] == ["lr", "width"]
 
 
 def test_a_sweep_is_made_and_mapped(cli: tiny.Cli, tmp_path: Path) -> None:

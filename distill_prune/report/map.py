@@ -7,6 +7,8 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,8 +18,11 @@ from distill_prune.report.formats import finite, fixed, number, sparsity
 from distill_prune.store.disk import make_folder, replace_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from pydantic import JsonValue
+
+    from distill_prune.study.outcome import DifferenceLine
     from distill_prune.study.sweep import CellLine, SweepDocument
 
 
@@ -34,15 +39,15 @@ class Square:
 
 @dataclass(frozen=True)
 class Map:
-    """One measure over two axes: `rows` are the values of the first, each with its squares in the order of `columns`.
-    `facet` are the values of further axes."""
+    """One measure over all axes: the first half of them goes down, the others go across.
+
+    `down` are the names of the former. `heads` has a line for each of the latter: its headings, each with the number of
+    columns that it spans. `rows` are the values of the former, each with its squares."""
 
     title: str
-    facet: str
-    across: str
-    down: str
-    columns: list[str]
-    rows: list[tuple[str, list[Square]]]
+    down: list[str]
+    heads: list[list[tuple[str, int]]]
+    rows: list[tuple[list[str], list[Square]]]
 
 
 Value = tuple[float | None, str]
@@ -71,6 +76,7 @@ def write_map(document: SweepDocument, title: str, question: str, metrics: Mappi
         question=question,
         document=document,
         maps=list(maps(document, metrics)),
+        short={name: key for key, name in short_names([*document["axes"]]).items() if name != key},
         head=[*rows[0]] if rows else [],
         rows=[[*row.values()] for row in rows],
         finished=sum(bool(cell["verdict"]) for cell in document["cells"]),
@@ -97,29 +103,41 @@ def records(document: SweepDocument, metrics: Mapping[str, Metric]) -> Iterator[
 
 
 def maps(document: SweepDocument, metrics: Mapping[str, Metric]) -> Iterator[Map]:
-    """A map for every measure and value of the third axis and further ones."""
-    keys = [*document["axes"]]
-    down, across, *others = [*keys, ""] if len(keys) == 1 else keys
-    facets = dict.fromkeys(tuple(json.dumps(c["place"][key]) for key in others) for c in document["cells"])
+    """A map for every measure."""
+    axes = {key: [_written(value) for value in values] for key, values in document["axes"].items()}
+    names, half = short_names([*axes]), (len(axes) + 1) // 2
+    down, across = [*axes][:half], [*axes][half:]
+    columns, heads = [*product(*(axes[key] for key in across))], list[list[tuple[str, int]]]()
+    for i, key in enumerate(across):
+        span = prod(len(axes[other]) for other in across[i + 1 :])
+        heads.append([(f"{names[key]} = {column[i]}", span) for column in columns[::span]])
+    at = {tuple(_written(cell["place"][key]) for key in axes): cell for cell in document["cells"]}
     for title, of in _measures(document, metrics):
-        known = [v for v, _ in of.values() if finite(v)]
+        known = [value for value, _ in of.values() if value is not None and finite(value)]
         low, high = (min(known), max(known)) if known else (0.0, 0.0)
-        for facet in facets:
-            cells = [c for c in document["cells"] if tuple(json.dumps(c["place"][key]) for key in others) == facet]
-            at = {(json.dumps(c["place"][down]), json.dumps(c["place"][across]) if across else ""): c for c in cells}
-            columns = [json.dumps(value) for value in document["axes"][across]] if across else [""]
 
-            def square(cell: CellLine, of: Mapping[str, Value] = of, low: float = low, high: float = high) -> Square:
-                value, text = of[cell["name"]]
-                shade = (value - low) / (high - low) if finite(value) and high > low else None if value is None else 0.0
-                return Square(text, cell["name"], shade, cell["name"] == document["chosen"])
+        def square(cell: CellLine, of: Mapping[str, Value] = of, low: float = low, high: float = high) -> Square:
+            value, text = of[cell["name"]]
+            shade = (value - low) / (high - low) if finite(value) and high > low else None if value is None else 0.0
+            return Square(text, cell["name"], shade, cell["name"] == document["chosen"])
 
-            rows = [
-                (json.dumps(value), [square(at[json.dumps(value), column]) for column in columns])
-                for value in document["axes"][down]
-            ]
-            words = ", ".join(f"{key} = {value}" for key, value in zip(others, facet, strict=True))
-            yield Map(title, words, across, down, columns, rows)
+        rows = [([*row], [square(at[row + column]) for column in columns]) for row in product(*(axes[key] for key in down))]
+        yield Map(title, [names[key] for key in down], heads or [[("mean", 1)]], rows)
+
+
+def short_names(keys: Sequence[str]) -> dict[str, str]:
+    """The last parts of each key that no other of them ends with."""
+
+    def shortest(key: str) -> str:
+        parts = key.split(".")
+        ends = (".".join(parts[-count:]) for count in range(1, len(parts)))
+        return next((end for end in ends if sum(f".{k}".endswith(f".{end}") for k in keys) == 1), key)
+
+    return {key: shortest(key) for key in keys}
+
+
+def _written(value: JsonValue) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _measures(document: SweepDocument, metrics: Mapping[str, Metric]) -> Iterator[tuple[str, dict[str, Value]]]:
@@ -135,12 +153,20 @@ def _measures(document: SweepDocument, metrics: Mapping[str, Metric]) -> Iterato
             yield f"{label}: {_heading(metrics[name])}", {cell: _mean(e, metrics[name]) for cell, e in of.items()}
     tested = dict.fromkeys((d["arm"], d["versus"], d["metric"]) for c in cells for d in c["differences"])
     for arm, versus, name in tested:
+        metric = metrics[name]
+        lines = {c["name"]: _difference(c, arm, versus, name) for c in cells}
+        outcomes = {line["outcome"] for line in lines.values() if line}
+        shared = f" ({outcomes.pop()})" if len(outcomes) == 1 else ""
         values: dict[str, Value] = {}
-        for cell in cells:
-            line = next((d for d in cell["differences"] if (d["arm"], d["versus"], d["metric"]) == (arm, versus, name)), None)
-            mean = line["difference"]["mean"] * metrics[name].scale if line else None
-            values[cell["name"]] = (mean, f"{number(mean)} ({line['outcome']})" if line else "–")
-        yield f"{arm} minus {versus}: {_heading(metrics[name], 'points')}", values
+        for cell, line in lines.items():
+            mean = line["difference"]["mean"] * metric.scale if line else None
+            text = fixed(mean, 1, sign=True) if metric.scale == 100 else number(mean)
+            values[cell] = (mean, (text if shared else f"{text} ({line['outcome']})") if line else "–")
+        yield f"{arm} minus {versus}: {_heading(metric, 'points')}{shared}", values
+
+
+def _difference(cell: CellLine, arm: str, versus: str, metric: str) -> DifferenceLine | None:
+    return next((d for d in cell["differences"] if (d["arm"], d["versus"], d["metric"]) == (arm, versus, metric)), None)
 
 
 def _mean(estimate: object, metric: Metric) -> Value:

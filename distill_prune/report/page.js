@@ -59,7 +59,7 @@
     table.parentElement.before(make("p", { className: "tools" }, label, count, " Click a heading to sort."));
     filter();
   };
-  for (const table of all("table:not(.plain)")) {
+  for (const table of all("table:not(.plain, .squares)")) {
     if (table.tHead && table.rows.length > 3) sortable(table);
     if (table.dataset.filter) filterable(table);
   }
