@@ -166,7 +166,8 @@ def tables() -> list[TableRecord]:
 
 def studies() -> list[StudyRecord]:
     """The finished studies, but for those that were run with settings of their own (gpu.sh)."""
-    paths = [p for p in sorted(RESULTS.glob("*.json")) if not p.stem.endswith("-part")]
+    paths = sorted([*RESULTS.glob("*.json"), *RESULTS.glob("maps/*.json")])
+    paths = [p for p in paths if not p.stem.endswith("-part")]
     return [json.loads(p.read_text(encoding="utf-8")) for p in paths]
 
 

@@ -23,9 +23,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, cast
 
+from spent import Spent, spent
+
 from distill_prune.analyze.metric import ACCURACY, BARRIER
 from distill_prune.analyze.records import Summary, estimate_of
-from distill_prune.plan.sweep import build_cells, load_cells
+from distill_prune.plan.nodes import Graph
+from distill_prune.plan.sweep import Cells, build_cells, load_cells
 from distill_prune.run import measured
 from distill_prune.store.store import Store
 
@@ -62,10 +65,9 @@ def _mean(row: Mapping[str, object], name: str) -> float:
     return estimate["mean"]
 
 
-def cell_levels(pipeline: str, store: Store) -> list[CellLevel]:
+def cell_levels(cells: Cells, graph: Graph, store: Store) -> list[CellLevel]:
     """Every cell of a finished sweep at every compared level."""
-    _, cells = load_cells(pipeline)
-    graph, lines = build_cells(cells, store), list[CellLevel]()
+    lines = list[CellLevel]()
     for cell in cells.each:
         summary = cast("Summary", measured.numbers(store, "compare", graph.cells[cell.name].summary))
         rows = {(row["arm"], row["level"]): row for row in summary["rows"]}
@@ -119,6 +121,8 @@ PAGE = """# {title}
 distill-prune run {name}.yaml
 ```
 
+Hardware: {hardware}, {minutes:.0f} core-minutes, peak {peak:.1f} GB a worker.
+
 The papers' order is that synthetic tickets are more stable than the dense network and than real tickets. The margin is the
 smaller of the two differences of mean test barriers, in points: positive where the means have that order. Nothing is claimed
 of this map: it has few initialisations, and of many cells the best is best by chance, too. It names the cells that a study
@@ -140,8 +144,8 @@ positive; of these cells those with the {most} largest margins.
 """
 
 
-class Record(TypedDict):
-    """A map, and the candidates in it."""
+class Record(Spent):
+    """A map, the candidates in it, and what it took."""
 
     pipeline: str
     title: str
@@ -155,6 +159,9 @@ def page(record: Record) -> str:
     unstable = [line for line in lines if line["dense_barrier"] >= UNSTABLE]
     return PAGE.format(
         name=record["pipeline"],
+        hardware=", ".join([*record["devices"], f"torch {record['versions']['torch']}"]),
+        minutes=record["core_seconds_total"] / 60,
+        peak=record["peak_mb"] / 1000,
         title=record["title"],
         most=len(record["candidates"]),
         count=len(lines),
@@ -178,11 +185,14 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--store", required=True, help="the store of the finished sweep")
     parser.add_argument("--cells", type=int, default=3, help="how many cells are confirmed")
     options = parser.parse_args(words)
+    store = Store(options.store)
     name, cells = load_cells(options.pipeline)
-    lines = cell_levels(options.pipeline, Store(options.store))
+    graph = build_cells(cells, store)
+    lines = cell_levels(cells, graph, store)
     (FOLDER / "maps").mkdir(parents=True, exist_ok=True)
     chosen = candidates(lines, options.cells)
-    record: Record = {"pipeline": name, "title": cells.title, "lines": lines, "candidates": chosen}
+    costs = spent(store, ((node.stage, key) for key, node in graph.nodes.items()))
+    record: Record = {"pipeline": name, "title": cells.title, "lines": lines, "candidates": chosen, **costs}
     (FOLDER / "maps" / f"{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     with (FOLDER / "maps" / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, [name for name in lines[0] if name != "sets"], extrasaction="ignore", lineterminator="\n")

@@ -19,6 +19,7 @@ from claims import judged, table
 from masks import Orders
 from masks import lines as order_lines
 from regimes import page as map_page
+from spent import spent
 from verdicts import A_MEAN, FEW, NOT_RUN, NOT_SHOWN, OPPOSITE, SHOWN, Record
 
 from distill_prune.analyze.answer import Answer, Compared, SetScore, compare
@@ -273,17 +274,11 @@ def write_record(a: argparse.Namespace) -> Path:
         raise SystemExit(f"the study is not finished: {len(study.missing)} artifacts are missing")
     FOLDER.mkdir(parents=True, exist_ok=True)
     target = FOLDER / (a.name or name)
-    manifests = [store.manifest(p["stage"], p["key"]) for p in study.provenance]
-    spent = {
-        s: round(sum(p["seconds"] for p in study.provenance if p["stage"] == s), 1)
-        for s in ("data", "experts", "distill", "prune", "retrain", "compare")
-    }
     sets = "".join(f" --set {x.split('=')[0]}={'...' if '/' in x else x.split('=', 1)[1]}" for x in a.sets)
     record = {
         "pipeline": name,
         "title": study.title + (f" ({target.name.removeprefix(name + '-')})" if target.name != name else ""),
         "command": f"distill-prune run {name}.yaml{sets}",
-        "core_seconds_total": round(sum(spent.values()), 1),
         "data": study.data,
         "summary": study.summary,
         "evaluations": study.evaluations,
@@ -291,11 +286,7 @@ def write_record(a: argparse.Namespace) -> Path:
         "versus": study.versus,
         "claim_p": study.claim_p,
         "units": study.units,
-        "versions": study.versions,
-        "core_seconds": spent,
-        "peak_mb": max(p["peak_mb"] for p in study.provenance),
-        "disk_mb": round(sum(f.size for m in manifests for f in m.files.values()) / 2**20, 1),
-        "devices": sorted({p["device"] for p in study.provenance}),
+        **spent(store, ((p["stage"], p["key"]) for p in study.provenance)),
     }
     target.with_suffix(".json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     target.with_suffix(".csv").write_text(to_csv(tables(study)["levels"]), encoding="utf-8")

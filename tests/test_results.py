@@ -19,6 +19,7 @@ import masks  # noqa: E402
 import regimes  # noqa: E402
 import results  # noqa: E402
 import verdicts  # noqa: E402
+from spent import Spent  # noqa: E402
 from verdicts import FEW, NOT_SHOWN, OPPOSITE, SHOWN, Part  # noqa: E402
 
 SIX = (0.01, 0.02, 0.015, 0.012, 0.018, 0.014)
@@ -216,7 +217,16 @@ def test_candidates_are_unstable_cells_of_the_papers_order_the_largest_margin_fi
     ]
     assert [(x["cell"], x["synthetic_barrier"]) for x in regimes.candidates(lines, 2)] == [("large", 0.01), ("small", 0.03)]
     assert len(regimes.candidates(lines, 9)) == 3
-    record: regimes.Record = {"pipeline": "p", "title": "T", "lines": lines, "candidates": regimes.candidates(lines, 2)}
+    costs: Spent = {
+        "core_seconds_total": 90.0,
+        "core_seconds": {"prune": 90.0},
+        "peak_mb": 500.0,
+        "disk_mb": 2.0,
+        "devices": ["cpu (x86_64)"],
+        "versions": {"torch": "2.13.0"},
+    }
+    chosen = regimes.candidates(lines, 2)
+    record: regimes.Record = {"pipeline": "p", "title": "T", "lines": lines, "candidates": chosen, **costs}
     assert regimes.values(lines[0]) == ["model={name: small}", "distill.synthetic.ipc=1", "distill.subset.ipc=1"]
     text = regimes.page(record)
     assert (
