@@ -44,7 +44,7 @@ TABLES = {
     "pruning_criterion": "Pruning criteria",
 }
 """Titles of what is chosen by name."""
-BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<", "minItems": "items ≥"}
+BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 
 
 def settings() -> str:
@@ -123,11 +123,12 @@ def kind(field: Schema) -> str:
         return written(field["const"])
     if values := field.get("enum"):
         return ", ".join(written(value) for value in values)
-    bounds = "".join(f" {sign} {field[name]}" for name, sign in BOUNDS.items() if name in field)
+    bounds = " and".join(f" {sign} {field[name]}" for name, sign in BOUNDS.items() if name in field)
     of = field.get("type", "any value")
     if of == "array":
         items = field.get("items") or {"anyOf": field["prefixItems"]} if "prefixItems" in field else field.get("items", {})
-        return f"list of {kind(items)}{bounds}"
+        fewest = f" (at least {field['minItems']})" if "minItems" in field else ""
+        return f"list{fewest} of {kind(items)}"
     if of == "object" and isinstance(values := field.get("additionalProperties"), Mapping):
         return f"names with {kind(values)}"
     return f"{of}{bounds}"

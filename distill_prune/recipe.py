@@ -151,7 +151,7 @@ Precision = Literal["float32", "bfloat16", "tf32"]
 
 
 class Recipe(Settings):
-    """How a network is trained. Milestones are shares of the whole length; `preset` is written like a field, see above."""
+    """How a network is trained. Milestones are shares of the whole length; `preset` is written like a field."""
 
     # `default=` by name: type checkers without the plugin of pydantic know no other defaults.
 

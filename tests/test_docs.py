@@ -165,6 +165,9 @@ def test_the_reference_has_every_setting_with_its_meaning() -> None:
     assert set(re.findall(r"\]\(#([\w-]+)\)", text)) <= sections
     (experts,) = [row for row in listed if row[0] == "`recipe`" and "its length in epochs" in row[-1]]
     assert experts[2].startswith("`{length: 20ep, batch: 256, lr: 0.01"), "defaults as a file has them"
+    types = {row[0]: row[1] for row in reversed(listed)}
+    assert types["`seeds`"] == "list (at least 1) of integer ≥ 0", "the bound is of the list, not of its items"
+    assert types["`rate`"] == "number > 0 and &lt; 1"
 
 
 def test_the_reference_has_every_command_and_an_example() -> None:
