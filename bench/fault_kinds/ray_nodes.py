@@ -1,4 +1,5 @@
-"""Kills on a Ray cluster of this machine: of a worker, and of the raylet that all its workers belong to."""
+"""Kills on a Ray cluster of this machine: of a worker, of the raylet that all its workers belong to, and of one of the agents
+without which the raylet ends."""
 
 from __future__ import annotations
 
@@ -15,20 +16,29 @@ from pathlib import Path
 from fault_kinds.kind import Broken, Kind, Outcome, Scene, Trial
 from fault_kinds.studies import Study, artifacts, descendants, end, gone, problem, start, wait_for, words_of
 
+AGENTS = ("ray::DashboardAgent", "ray::RuntimeEnvAgent")
+"""What Ray calls them; the names of workers begin with `ray::`, too."""
+
+
+def _is(way: str, words: str) -> bool:
+    """Whether the command line is that of a process of this kind."""
+    if way == "raylet":
+        return "/raylet " in words
+    return any(agent in words for agent in AGENTS) == (way == "agent") and "ray::" in words
+
 
 def _no_ray() -> str:
     return "" if importlib.util.find_spec("ray") else "Ray is not installed"
 
 
 def _trial(study: Study, folder: Path, draws: random.Random) -> Outcome:
-    way, store = draws.choice(("worker", "worker", "raylet")), folder / "store"
+    way, store = draws.choice(("worker", "worker", "raylet", "agent")), folder / "store"
     total = len(artifacts(study.undisturbed()))
     process = start(study.words("run", store, "--json", "--executor", "ray", "--workers", "2"))
     wait_for(process, store, draws.randint(1, total - 1))
     time.sleep(draws.uniform(0, 0.3))
     below = list(descendants(process.pid))
-    name = "ray::" if way == "worker" else "/raylet "
-    chosen = [pid for pid in below if name in words_of(pid)]
+    chosen = [pid for pid in below if _is(way, words_of(pid))]
     if chosen:
         with contextlib.suppress(ProcessLookupError):
             os.kill(draws.choice(chosen), signal.SIGKILL)
@@ -53,8 +63,8 @@ def _begin(scene: Scene) -> Iterator[Trial]:
 
 
 RAY = Kind(
-    "A run on Ray survives the death of a worker. After that of the raylet the next run ends with equal bits, and makes "
-    "nothing twice.",
+    "A run on Ray survives the death of a worker. After that of the raylet, or of one of its agents, the next run ends with "
+    "equal bits, and makes nothing twice.",
     long=10,
     short=0,
     begin=_begin,
