@@ -79,8 +79,8 @@ def test_draws_of_a_set_are_one_sentence() -> None:
     lines = [line("a/0", 0.8, 0.9), line("b", 0.5, 0.7), line("a/1", 0.6), line("a/0", 0.4, network="lenet")]
     assert set_lines(lines) == [
         "set a: fresh networks (convnet) reach 72.5 ± 17.7% test accuracy (n = 2 draws)",
-        "set b: fresh networks (convnet) reach 60.0 ± 14.1% test accuracy (n = 2)",
-        "set a/0: fresh networks (lenet) reach 40.0% test accuracy (n = 1)",
+        "set b: fresh networks (convnet) reach 60.0 ± 14.1% test accuracy (n = 2 networks)",
+        "set a/0: fresh networks (lenet) reach 40.0% test accuracy (n = 1 network)",
     ]
 
 

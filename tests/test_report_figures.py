@@ -260,3 +260,15 @@ def test_many_arms_stand_two_abreast_between_copies(study: Any) -> None:
     figure, _ = panels.interpolation(study) or pytest.fail("no figure")
     assert len(figure.axes) == 13 * 2
     assert len({round(a.get_position().x0, 3) for a in figure.axes}) == 4
+
+
+def test_sparsities_that_differ_by_rounding_have_one_tick() -> None:
+    """Criteria that prune layer by layer round otherwise: two labels would be drawn over each other."""
+    from matplotlib.figure import Figure
+
+    assert axes.distinct([0.5912, 0.0, 0.3588, 0.3590, 0.5911, 0.3588]) == [0.0, 0.3588, 0.5911]
+    assert axes.distinct([1 - 0.8**k for k in range(20)]) == [1 - 0.8**k for k in range(20)]
+    assert axes.apart([0.0, 0.3588, 0.3590, 0.5912], 5) == axes.apart([0.0, 0.3588, 0.5912], 5)
+    panel = Figure().add_subplot()
+    axes.sparsity_axis(panel, [0.0, 0.3588, 0.3590, 0.5912])
+    assert [t.get_text() for t in panel.get_xticklabels()] == ["0", "35.9", "59.1"]

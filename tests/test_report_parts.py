@@ -116,6 +116,7 @@ def test_other_formats() -> None:
     assert formats.fixed(-0.0001, 1, 100, sign=True) == "0.0" and formats.fixed(0.012, 1, 100, sign=True) == "+1.2"
     assert [formats.power(x) for x in (1.0, 0.001, 1e-6, 10_000.0, 1e5)] == ["1", "0.001", "10⁻⁶", "10000", "10⁵"]
     assert formats.tidy("at level 3 (n = 6), p = 0.03") == "at level 3 (n\u00a0=\u00a06), p\u00a0=\u00a00.03"
+    assert formats.tidy("-1.8 [-2.8, -0.8], 1-3, a-1, 8e-05, seeds=-1") == "−1.8 [−2.8,\u00a0−0.8], 1-3, a-1, 8e-05, seeds=-1"
     assert formats.tidy("2 points at 98 % of 3 M") == "2\u00a0points at 98\u00a0% of 3\u00a0M"
     assert formats.estimate(reference.estimate([0.1, 0.2, 0.3]), "signed") == {
         "mean": "+20.00",
@@ -200,10 +201,10 @@ def test_only_claims_of_the_summary_are_printed() -> None:
     last["claim"], other["claim"] = "accuracy of A is lower (n = 6)", "accuracy of B is lower (n = 6)"
     text = laid_out(study, ()).section("What can be claimed", "Sources and controls")
     head, table = text.split("Every difference as a table")
-    assert "Accuracy of A is lower (n = 6); exact p = 0.031, corrected for all rows of its metric 0.40. Further" in " ".join(
+    assert "Accuracy of A is lower (n = 6); exact p = 0.031, corrected for all rows of its metric 0.40. 1 further" in " ".join(
         head.split()
     )
-    assert "1 difference carries a claim, of other levels or arms" in head and "of B" not in head
+    assert "1 further difference carries a claim, of other levels or arms" in " ".join(head.split()) and "of B" not in head
     assert "accuracy of B is lower" in table and table.count(" none") == len(study.summary["paired"]) - 2
 
 

@@ -13,7 +13,7 @@ from reference_report_rich import rich
 
 from distill_prune.analyze import answer
 from distill_prune.report import figures, style, tickets, transfer, words
-from distill_prune.report.page import unseen
+from distill_prune.report.page import claims, unseen
 from distill_prune.report.tables import tables, to_csv
 
 ARMS = (
@@ -295,3 +295,17 @@ def test_styles_that_repeat_become_classes() -> None:
     name = re.findall(r'class="(s[0-9a-f]{8})"', inline)
     assert len(name) == 2 and f"<style>.{name[0]}{{a: 1}}</style>" in inline
     assert inline.endswith('<g style="b: 2"/><text style="c">a  b</text></svg>') and 'style="a: 1"' not in inline
+
+
+def test_a_study_without_small_sets_says_no_more_than_it_measured() -> None:
+    study = text()
+    page = laid_out(study, ())
+    assert "Test barrier (points)" not in page.text and "Trace per weight" not in page.text, "no columns of dashes"
+    assert "compare.connectivity={}" in page.text, "what was not measured is said once"
+    assert "compare.evaluation" not in page.text and "compare.ranking" not in page.text, "there is no set to evaluate"
+    assert "the bound of stable" not in page.text
+    claim = {"arm": "one_shot", "level": 1, "claim": "accuracy of one-shot is lower (n = 6)"}
+    study.summary["paired"] = [claim, {**claim, "level": 0}, {**claim, "claim": None}]
+    assert claims(study) == [claim], "without a learned arm, those of all arms"
+    plain = {"name": "o", "criterion": "initial_magnitude"}
+    assert words.described(plain, {}) == "largest weights at initialisation, without training"

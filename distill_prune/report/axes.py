@@ -73,11 +73,20 @@ def room_for_numbers(figure: Figure, cells: Sequence[Axes]) -> None:
         axes.set_position((x0, place.y0, place.width * share, place.height))
 
 
+def distinct(values: Sequence[float]) -> list[float]:
+    """The sparsities in order; of those that a reader cannot tell apart, as layers round differently, the first alone."""
+    kept: list[float] = []
+    for s in sorted(set(values)):
+        if not kept or 1 - kept[-1] > 1.01 * (1 - s):
+            kept.append(s)
+    return kept
+
+
 def sparsity_axis(axes: Axes, values: Sequence[float], room: float = 1.1) -> None:
     """Log scale of the weights that remain, dense at the left, ticks labelled by sparsity in percent; `room` at both ends."""
     from matplotlib.ticker import FixedLocator, NullLocator
 
-    levels = sorted(set(values))
+    levels = distinct(values)
     keep = levels
     if len(levels) > _TICKS:
         step = ceil_div(len(levels) - 1, _TICKS - 1)
@@ -93,7 +102,7 @@ def sparsity_axis(axes: Axes, values: Sequence[float], room: float = 1.1) -> Non
 
 def apart(values: Sequence[float], count: int) -> tuple[list[float], float]:
     """Factors that move `count` neighbours a little apart at each sparsity, and the room that they take at the ends."""
-    levels = sorted(set(values))
+    levels = distinct(values)
     step = min([1.6, *((1 - a) / (1 - b) for a, b in pairwise(levels))])
     return [step ** (0.7 * ((count - 1) / 2 - i) / count) for i in range(count)], step**0.5 * 1.05
 

@@ -13,7 +13,8 @@ _SUPER = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def tidy(text: str) -> str:
-    """`text` with numbers and their unit or their deviation, intervals, and what equals a number, kept on one line."""
+    """`text` with minus signs, and with numbers and their unit, deviation or interval kept on one line."""
+    text = re.sub(r"(?<![\w.)=-])-(?=\d)", "−", text)
     text = re.sub(r"(?<=\d) (?=%|points|nats|[kMG]\b)", "\u00a0", text)
     text = text.replace(" ± ", "\u00a0±\u00a0")
     text = re.sub(r"\[[^\[\]]*\]", lambda interval: interval.group(0).replace(" ", "\u00a0"), text)

@@ -167,8 +167,8 @@ def groups(study: Study) -> dict[str, list[str]]:
 
 
 def level_columns(study: Study) -> list[Column]:
-    """The metrics in the table of all levels; what only some tasks are scored by where it was measured."""
-    shown = [m for m in columns(study.plugins) if not m.some_tasks or _in_rows(study, m)]
+    """The metrics in the table of all levels: those that were measured. What was not is said once, at the end of the page."""
+    shown = [m for m in columns(study.plugins) if _in_rows(study, m)]
     return [Column(m.name, m.column or m.heading, unit_of(m)) for m in shown]
 
 
@@ -191,8 +191,9 @@ def initialisations(study: Study) -> str:
 
 
 def claims(study: Study) -> list[PairedRow]:
-    """Differences that carry a claim, of learned arms at their sparsest level."""
-    treated = {a.name for a in arms(study) if a.role == "treatment"}
+    """Differences that carry a claim, of learned arms at their sparsest level; of all arms in a study without learned ones."""
+    listed = arms(study)
+    treated = {a.name for a in listed if a.role == "treatment"} or {a.name for a in listed}
     paired = [p for p in (study.summary or {}).get("paired") or [] if p["arm"] in treated]
     last = {a: max(p["level"] for p in paired if p["arm"] == a) for a in {p["arm"] for p in paired}}
     return [p for p in paired if p["claim"] and p["level"] == last[p["arm"]]]

@@ -28,6 +28,8 @@ WHAT = {
     "ranking": "label-robust scores of sets",
 }
 """Analyses in words, in the order of the page."""
+OF_SETS = ("evaluation", "ranking")
+"""Those that a study without small sets cannot ask for."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,16 @@ class Unmeasured:
 
 def unmeasured(study: Study, drawn: Collection[str]) -> list[Unmeasured]:
     """By analysis what the study has no numbers of; then single metrics without a figure of analyses that have some."""
-    whole = [name for name in WHAT if not _has(study, name, drawn)]
+    arms = (study.summary or {}).get("arms") or []
+    idle = OF_SETS if arms and all(a.get("images") in (None, "real") for a in arms) else ()
+    whole = [name for name in WHAT if name not in idle and not _has(study, name, drawn)]
     lines = [Unmeasured(WHAT[name], f"--set compare.{name}={{}}") for name in whole]
     if not (study.summary or {}).get("scan"):
         lines.append(Unmeasured("several rewinding steps", "--set prune.scan=[100it,2ep]"))
     shown = metrics(study)
     parts = [
         m
-        for name in (*(n for n in WHAT if n not in whole), "metrics", *study.plugins)
+        for name in (*(n for n in WHAT if n not in (*whole, *idle)), "metrics", *study.plugins)
         for m in declared(name)
         if m.name in shown and m.group and not m.some_tasks and m.name not in drawn
     ]

@@ -57,7 +57,8 @@ def described(arm: ArmRecord, labels: Mapping[str, str], noun: str = "images") -
         if images == "real" and arm.get("recipe") == "prune":
             text += ", with the recipe of small sets"
     text += ", without rewinding" if arm.get("rewind") == "none" else ""
-    text += ", pruned at once" if arm.get("one_shot") else ", level by level"
+    if criterion != "initial_magnitude":  # which no level changes
+        text += ", pruned at once" if arm.get("one_shot") else ", level by level"
     if begins := arm.get("begins"):
         text += f"; up to level {begins['level']} the tickets of {labels.get(begins['arm'], begins['arm'])}"
     return text

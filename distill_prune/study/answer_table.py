@@ -28,10 +28,11 @@ def set_lines(lines: Sequence[SetLine]) -> list[str]:
 
 
 def _set_line(name: str, network: str, lines: Sequence[SetLine]) -> str:
-    what, accuracy, of = f"set {lines[0]['set']}", lines[0]["accuracy"], ""
+    what, accuracy, of = f"set {lines[0]['set']}", lines[0]["accuracy"], "network"
     if len(lines) > 1:
-        what, accuracy, of = f"set {name}", estimate([line["accuracy"]["mean"] for line in lines]), " draws"
-    return f"{what}: fresh networks ({network}) reach {_mean(accuracy, 100)}% test accuracy (n = {accuracy['n']}{of})"
+        what, accuracy, of = f"set {name}", estimate([line["accuracy"]["mean"] for line in lines]), "draw"
+    n = f"{accuracy['n']} {of}{'s' if accuracy['n'] != 1 else ''}"
+    return f"{what}: fresh networks ({network}) reach {_mean(accuracy, 100)}% test accuracy (n = {n})"
 
 
 def arm_rows(document: Document, metrics: Mapping[str, Metric]) -> list[list[str]]:
