@@ -24,8 +24,9 @@ from distill_prune.terminal.answer_lines import answer_lines
 METRICS = {metric.name: metric for metric in in_rows()}
 
 
-def document(seeds: int, gain: float, barrier: float) -> Document:
-    """Of a study in which the synthetic arm is more accurate by `gain`, and its barrier larger by `barrier`."""
+def document(seeds: int, gain: float, barrier: float, draw: dict[str, int] | None = None) -> Document:
+    """Of a study in which the synthetic arm is more accurate by `gain`, and its barrier larger by `barrier`; `draw` says which
+    draw of the set it is on."""
     arms: list[ArmRecord] = [{"name": "synthetic", "images": "synthetic", "learned": True}, {"name": "real", "images": "real"}]
     units: list[Any] = []
     for seed in range(seeds):
@@ -36,7 +37,8 @@ def document(seeds: int, gain: float, barrier: float) -> Document:
                     "accuracy": 0.9 + wobble + more * (1 + 0.1 * seed) * bool(level),
                     "barrier_test": 0.03 + wobble + rough * (1 + 0.1 * seed) * bool(level),
                 }
-                units.append({"arm": arm, "seed": seed, "level": level, "sparsity": sparsity, "n": 2, **values})
+                drawn = draw if draw and arm == "synthetic" else {}
+                units.append({"arm": arm, "seed": seed, "level": level, "sparsity": sparsity, "n": 2, **values, **drawn})
     numbers: Any = measure(Settings(), Study(units, arms, [], {"search": [], "sets": {}})).numbers
     compared = compare(arms, numbers["rows"], numbers["paired"], [], [], "real")
     return outcome(Answer(compared), numbers, METRICS)
@@ -55,6 +57,8 @@ def test_differences_are_shown_from_six_initialisations_on() -> None:
 
 def test_the_verdict_is_one_sentence() -> None:
     assert document(5, 0.02, 0.01)["verdict"] == "Inconclusive: 5 initialisations, and a difference can be claimed from 6 on."
+    one_set = document(6, 0.02, 0.01, {"draw": 0})["verdict"]
+    assert one_set == "Inconclusive: 1 initialisation or set, and a difference can be claimed from 6 on."
     assert document(6, -0.02, -0.01)["verdict"] == (
         "Synthetic against real: less accurate, more stable, flatness not measured (n = 6)."
     )

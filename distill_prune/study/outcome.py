@@ -107,13 +107,15 @@ def verdict(answer: Answer) -> str:
     c = answer.compared
     if isinstance(c, str):
         return c or (of_sets(answer.sets) if answer.sets else NO_ARM)
+    counts = [s.n for s in c.standings]
     if c.few:
-        n = min(s.n for s in c.standings)
-        return f"Inconclusive: {n} initialisation{'s' * (n != 1)}, and a difference can be claimed from {CLAIMS_FROM} on."
+        n, plural = min(counts), "s" * (min(counts) != 1)
+        of_sets_too = f" or set{plural}" if n < max(counts) else ""  # an arm on one set has n = 1, whatever the others have
+        return f"Inconclusive: {n} initialisation{plural}{of_sets_too}, and a difference can be claimed from {CLAIMS_FROM} on."
     if not c.comparisons:
         return next(iter(sentences(Answer(c))), "")
     text = "; ".join(_against(c, comparison) for comparison in c.comparisons)
-    return f"{text[0].upper()}{text[1:]} (n = {min(s.n for s in c.standings)})."
+    return f"{text[0].upper()}{text[1:]} (n = {min(counts)})."
 
 
 def _against(c: Compared, comparison: Comparison) -> str:
