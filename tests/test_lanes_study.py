@@ -213,6 +213,26 @@ def test_lanes_that_end_elsewhere_are_refused(
         tiny.execute(empty, *SMALL, until="prune")
 
 
+def test_what_rounding_moves_is_no_error_of_lanes(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distill_prune.training import independence
+
+    monkeypatch.setattr(independence, "TOLERANCE", 0.0)  # so that lanes, which round otherwise, never are near
+    monkeypatch.setattr(independence, "_checked", set())
+    asked, measured = [], independence._rounded
+
+    def counted(*arguments: Any) -> bool:
+        asked.append(measured(*arguments))
+        return asked[-1]
+
+    monkeypatch.setattr(independence, "_rounded", counted)
+    tiny.execute(empty, *SMALL, until="prune")
+    assert asked and all(asked)
+    monkeypatch.setattr(independence, "_checked", set())
+    monkeypatch.setattr(independence, "ROUNDING", 0.0)
+    with pytest.raises(UserError, match="a network in lanes ends elsewhere than alone"):
+        tiny.execute(empty, *SMALL, "seeds=[7]", until="prune")
+
+
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [("lanes=5", "one of: 1, 4, 8, 16"), ("lanes=2", "got:      2\n")],
