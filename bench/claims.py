@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
+from regimes import FOLDER
 from regimes import Record as RegimeMap
 from verdicts import (
     NOT_RUN,
@@ -43,7 +43,7 @@ class Claim:
 
 
 SMALL = tuple(f"mtt-cifar10-ipc10-small-{seed}" for seed in range(3))
-MAP = Path(__file__).resolve().parent.parent / "docs" / "results" / "maps" / "digits-map.json"
+MAP = FOLDER / "maps" / "digits-map.json"
 
 
 def _of_map() -> tuple[Claim, ...]:

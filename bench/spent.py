@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TypedDict
 
-from distill_prune.store.store import Store
-
-STAGES = ("data", "experts", "distill", "prune", "retrain", "compare")
+from distill_prune.store.store import STAGES, Store
 
 
 class Spent(TypedDict):
