@@ -181,9 +181,11 @@ def test_an_outlook_adds_up(graph: Graph) -> None:
     view = outlook(graph, missing, known, workers=2)
     assert sum(line.artifacts for line in view.lines) == len(graph.nodes)
     assert sum(line.hits for line in view.lines) == len(graph.nodes) - 2
-    assert view.work == pytest.approx(4.0) and view.bytes == 20 and view.mb == 100.0
+    assert view.work == pytest.approx(4.0) and view.bytes == 20 and view.mb == 100.0 and view.unsized == 0.0
     assert view.low < view.high and not view.can_claim and view.seeds == 1
     assert sum(line.missing_seconds for line in view.lines) == pytest.approx(view.work)
+    known[graph.summary] = Price(2.0, "guessed")
+    assert (half := outlook(graph, missing, known, workers=2)).bytes == 10 and half.unsized == 0.5
 
 
 def test_one_long_path_is_no_shorter_on_many_workers(empty: Store) -> None:
@@ -213,7 +215,7 @@ def test_the_command(cli: Cli, store: Store, tmp_path: Path) -> None:
     words = cli("plan", str(pipeline), "--store", str(store.root)).out
     assert "0 misses" in words and "no difference can be claimed; from 6 on it can" in words
     missing = cli("plan", str(pipeline), "--store", str(tmp_path / "new"), "--no-measure")
-    assert "time  " in missing.out and "disk  " in missing.out and missing.err == ""
+    assert "time  " in missing.out and "disk      not known" in missing.out and missing.err == ""
     assert all(len(line) <= 100 for line in missing.out.splitlines())
     listed = cli("plan", str(pipeline), "--store", str(store.root), "--all").out.splitlines()
     assert sum(line.startswith("hit ") for line in listed) > 20

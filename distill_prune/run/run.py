@@ -287,7 +287,8 @@ def run(
 
 def _kept(name: str) -> str:
     """What is said of the artifacts that were made, in spite of failures."""
-    return "the others are kept" + (f", and `distill-prune report {name}` shows them" if name else "")
+    how = f", and `distill-prune report {name}` with the same --set and --store shows them"
+    return "the others are kept" + (how if name else "")
 
 
 def _make(state: _Run, executor: Executor) -> None:
