@@ -41,6 +41,26 @@ def test_what_was_not_run_says_so():
     assert claims.table({}).count("| not yet run |") == len(claims.CLAIMS)
 
 
+def test_a_study_that_was_run_twice_has_a_verdict_where_both_runs_give_it(monkeypatch: pytest.MonkeyPatch):
+    claim = claims.Claim("more", "none", "x.yaml", ("x",), claims.ahead("synthetic", ("subset",), 0.9))
+    monkeypatch.setattr(claims, "CLAIMS", (claim,))
+    monkeypatch.setattr(claims, "AGAIN", {"x": "x-2"})
+
+    def record(by: float) -> dict:
+        return study({"accuracy": {"synthetic": {1: [v + by for v in reversed(SIX)]}, "subset": {1: SIX}}})
+
+    above, open_, below = record(0.1), record(0.0), record(-0.1)
+    for first, second, verdict in (
+        (above, above, SHOWN),
+        (above, open_, NOT_SHOWN),
+        (above, below, NOT_SHOWN),
+        (below, below, OPPOSITE),
+    ):
+        ((_, figures, judged),) = claims.judged({"x": first, "x-2": second})
+        assert judged == verdict and figures.count("minus subset") == 2
+    assert [v for _, _, v in claims.judged({"x": above})] == [SHOWN]
+
+
 @pytest.mark.parametrize(
     ("values", "p", "verdict"),
     [
