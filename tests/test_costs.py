@@ -213,7 +213,7 @@ def test_the_command(cli: Cli, store: Store, tmp_path: Path) -> None:
     words = cli("plan", str(pipeline), "--store", str(store.root)).out
     assert "0 misses" in words and "no difference can be claimed; from 6 on it can" in words
     missing = cli("plan", str(pipeline), "--store", str(tmp_path / "new"), "--no-measure")
-    assert "time  " in missing.out and "disk  " in missing.out and missing.err == ""
+    assert "time  " in missing.out and "disk      not known of " in missing.out and missing.err == ""
     assert all(len(line) <= 100 for line in missing.out.splitlines())
     listed = cli("plan", str(pipeline), "--store", str(store.root), "--all").out.splitlines()
     assert sum(line.startswith("hit ") for line in listed) > 20
@@ -232,7 +232,9 @@ def test_memory_and_disk_that_do_not_suffice_are_said(graph: Graph, monkeypatch:
     enough, scarce = words(2**40, 10**12), words(250 * 2**20, 5 * 10**6)
     assert enough["memory"].endswith("MiB a worker") and enough["disk"].endswith(" MB")
     assert scarce["memory"].endswith("about 100 MiB a worker, and this machine has 250 MiB: --workers 2")
-    assert scarce["disk"].endswith(f"about {len(graph.nodes)} MB, and 5 MB are free")
+    assert scarce["disk"].endswith(f"about {len(graph.nodes)} MB, and 5.0 MB are free")
+    few = outlook(graph, graph.nodes.keys(), dict.fromkeys(graph.nodes, Price(2.0, "seen", 100.0, 1000)), workers=4)
+    assert planning._disk(few, len(graph.nodes)) == f"about {len(graph.nodes)} kB"
 
 
 def test_lanes_that_are_left_over_are_paid_by_those_that_are_used(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,8 @@ class Line:
 @dataclass(frozen=True)
 class Outlook:
     """What is missing of a study will take `low` to `high` seconds on `workers` workers, `work` seconds of one; MiB of memory a
-    worker, and bytes on the disk (None: not known). `guessed` is the share of the work whose price is a guess."""
+    worker (None: not known), and `bytes` on the disk without those of `unsized` artifacts, which nobody knows. `guessed` is the
+    share of the work whose price is a guess."""
 
     lines: list[Line]
     workers: int
@@ -45,6 +46,7 @@ class Outlook:
     guessed: float
     mb: float | None
     bytes: int
+    unsized: int
     wants_gpu: bool
     seeds: int
     sets: int | None
@@ -78,6 +80,7 @@ def outlook(graph: Graph, missing: Collection[str], prices: Mapping[str, Price],
         guessed / work if work else 0.0,
         max((price.mb for price in sizes if price.mb is not None), default=None),
         sum(price.bytes or 0 for price in sizes),
+        sum(price.bytes is None for price in sizes),
         graph.pipeline.device.startswith("cuda") or work / workers > LONG,
         len(graph.pipeline.seeds),
         len(graph.pipeline.distill_seeds) or None,
