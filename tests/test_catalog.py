@@ -232,4 +232,6 @@ def test_new_overwrites_nothing(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mo
         and (tmp_path / "mine.yaml").is_file()
     )
     again = cli("new", "mine", "--data", "a.npz")
-    assert again.code == 2 and "stands there already" in again.err
+    assert again.code == 2 and "exists already" in again.err
+    elsewhere = cli("new", "there/mine", "--data", "a.npz")
+    assert elsewhere.code == 2 and "there is no folder 'there' for 'there/mine.yaml'" in elsewhere.err
