@@ -114,6 +114,15 @@ def test_figures_stay_whole_on_a_narrow_screen(width: int) -> None:
     assert max(map(len, lines)) <= width and not [line for line in lines if line.rstrip().endswith((" n", " n ="))]
 
 
+def test_large_figures_have_no_exponent() -> None:
+    of_six = document(6, -0.02, -0.01)
+    for arm in of_six["arms"]:
+        arm["values"] = {"trace_per_weight": estimate([1200.0, 1260.0])}
+    assert arm_rows(of_six, METRICS)[1][1] == "1,230 ± 42"
+    line = {**of_six["differences"][0], "metric": "trace_per_weight", "difference": estimate([-1200.0, -1260.0])}
+    assert difference_rows([line], METRICS)[1][2].startswith("-1,230 [-1,611, -84")  # type: ignore[list-item]
+
+
 def test_run_prints_it_and_has_it_as_data(cli: Cli, tmp_path: Path, store: Any) -> None:
     pipeline = tmp_path / "tiny.yaml"
     pipeline.write_text(tiny.TINY)
