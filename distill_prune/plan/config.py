@@ -19,7 +19,7 @@ from distill_prune.settings import Json
 
 
 class Pipeline(Sections):
-    """One study. Everything but `title`, `question`, labels and `device` decides bits."""
+    """One study. Every setting but `title`, `question`, labels and `device` can change the results."""
 
     @field_validator("tasks", mode="before")
     @classmethod
