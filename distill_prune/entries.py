@@ -6,6 +6,7 @@ pipeline files takes the table from the same place.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import GenericAlias
@@ -36,7 +37,8 @@ class EntryOf:
         name = raw.get("name") if isinstance(raw, Mapping) else None
         if not isinstance(name, str):
             known = f"name: one of {', '.join(sorted(self.table))}"
-            raise PydanticCustomError("unnamed_entry", "needs a name", {"expected": known})
+            near = difflib.get_close_matches(raw.lower(), self.table, n=1) if isinstance(raw, str) else []
+            raise PydanticCustomError("unnamed_entry", "needs a name", {"expected": known, "near": "".join(near)})
         if name in self.others:
             return self.others[name]
         if name not in self.table:

@@ -240,6 +240,7 @@ def study(levels: int = 10, seeds: int = 3, arms: int = 5, **changes: Any) -> Si
         "versions": {"distill-prune": "0.1.0", "torch": "2.13.0"},
         "versus": "real",
         "claim_p": 0.05,
+        "copies": 2,
         "tasks": {n: None for n, _, _ in chosen},
         "samples": None,
         "plugins": (),

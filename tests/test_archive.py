@@ -103,13 +103,13 @@ def test_a_set_serves_a_study_elsewhere(cli: Cli, store: Store, graph: Graph, tm
     key, archive = graph.sets["synthetic"], tmp_path / "set.tar"
     store.tag(key, "tiny-1ipc")
     done = cli("pack", "tiny-1ipc", "-o", archive, "--store", store.root)
-    assert done.code == 0 and f"{archive}: 1 artifacts, " in done.out
+    assert done.code == 0 and f"{archive}: 1 artifact, " in done.out
     assert hashlib.sha256(archive.read_bytes()).hexdigest() in done.out
     other = Store(tmp_path / "other")
     done = cli("unpack", archive, "--store", other.root)
     assert (
         done.code == 0
-        and done.out == f"1 artifacts written, 0 there already, in {other.root}\ntiny-1ipc -> distill {key[:12]}\n"
+        and done.out == f"1 artifact written, 0 there already, in {other.root}\ntiny-1ipc -> distill {key[:12]}\n"
     )
     assert [r.key for r in other.all()] == [key] and other.tags() == {"tiny-1ipc": key}
     stored = ["--set", "distill={synthetic: {name: stored, ref: tiny-1ipc}}", "--set", "arms={synthetic: {images: synthetic}}"]
@@ -129,7 +129,7 @@ def test_a_set_with_all_that_it_was_made_from(cli: Cli, store: Store, graph: Gra
     assert index["missing"] == [tiny.node_of(graph, "expert 1").key]
     assert index["sha256"] == hashlib.sha256((tmp_path / "a.tar").read_bytes()).hexdigest()
     told = cli("pack", key[:12], "-o", tmp_path / "a.tar", "--with-inputs", "--store", store.root).out
-    assert "not in the store, so left out: 1 artifacts" in told
+    assert "not in the store, so left out: 1 artifact" in told
 
 
 def test_a_ticket_takes_its_weights_along(cli: Cli, store: Store, graph: Graph, tmp_path: Path) -> None:
@@ -244,7 +244,7 @@ def test_busy_keys_are_left_to_their_owner(cli: Cli, empty: Store, tmp_path: Pat
     other = Store(tmp_path / "other", create=True)
     with Store(other.root).lock(refs[1].key):
         done = cli("unpack", tmp_path / "a.tar", "--store", other.root)
-    assert done.code == 2 and "1 artifacts are being made by another run" in done.err and refs[1].key[:12] in done.err
+    assert done.code == 2 and "another run is making 1 artifact" in done.err and refs[1].key[:12] in done.err
     assert {r.key for r in other.all()} == {refs[0].key, refs[2].key} and other.tags() == {} and "mine" not in done.out
     assert cli("unpack", tmp_path / "a.tar", "--store", other.root).code == 0
     assert {r.key for r in other.all()} == {r.key for r in refs} and other.tags() == {"mine": refs[1].key}
@@ -295,4 +295,4 @@ def test_files_that_cannot_be(cli: Cli, empty: Store, tmp_path: Path) -> None:
 def test_a_name_comes_before_a_pipeline(cli: Cli, empty: Store, tmp_path: Path) -> None:
     empty.tag(publish(empty).key, "digits")
     done = cli("pack", "digits", "-o", tmp_path / "a.tar", "--store", empty.root)
-    assert done.code == 0 and "1 artifacts" in done.out
+    assert done.code == 0 and "1 artifact, " in done.out

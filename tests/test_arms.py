@@ -213,7 +213,7 @@ def test_an_analysis_of_a_part_of_the_grid() -> None:
         ("arms.a={criterion: {name: snip}, recipe: prune}", "the criterion 'snip' trains on nothing(?s:.*)leave out recipe"),
         ("arms.a={criterion: {name: synflow}, images: synthetic}", "trains on nothing(?s:.*)leave out images and recipe"),
         ("arms={real: {}, a@2it: {}}", "'@' stands for a rewinding step of a scan"),
-        ("prune.scan=[2it, 2it]", "a rewinding step stands twice"),
+        ("prune.scan=[2it, 2it]", "a rewinding step is given twice"),
         ("prune.scan=[20it]", "the rewinding step 20it lies behind the end of the schedule"),
         ("arms.a={k: 20it}", "the rewinding step 20it lies behind the end of the schedule"),
     ],

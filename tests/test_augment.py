@@ -135,9 +135,9 @@ def test_lanes_are_augmented_as_each_alone(strategy: str) -> None:
         ("color_noise", "unknown augmentation 'noise' in 'color_noise'"),
         ("crop+rotat", "did you mean 'rotate'"),
         ("", "unknown augmentation ''"),
-        ("crop_flip+crop", "a family stands twice"),
+        ("crop_flip+crop", "a family is given twice"),
         ("crop_flip+", "unknown augmentation ''"),
-        ("crop_crop", "a family stands twice"),
+        ("crop_crop", "a family is given twice"),
         ("none+crop", "unknown augmentation 'none' in 'none\\+crop': one of: color"),
     ],
 )

@@ -126,8 +126,11 @@ def test_what_the_store_lacks(cli: Cli, study: Store, graph: Graph, file: str) -
     assert listed(cli, study, "--missing", file) == []
     lacking = listed(cli, study, "prune", "--missing", file, "--set", "seeds=[0,1]", "--arm", "real")
     assert [path.partition("/")[2] for path in lacking] == ["real/1/0", "real/1/1", "real/1/2"]
+    odd = cli("ls", "--arm", "sythetic", "--store", study.root)
+    assert odd.code == 0 and "note: no arm 'sythetic' here; did you mean 'synthetic'? one of: " in odd.err
+    assert cli("ls", "--arm", "synthetic", "--level", "99", "--store", study.root).err == ""
     text = cli("ls", "--missing", file, "--set", "prune.levels=3", "--store", study.root).out
-    assert "synthetic/0/3" in text and text.rstrip().endswith(f"of {file} not in {study.root}")
+    assert "synthetic/0/3" in text and text.rstrip().endswith(f"are missing from {study.root}")
 
 
 @pytest.mark.parametrize(

@@ -232,4 +232,9 @@ def test_new_overwrites_nothing(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mo
         and (tmp_path / "mine.yaml").is_file()
     )
     again = cli("new", "mine", "--data", "a.npz")
-    assert again.code == 2 and "stands there already" in again.err
+    assert again.code == 2 and "exists already" in again.err
+    (tmp_path / "a.tsv").write_text("sentence\tlabel\n" + "good\t1\nbad\t0\n" * 20, encoding="utf-8")
+    lost = cli("new", "text", "--data", "a.tsv", "--tokenizer", "nowhere")
+    assert lost.code == 2 and "there is no tokenizer at 'nowhere'" in lost.err and not (tmp_path / "text.yaml").exists()
+    elsewhere = cli("new", "there/mine", "--data", "a.npz")
+    assert elsewhere.code == 2 and "there is no folder 'there' for 'there/mine.yaml'" in elsewhere.err

@@ -237,6 +237,9 @@ def test_evaluate_is_cached(cli: Cli, store: Store, graph: Graph) -> None:
     assert asked["made"] == 0 and asked["key"] == graph.evaluations["synthetic"]  # the pipeline made the same one
     text = cli("evaluate", graph.sets["synthetic"], *short[:-1])
     assert "sd over 2 fresh" in text.out and "%" in text.out
+    alone = cli("evaluate", graph.sets["synthetic"], "--set", "nets=1", "--set", "length=2it", "--store", store.root).out
+    assert "(1 fresh convnet network: " in alone and "±" not in alone and "1 artifact: " in alone
+    assert " left" not in alone, "nothing is left after the last artifact"
 
 
 def test_evaluate_with_other_networks_and_the_label_robust_score(cli: Cli, store: Store, graph: Graph) -> None:

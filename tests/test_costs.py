@@ -181,11 +181,9 @@ def test_an_outlook_adds_up(graph: Graph) -> None:
     view = outlook(graph, missing, known, workers=2)
     assert sum(line.artifacts for line in view.lines) == len(graph.nodes)
     assert sum(line.hits for line in view.lines) == len(graph.nodes) - 2
-    assert view.work == pytest.approx(4.0) and view.bytes == 20 and view.mb == 100.0 and view.unsized == 0.0
+    assert view.work == pytest.approx(4.0) and view.bytes == 20 and view.mb == 100.0
     assert view.low < view.high and not view.can_claim and view.seeds == 1
     assert sum(line.missing_seconds for line in view.lines) == pytest.approx(view.work)
-    known[graph.summary] = Price(2.0, "guessed")
-    assert (half := outlook(graph, missing, known, workers=2)).bytes == 10 and half.unsized == 0.5
 
 
 def test_one_long_path_is_no_shorter_on_many_workers(empty: Store) -> None:
@@ -215,7 +213,7 @@ def test_the_command(cli: Cli, store: Store, tmp_path: Path) -> None:
     words = cli("plan", str(pipeline), "--store", str(store.root)).out
     assert "0 misses" in words and "no difference can be claimed; from 6 on it can" in words
     missing = cli("plan", str(pipeline), "--store", str(tmp_path / "new"), "--no-measure")
-    assert "time  " in missing.out and "disk      not known" in missing.out and missing.err == ""
+    assert "time  " in missing.out and "disk      not known of " in missing.out and missing.err == ""
     assert all(len(line) <= 100 for line in missing.out.splitlines())
     listed = cli("plan", str(pipeline), "--store", str(store.root), "--all").out.splitlines()
     assert sum(line.startswith("hit ") for line in listed) > 20
@@ -234,7 +232,9 @@ def test_memory_and_disk_that_do_not_suffice_are_said(graph: Graph, monkeypatch:
     enough, scarce = words(2**40, 10**12), words(250 * 2**20, 5 * 10**6)
     assert enough["memory"].endswith("MiB a worker") and enough["disk"].endswith(" MB")
     assert scarce["memory"].endswith("about 100 MiB a worker, and this machine has 250 MiB: --workers 2")
-    assert scarce["disk"].endswith(f"about {len(graph.nodes)} MB, and 5 MB are free")
+    assert scarce["disk"].endswith(f"about {len(graph.nodes)} MB, and 5.0 MB are free")
+    few = outlook(graph, graph.nodes.keys(), dict.fromkeys(graph.nodes, Price(2.0, "seen", 100.0, 1000)), workers=4)
+    assert planning._disk(few, len(graph.nodes)) == f"about {len(graph.nodes)} kB"
 
 
 def test_lanes_that_are_left_over_are_paid_by_those_that_are_used(empty: Store, monkeypatch: pytest.MonkeyPatch) -> None:

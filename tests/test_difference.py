@@ -168,7 +168,7 @@ def test_what_cannot_be_laid_side_by_side(cli: Cli, finished: tuple[Store, Graph
     known = {"ticket": tickets(graph)[0], "set": graph.sets["subset"], "data": graph.data, "summary": graph.summary}
     known["expert"] = tiny.node_of(graph, "expert 0").key
     done = cli("diff", *(known[p] for p in pair), "--store", store.root)
-    assert done.code == 2 and "cannot be laid side by side" in done.err
+    assert done.code == 2 and "cannot be compared" in done.err
     assert "expected: two tickets (or retrained copies of them), or two synthetic sets" in done.err
 
 

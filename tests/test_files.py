@@ -23,7 +23,7 @@ def test_an_alias_does_not_carry_an_override_to_other_places() -> None:
 
 def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
     (tmp_path / "twice.yaml").write_text("seeds: [0]\nseeds: [1]\n")
-    with pytest.raises(ConfigError, match=r"(?s)is not YAML.*'seeds' stands twice"):
+    with pytest.raises(ConfigError, match=r"(?s)is not YAML.*'seeds' is written twice"):
         load(str(tmp_path / "twice.yaml"))
 
 

@@ -44,7 +44,7 @@ def test_round_trip(tmp_path: Path, case: str) -> None:
     write(form, came, again)
     for file in written:
         assert file.read_bytes() == (again if file == out else again / file.relative_to(out)).read_bytes()
-    with pytest.raises(UserError, match="stands there already"):
+    with pytest.raises(UserError, match="exists already"):
         write(form, given, out)
 
 
@@ -116,11 +116,11 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         yield "a", b"1"
         (tmp_path / "out").write_text("other", encoding="utf-8")
 
-    with pytest.raises(UserError, match="stands there already"):
+    with pytest.raises(UserError, match="exists already"):
         files.publish_folder(tmp_path / "out", meanwhile())
     assert (tmp_path / "out").read_text(encoding="utf-8") == "other" and len(list(tmp_path.iterdir())) == 1
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="stands there already"):
+    with pytest.raises(UserError, match="exists already"):
         write("dc", made(), tmp_path / "link")
     with pytest.raises(UserError, match=r"(?s)cannot be written.*(Not a directory|File exists)"):
         write("dc", made(), tmp_path / "out" / "below")

@@ -108,7 +108,7 @@ def test_nothing_is_overwritten(form, tmp_path):
     path = tmp_path / EXPORTS[form]
     first = write(form, Export(bert_ticket()), path)
     before = {p: p.read_bytes() for p in first}
-    with pytest.raises(UserError, match=rf"'{path}' stands there already"):
+    with pytest.raises(UserError, match=rf"'{path}' exists already"):
         write(form, Export(bert_ticket()), path)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 

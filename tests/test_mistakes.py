@@ -186,6 +186,9 @@ def test_every_other_name_means_a_key_that_there_is() -> None:
         ("prune=3", "3", "a mapping of keys to values", None),
         ("arms.real=3", "3", "a mapping of keys to values", None),
         ("experts.model=convnet", "convnet", "name: one of", "write {name: convnet}"),
+        ("experts.model=convent", "convent", "name: one of", "write {name: convnet}"),
+        ("experts.model=xyz", "xyz", "name: one of", None),
+        ("compare.accuracy=false", "false", "a mapping of keys to values", "write {} for its defaults, or null to leave"),
     ],
 )
 def test_values_in_words(assignment: str, got: str, expected: str, fix: str | None) -> None:

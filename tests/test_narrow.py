@@ -101,7 +101,8 @@ def test_draws_of_sets(base: Path) -> None:
     shrunk = study(base, "seeds=[0]")
     assert shrunk.pipeline.distill_seeds == (4,) and "distill_seeds narrowed to [4] (--set leaves 1 seed)" in shrunk.notes
     assert study(base, "seeds=[0]", "distill_grid=crossed").pipeline.distill_seeds == (4, 5, 6)
-    shrunk = study(base, "distill={synthetic: false, subset: false}")
+    shrunk = study(base, "distill=false")
+    assert shrunk.pipeline == study(base, "distill={synthetic: false, subset: false}").pipeline and not shrunk.pipeline.distill
     assert shrunk.pipeline.distill_seeds == () and "distill_seeds is dropped (--set leaves out all sets)" in shrunk.notes
     with pytest.raises(ConfigError, match="'distill_seeds' in --set: each seed takes one draw"):
         study(base, "seeds=[0]", "distill_seeds=[1, 2]")

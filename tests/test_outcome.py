@@ -24,19 +24,25 @@ from distill_prune.terminal.answer_lines import answer_lines
 METRICS = {metric.name: metric for metric in in_rows()}
 
 
-def document(seeds: int, gain: float, barrier: float, draw: dict[str, int] | None = None) -> Document:
-    """Of a study in which the synthetic arm is more accurate by `gain`, and its barrier larger by `barrier`; `draw` says which
-    draw of the set it is on."""
-    arms: list[ArmRecord] = [{"name": "synthetic", "images": "synthetic", "learned": True}, {"name": "real", "images": "real"}]
+def document(
+    seeds: int, gain: float, barrier: float | None, draw: dict[str, int] | None = None, learned: bool = True
+) -> Document:
+    """Of a study in which the synthetic arm is more accurate by `gain`, and its barrier larger by `barrier` (None: there are no
+    barriers); `draw` says which draw of the set it is on."""
+    arms: list[ArmRecord] = [
+        {"name": "synthetic", "images": "synthetic", "learned": learned},
+        {"name": "real", "images": "real"},
+    ]
     units: list[Any] = []
     for seed in range(seeds):
         wobble = 0.001 * seed
-        for arm, more, rough in (("synthetic", gain, barrier), ("real", 0.0, 0.0)):
+        for arm, more, rough in (("synthetic", gain, barrier or 0.0), ("real", 0.0, 0.0)):
             for level, sparsity in ((0, 0.0), (3, 0.488)):
                 values = {
                     "accuracy": 0.9 + wobble + more * (1 + 0.1 * seed) * bool(level),
                     "barrier_test": 0.03 + wobble + rough * (1 + 0.1 * seed) * bool(level),
                 }
+                values = {name: value for name, value in values.items() if barrier is not None or name == "accuracy"}
                 drawn = draw if draw and arm == "synthetic" else {}
                 units.append({"arm": arm, "seed": seed, "level": level, "sparsity": sparsity, "n": 2, **values, **drawn})
     numbers: Any = measure(Settings(), Study(units, arms, [], {"search": [], "sets": {}})).numbers
@@ -64,6 +70,15 @@ def test_the_verdict_is_one_sentence() -> None:
     )
     assert "more stable: not shown" in document(6, 0.02, 0.0)["verdict"]
     assert outcome(Answer("no arms"), None, METRICS)["verdict"] == "no arms"
+
+
+def test_the_verdict_without_learned_arms_says_first_whether_the_control_is_matching() -> None:
+    assert document(6, -0.02, None, learned=False)["verdict"] == (
+        "Real is matching; synthetic against real: less accurate (n = 6)."
+    )
+    assert document(6, 0.0, None, learned=False)["verdict"] == (
+        "Real is matching; synthetic against real: more or less accurate: not shown (n = 6)."
+    )
 
 
 @pytest.mark.parametrize("width", [120, 80, 60, 40])
@@ -97,6 +112,15 @@ def test_figures_stay_whole_on_a_narrow_screen(width: int) -> None:
     lines = answer_lines(of_six, METRICS, width)
     assert len(figures) > 6 and not [cell for cell in figures if not any(cell in line for line in lines)]
     assert max(map(len, lines)) <= width and not [line for line in lines if line.rstrip().endswith((" n", " n ="))]
+
+
+def test_large_figures_have_no_exponent() -> None:
+    of_six = document(6, -0.02, -0.01)
+    for arm in of_six["arms"]:
+        arm["values"] = {"trace_per_weight": estimate([1200.0, 1260.0])}
+    assert arm_rows(of_six, METRICS)[1][1] == "1,230 ± 42"
+    line = {**of_six["differences"][0], "metric": "trace_per_weight", "difference": estimate([-1200.0, -1260.0])}
+    assert difference_rows([line], METRICS)[1][2].startswith("-1,230 [-1,611, -84")  # type: ignore[list-item]
 
 
 def test_run_prints_it_and_has_it_as_data(cli: Cli, tmp_path: Path, store: Any) -> None:

@@ -45,7 +45,7 @@ BOMB = "a0: &a0 [1, 1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for 
         ("x" * (PIPELINE_BYTES + 1), "characters, and at most"),
         ("1: {}", "a key must be a name, not 1"),
         ("[0, 1]: x", "a key must be a name, not a list or a mapping"),
-        ("{a: 1, b: 2, a: 3}", "the key 'a' stands twice"),
+        ("{a: 1, b: 2, a: 3}", "the key 'a' is written twice"),
         ("a: 1\n---\na: 2\n", "expected a single document"),
     ],
 )

@@ -212,6 +212,10 @@ def test_what_was_not_measured_is_said_in_one_line_with_what_asks_for_it() -> No
     # Each option asks for what it says.
     for analysis in set(WHAT) - {"accuracy", "connectivity"}:
         assert analysis in tiny.pipeline(f"compare.{analysis}={{}}").compare
+    line = laid_out(small(**NOTHING, copies=1)).text
+    ask = "--set retrain.copies=2 --set compare.connectivity={}"
+    assert f"error barriers between copies (needs 2 copies of each ticket) {ask}" in line and "accuracy --set compare" in line
+    assert tiny.pipeline("retrain.copies=2", "compare.connectivity={}").compare["connectivity"]
     study = small()
     for record in (*study.units, *study.summary["rows"]):
         for name in ("trace", "trace_per_weight"):

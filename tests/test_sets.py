@@ -228,7 +228,7 @@ def test_a_crossed_study_is_summarised_over_sets(empty: Store) -> None:
             "'distill.subset' in tiny.yaml: of a stored set there is one draw",
         ),
         (("distill_seeds=[0,1]",), "each seed takes one draw(?s:.*)2 draws, 1 seeds"),
-        (("distill_seeds=[0,0]", "seeds=[0,1]"), "'distill_seeds' in tiny.yaml: each draw stands once"),
+        (("distill_seeds=[0,0]", "seeds=[0,1]"), "'distill_seeds' in tiny.yaml: each draw is given once"),
         (("distill_seeds=[0]", "distill_seed=1"), "'distill_seed' in tiny.yaml: it is one draw, and distill_seeds are several"),
         (
             ("arms.common={control: {of: synthetic, kind: intersection}}", *NESTED),

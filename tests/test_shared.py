@@ -107,7 +107,7 @@ def test_who_may_not_write_can_do_all_that_reads(
         (("rm", copy, "--with-dependents", "--dry-run"), "would be deleted"),
         (("diff", ticket, tiny.node_of(graph, "synthetic seed 0 level 2").key), "rewinding weights"),
         (("export", copy, "--to", "state-dict", out / "net.pt"), "net.pt"),
-        (("pack", synthetic, "-o", out / "set.tar"), "1 artifacts"),
+        (("pack", synthetic, "-o", out / "set.tar"), "1 artifact, "),
         (("unpack", out / "set.tar"), "1 there already"),
         (("report", file, "-o", out / "report"), "report.html"),
         (("run", file, "--executor", "serial", "-o", out / "again"), "nothing to do: all "),

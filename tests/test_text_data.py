@@ -203,7 +203,7 @@ def test_files_that_are_not_there(tmp_path: Path, folder: Path, words: str) -> N
         ({"label": 3}, "label: no column can be told so: got 3: names, which stand in the header"),
         ({"header": False, "sentence": 0, "label": -1}, "greater than or equal to 0"),
         ({"regression": True, "classes": ("a", "b")}, "labels are numbers, which have no classes"),
-        ({"classes": ("a", "a")}, "a class stands twice"),
+        ({"classes": ("a", "a")}, "a class is given twice"),
         ({"classes": ("a",)}, "at least 2 items"),
         ({"transform": "zca"}, "'text'"),
         ({"max_length": 2}, "greater than or equal to 3"),

@@ -129,7 +129,8 @@ class Compared:
     """Arms at one level. `control` is None where it is not among them; `comparisons` are with it.
 
     `learned` says whether some of the arms are on learned images, and differences are read with the papers' claims in mind.
-    `dense` are the onsets of stability of dense networks, by the label of their arm; `ks` the steps of the scan.
+    `dense` are the onsets of stability of dense networks, by the label of their arm; `ks` the steps of the scan. `all_real`
+    says that no arm, nor the control, is on learned images.
     """
 
     sparsity: float
@@ -142,6 +143,7 @@ class Compared:
     questions: tuple[Question, ...]
     dense: tuple[tuple[str, Onset], ...]
     ks: tuple[str, ...]
+    all_real: bool = False
 
     @property
     def few(self) -> bool:
@@ -174,6 +176,7 @@ def compare(
     if not learned and control not in labels:
         return NO_ARM
     shown = _shown(list(labels), learned, control)
+    all_real = not learned
     if learned == [control]:  # a synthetic control: the others are compared with it, as elsewhere with the real arm
         learned = []
     levels = [{r["level"] for r in rows if r["arm"] == a and r["level"] > 0 and estimate_of(r, ACCURACY)} for a in shown]
@@ -218,6 +221,7 @@ def compare(
         questions=tuple(dict.fromkeys(m.question for m in asked.values() if m.question)),
         dense=tuple((o["arm"], _onset(STABLE, o, scanned)) for o in onsets if o["level"] == 0) if begun else (),
         ks=tuple(next(iter(begun.values()))["ks"]) if begun else (),
+        all_real=all_real,
     )
 
 

@@ -85,7 +85,10 @@ class Settings(Stopping):
         description="hutch++: fewer products, by a sketch; xtrace: fewer still, every random direction is worth two products",
     )
     sketch: int = Later(16, ge=1, description="vectors of the sketch of hutch++, each worth two products")
-    interval: Literal["student", "calibrated"] = Later("student", description="how probes end, and intervals are made")
+    interval: Literal["student", "calibrated"] = Later(
+        "student",
+        description="student: probes stop at relative_error; calibrated: a pilot fixes their number first",
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Settings:

@@ -50,7 +50,7 @@ class Settings(evaluation.Protocol):
     rates: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (0.01, 0.03, 0.1), min_length=1, description="learning rates of which each training takes the best by validation"
     )
-    weight: float = Field(0.5, ge=0, le=1, description="w")
+    weight: float = Field(0.5, ge=0, le=1, description="w in the label-robust score: of IOR, and 1 - w of HLR")
     random_labels: Literal["classes", "as_set"] = Later(
         "classes", description="labels of random images; as_set: soft where the set's are, by networks trained on real images"
     )

@@ -200,9 +200,14 @@ def pack(
     if json:
         print(json_.dumps({"file": str(out), "sha256": sha, **index.model_dump(mode="json")}))
         return
-    print(f"{out}: {count} artifacts, {size(total)}, sha256 {sha}")
+    print(f"{out}: {_artifacts(count)}, {size(total)}, sha256 {sha}")
     if index.missing:
-        print(f"not in the store, so left out: {len(index.missing)} artifacts ({', '.join(index.missing[:3])} ...)")
+        more = " ..." if len(index.missing) > 3 else ""
+        print(f"not in the store, so left out: {_artifacts(len(index.missing))} ({', '.join(index.missing[:3])}{more})")
+
+
+def _artifacts(count: int) -> str:
+    return f"{count:,} artifact{'s' * (count != 1)}"
 
 
 def _artifact(store: Store, what: str, sets: list[str] | None) -> Ref | None:
@@ -268,7 +273,7 @@ def unpack(
     if json:
         print(json_.dumps({**asdict(done), "pipeline": str(done.pipeline) if done.pipeline else None}))
     else:
-        print(f"{len(done.written)} artifacts written, {len(done.present)} there already, in {store.root}")
+        print(f"{_artifacts(len(done.written))} written, {len(done.present)} there already, in {store.root}")
         for artifact in archive.index.artifacts:
             for name in artifact.names:
                 if name in done.names:
@@ -279,7 +284,7 @@ def unpack(
             print(f"the name {name} stands on another artifact here, and stays there", file=sys.stderr)
     if done.busy:
         raise StoreError(
-            f"{len(done.busy)} artifacts are being made by another run, and were left to it",
+            f"another run is making {_artifacts(len(done.busy))}; they were left to it",
             got=", ".join(k[:12] for k in done.busy[:3]),
             fix="unpack again when it has ended: what is there is left alone",
         )

@@ -62,8 +62,8 @@ def ls(
     """
     from distill_prune.errors import nearest
     from distill_prune.store.store import STAGES
-    from distill_prune.store.studies import paths_by_key
-    from distill_prune.study.browse import Choice, artifacts, chosen, records
+    from distill_prune.store.studies import part, paths_by_key
+    from distill_prune.study.browse import Choice, arms_of, artifacts, chosen, records
 
     store = open_store(folder)
     if stage is not None and stage not in STAGES:
@@ -81,6 +81,8 @@ def ls(
     else:
         everything = _lacking(missing, sets, store)
     listed = chosen(everything, choice)
+    if arm is not None and not listed and (arms := arms_of(everything)) and part(arm) not in arms:
+        print(f"note: no arm '{arm}' here; {nearest(arm, arms)}", file=sys.stderr)
     if json:
         print(json_.dumps({"artifacts": [*records(listed)]}))
         return
@@ -191,5 +193,5 @@ def _total(listed: Sequence[Artifact], store: Store, missing: str | None) -> str
 
     count = f"{len(listed):,} artifact{'s' * (len(listed) != 1)}"
     if missing is not None:
-        return f"{count} of {missing} not in {store.root}"
+        return f"{count} of {missing} {'is' if len(listed) == 1 else 'are'} missing from {store.root}"
     return f"{count}, {size(sum(a.bytes for a in listed))} in {store.root}"

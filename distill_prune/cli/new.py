@@ -29,11 +29,15 @@ def new(
     from distill_prune.terminal import columns
 
     path = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    if not path.parent.is_dir():
+        raise UserError(
+            f"there is no folder '{path.parent}' for '{path}'", fix="make it first, or give a name in another folder"
+        )
     written = new_pipeline(path.stem, data, tokenizer)
     try:
         write_new(path, written.text.encode())
     except FileExistsError:
-        raise UserError(f"'{path}' stands there already", fix="another name: nothing is overwritten") from None
+        raise UserError(f"'{path}' exists already", fix="another name: nothing is overwritten") from None
     for line in written.seen:
         print(textwrap.fill(line, columns(), subsequent_indent="  "))
     print(f"{path}\n\nnext:  distill-prune plan {path}\n       distill-prune run {path}")

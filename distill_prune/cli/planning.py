@@ -105,16 +105,22 @@ def _scarce(view: Outlook, memory: int | None) -> str:
     return f"{there}: --workers {fewer}" if fewer else there
 
 
-def _disk(view: Outlook) -> str:
-    """What the artifacts take on the disk; a summary's size alone is never known, and next to nothing."""
-    if view.unsized == 1.0:
-        return "not known: nothing was measured"
-    return f"{'at least' if view.unsized > 0.05 else 'about'} {view.bytes / 1e6:,.0f} MB"
+def _disk(view: Outlook, missing: int) -> str:
+    """What the missing artifacts take; nobody knows the size of work that was neither seen nor tried. A summary's, which is
+    small and always such, is passed over."""
+    from distill_prune.terminal import size
+
+    if view.unsized * 10 <= missing:
+        return f"about {size(view.bytes)}"
+    unknown = f"not known of {view.unsized:,} artifact{'s' * (view.unsized != 1)}"
+    return f"at least {size(view.bytes)}, {unknown}" if view.bytes else unknown
 
 
 def _full(view: Outlook, free: int) -> str:
     """What is free where that is not enough."""
-    return f", and {free / 1e6:,.0f} MB are free" if view.bytes > free else ""
+    from distill_prune.terminal import size
+
+    return f", and {size(free)} are free" if view.bytes > free else ""
 
 
 def _lines(view: Outlook, graph: Graph, free: int) -> list[str]:
@@ -138,7 +144,7 @@ def _lines(view: Outlook, graph: Graph, free: int) -> list[str]:
             f"({duration(view.work)} of one{guessed})"
         )
         lines += [f"memory    about {view.mb:,.0f} MiB a worker{_scarce(view, memory())}"] if view.mb else []
-        lines.append(f"disk      {_disk(view)}{_full(view, free)}")
+        lines.append(f"disk      {_disk(view, total - hits)}{_full(view, free)}")
         if view.wants_gpu and not graph.pipeline.device.startswith("cuda"):
             lines.append("device    a GPU is wanted: --device cuda")
     return [*lines, f"claims    {_claims(view, graph.pipeline.claim_p)}"]

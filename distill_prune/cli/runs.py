@@ -302,7 +302,7 @@ def report(
 ) -> None:
     """Write the report of what the store holds; what is missing is shown as missing.
 
-    Example:  distill-prune report digits.yaml -o report --against digits-controls.yaml
+    Example:  distill-prune report digits.yaml -o report --against other.yaml
     """
     from distill_prune.errors import UserError
 

@@ -32,7 +32,7 @@ def show(
     folder: StoreDir = None,
     json: AsJson = False,
 ) -> None:
-    """Say what an artifact is, where it stands, what it was made from and its figures; with --json its manifest and numbers.
+    """Say what an artifact is, where its files are, what it is made from, its figures; with --json its manifest and numbers.
 
     Example:  distill-prune show digits/synthetic/0/3
     """

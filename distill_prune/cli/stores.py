@@ -21,6 +21,7 @@ from distill_prune.cli.options import (
 from distill_prune.letters import printable
 
 if TYPE_CHECKING:
+    from distill_prune.analyze.estimate import Estimate
     from distill_prune.store.store import Store
 
 
@@ -106,9 +107,9 @@ def evaluate(
     """Train fresh networks on a synthetic set and test them on real data; cached like any comparison.
 
     --set changes the evaluation (nets=3, length, lr ...) or the network (model.width=32; for an imported set,
-    which names none, model.name=convnet), or adds networks (architectures.alex.name=alexnet).
+    which names none, model.name=convnet), or adds networks (architectures.b.name=alexnet).
 
-    Example:  distill-prune evaluate 3fa9c1 --set architectures.alex.name=alexnet
+    Example:  distill-prune evaluate 3fa9c1 --set architectures.b.name=alexnet
     """
     from distill_prune.plan.evaluate import evaluation_graph
     from distill_prune.run.measured import numbers as read
@@ -135,18 +136,27 @@ def _scores(analysis: str, network: str, numbers: dict[str, Any]) -> list[str]:
     """What was measured of a set, a line a quantity."""
     if analysis == "ranking":
         return [
-            f"{name.upper():10} {numbers[name]['mean']:.4f} ± {numbers[name]['sd'] or 0:.4f} (sd over {numbers[name]['n']}; "
-            "fractions)"
+            f"{name.upper():10} {_estimate(numbers[name], 1, 4)} ({_over(numbers[name], '')}; fractions)"
             for name in ("hlr", "ior", "lrs")
         ]
     lines = []
     for part, accuracy in numbers["accuracy"].items():
         each = ", ".join(f"{100 * n[part]['accuracy']:.2f}" for n in numbers["nets"])
-        lines.append(
-            f"{part:10} {100 * accuracy['mean']:.2f}% ± {100 * (accuracy['sd'] or 0):.2f} (sd over {accuracy['n']} fresh "
-            f"{network} networks: {each})"
-        )
+        lines.append(f"{part:10} {_estimate(accuracy, 100, 2, '%')} ({_over(accuracy, f' fresh {network} network')}: {each})")
     return lines
+
+
+def _estimate(accuracy: Estimate, scale: float, digits: int, unit: str = "") -> str:
+    """A mean and its deviation; one network has none."""
+    mean, sd = f"{scale * accuracy['mean']:.{digits}f}{unit}", accuracy["sd"]
+    return mean if sd is None else f"{mean} ± {scale * sd:.{digits}f}"
+
+
+def _over(accuracy: Estimate, of: str) -> str:
+    """What a mean is over."""
+    if accuracy["sd"] is None:
+        return f"{accuracy['n']}{of}"
+    return f"sd over {accuracy['n']}{f'{of}s' if of else ''}"
 
 
 @app.command()

@@ -201,7 +201,7 @@ def _parse(strategy: str) -> tuple[tuple[str, ...], ...]:
             known = FAMILIES if len(names) > 1 else (*FAMILIES, "none")
             raise Misfit(f"unknown augmentation '{name}' in '{strategy}'", expected=nearest(name, known))
     if len(set(names)) < len(names):
-        raise Misfit("a family stands twice", got=strategy)
+        raise Misfit("a family is given twice", got=strategy)
     return parts
 
 

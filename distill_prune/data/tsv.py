@@ -60,7 +60,7 @@ class Settings(TextSource):
         if self.regression and self.classes is not None:
             raise Misfit("with regression labels are numbers, which have no classes", ["classes"], fix="leave classes out")
         if self.classes is not None and len(set(self.classes)) != len(self.classes):
-            raise Misfit("a class stands twice", ["classes"], got=list(self.classes))
+            raise Misfit("a class is given twice", ["classes"], got=list(self.classes))
         return self
 
 

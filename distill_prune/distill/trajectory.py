@@ -61,19 +61,21 @@ class Settings(SourceSettings):
     max_start: int = Field(20, ge=1, description="start epochs are drawn below this one")
     inner: Literal["sgd", "adam"] = Field("sgd", description="optimizer of the inner steps")
     inner_momentum: float = Field(0.0, ge=0, lt=1, description="momentum of the inner steps")
-    inner_lr: float = Field(0.01, gt=0, description="eta at the start; learned")
+    inner_lr: float = Field(0.01, gt=0, description="learning rate of the inner steps at the start; it is learned")
     batch: int | None = Field(None, ge=1, description="synthetic images per inner step; null: all")
     augment: Augment = Field(
         "color_crop_cutout_flip_scale_rotate", description="augmentation in the inner steps, and of training on the set"
     )
-    init: Literal["real", "noise", "correct"] = Field("real", description="correct: real images that an expert classifies")
+    init: Literal["real", "noise", "correct"] = Field(
+        "real", description="where pixels begin: real images, noise, or (correct) real images that an expert classifies rightly"
+    )
     optimizer: Literal["sgd", "adam"] = Field("sgd", description="optimizer of the pixels")
     lr_pixels: float = Field(100.0, gt=0, description="learning rate of the pixels")
-    lr_log_lr: float = Field(0.1, ge=0, description="learning rate of log eta; 0: eta stays")
+    lr_log_lr: float = Field(0.1, ge=0, description="learning rate of the logarithm of inner_lr; 0: inner_lr stays")
     momentum: float = Field(0.5, ge=0, lt=1, description="of the step on the pixels (sgd)")
     decay: Literal["none", "cosine"] = Field("none", description="cosine: the steps shrink to nothing over the iterations")
     segment: int | Literal["auto"] = Field(
-        "auto", description="the last steps that keep what the adjoint needs; auto: what memory_gb holds"
+        "auto", description="how many of the last inner steps keep their intermediate results; auto: as memory_gb allows"
     )
     memory_gb: float = Field(1.0, gt=0, description="memory for what inner steps keep, where segment is auto")
     labels: Literal["hard", "soft"] = Later("hard", description="soft: learned, from an expert's logits on")
@@ -81,7 +83,7 @@ class Settings(SourceSettings):
     first_max_start: int | None = Later(None, ge=1, description="the range of start epochs at the beginning")
     growth: int = Later(1000, ge=1, description="iterations over which the range grows to max_start")
     average: float = Later(0.0, ge=0, lt=1, description="momentum of the running mean that is the result; 0: none")
-    factor: int = Later(1, ge=1, description="f of multi-formation")
+    factor: int = Later(1, ge=1, description="f x f training images in each stored one")
     starts: Literal["epochs", "continuous"] = Later(
         "epochs", description="continuous: at any time from min_start to max_start; with experts.convex alone"
     )

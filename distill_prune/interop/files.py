@@ -85,7 +85,7 @@ def aside(path: Path) -> Iterator[Path]:
 
 def _free(path: Path) -> None:
     if os.path.lexists(path):
-        raise UserError(f"'{path}' stands there already", fix="another path: nothing is overwritten")
+        raise UserError(f"'{path}' exists already", fix="another path: nothing is overwritten")
 
 
 def _flush(path: Path) -> None:

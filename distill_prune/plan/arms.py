@@ -22,7 +22,7 @@ AnyCriterion = Annotated[SerializeAsAny[Entry], EntryOf(CRITERIA)]
 
 
 class ControlOf(Control):
-    """The tickets of the arm `of`, level by level, with one property removed: see `Control`."""
+    """The tickets of the arm `of`, level by level, with one property removed."""
 
     of: str = Field(description="the arm whose tickets these are")
 

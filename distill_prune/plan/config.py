@@ -19,7 +19,7 @@ from distill_prune.settings import Json
 
 
 class Pipeline(Sections):
-    """One study. Everything but `title`, `question`, labels and `device` decides bits."""
+    """One study. Every setting but `title`, `question`, labels and `device` can change the results."""
 
     @field_validator("tasks", mode="before")
     @classmethod
@@ -53,7 +53,8 @@ def parse(raw: Mapping[str, Json], file: str, layers: Sequence[Layer] = ()) -> P
     """The settings that the plain values of a file stand for, where `layers` know their places. Beyond the types of the fields:
 
     - An arm, a set or a task that is `false` is left out, and so is an analysis or a restriction that is null: a file that
-      extends another leaves out in this way what the other has. An arm that is null has every default.
+      extends another leaves out in this way what the other has. `distill: false` leaves out every set, `tasks: false` every
+      task. An arm that is null has every default.
     - Sections that may be left out are empty, and masks are by magnitude.
 
     Raises:
@@ -61,7 +62,9 @@ def parse(raw: Mapping[str, Json], file: str, layers: Sequence[Layer] = ()) -> P
     """
     sections: dict[str, Json] = {"distill": {}, "tasks": {}, "architectures": {}, "prune": {}, "compare": {}, **raw}
     for name, absent in (("arms", False), ("distill", False), ("tasks", False), ("only", None), ("compare", None)):
-        if isinstance(section := sections.get(name), dict):
+        if (section := sections.get(name)) is False and name in ("distill", "tasks"):
+            sections[name] = {}
+        elif isinstance(section, dict):
             sections[name] = {key: body for key, body in section.items() if body is not absent}
     values: dict[str, object] = dict(sections)
     if isinstance(arms := sections.get("arms"), dict):

@@ -20,7 +20,7 @@ def check_study(p: Sections) -> None:
         Misfit: naming the setting.
     """
     if len(set(p.seeds)) != len(p.seeds):
-        raise Misfit("each seed stands once", ["seeds"], got=list(p.seeds), expected="seeds that are all different")
+        raise Misfit("each seed is given once", ["seeds"], got=list(p.seeds), expected="seeds that are all different")
     text = any(source.is_text for source in (p.data, *p.tasks.values()))
     if p.lanes > 1 and text:
         raise Misfit("networks of text are trained one by one", ["lanes"], got=p.lanes, fix="leave lanes out")
@@ -100,7 +100,7 @@ def _check_draws(p: Sections) -> None:
             raise Misfit("it goes with distill_seeds", ["distill_grid"], fix="write distill_seeds: [0, 1, ...]")
         return
     if len(set(draws)) != len(draws):
-        raise Misfit("each draw stands once", ["distill_seeds"], got=list(draws), expected="draws that are all different")
+        raise Misfit("each draw is given once", ["distill_seeds"], got=list(draws), expected="draws that are all different")
     if p.distill_seed:
         raise Misfit("it is one draw, and distill_seeds are several", ["distill_seed"], fix="leave one of them out")
     if not p.distill:
@@ -132,7 +132,7 @@ def _check_levels(p: Sections) -> None:
 def _check_steps(p: Sections) -> None:
     """Rewinding steps are different ones, and lie within the schedule of retraining where this goes on from them."""
     if len(set(p.prune.scan)) != len(p.prune.scan):
-        raise Misfit("a rewinding step stands twice", ["prune", "scan"], got=f"[{', '.join(map(str, p.prune.scan))}]")
+        raise Misfit("a rewinding step is given twice", ["prune", "scan"], got=f"[{', '.join(map(str, p.prune.scan))}]")
     length = p.retrain.recipe.length
     for arm in p.placed().values() if p.prune.rewind.schedule == "continue" else ():
         if length < arm.k:

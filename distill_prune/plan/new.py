@@ -51,6 +51,8 @@ def new_pipeline(name: str, data: Path, tokenizer: str | None = None) -> Written
     path = data.expanduser()
     kind, values = _kind(path)
     if kind == "tsv":
+        if tokenizer not in (None, "minilm") and not Path(tokenizer).expanduser().is_dir():
+            raise DataError(f"there is no tokenizer at '{tokenizer}'", expected="a directory with tokenizer.json or vocab.txt")
         table = text_values(path)
         source = _source(kind, values | table.settings | ({"tokenizer": tokenizer} if tokenizer else {}))
         return Written(text_study(_quoted(name), _flow(source), table), source, None, table.seen)

@@ -26,7 +26,7 @@ class _Yaml(yaml.SafeLoader):
                 raise _refused(f"a key must be a name, not {got}", key)
         names = Counter(key.value for key, _ in node.value if key.value != "<<")
         if twice := next((name for name, count in names.items() if count > 1), None):
-            raise _refused(f"the key '{twice}' stands twice", node)
+            raise _refused(f"the key '{twice}' is written twice", node)
         return super().construct_mapping(node, deep)
 
 

@@ -63,7 +63,7 @@ class Prune(Settings):
     """Chains: how many levels, how much goes at each, and the training that finds masks: `recipe` on small sets, `real` on
     real data. With `real` written out, a change of the retraining leaves every ticket as it is (at k = 0)."""
 
-    levels: int = Field(LEVELS, ge=0, le=1000, description="how many times a share goes")
+    levels: int = Field(LEVELS, ge=0, le=1000, description="rounds of pruning: how many times `rate` is pruned")
     rate: float = Field(0.2, gt=0, lt=1, description="the share that goes at each level, like 0.2")
     criterion: AnyCriterion = Field(description="what decides which weights go")
     share: Share = Field("remaining", description="what `rate` is a share of: of the weights left, or of all at first")
@@ -143,7 +143,12 @@ class Sections(Settings):
     retrain: Retrain = Field(description="how tickets are trained on real data")
     compare: Analyses = Field(description="analyses, by name")
     versus: str = Field("real", description="the arm that the others are compared with")
-    margin: float = Field(0.0, ge=0, lt=1, description="accuracy that a matching ticket may lack besides one deviation")
+    margin: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="a matching ticket may be less accurate than dense networks by one standard deviation and this much",
+    )
     claim_p: float = Field(
         0.05, gt=0, le=1, description="largest exact p-value of a claimed difference; 1: its interval alone decides"
     )

@@ -109,7 +109,7 @@ def in_words(complaint: ErrorDetails, kind: object, raw: object, where: Place, l
         case "missing":
             return ConfigError(f"'{_dotted(place)}' is missing in {locate(place)}", expected=_expected(kind, raw, inside, None))
         case "unnamed_entry":
-            fix = f"write {{name: {got}}}" if isinstance(got, str) else None
+            fix = f"write {{name: {context['near']}}}" if context["near"] else None
             return ConfigError(f"{named}: it needs a name", got=shown(got), expected=context["expected"], fix=fix)
         case "unknown_entry":
             named = _named((*place, "name"), locate)
@@ -127,6 +127,8 @@ def in_words(complaint: ErrorDetails, kind: object, raw: object, where: Place, l
     field, further = _field_at(kind, raw, inside)
     wanted = None if field is None else want(field, further)
     fix = None if wanted is None else wanted.fix(got)
+    if isinstance(got, bool | int | str) and len(inside) == 2 and inside[0] == "compare":
+        fix = "write {} for its defaults, or null to leave the analysis out"
     return ConfigError(named, got=shown(got), expected=_expected(kind, raw, inside, got), fix=fix)
 
 
@@ -135,7 +137,7 @@ def _unknown(kind: object, raw: object, inside: Place, named: str) -> ConfigErro
     name, settings = str(inside[-1]), _settings_at(kind, raw, inside[:-1])
     known = settings.model_fields if settings else ()
     key = meant(name, known)
-    elsewhere = [] if key else [*islice(_places(kind, meanings(name)), 3)]
+    elsewhere = [] if key else [*islice(_places(kind, meanings(name)), 4)]
     fix = f"a key of this name has another place: {', '.join(elsewhere)}" if elsewhere else None
     return ConfigError(f"unknown key {named}", expected=nearest(name, known, key), fix=fix)
 

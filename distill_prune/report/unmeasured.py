@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from distill_prune.analyze import ANALYSES
 from distill_prune.analyze.declared import declared
 from distill_prune.report.style import metrics
 from distill_prune.report.surfaces import KINDS
@@ -45,7 +46,7 @@ def unmeasured(study: Study, drawn: Collection[str]) -> list[Unmeasured]:
     arms = (study.summary or {}).get("arms") or []
     idle = OF_SETS if arms and all(a.get("images") in (None, "real") for a in arms) else ()
     whole = [name for name in WHAT if name not in idle and not _has(study, name, drawn)]
-    lines = [Unmeasured(WHAT[name], f"--set compare.{name}={{}}") for name in whole]
+    lines = [_whole(name, study.copies) for name in whole]
     if not (study.summary or {}).get("scan"):
         lines.append(Unmeasured("several rewinding steps", "--set prune.scan=[100it,2ep]"))
     shown = metrics(study)
@@ -56,6 +57,14 @@ def unmeasured(study: Study, drawn: Collection[str]) -> list[Unmeasured]:
         if m.name in shown and m.group and not m.some_tasks and m.name not in drawn
     ]
     return [*lines, *(Unmeasured(m.title, "") for m in parts)]
+
+
+def _whole(name: str, copies: int) -> Unmeasured:
+    """An analysis that the study has no numbers of. One of several copies is refused where fewer are retrained."""
+    option, least = f"--set compare.{name}={{}}", ANALYSES[name].MIN_COPIES
+    if copies >= least:
+        return Unmeasured(WHAT[name], option)
+    return Unmeasured(f"{WHAT[name]} (needs {least} copies of each ticket)", f"--set retrain.copies={least} {option}")
 
 
 def _has(study: Study, analysis: str, drawn: Collection[str]) -> bool:

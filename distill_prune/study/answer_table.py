@@ -88,11 +88,16 @@ def _mean(estimate: Estimate, scale: float) -> str:
     spread = estimate["sd"]
     if scale == 100:
         return f"{scale * estimate['mean']:.1f}" + ("" if spread is None else f" ± {scale * spread:.1f}")
-    return _short(estimate["mean"]) + ("" if spread is None else f" ± {spread:.1g}")
+    return _short(estimate["mean"]) + ("" if spread is None else f" ± {_whole(spread, 9.5) or f'{spread:.1g}'}")
 
 
 def _short(number: float) -> str:
-    return f"{number:.2f}" if 0.1 <= abs(number) < 1000 else f"{number:.2g}"
+    return _whole(number, 1000) or (f"{number:.2f}" if abs(number) >= 0.1 else f"{number:.2g}")
+
+
+def _whole(number: float, least: float) -> str:
+    """A number of at least so much without decimals, where few digits would write it as 2e+01; empty of smaller ones."""
+    return f"{number:,.0f}" if abs(number) >= least else ""
 
 
 def _images(search: float | None, in_all: float | None) -> str:

@@ -122,6 +122,12 @@ def chosen(all_of_them: Iterable[Artifact], choice: Choice) -> list[Artifact]:
     return [artifact for each in all_of_them if (artifact := choice.of(each)) is not None]
 
 
+def arms_of(all_of_them: Iterable[Artifact]) -> set[str]:
+    """The arms that artifacts are of, as paths write them."""
+    places = (place(path) for artifact in all_of_them for path in artifact.paths)
+    return {at.arm for at in places if at is not None}
+
+
 def groups(listed: Collection[Artifact]) -> list[Group]:
     """The artifacts added up by stage and beginning of the path, in their order."""
     by_name: dict[tuple[str, str], Group] = {}

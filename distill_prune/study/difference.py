@@ -66,7 +66,7 @@ def difference(store: Store, a: str, b: str, other: Store | None = None) -> Reco
     stages = {ref.stage for ref in sides}
     if len(stages) > 1 or not stages <= {"prune", "distill"}:
         raise StoreError(
-            f"'{a}' and '{b}' cannot be laid side by side",
+            f"'{a}' and '{b}' cannot be compared",
             got=" and ".join(f"{r.stage}/{r.key[:12]}" for r in sides),
             expected="two tickets (or retrained copies of them), or two synthetic sets",
             fix="`distill-prune ls prune` and `distill-prune ls distill` list them",

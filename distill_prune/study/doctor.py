@@ -13,6 +13,7 @@ import torch
 
 from distill_prune.compiled import check_compiler, compiler
 from distill_prune.errors import DistillPruneError, UserError
+from distill_prune.models.minilm import PACKAGE
 from distill_prune.run.devices import cores, memory, processor
 from distill_prune.run.ray_cluster import describe
 from distill_prune.run.worker import versions
@@ -115,12 +116,11 @@ def _extras() -> Iterator[Fact]:
         ("text", "transformers", "networks and data sets of text (minilm, bert, glue, tsv, masked)"),
         ("onnx", "onnx", "export --to onnx"),
     ):
-        there = find_spec(package) is not None
-        yield Fact(
-            f"extra [{name}]",
-            "installed" if there else "not installed",
-            "" if there else f"{what} will not work: pip install 'distill-prune[{name}]'",
-        )
+        there, fix = find_spec(package) is not None, f"pip install 'distill-prune[{name}]'"
+        said, lost = "installed" if there else "not installed", "" if there else what
+        if there and name == "text" and find_spec(PACKAGE.replace("-", "_")) is None:
+            said, lost = f"without {PACKAGE}", "model minilm and its tokenizer, the default of text"
+        yield Fact(f"extra [{name}]", said, f"{lost} will not work: {fix}" if lost else "")
 
 
 def _store(place: Path) -> Fact:

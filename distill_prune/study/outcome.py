@@ -15,6 +15,7 @@ from distill_prune.analyze.paired import CLAIMS_FROM
 from distill_prune.analyze.power import could_show
 from distill_prune.analyze.records import CostRow, Row, Summary, estimate_of
 from distill_prune.analyze.sentences import of_sets, sentences
+from distill_prune.analyze.verdict import MATCHING, Verdict
 
 Outcome = Literal["shown", "opposite shown", "higher", "lower", "not shown", "too few seeds"]
 """What a difference shows: of the papers' claims, whether they are shown; of other metrics, the direction of a claim."""
@@ -103,7 +104,8 @@ def outcome(
 
 
 def verdict(answer: Answer) -> str:
-    """One line: what is shown of each learned arm, or why nothing can be; without such arms, how the control does."""
+    """One line: what is shown of each learned arm, or why nothing can be; without arms on learned images, whether the control
+    is matching, and what is shown of the others."""
     c = answer.compared
     if isinstance(c, str):
         return c or (of_sets(answer.sets) if answer.sets else NO_ARM)
@@ -114,7 +116,10 @@ def verdict(answer: Answer) -> str:
         return f"Inconclusive: {n} initialisation{plural}{of_sets_too}, and a difference can be claimed from {CLAIMS_FROM} on."
     if not c.comparisons:
         return next(iter(sentences(Answer(c))), "")
-    text = "; ".join(_against(c, comparison) for comparison in c.comparisons)
+    parts = [_against(c, comparison) for comparison in c.comparisons]
+    if c.all_real and c.control and (matching := c.control.verdicts[MATCHING]).decided:  # such studies ask that first
+        parts.insert(0, f"{c.control.label} is {'' if matching is Verdict.YES else 'not '}matching")
+    text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]} (n = {min(counts)})."
 
 
@@ -123,12 +128,12 @@ def _against(c: Compared, comparison: Comparison) -> str:
     for question in c.questions:
         differences = comparison.on(question)
         if not differences:
-            words.append(f"{question.name} not measured")
+            words += [f"{question.name} not measured"] if not c.all_real else []
         elif (sign := direction(differences)) == 0:
             words.append(f"{question.claimed if comparison.learned and question.claimed else question.either}: not shown")
         else:
             words.append(question.lower if sign < 0 else question.higher)
-    return f"{comparison.label} against {comparison.control}: {', '.join(words)}"
+    return f"{comparison.label} against {comparison.control}: {', '.join(words) or 'nothing measured'}"
 
 
 def of_difference(difference: Difference, learned: bool) -> Outcome:

@@ -35,8 +35,8 @@ class Line:
 @dataclass(frozen=True)
 class Outlook:
     """What is missing of a study will take `low` to `high` seconds on `workers` workers, `work` seconds of one; MiB of memory a
-    worker (None: not known), and bytes on the disk. `guessed` is the share of the work whose price is a guess, `unsized` the
-    share of the artifacts whose bytes are not known, and not counted."""
+    worker (None: not known), and `bytes` on the disk without those of `unsized` artifacts, which nobody knows. `guessed` is the
+    share of the work whose price is a guess."""
 
     lines: list[Line]
     workers: int
@@ -46,7 +46,7 @@ class Outlook:
     guessed: float
     mb: float | None
     bytes: int
-    unsized: float
+    unsized: int
     wants_gpu: bool
     seeds: int
     sets: int | None
@@ -80,7 +80,7 @@ def outlook(graph: Graph, missing: Collection[str], prices: Mapping[str, Price],
         guessed / work if work else 0.0,
         max((price.mb for price in sizes if price.mb is not None), default=None),
         sum(price.bytes or 0 for price in sizes),
-        sum(price.bytes is None for price in sizes) / len(sizes) if sizes else 0.0,
+        sum(price.bytes is None for price in sizes),
         graph.pipeline.device.startswith("cuda") or work / workers > LONG,
         len(graph.pipeline.seeds),
         len(graph.pipeline.distill_seeds) or None,

@@ -63,7 +63,8 @@ class Study:
     """One study as plain data. Shares are fractions; `summary` is None until every measurement is there.
 
     `tasks` has every arm's task, None for the study's own data; `versus` is the arm that its differences are taken from.
-    `plugins` are the analyses of plugins that declare metrics. `layer_titles` say what layers are whose own names are numbers.
+    `copies` are retrained of each ticket. `plugins` are the analyses of plugins that declare metrics. `layer_titles` say what
+    layers are whose own names are numbers.
     """
 
     name: str
@@ -95,6 +96,7 @@ class Study:
     tickets: list[Ticket] = field(default_factory=list)
     versus: str = "real"
     claim_p: float = 0.05
+    copies: int = 2
     tasks: dict[str, str | None] = field(default_factory=dict)
     plugins: tuple[str, ...] = ()
     shares: list[Share] = field(default_factory=list)
@@ -189,6 +191,7 @@ def read(name: str, graph: Graph, store: Store) -> Study:
         between=list(between(graph, numbers)),
         tickets=tickets(graph, numbers, units),
         versus=graph.pipeline.versus,
+        copies=graph.pipeline.retrain.copies,
         claim_p=graph.pipeline.claim_p,
         tasks={name: at.task for name, at in graph.pipeline.placed().items()},
         plugins=foreign(graph.pipeline.compare),

@@ -76,7 +76,8 @@ class Lines(Quiet):
     def begin(self, total: int, hits: int, left_s: float) -> None:
         super().begin(total, hits, left_s)
         if total > hits:
-            self._line(f"{total:,} artifacts: {hits:,} in the store, {total - hits:,} to make; about {duration(left_s)}")
+            artifacts = f"{total:,} artifact{'s' * (total != 1)}"
+            self._line(f"{artifacts}: {hits:,} in the store, {total - hits:,} to make; about {duration(left_s)}")
 
     def started(self, nodes: Sequence[Node]) -> None:
         self._board.started(nodes)
@@ -91,7 +92,8 @@ class Lines(Quiet):
         self._board.finished(node, status, seconds, left_s)
         how = "made elsewhere" if status == "hit" else duration(seconds)
         name = f"{node.stage} {node.key[:12]} {node.label}"
-        self._line(f"[{self._done}/{self._total}] {name}: {how}; about {duration(left_s)} left")
+        left = f"; about {duration(left_s)} left" if self._done < self._total else ""
+        self._line(f"[{self._done}/{self._total}] {name}: {how}{left}")
 
     def failed(self, node: Node, error: DistillPruneError, given_up: int, *, new: bool) -> None:
         super().failed(node, error, given_up, new=new)
