@@ -270,6 +270,16 @@ CLAIMS = (
     *_of_map(),
     *(
         Claim(
+            f"{level} levels on distilled images, then IMP on real ones: its tickets lie above those of real images alone, 95.6%",
+            "CIFAR-10: matching at higher sparsity than real-data IMP (McDermott and Parhi 2025)",
+            "digits-begins.yaml",
+            (f"digits-begins-{level}",),
+            ahead("continued", ("real",), 0.956),
+        )
+        for level in (2, 5, 8)
+    ),
+    *(
+        Claim(
             f"{what}, CIFAR-10, small, six sets",
             "none at this scale",
             "cifar10-sets-small.yaml",
