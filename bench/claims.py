@@ -1,23 +1,18 @@
-"""The papers' claims, what would measure each here, and how it is judged; `results.py` makes the table of docs/results.md.
+"""The papers' claims, what would measure each here, and how it is judged; `claim_table.py` judges them.
 
-A verdict (verdicts.py) comes from finished records (docs/results/*.json) alone; without a record of the claim's own pipeline it
-is "not yet run". A shrunk study is a claim of its own and never stands in for the full one.
+A shrunk study is a claim of its own and never stands in for the full one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import cast
 
 from regimes import FOLDER
 from regimes import Record as RegimeMap
 from verdicts import (
-    NOT_RUN,
-    NOT_SHOWN,
     Judge,
-    Record,
     ahead,
     beats,
     flattest,
@@ -45,9 +40,6 @@ class Claim:
 
 SMALL = tuple(f"mtt-cifar10-ipc10-small-{seed}" for seed in range(3))
 MAP = FOLDER / "maps" / "digits-map.json"
-AGAIN = {"fashion-masks-small": "fashion-masks-small-2"}
-"""A study's record, and that of a second run with the same seeds on a processor that rounds otherwise. Neither is chosen: a
-claim has a verdict where both give it."""
 
 
 def _of_map() -> tuple[Claim, ...]:
@@ -270,7 +262,7 @@ CLAIMS = (
     *_of_map(),
     *(
         Claim(
-            f"{level} levels on distilled images, then IMP on real ones: its tickets lie above those of real images alone, 95.6%",
+            f"{level} levels on distilled images, then IMP on real ones: tickets above those of real-data IMP, digits, 95.6%",
             "CIFAR-10: matching at higher sparsity than real-data IMP (McDermott and Parhi 2025)",
             "digits-begins.yaml",
             (f"digits-begins-{level}",),
@@ -321,34 +313,3 @@ CLAIMS = (
         ahead("synthetic_permuted", ("synthetic_reinitialised",), 0.893),
     ),
 )
-
-
-def _runs(claim: Claim, records: Mapping[str, Record]) -> list[tuple[str, ...]]:
-    """The names of the records of a claim, and of its second run, of those at hand."""
-    runs = [claim.records, tuple(AGAIN.get(name, "") for name in claim.records)]
-    return [run for run in runs if all(name in records for name in run)]
-
-
-def judged(records: Mapping[str, Record]) -> list[tuple[Claim, str, str]]:
-    """Each claim with the figures in words and the verdict, by the records at hand."""
-    rows = []
-    for claim in CLAIMS:
-        figures, verdicts = ["–"], {NOT_RUN}
-        if runs := _runs(claim, records):
-            figures, verdicts = [], set()
-            for run in runs:
-                written, verdict = claim.judge([records[name] for name in run])
-                figures.append(written)
-                verdicts.add(verdict)
-        rows.append((claim, "; run again: ".join(figures), verdicts.pop() if len(verdicts) == 1 else NOT_SHOWN))
-    return rows
-
-
-def table(records: Mapping[str, Record]) -> str:
-    """The claims as a Markdown table."""
-    lines = ["| claim | paper | ours: mean [95% interval] | study | verdict |", "|---|---|---|---|---|"]
-    for claim, figures, verdict in judged(records):
-        names = [name for run in _runs(claim, records) for name in run]
-        study = ", ".join(f"[{n}](results/{n}.md)" for n in names) or f"`{claim.pipeline}`"
-        lines.append(f"| {claim.what} | {claim.paper} | {figures} | {study} | {verdict} |")
-    return "\n".join(lines) + "\n"

@@ -13,6 +13,10 @@ for study in digits-masks fashion-masks-small digits-carry; do
   record "$study" "${data[@]}"
   case $study in *-masks*) python bench/masks.py "$study" ;; esac
 done
+distill-prune run digits-begins --store "$store"
+for level in 2 5 8; do
+  record digits-begins --set sweep=null --set "arms.continued.begins.level=$level" --name "digits-begins-$level"
+done
 distill-prune run digits-map --store "$store"
 cell=0
 python bench/regimes.py digits-map --store "$store" | while read -r -a values; do

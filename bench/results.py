@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from claims import judged, table
+from claim_table import judged, table
 from masks import Orders
 from masks import lines as order_lines
 from regimes import page as map_page
@@ -98,6 +98,12 @@ def cell(estimate: Estimate | None, scale: float, digits: int) -> str:
     return f"{mean} [{scale * estimate['low']:.{digits}f}, {scale * estimate['high']:.{digits}f}]"
 
 
+def _of_shares(estimate: Estimate) -> Estimate:
+    """With an interval that holds shares alone."""
+    low, high = estimate["low"], estimate["high"]
+    return {**estimate, "low": None if low is None else max(low, 0.0), "high": None if high is None else min(high, 1.0)}
+
+
 def reach(summary: Summary) -> list[str]:
     """The sparsest matching and stable tickets of each arm; records from before this was measured have none."""
     if not summary.get("reach"):
@@ -105,7 +111,9 @@ def reach(summary: Summary) -> list[str]:
 
     def cells(end: ReachOf) -> str:
         last = f"{100 * end['last']:.1f}" if end["last"] is not None else "none" if end["known"] else "not decidable"
-        units = f" (by initialisation {cell(end['units'], 100, 1)}, n = {end['units']['n']})" if end["units"] else ""
+        units = (
+            f" (by initialisation {cell(_of_shares(end['units']), 100, 1)}, n = {end['units']['n']})" if end["units"] else ""
+        )
         return last + units + (f", {end['at_least']} of them still at the sparsest level" if end["at_least"] else "")
 
     rows = [f"| {r['arm']} | {cells(r['matching'])} | {cells(r['stable'])} |" for r in summary["reach"]]
@@ -126,9 +134,9 @@ def onsets(summary: Summary) -> list[str]:
         f"{o['matching_at'] or 'at none'} | {', '.join(o['ks'])} |"
         for o in summary.get("onset", ())
     ]
-    title = ["", "## First rewinding step k that is stable and matching"]
     head = [
-        *title,
+        "",
+        "## First rewinding step k that is stable and matching",
         "",
         "| arm | level | sparsity % | stable from k | matching from k | k compared |",
         "|---|---|---|---|---|---|",

@@ -14,6 +14,7 @@ from distill_prune.analyze.estimate import estimate
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "bench"))
 
+import claim_table  # noqa: E402
 import claims  # noqa: E402
 import masks  # noqa: E402
 import regimes  # noqa: E402
@@ -38,13 +39,13 @@ def test_every_claim_has_its_pipeline():
 
 
 def test_what_was_not_run_says_so():
-    assert claims.table({}).count("| not yet run |") == len(claims.CLAIMS)
+    assert claim_table.table({}).count("| not yet run |") == len(claims.CLAIMS)
 
 
 def test_a_study_that_was_run_twice_has_a_verdict_where_both_runs_give_it(monkeypatch: pytest.MonkeyPatch):
     claim = claims.Claim("more", "none", "x.yaml", ("x",), claims.ahead("synthetic", ("subset",), 0.9))
-    monkeypatch.setattr(claims, "CLAIMS", (claim,))
-    monkeypatch.setattr(claims, "AGAIN", {"x": "x-2"})
+    monkeypatch.setattr(claim_table, "CLAIMS", (claim,))
+    monkeypatch.setattr(claim_table, "AGAIN", {"x": "x-2"})
 
     def record(by: float) -> dict:
         return study({"accuracy": {"synthetic": {1: [v + by for v in reversed(SIX)]}, "subset": {1: SIX}}})
@@ -56,9 +57,9 @@ def test_a_study_that_was_run_twice_has_a_verdict_where_both_runs_give_it(monkey
         (above, below, NOT_SHOWN),
         (below, below, OPPOSITE),
     ):
-        ((_, figures, judged),) = claims.judged({"x": first, "x-2": second})
+        ((_, figures, judged),) = claim_table.judged({"x": first, "x-2": second})
         assert judged == verdict and figures.count("minus subset") == 2
-    assert [v for _, _, v in claims.judged({"x": above})] == [SHOWN]
+    assert [v for _, _, v in claim_table.judged({"x": above})] == [SHOWN]
 
 
 @pytest.mark.parametrize(
