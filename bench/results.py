@@ -3,8 +3,7 @@
     python bench/results.py PIPELINE --store DIR [--set A.B=C]...
 
 Writes docs/results/<name>.json (summary, evaluations, versions, seconds) and <name>.csv (one row an arm and level), and
-from all records that lie there docs/results.md, the papers' claims one by one (claims.py), and one page a study, <name>.md.
-Without PIPELINE it writes the pages anew.
+from all records there docs/results.md, the claims one by one, and a page a study. Without PIPELINE it writes the pages alone.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from typing import Any
 from claim_table import judged, table
 from masks import Orders
 from masks import lines as order_lines
+from regimes import FOLDER
 from regimes import page as map_page
 from spent import spent
 from verdicts import A_MEAN, FEW, NOT_RUN, NOT_SHOWN, OPPOSITE, SHOWN, Record
@@ -36,7 +36,6 @@ from distill_prune.study.outcome import Document, outcome
 from distill_prune.study.study import read
 
 A_MAP = "A map of many cells: nothing is claimed of it."
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "results"
 HEAD = """# Results
 
 Each row is a claim of a paper, or a question of ours, and what came out here. `bench/results.py` writes this page and the
