@@ -45,7 +45,7 @@ def test_a_set_tied_to_its_data_is_pruned_with_and_goes_out_byte_by_byte(
         assert torch.equal(torch.load(out / name), torch.load(mtt / name))
     assert cli("export", "theirs", "--to", "mtt", out, *where).code == 2, "nothing is overwritten"
     tested = cli("evaluate", "theirs", "--set", "model.name=lenet", "--set", "nets=1", "--set", "length=2it", *where)
-    assert tested.code == 0 and "fresh lenet networks" in tested.out
+    assert tested.code == 0 and "1 fresh lenet network: " in tested.out
 
 
 def test_a_set_without_its_data_is_refused_unless_that_is_meant(cli: Cli, store: Store, file: str, mtt):

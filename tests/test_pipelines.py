@@ -73,6 +73,7 @@ def shrunk(raw: dict[str, Any], data: Path) -> dict[str, Any]:
     else:
         raw = {**raw, "data": {"name": "npz", "path": str(data), "validation": 0.25}}
     raw["seeds"] = [0]
+    raw["compile"] = False  # it takes a minute and more, and has its tests (test_compile)
     if "distill_seeds" in raw:
         raw["distill_seeds"] = [0]
     raw["model"] = network(raw["model"])

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import random
+import re
 import select
 import signal
 import subprocess
@@ -97,7 +98,7 @@ def test_a_small_or_dumb_terminal(terminal: dict[str, str], file: str, tmp_path:
                 break
     os.close(master)
     assert process.returncode == 0 and b"Traceback" not in said and b"1 made" in said
-    assert (b"\x1b" in said) == (terminal["TERM"] != "dumb") and (b"artifacts: " in said) == (terminal["TERM"] == "dumb")
+    assert (b"\x1b" in said) == (terminal["TERM"] != "dumb") and (b"1 artifact: " in said) == (terminal["TERM"] == "dumb")
 
 
 def test_a_stream_that_fails_keeps_the_first_problem() -> None:
@@ -122,8 +123,8 @@ def test_a_pipe_that_does_not_block_is_waited_for() -> None:
 
 # interrupts
 
-TRYING = "trying 16 kinds of work for about a second each (once for this machine)\n"
-"""What `plan` says on stderr before it measures."""
+TRYING = re.compile(r"\Atrying \d+ kinds? of work for about a second each \(once for this machine\)\n")
+"""What `plan` says on stderr before it measures what an interrupted one has not."""
 READY = "import distill_prune.interrupts as i, os, sys; real = i.Interrupts.listen\ndef listen(self):\n" \
     "    real(self); os.write(1, b'!')\ni.Interrupts.listen = listen\nsys.argv = ['dp', *sys.argv[1:]]\n" \
     "from distill_prune.cli import main; main()"  # fmt: skip
@@ -141,7 +142,7 @@ def test_an_interrupt_at_any_time(command: str, number: signal.Signals, file: st
             time.sleep(draw.uniform(0, 1.5))
             process.send_signal(number)
             _, said = process.communicate()
-        assert (process.returncode, said.removeprefix(TRYING if command == "plan" else "")) in ((130, SAID), (0, ""))
+        assert (process.returncode, TRYING.sub("", said) if command == "plan" else said) in ((130, SAID), (0, ""))
 
 
 def test_an_interrupt_that_is_lost_comes_again() -> None:
