@@ -85,6 +85,11 @@ def test_levels(base: Path) -> None:
     assert shrunk.notes == () and shrunk.pipeline.only["accuracy"].levels == (0, 1)
 
 
+def test_levels_beyond_any_chain_are_refused_before_they_are_counted(base: Path) -> None:
+    with pytest.raises(ConfigError, match=r"(?s)'prune.levels' in --set.*a whole number from 0 to 1000"):
+        study(base, f"prune.levels={10**15}")
+
+
 def test_arms_and_what_is_made_from_them(base: Path) -> None:
     shrunk = study(base, "arms.synthetic=false")
     assert [*shrunk.pipeline.arms] == ["real", "subset", "random"] and shrunk.pipeline.versus == "real"

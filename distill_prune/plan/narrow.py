@@ -17,8 +17,8 @@ from distill_prune.settings import Json
 
 SEEDS = (0, 1, 2)
 """The seeds of a study that names none."""
-LEVELS = 10
-"""The levels of chains of a study that does not say how many."""
+LEVELS, MOST_LEVELS = 10, 1000
+"""The levels of chains of a study that does not say how many, and the most that chains can have."""
 
 CHOSEN_FOR = {("prune", "levels"): ("levels",), ("data", "name"): ("lanes", "compile")}
 """What is chosen for a value, by its place: which levels are compared, for their number; how networks share steps and whether
@@ -58,7 +58,7 @@ def _section(values: Mapping[str, Json], name: str, absent: Json = False) -> dic
 
 def _levels(values: Mapping[str, Json]) -> int:
     levels = at(values, "prune", "levels")
-    return levels if isinstance(levels, int) and not isinstance(levels, bool) else LEVELS
+    return min(levels, MOST_LEVELS) if isinstance(levels, int) and not isinstance(levels, bool) else LEVELS
 
 
 def _arms(after: dict[str, Json], step: Step) -> Iterator[str]:

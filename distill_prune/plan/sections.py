@@ -14,7 +14,7 @@ from distill_prune.duration import Duration
 from distill_prune.entries import EntriesOf, EntryOf
 from distill_prune.models import MODELS
 from distill_prune.plan.arms import AnyCriterion, Arm, Placed, placed
-from distill_prune.plan.narrow import LEVELS, SEEDS
+from distill_prune.plan.narrow import LEVELS, MOST_LEVELS, SEEDS
 from distill_prune.prune.imp import Rewind
 from distill_prune.prune.select import Share
 from distill_prune.settings import Entry, Settings
@@ -63,7 +63,7 @@ class Prune(Settings):
     """Chains: how many levels, how much goes at each, and the training that finds masks: `recipe` on small sets, `real` on
     real data. With `real` written out, a change of the retraining leaves every ticket as it is (at k = 0)."""
 
-    levels: int = Field(LEVELS, ge=0, le=1000, description="rounds of pruning: how many times `rate` is pruned")
+    levels: int = Field(LEVELS, ge=0, le=MOST_LEVELS, description="rounds of pruning: how many times `rate` is pruned")
     rate: float = Field(0.2, gt=0, lt=1, description="the share that goes at each level, like 0.2")
     criterion: AnyCriterion = Field(description="what decides which weights go")
     share: Share = Field("remaining", description="what `rate` is a share of: of the weights left, or of all at first")
