@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from tiny_text import Study
 
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="distill-prune-cache-")  # what work takes is remembered there
+atexit.register(shutil.rmtree, os.environ["XDG_CACHE_HOME"], ignore_errors=True)
 torch.set_num_threads(1)  # files are tested side by side, and one thread is the pipelines' own default
 
 
